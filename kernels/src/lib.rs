@@ -1,1 +1,15 @@
-//! lacuna-kernels
+//! lacuna-kernels: slices in, slices out.
+//!
+//! INT4 weights and their products ([`int4`]), the f32 operations of a transformer layer ([`ops`]), the scalar specification
+//! of both ([`reference`]), the choice of the instruction set ([`isa`]) and the number of threads ([`threads`]).
+//! No model, no file, no token: see `crates/engine` for those. This crate holds all `std::arch` of the workspace.
+
+pub mod int4;
+pub mod isa;
+pub mod ops;
+pub mod reference;
+pub mod threads;
+
+pub use int4::{Int4Error, Int4Matrix, Scratch, matmul_int4};
+pub mod gemm;
+pub mod train_ops;

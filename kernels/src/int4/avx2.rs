@@ -1,0 +1,133 @@
+//! AVX2: `maddubs` into 16-bit sums of 8 rows × 4 k.
+//!
+//! The sum of the eight quads of a group fits 16 bits (8 · 2 · 15 · 127 = 30,480), so one `madd` a group widens it.
+
+use std::arch::x86_64::*;
+
+use super::activations::quantize_body;
+use super::layout::{Block, TILE_ROWS};
+use super::{MAX_TOKENS, check_tile};
+
+/// Whether this CPU runs this module.
+pub(crate) fn is_available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+/// See [`super::TileKernel`]; equals `reference::gemm_int4`.
+///
+/// # Safety
+/// [`is_available`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn tile(
+    blocks: &[Block],
+    x: &[i8],
+    scales: &[f32],
+    bias: &[i32],
+    tokens: usize,
+    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
+) {
+    check_tile(blocks, x, scales, bias, tokens);
+    match tokens {
+        1 => part::<1, 1>(blocks, x, scales, bias, 0, out),
+        2 => part::<2, 2>(blocks, x, scales, bias, 0, out),
+        3 => part::<3, 3>(blocks, x, scales, bias, 0, out),
+        4 => part::<4, 4>(blocks, x, scales, bias, 0, out),
+        // Four tokens fill the 16 registers; more go in two passes over weights that are in L1 by then.
+        5 => {
+            part::<4, 5>(blocks, x, scales, bias, 0, out);
+            part::<1, 5>(blocks, x, scales, bias, 4, out);
+        }
+        6 => {
+            part::<4, 6>(blocks, x, scales, bias, 0, out);
+            part::<2, 6>(blocks, x, scales, bias, 4, out);
+        }
+        7 => {
+            part::<4, 7>(blocks, x, scales, bias, 0, out);
+            part::<3, 7>(blocks, x, scales, bias, 4, out);
+        }
+        _ => {
+            part::<4, 8>(blocks, x, scales, bias, 0, out);
+            part::<4, 8>(blocks, x, scales, bias, 4, out);
+        }
+    }
+}
+
+/// Tokens `first .. first + M` of a chunk of `ALL`.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn part<const M: usize, const ALL: usize>(
+    blocks: &[Block],
+    x: &[i8],
+    scales: &[f32],
+    bias: &[i32],
+    first: usize,
+    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
+) {
+    let low_mask = _mm256_set1_epi8(0x0f);
+    let ones = _mm256_set1_epi16(1);
+    let mut acc = [[_mm256_setzero_ps(); 2]; M];
+    let (scales, bias) = (scales.as_chunks::<ALL>().0, bias.as_chunks::<ALL>().0);
+    let quads = x.as_chunks::<4>().0.as_chunks::<ALL>().0;
+    for (b, block) in blocks.iter().enumerate() {
+        for group in 0..2 {
+            let at = b * 2 + group;
+            let group_quads: &[[[i8; 4]; ALL]; 8] = &quads.as_chunks::<8>().0[at];
+            for half in 0..2 {
+                let mut sums = [_mm256_setzero_si256(); M];
+                for quad in 0..4 {
+                    let v = load_half_quad(block, group, quad, half);
+                    let low = _mm256_and_si256(v, low_mask);
+                    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(v), low_mask);
+                    for (t, sum) in sums.iter_mut().enumerate() {
+                        let low_x = _mm256_set1_epi32(as_i32(&group_quads[quad][first + t]));
+                        let high_x = _mm256_set1_epi32(as_i32(&group_quads[quad + 4][first + t]));
+                        *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(low, low_x));
+                        *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(high, high_x));
+                    }
+                }
+                let scale = load_half_scales(block, group, half);
+                for (t, sum) in sums.iter().enumerate() {
+                    let dot = _mm256_add_epi32(_mm256_madd_epi16(*sum, ones), _mm256_set1_epi32(bias[at][first + t]));
+                    let scale = _mm256_mul_ps(scale, _mm256_set1_ps(scales[at][first + t]));
+                    acc[t][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, acc[t][half]);
+                }
+            }
+        }
+    }
+    for (acc, out) in acc.iter().zip(&mut out[first..first + M]) {
+        for (half, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // SAFETY: `out` is 32 writable bytes; the store is unaligned.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), acc[half]) };
+        }
+    }
+}
+
+#[inline(always)]
+fn as_i32(quad: &[i8; 4]) -> i32 {
+    i32::from_ne_bytes(quad.map(|b| b as u8))
+}
+
+/// Rows `8·half ..` of a quad vector.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load_half_quad(block: &Block, group: usize, quad: usize, half: usize) -> __m256i {
+    let bytes: &[u8; 32] = &block.nibbles.as_chunks::<32>().0[(group * 4 + quad) * 2 + half];
+    // SAFETY: `bytes` is 32 readable bytes; the load is unaligned.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+fn load_half_scales(block: &Block, group: usize, half: usize) -> __m256 {
+    let bits: &[u16; 8] = &block.scales.as_chunks::<8>().0[group * 2 + half];
+    // SAFETY: `bits` is 16 readable bytes; the load is unaligned.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bits.as_ptr().cast()) })
+}
+
+/// See [`super::QuantizeKernel`]; equals `reference::quantize_activations`.
+///
+/// # Safety
+/// [`is_available`].
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn quantize(x: &[f32], q: &mut [i8], scales: &mut [f32], bias: &mut [i32]) {
+    quantize_body(x, q, scales, bias);
+}

@@ -1,0 +1,90 @@
+//! The runtime layout of INT4 weights, one for every instruction set, and the way from and to the file form.
+//!
+//! A block holds 16 rows × 64 k: two groups of 32 k, each four vectors of 64 bytes. Vector `j` of a group holds for each of
+//! the 16 rows the four weights of k-quad `j` (low nibbles) and of quad `j + 4` (high nibbles). Unpacked, such a vector is
+//! the operand of `vpdpbusd` (16 rows × 4 k) and a row of an AMX B tile.
+
+use half::f16;
+
+use crate::reference::GROUP;
+
+/// Output rows of a block.
+pub(crate) const TILE_ROWS: usize = 16;
+/// Inputs of a block.
+pub(crate) const BLOCK_K: usize = 64;
+
+/// 16 rows × 64 k; nine cache lines.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Block {
+    /// `[group][quad][row][k in quad]`
+    pub(crate) nibbles: [u8; 512],
+    /// f16 bits, `[group][row]`
+    pub(crate) scales: [u16; 32],
+}
+const _: () = assert!(size_of::<Block>() == 576);
+
+/// Byte of a block and shift inside it for `row` (of 16) and `k` (of 64).
+fn place(row: usize, k: usize) -> (usize, u32) {
+    let (group, quad) = (k / GROUP, k % GROUP / 4);
+    (group * 256 + quad % 4 * 64 + row * 4 + k % 4, if quad < 4 { 0 } else { 4 })
+}
+
+/// File form to blocks `[⌈n/16⌉][⌈k/64⌉]`; what is padded gets weight 0 (nibble 8) and scale 0.
+pub(crate) fn pack(n: usize, k: usize, nibbles: &[u8], scales: &[f16]) -> Vec<Block> {
+    let (row_bytes, groups, per_tile) = (k.div_ceil(2), k.div_ceil(GROUP), k.div_ceil(BLOCK_K));
+    let mut blocks = vec![Block { nibbles: [0x88; 512], scales: [0; 32] }; n.div_ceil(TILE_ROWS) * per_tile];
+    for (i, block) in blocks.iter_mut().enumerate() {
+        let (first_row, first_k) = (i / per_tile * TILE_ROWS, i % per_tile * BLOCK_K);
+        for row in 0..TILE_ROWS.min(n - first_row) {
+            let file_row = &nibbles[(first_row + row) * row_bytes..(first_row + row + 1) * row_bytes];
+            for kk in 0..BLOCK_K.min(k - first_k) {
+                let byte = file_row[(first_k + kk) / 2];
+                let nibble = if (first_k + kk).is_multiple_of(2) { byte & 15 } else { byte >> 4 };
+                let (at, shift) = place(row, kk);
+                block.nibbles[at] = block.nibbles[at] & !(15 << shift) | nibble << shift;
+            }
+            for group in 0..2 {
+                if let Some(g) = Some(first_k / GROUP + group).filter(|g| *g < groups) {
+                    block.scales[group * TILE_ROWS + row] = scales[(first_row + row) * groups + g].to_bits();
+                }
+            }
+        }
+    }
+    blocks
+}
+
+/// Blocks to the file form.
+pub(crate) fn unpack(n: usize, k: usize, blocks: &[Block]) -> (Vec<u8>, Vec<f16>) {
+    let (row_bytes, groups, per_tile) = (k.div_ceil(2), k.div_ceil(GROUP), k.div_ceil(BLOCK_K));
+    let mut nibbles = Vec::with_capacity(n * row_bytes);
+    let mut scales = Vec::with_capacity(n * groups);
+    for row in 0..n {
+        let tile = &blocks[row / TILE_ROWS * per_tile..(row / TILE_ROWS + 1) * per_tile];
+        let nibble = |kk: usize| {
+            if kk >= k {
+                return 8;
+            }
+            let (at, shift) = place(row % TILE_ROWS, kk % BLOCK_K);
+            tile[kk / BLOCK_K].nibbles[at] >> shift & 15
+        };
+        nibbles.extend((0..row_bytes).map(|b| nibble(2 * b) | nibble(2 * b + 1) << 4));
+        scales.extend((0..groups).map(|g| f16::from_bits(tile[g / 2].scales[g % 2 * TILE_ROWS + row % TILE_ROWS])));
+    }
+    (nibbles, scales)
+}
+
+/// The weights of one row as f32.
+pub(crate) fn dequantize_row(blocks: &[Block], per_tile: usize, row: usize, out: &mut [f32]) {
+    let tile = &blocks[row / TILE_ROWS * per_tile..(row / TILE_ROWS + 1) * per_tile];
+    let row = row % TILE_ROWS;
+    for (block, out) in tile.iter().zip(out.chunks_mut(BLOCK_K)) {
+        for (group, out) in out.chunks_mut(GROUP).enumerate() {
+            let scale = f16::from_bits(block.scales[group * TILE_ROWS + row]).to_f32();
+            for (kk, out) in out.iter_mut().enumerate() {
+                let (at, shift) = place(row, group * GROUP + kk);
+                *out = (f32::from(block.nibbles[at] >> shift & 15) - 8.0) * scale;
+            }
+        }
+    }
+}

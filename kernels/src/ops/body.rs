@@ -1,0 +1,216 @@
+//! Bodies of the f32 operations, written so that they vectorise, and their versions per instruction set.
+//!
+//! `FMA` selects fused multiply-add, which only pays where the instruction exists (elsewhere it is a library call).
+
+use super::Table;
+
+const LANES: usize = 32;
+
+#[inline(always)]
+fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[inline(always)]
+fn sum_lanes(lanes: &[f32; LANES]) -> f32 {
+    let mut halved = *lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            halved[i] += halved[i + width];
+        }
+        width /= 2;
+    }
+    halved[0]
+}
+
+#[inline(always)]
+fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut acc = [0f32; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            acc[i] = mul_add::<FMA>(a[i], b[i], acc[i]);
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sum_lanes(&acc) + rest
+}
+
+/// `exp(x)` to about 2 ulp for `x ≤ 0` or moderate; 0 below −87, saturating above 88, NaN stays NaN.
+#[inline(always)]
+fn exp<const FMA: bool>(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    let clamped = if x > 88.0 { 88.0 } else { x };
+    let clamped = if clamped < -87.0 { -87.0 } else { clamped };
+    let shifted = mul_add::<FMA>(clamped, std::f32::consts::LOG2_E, MAGIC);
+    let n = shifted - MAGIC;
+    // ln 2 in two parts keeps the reduction exact.
+    let r = mul_add::<FMA>(n, -0.693_359_4, clamped);
+    let r = mul_add::<FMA>(n, 2.121_944_4e-4, r);
+    let p = mul_add::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
+    let p = mul_add::<FMA>(p, r, 8.333_452e-3);
+    let p = mul_add::<FMA>(p, r, 4.166_579_6e-2);
+    let p = mul_add::<FMA>(p, r, 1.666_666_5e-1);
+    let p = mul_add::<FMA>(p, r, 5.000_000_1e-1);
+    let p = mul_add::<FMA>(p, r * r, r) + 1.0;
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
+    let value = p * power;
+    if x < -87.0 { 0.0 } else { value }
+}
+
+#[inline(always)]
+fn rms_norm<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = dot::<FMA>(x, x) / x.len() as f32;
+    let inverse = 1.0 / (mean + eps).sqrt();
+    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+        *out = *x * inverse * *w;
+    }
+}
+
+#[inline(always)]
+fn silu_mul<const FMA: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
+        *out = *g / (1.0 + exp::<FMA>(-*g)) * *u;
+    }
+}
+
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = if chunk[i] > lanes[i] { chunk[i] } else { lanes[i] };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, v| if *v > a { *v } else { a })
+}
+
+/// Replaces `x` by `exp(x - shift)` and returns the sum.
+#[inline(always)]
+fn exp_in_place<const FMA: bool>(x: &mut [f32], shift: f32) -> f32 {
+    let mut acc = [0f32; LANES];
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            chunk[i] = exp::<FMA>(chunk[i] - shift);
+            acc[i] += chunk[i];
+        }
+    }
+    let mut sum = sum_lanes(&acc);
+    for v in rest {
+        *v = exp::<FMA>(*v - shift);
+        sum += *v;
+    }
+    sum
+}
+
+#[inline(always)]
+fn softmax<const FMA: bool>(x: &mut [f32]) {
+    let shift = largest(x);
+    let inverse = 1.0 / exp_in_place::<FMA>(x, shift);
+    for v in x {
+        *v *= inverse;
+    }
+}
+
+#[inline(always)]
+fn log_sum_exp<const FMA: bool>(x: &[f32]) -> f32 {
+    let shift = largest(x);
+    let mut acc = [0f32; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            acc[i] += exp::<FMA>(chunk[i] - shift);
+        }
+    }
+    let rest: f32 = rest.iter().map(|v| exp::<FMA>(*v - shift)).sum();
+    shift + (sum_lanes(&acc) + rest).ln()
+}
+
+/// One query against all keys: `k` and `v` hold `scores.len()` rows of `stride` elements, of which the first `q.len()` count.
+#[inline(always)]
+fn attend_one<const FMA: bool>(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    stride: usize,
+    scale: f32,
+    scores: &mut [f32],
+    out: &mut [f32],
+) {
+    let d = q.len();
+    for (score, k) in scores.iter_mut().zip(k.chunks(stride)) {
+        *score = dot::<FMA>(q, &k[..d]) * scale;
+    }
+    softmax::<FMA>(scores);
+    out.fill(0.0);
+    // Registers hold 64 outputs at a time; the scores are read again for the next 64.
+    for (part, out) in out.chunks_mut(64).enumerate() {
+        let first = part * 64;
+        if let Ok(out) = <&mut [f32; 64]>::try_from(&mut *out) {
+            let mut acc = [0f32; 64];
+            for (score, v) in scores.iter().zip(v.chunks(stride)) {
+                let v: &[f32; 64] = v[first..].first_chunk().expect("a row of v holds the head");
+                for i in 0..64 {
+                    acc[i] = mul_add::<FMA>(*score, v[i], acc[i]);
+                }
+            }
+            *out = acc;
+        } else {
+            for (score, v) in scores.iter().zip(v.chunks(stride)) {
+                for (out, v) in out.iter_mut().zip(&v[first..]) {
+                    *out = mul_add::<FMA>(*score, *v, *out);
+                }
+            }
+        }
+    }
+}
+
+macro_rules! version {
+    ($table:ident, $module:ident, $fma:literal, $(#[$feature:meta])?) => {
+        mod $module {
+            $(#[$feature])?
+            pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+                super::dot::<$fma>(a, b)
+            }
+            $(#[$feature])?
+            pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+                super::rms_norm::<$fma>(x, weight, eps, out)
+            }
+            $(#[$feature])?
+            pub(super) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+                super::silu_mul::<$fma>(gate, up, out)
+            }
+            $(#[$feature])?
+            pub(super) fn softmax(x: &mut [f32]) {
+                super::softmax::<$fma>(x)
+            }
+            $(#[$feature])?
+            pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
+                super::log_sum_exp::<$fma>(x)
+            }
+            $(#[$feature])?
+            pub(super) fn attend_one(
+                q: &[f32], k: &[f32], v: &[f32], stride: usize, scale: f32, scores: &mut [f32], out: &mut [f32],
+            ) {
+                super::attend_one::<$fma>(q, k, v, stride, scale, scores, out)
+            }
+        }
+        pub(crate) const $table: Table = Table {
+            dot: $module::dot,
+            rms_norm: $module::rms_norm,
+            silu_mul: $module::silu_mul,
+            softmax: $module::softmax,
+            log_sum_exp: $module::log_sum_exp,
+            attend_one: $module::attend_one,
+        };
+    };
+}
+
+version!(SCALAR, scalar, false,);
+#[cfg(target_arch = "x86_64")]
+version!(AVX2, avx2, true, #[target_feature(enable = "avx2,fma")]);
+#[cfg(target_arch = "x86_64")]
+version!(AVX512, avx512, true, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]);
