@@ -1,0 +1,5 @@
+//! Documents through their public boundary: positions, edits, and both against a naive model.
+
+mod edits;
+mod model;
+mod positions;
