@@ -1,1 +1,35 @@
-//! lacuna-engine
+//! lacuna-engine: checkpoints, forward pass, KV cache, sampling. Token ids only: no text, no files of the user's, no prompts.
+//!
+//! Start at [`Model::load`] (or [`Model::from_packed`] for a model in memory), give it a [`KvCache`], then [`prefill`] and
+//! [`generate`]. Everything that can be long takes a [`Cancel`]. Numeric work is in `lacuna-kernels`.
+
+mod cancel;
+mod config;
+mod error;
+mod forward;
+mod generate;
+mod kv;
+mod map;
+mod model;
+mod packed;
+mod rope;
+mod sample;
+mod tensors;
+mod weights;
+
+pub use cancel::Cancel;
+pub use config::{Config, ConfigError, Family, RopeScaling, TensorSpec};
+pub use error::{LoadError, PromptError};
+pub use forward::{PrefillStats, forward_all, log_probs, prefill};
+pub use generate::{Constraint, Finish, Generation, Times, Token, generate};
+pub use kv::KvCache;
+pub use model::{Info, Model, Precision};
+pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack};
+pub use sample::Sampling;
+
+/// Sets how many threads the forward pass may use in this process; 0 means all cores.
+pub use lacuna_kernels::threads::set_threads;
+/// The name of the kernel row in use (`doctor` prints it), or why `LACUNA_ISA` cannot be honoured.
+pub fn kernel_row() -> Result<&'static str, lacuna_kernels::isa::IsaError> {
+    lacuna_kernels::isa::selected().map(|row| row.isa().name()).map_err(Clone::clone)
+}

@@ -1,0 +1,67 @@
+//! The errors of this crate: loading a model, and a prompt that the model cannot take.
+
+use std::path::PathBuf;
+
+use lacuna_kernels::Int4Error;
+use lacuna_kernels::isa::IsaError;
+
+use crate::config::ConfigError;
+
+/// Why a model could not be loaded or packed. Every variant names the file or tensor.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{path} holds no model: expected config.json with model.safetensors or model.safetensors.index.json, or a *.lacuna.safetensors file",
+        path = path.display()
+    )]
+    NotAModel { path: PathBuf },
+    #[error("{file}: not the JSON that is expected there: {source}")]
+    Json { file: String, source: serde_json::Error },
+    #[error("{file}: {source}")]
+    Config { file: String, source: ConfigError },
+    #[error("{file}: not a valid safetensors file ({source}); it may be truncated: fetch it again")]
+    Container { file: String, source: safetensors::SafeTensorError },
+    #[error("{file}: a safetensors file, but not a packed model (no {expected:?} in its metadata); load its directory instead")]
+    NotPacked { file: String, expected: &'static str },
+    #[error("{file}: format {got:?} is not supported by this version (expected {expected:?}); pack the model again")]
+    PackedFormat { file: String, expected: &'static str, got: String },
+    #[error("{file}: shard name {name:?} is not a plain file name in the model's directory")]
+    ShardName { file: String, name: String },
+    #[error("{file}: {n} shards are more than the {limit} that are accepted")]
+    TooManyShards { file: String, n: usize, limit: usize },
+    #[error("{file}: tensor {name:?} is missing")]
+    MissingTensor { file: String, name: String },
+    #[error("{file}: tensor {name:?} does not belong to this kind of model")]
+    UnexpectedTensor { file: String, name: String },
+    #[error("{file}: tensor {name:?} appears in more than one shard")]
+    DuplicateTensor { file: String, name: String },
+    #[error("{file}: tensor {name:?} has shape {got:?}, the config asks for {expected:?}")]
+    Shape { file: String, name: String, expected: Vec<usize>, got: Vec<usize> },
+    #[error("{file}: tensor {name:?} has type {got}, expected {expected}")]
+    Dtype { file: String, name: String, expected: &'static str, got: String },
+    #[error("{file}: tensor {name:?} holds a NaN or an infinity at element {index}")]
+    NotFinite { file: String, name: String, index: usize },
+    #[error("{file}: tensor {name:?}: {source}")]
+    Int4 { file: String, name: String, source: Int4Error },
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+}
+
+/// Why a prompt could not be evaluated. `Cancelled` is an outcome, the rest is a prompt that the model cannot take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PromptError {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("the prompt is empty; at least one token is needed")]
+    Empty,
+    #[error("{tokens} tokens do not fit the {capacity} that this cache and model can hold")]
+    TooLong { tokens: usize, capacity: usize },
+    #[error("token id {id} is outside of the model's vocabulary of {n_vocab}")]
+    TokenOutOfRange { id: u32, n_vocab: usize },
+    #[error("the model produced values that are not numbers; its weights are damaged or out of range")]
+    NotFinite,
+}

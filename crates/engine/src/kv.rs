@@ -1,0 +1,131 @@
+//! The KV cache of one sequence: keys and values per layer, the token ids they belong to, the logits of the last one.
+//!
+//! What is visible (`ids`, `logits`) changes only when an evaluation has succeeded. A cancelled one puts back what it had
+//! overwritten ([`KvCache::begin`], [`Undo`]).
+
+use lacuna_kernels::Scratch;
+
+use crate::model::Model;
+
+/// Keys and values of one sequence of a model, at most `capacity` tokens. Memory grows with use.
+pub struct KvCache {
+    model: u64,
+    capacity: usize,
+    pub(crate) kv_width: usize,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) layers: Vec<LayerKv>,
+    pub(crate) logits: Vec<f32>,
+    pub(crate) workspace: Workspace,
+}
+
+/// Keys and values of one layer, `[tokens, kv_width]` each.
+#[derive(Default)]
+pub(crate) struct LayerKv {
+    pub(crate) keys: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+}
+
+/// Buffers of a forward pass, reused from call to call.
+#[derive(Default)]
+pub(crate) struct Workspace {
+    pub(crate) scratch: Scratch,
+    pub(crate) x: Vec<f32>,
+    pub(crate) normed: Vec<f32>,
+    pub(crate) qkv: Vec<f32>,
+    pub(crate) attended: Vec<f32>,
+    pub(crate) projected: Vec<f32>,
+    pub(crate) gate_up: Vec<f32>,
+    pub(crate) activated: Vec<f32>,
+    pub(crate) cos: Vec<f32>,
+    pub(crate) sin: Vec<f32>,
+}
+
+impl KvCache {
+    /// An empty cache for `model`; `capacity` tokens at most, and never more than the model's positions.
+    pub fn new(model: &Model, capacity: usize) -> Self {
+        let config = model.config();
+        let layers = (0..config.layers).map(|_| LayerKv::default()).collect();
+        KvCache {
+            model: model.id,
+            capacity: capacity.min(config.max_positions),
+            kv_width: config.kv_width(),
+            ids: Vec::new(),
+            layers,
+            logits: Vec::new(),
+            workspace: Workspace::default(),
+        }
+    }
+
+    /// The tokens whose keys and values are held, from position 0 on.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Tokens that fit.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Logits after the last token, `[n_vocab]`; empty before the first prefill.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Bytes that keys and values take now.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|l| (l.keys.capacity() + l.values.capacity()) * size_of::<f32>()).sum()
+    }
+
+    /// How many leading tokens of `ids` are held.
+    pub fn common_prefix(&self, ids: &[u32]) -> usize {
+        self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count()
+    }
+
+    /// Forgets every token from position `len` on (and the logits, if any token goes).
+    pub fn truncate(&mut self, len: usize) {
+        if len < self.ids.len() {
+            self.ids.truncate(len);
+            self.logits.clear();
+        }
+    }
+
+    /// Panics: the cache was made for another model.
+    pub(crate) fn check_model(&self, model: &Model) {
+        assert_eq!(self.model, model.id, "a KV cache is used with the model it was made for");
+    }
+
+    /// Cuts the visible sequence at `len` for an evaluation that will write from there on; keeps what is needed to undo it.
+    pub(crate) fn begin(&mut self, len: usize) -> Undo {
+        let range = len * self.kv_width..self.ids.len() * self.kv_width;
+        let tail = |l: &LayerKv| (l.keys[range.clone()].to_vec(), l.values[range.clone()].to_vec());
+        let layers = if range.is_empty() { Vec::new() } else { self.layers.iter().map(tail).collect() };
+        Undo { ids: self.ids.split_off(len), layers }
+    }
+
+    /// Puts back what was there at [`KvCache::begin`].
+    pub(crate) fn roll_back(&mut self, undo: Undo) {
+        let start = self.ids.len() * self.kv_width;
+        for (layer, (keys, values)) in self.layers.iter_mut().zip(&undo.layers) {
+            layer.keys[start..start + keys.len()].copy_from_slice(keys);
+            layer.values[start..start + values.len()].copy_from_slice(values);
+        }
+        self.ids.extend(undo.ids);
+    }
+}
+
+/// The tail of a cache before an evaluation.
+pub(crate) struct Undo {
+    ids: Vec<u32>,
+    layers: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+impl LayerKv {
+    /// Makes room for `tokens` tokens of `width`.
+    pub(crate) fn grow(&mut self, tokens: usize, width: usize) {
+        let len = tokens * width;
+        if self.keys.len() < len {
+            self.keys.resize(len, 0.0);
+            self.values.resize(len, 0.0);
+        }
+    }
+}

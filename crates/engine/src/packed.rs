@@ -1,0 +1,147 @@
+//! The packed file, `*.lacuna.safetensors`: a model of ours in one safetensors container.
+//!
+//! `__metadata__` holds `format` and `config` (the text of config.json). A matrix `NAME` is stored as `NAME.q4` (U8 `[n,⌈k/2⌉]`, low
+//! nibble = even column) and `NAME.scale` (F16 `[n,⌈k/32⌉]`); vectors keep their name, as F32. Tensor order, and with it
+//! every byte of the file, follows from the model alone.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use lacuna_kernels::Int4Matrix;
+use safetensors::SafeTensors;
+use serde_json::{Map, Value, json};
+
+use crate::config::{Config, TensorSpec};
+use crate::error::LoadError;
+use crate::model;
+use crate::tensors::{Checkpoint, Files};
+
+/// Value of `format` in the metadata.
+pub const PACKED_FORMAT: &str = "lacuna-int4-v1";
+/// How the names of packed files end.
+pub const PACKED_SUFFIX: &str = ".lacuna.safetensors";
+
+/// Name of the nibbles of module `name`.
+pub(crate) fn q4_name(name: &str) -> String {
+    format!("{name}.weight.q4")
+}
+
+/// Name of the scales of module `name`.
+pub(crate) fn scale_name(name: &str) -> String {
+    format!("{name}.weight.scale")
+}
+
+/// The one packed file of a directory that holds no `model.safetensors`.
+pub(crate) fn find(dir: &Path) -> Result<Option<PathBuf>, LoadError> {
+    if dir.join("model.safetensors").is_file() || dir.join("model.safetensors.index.json").is_file() {
+        return Ok(None);
+    }
+    let read = |source| LoadError::Read { path: dir.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.to_string_lossy().ends_with(PACKED_SUFFIX) && path.is_file() {
+            found.push(path);
+        }
+    }
+    match found.len() {
+        1 => Ok(found.pop()),
+        _ => Ok(None),
+    }
+}
+
+/// The config in a packed file's metadata.
+pub(crate) fn read_config(file: &str, bytes: &[u8]) -> Result<Config, LoadError> {
+    let container = |source| LoadError::Container { file: file.to_owned(), source };
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
+    let not_packed = || LoadError::NotPacked { file: file.to_owned(), expected: PACKED_FORMAT };
+    let map = metadata.metadata().as_ref().ok_or_else(not_packed)?;
+    let format = map.get("format").ok_or_else(not_packed)?;
+    if !format.starts_with("lacuna-") {
+        return Err(not_packed());
+    }
+    if format != PACKED_FORMAT {
+        let got = format.chars().take(80).collect();
+        return Err(LoadError::PackedFormat { file: file.to_owned(), expected: PACKED_FORMAT, got });
+    }
+    let config = map.get("config").ok_or_else(not_packed)?;
+    Config::from_json(config.as_bytes()).map_err(|source| LoadError::Config { file: file.to_owned(), source })
+}
+
+/// Quantises the model in `model_dir` (Hugging Face layout) into the packed file `out`; an existing one is replaced at the end.
+///
+/// Errors: whatever loading the directory gives, and writing.
+pub fn pack(model_dir: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<(), LoadError> {
+    let (model_dir, out) = (model_dir.as_ref(), out.as_ref());
+    let (file, config_text) = model::read_config_text(model_dir)?;
+    let config = Config::from_json(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
+    let files = Files::of_directory(model_dir)?;
+    let mut checkpoint = Checkpoint::open(&files)?;
+    checkpoint.ignore_spare(&config);
+    let specs = config.tensors();
+    for spec in &specs {
+        checkpoint.expect(&spec.name)?;
+    }
+
+    let temporary = temporary_beside(out);
+    let write = |source| LoadError::Write { path: out.to_owned(), source };
+    let result = (|| {
+        let mut to = BufWriter::new(File::create(&temporary).map_err(write)?);
+        to.write_all(&header(&config_text, &specs)).map_err(write)?;
+        for spec in &specs {
+            to.write_all(&data(&mut checkpoint, spec)?).map_err(write)?;
+        }
+        checkpoint.finish()?;
+        to.into_inner().map_err(|e| write(e.into_error()))?.sync_all().map_err(write)?;
+        std::fs::rename(&temporary, out).map_err(write)
+    })();
+    if result.is_err() {
+        // Nothing of the user's is in it; a failure to remove it changes nothing for the caller.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
+fn temporary_beside(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    out.with_file_name(name)
+}
+
+/// Length, JSON header and padding. The tensors' data follows in the order of `specs`.
+fn header(config_text: &str, specs: &[TensorSpec]) -> Vec<u8> {
+    let mut map = Map::new();
+    map.insert("__metadata__".to_owned(), json!({ "format": PACKED_FORMAT, "config": config_text }));
+    let mut at = 0;
+    let mut add = |name: String, dtype: &str, shape: &[usize], element: usize| {
+        let end = at + shape.iter().product::<usize>() * element;
+        map.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": [at, end] }));
+        at = end;
+    };
+    for spec in specs {
+        match spec.columns {
+            None => add(spec.name.clone(), "F32", &[spec.rows], 4),
+            Some(k) => {
+                add(format!("{}.q4", spec.name), "U8", &[spec.rows, k.div_ceil(2)], 1);
+                add(format!("{}.scale", spec.name), "F16", &[spec.rows, k.div_ceil(32)], 2);
+            }
+        }
+    }
+    let mut json = Value::Object(map).to_string().into_bytes();
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut header = (json.len() as u64).to_le_bytes().to_vec();
+    header.append(&mut json);
+    header
+}
+
+fn data(checkpoint: &mut Checkpoint, spec: &TensorSpec) -> Result<Vec<u8>, LoadError> {
+    let mut values = Vec::new();
+    checkpoint.take(&spec.name, &spec.shape())?.append_f32(&mut values)?;
+    let Some(k) = spec.columns else { return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()) };
+    let int4 = |source| LoadError::Int4 { file: checkpoint.file().to_owned(), name: spec.name.clone(), source };
+    let (mut bytes, scales) = Int4Matrix::quantize(spec.rows, k, &values).map_err(int4)?.to_file_parts();
+    bytes.extend(scales.into_iter().flat_map(f16::to_le_bytes));
+    Ok(bytes)
+}

@@ -1,0 +1,95 @@
+//! Choice of the next token from logits: greedy, temperature, top-k, top-p, all with a seed.
+
+/// How tokens are chosen and when generation ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Tokens to generate at most (a stop token is not counted and not returned).
+    pub max_tokens: usize,
+    /// 0 = greedy.
+    pub temperature: f32,
+    /// Smallest set of tokens with at least this probability; 1 = all.
+    pub top_p: f32,
+    /// So many most likely tokens; 0 = all.
+    pub top_k: usize,
+    pub seed: u64,
+    /// Ids that end the generation.
+    pub stops: Vec<u32>,
+}
+
+impl Default for Sampling {
+    /// Greedy, 64 tokens, no stops.
+    fn default() -> Self {
+        Sampling { max_tokens: 64, temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0, stops: Vec::new() }
+    }
+}
+
+/// SplitMix64: the same seed gives the same choices on every machine.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
+    /// Uniform in `0..1`.
+    fn uniform(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
+/// The chosen id among those that `allows` admits, or `None` when it admits none. Ties go to the smaller id.
+pub(crate) fn choose(logits: &[f32], sampling: &Sampling, random: &mut Random, allows: Option<&dyn Fn(u32) -> bool>) -> Option<u32> {
+    let admitted = |id: u32| allows.is_none_or(|allows| allows(id));
+    if sampling.temperature <= 0.0 || sampling.top_k == 1 {
+        return greedy(logits, admitted);
+    }
+    let mut candidates: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).filter(|(id, _)| admitted(*id)).collect();
+    if sampling.top_k > 0 && sampling.top_k < candidates.len() {
+        candidates.select_nth_unstable_by(sampling.top_k - 1, order);
+        candidates.truncate(sampling.top_k);
+    }
+    candidates.sort_unstable_by(order);
+    let largest = candidates.first()?.1;
+    for (_, value) in &mut candidates {
+        *value = ((*value - largest) / sampling.temperature).exp();
+    }
+    let total: f32 = candidates.iter().map(|c| c.1).sum();
+    let mut kept = 0.0;
+    let mut n_kept = 0;
+    for (_, weight) in &candidates {
+        kept += weight;
+        n_kept += 1;
+        if kept >= sampling.top_p * total {
+            break;
+        }
+    }
+    let mut at = random.uniform() * kept;
+    for (id, weight) in &candidates[..n_kept] {
+        at -= weight;
+        if at < 0.0 {
+            return Some(*id);
+        }
+    }
+    // Rounding can leave a crumb of `at`.
+    Some(candidates[n_kept - 1].0)
+}
+
+/// Larger logits first, then smaller ids.
+fn order(a: &(u32, f32), b: &(u32, f32)) -> std::cmp::Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// The first largest logit that is admitted. `admitted` is asked only for logits above the best so far.
+fn greedy(logits: &[f32], admitted: impl Fn(u32) -> bool) -> Option<u32> {
+    let mut best: Option<(u32, f32)> = None;
+    for (id, logit) in (0u32..).zip(logits) {
+        if best.is_none_or(|(_, b)| *logit > b) && admitted(id) {
+            best = Some((id, *logit));
+        }
+    }
+    best.map(|(id, _)| id)
+}
