@@ -10,7 +10,8 @@ use crate::{Order, Sentinels, Tokenizer, header, layout};
 pub struct Input<'a> {
     /// Path as the model shall see it (relative, `/` between its parts); `None` leaves the header out.
     pub path: Option<&'a str>,
-    /// Text placed before the file, best last (imports and definitions that lie outside the window).
+    /// Text placed before the prefix window, where the file's own beginning would stand (imports and definitions that lie
+    /// outside the window), most stable first.
     pub excerpts: &'a [&'a str],
     /// Text left of the cursor, from the start of the file.
     pub prefix: &'a str,
@@ -39,6 +40,7 @@ pub struct Section {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SectionKind {
     Header,
+    /// Excerpts and the text before the cursor.
     Prefix,
     Suffix,
 }
@@ -70,9 +72,6 @@ pub fn build(tokenizer: &Tokenizer, sentinels: &Sentinels, input: &Input<'_>, op
         Some(path) => header(tokenizer, sentinels, last_bytes(path, MAX_PATH_BYTES)),
         None => Vec::new(),
     };
-    for excerpt in input.excerpts {
-        head.extend(tokenizer.encode(excerpt));
-    }
     // Markers: PRE, SUF, MID and perhaps BOS.
     let budget = options.budget.saturating_sub(4);
     head.truncate(budget / 4);
@@ -80,9 +79,19 @@ pub fn build(tokenizer: &Tokenizer, sentinels: &Sentinels, input: &Input<'_>, op
 
     let suffix_budget = budget * SUFFIX_SHARE.0 / SUFFIX_SHARE.1;
     let (suffix, suffix_cut) = window_after(tokenizer, input.suffix, suffix_budget);
-    let (mut prefix, prefix_cut) = window_before(tokenizer, input.prefix, budget - suffix.len());
+    let mut excerpts: Vec<u32> = Vec::new();
+    for excerpt in input.excerpts {
+        let ids = tokenizer.encode(excerpt);
+        // Whole excerpts only, and never at the cost of most of the code before the cursor.
+        if excerpts.len() + ids.len() <= (budget - suffix.len()) / 4 {
+            excerpts.extend(ids);
+        }
+    }
+    let (mut prefix, prefix_cut) = window_before(tokenizer, input.prefix, budget - suffix.len() - excerpts.len());
     let healing = if options.heal { roll_back(tokenizer, &mut prefix) } else { Healing::default() };
 
+    excerpts.append(&mut prefix);
+    let prefix = excerpts;
     let ids = layout(sentinels, options.order, &head, &prefix, &suffix);
     let start = usize::from(sentinels.bos.is_some());
     let mut at = start + head.len() + 1;

@@ -1,0 +1,109 @@
+//! What a request ends in. An empty answer always carries its reason.
+
+use serde::Serialize;
+
+/// One suggestion: the text to insert at the cursor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Item {
+    pub text: String,
+    /// Sum of the natural-log probabilities of the tokens that made the text.
+    pub logprob: f32,
+}
+
+/// Why nothing is suggested. The codes are stable: editors and logs show them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A newer request, the client or the deadline's owner cancelled this one.
+    Cancelled,
+    /// The deadline passed before anything worth showing was generated.
+    Deadline,
+    /// The model ended the completion at once: it thinks that nothing is missing.
+    Empty,
+    /// What the model wrote already stands right of the cursor.
+    RepeatsSuffix,
+    /// The file would parse worse with the completion than without.
+    ParsesWorse,
+    /// The model is less sure than `show.min_confidence`.
+    LowConfidence,
+    /// The file is larger than `context.max_file_bytes`.
+    FileTooLarge,
+    /// The engine would not take the prompt; the log says why.
+    PromptRefused,
+}
+
+impl Reason {
+    /// The stable code, in kebab case.
+    pub fn code(self) -> &'static str {
+        match self {
+            Reason::Cancelled => "cancelled",
+            Reason::Deadline => "deadline",
+            Reason::Empty => "empty",
+            Reason::RepeatsSuffix => "repeats-suffix",
+            Reason::ParsesWorse => "parses-worse",
+            Reason::LowConfidence => "low-confidence",
+            Reason::FileTooLarge => "file-too-large",
+            Reason::PromptRefused => "prompt-refused",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// At least one item, best first.
+    Suggest(Vec<Item>),
+    Silence(Reason),
+}
+
+/// Token accounting of one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Tokens {
+    pub prompt: usize,
+    /// Prompt tokens whose KV was still warm.
+    pub cached: usize,
+    pub prefilled: usize,
+    pub generated: usize,
+    /// Drafted and accepted tokens of speculative decoding (none yet).
+    pub drafted: usize,
+    pub accepted: usize,
+}
+
+/// Wall-clock time of the stages of one request, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Milliseconds {
+    pub context: f64,
+    pub prompt: f64,
+    pub prefill: f64,
+    pub decode: f64,
+    pub total: f64,
+}
+
+/// A rule that looked at an item, and what it did to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Filter {
+    pub name: &'static str,
+    pub before: String,
+    /// `None`: the item was dropped.
+    pub after: Option<String>,
+}
+
+/// For `--explain`: what the model saw and what became of its answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The prompt as text, section by section, with the markers by name.
+    pub prompt: Vec<(String, String)>,
+    pub excerpts: Vec<(String, f32)>,
+    pub filters: Vec<Filter>,
+}
+
+/// The whole answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub outcome: Outcome,
+    /// Answered from the ghost text in memory, without the model.
+    pub from_memory: bool,
+    pub tokens: Tokens,
+    pub ms: Milliseconds,
+    /// Filled when the request asked for it.
+    pub explanation: Option<Explanation>,
+}

@@ -1,0 +1,169 @@
+//! `lacuna complete FILE --at LINE:COL`: one completion on the command line, by the same path as the editor's.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use lacuna_complete::{Explanation, Outcome, Reply, Request};
+use lacuna_context::{Language, SyntaxTree};
+use lacuna_engine::Cancel;
+use lacuna_text::{Document, Encoding, Position};
+
+use crate::{Answer, config, models};
+
+/// Print what Lacuna would insert at a position of a file.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The file to complete; it is only read
+    file: PathBuf,
+    /// Where: line and column, both from 1; the column counts characters
+    #[arg(long, value_name = "LINE:COL", value_parser = parse_position)]
+    at: (u32, u32),
+    /// Number of alternatives
+    #[arg(short, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    n: u8,
+    /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// Print one JSON object instead of the text
+    #[arg(long)]
+    json: bool,
+    /// Also say what the model saw, what was cut and why
+    #[arg(long)]
+    explain: bool,
+}
+
+/// No file of source code is larger; more is refused before it is read.
+const MAX_BYTES: u64 = 16 << 20;
+
+fn parse_position(text: &str) -> Result<(u32, u32), String> {
+    let (line, column) = text.split_once(':').ok_or("use LINE:COL, both from 1, for example 12:5")?;
+    let number = |s: &str| s.parse::<u32>().ok().filter(|&n| n > 0);
+    match (number(line), number(column)) {
+        (Some(line), Some(column)) => Ok((line, column)),
+        _ => Err("LINE and COL are whole numbers from 1, for example 12:5".to_owned()),
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Answer> {
+    let text = read(&args.file)?;
+    let document = Document::new(&text, 0);
+    let (line, column) = args.at;
+    let position = Position { line: line - 1, character: column - 1 };
+    let cursor = document.offset(position, Encoding::Utf32).with_context(|| {
+        format!("--at {line}:{column} is outside {} ({} lines)", args.file.display(), document.n_lines())
+    })?;
+
+    let resolved = config::resolve(&args.file, None, args.model.as_deref())?;
+    let loaded = models::load(&resolved.config.model.path)?;
+    // A shell user waits for the whole answer: the deadline is the editor's.
+    let mut config = resolved.config;
+    config.latency.deadline_ms = 0;
+    let completer = loaded.completer(&config)?;
+
+    let language = Language::from_path(&args.file);
+    let tree = SyntaxTree::parse(language, document.rope());
+    let shown = relative(&args.file);
+    let request = Request {
+        key: &shown,
+        path: Some(&shown),
+        language,
+        document: &document,
+        tree: &tree,
+        cursor,
+        n: usize::from(args.n),
+        explain: args.explain,
+    };
+    let reply = completer.complete(&request, &Cancel::new());
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", as_json(&reply, &loaded.name))?;
+    } else {
+        if let Some(explanation) = &reply.explanation {
+            explain(&mut out, explanation)?;
+        }
+        print(&mut out, &reply)?;
+    }
+    out.flush()?;
+    Ok(match reply.outcome {
+        Outcome::Suggest(_) => Answer::Yes,
+        Outcome::Silence(_) => Answer::No,
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    let name = path.display();
+    let meta = std::fs::metadata(path).with_context(|| format!("{name} cannot be read: check the path"))?;
+    if meta.is_dir() {
+        bail!("{name} is a directory: give a file");
+    }
+    if !meta.is_file() {
+        bail!("{name} is not a regular file: give a file of source code");
+    }
+    if meta.len() > MAX_BYTES {
+        bail!("{name} is {} MB, more than the {} MB that can be completed", meta.len() >> 20, MAX_BYTES >> 20);
+    }
+    let bytes = std::fs::read(path).with_context(|| format!("{name} cannot be read"))?;
+    if bytes.contains(&0) {
+        bail!("{name} is a binary file: give a file of source code");
+    }
+    String::from_utf8(bytes)
+        .map_err(|e| anyhow::anyhow!("{name} is not UTF-8 (byte {}): convert it first", e.utf8_error().valid_up_to()))
+}
+
+/// The path as the model sees it: relative to the working directory where possible, `/` between its parts.
+fn relative(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let shown = match absolute.strip_prefix(&here) {
+        Ok(inside) => inside,
+        Err(_) => absolute.file_name().map_or(path, Path::new),
+    };
+    shown.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+}
+
+fn print(out: &mut impl Write, reply: &Reply) -> std::io::Result<()> {
+    match &reply.outcome {
+        Outcome::Suggest(items) => {
+            for (i, item) in items.iter().enumerate() {
+                if items.len() > 1 {
+                    writeln!(out, "--- {} (log-probability {:.2})", i + 1, item.logprob)?;
+                }
+                writeln!(out, "{}", item.text)?;
+            }
+        }
+        Outcome::Silence(reason) => eprintln!("no suggestion: {}", reason.code()),
+    }
+    Ok(())
+}
+
+fn as_json(reply: &Reply, model: &str) -> serde_json::Value {
+    let (outcome, reason, items) = match &reply.outcome {
+        Outcome::Suggest(items) => ("suggest", None, items.as_slice()),
+        Outcome::Silence(reason) => ("silence", Some(reason.code()), &[][..]),
+    };
+    let mut json = serde_json::json!({
+        "outcome": outcome, "reason": reason, "items": items, "model": model, "tokens": reply.tokens, "ms": reply.ms,
+    });
+    if let Some(explanation) = &reply.explanation {
+        json["explain"] = serde_json::json!(explanation);
+    }
+    json
+}
+
+fn explain(out: &mut impl Write, explanation: &Explanation) -> std::io::Result<()> {
+    let bold = if std::io::stdout().is_terminal() { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
+    for (name, text) in &explanation.prompt {
+        writeln!(out, "{}[{name}]{}{}{text}", bold.0, bold.1, if text.is_empty() { "" } else { " " })?;
+    }
+    for (text, score) in &explanation.excerpts {
+        writeln!(out, "{}[excerpt {score:.2}]{} {text}", bold.0, bold.1)?;
+    }
+    for filter in &explanation.filters {
+        match &filter.after {
+            Some(after) => writeln!(out, "{}[filter {}]{} {:?} -> {after:?}", bold.0, filter.name, bold.1, filter.before)?,
+            None => writeln!(out, "{}[filter {}]{} {:?} dropped", bold.0, filter.name, bold.1, filter.before)?,
+        }
+    }
+    writeln!(out, "{}[completion]{}", bold.0, bold.1)
+}

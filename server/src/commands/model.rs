@@ -1,0 +1,104 @@
+//! `lacuna model`: what models there are, whether they load, and packing.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args as ClapArgs, Subcommand};
+
+use crate::{Answer, models};
+
+/// List, inspect, check and pack models
+#[derive(ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The models that --model takes by name
+    List,
+    /// Architecture, size and fill-in-the-middle markers of a model
+    Info {
+        /// `embedded`, a directory in Hugging Face layout, or a packed file
+        model: String,
+    },
+    /// Load a model completely; exit code 1 and a reason if it cannot be used
+    Verify {
+        /// `embedded`, a directory in Hugging Face layout, or a packed file
+        model: String,
+    },
+    /// Quantise a directory in Hugging Face layout to one INT4 file
+    Pack {
+        /// The directory
+        directory: PathBuf,
+        /// The file to write (`NAME.lacuna.safetensors`); the tokenizer is put beside it
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Answer> {
+    let mut out = std::io::stdout().lock();
+    match &args.command {
+        Command::List => writeln!(out, "{}", models::EMBEDDED)?,
+        Command::Info { model } => {
+            let loaded = models::load(model)?;
+            for (name, value) in facts(&loaded) {
+                writeln!(out, "{name:<12} {value}")?;
+            }
+        }
+        Command::Verify { model } => {
+            if let Err(error) = models::load(model) {
+                writeln!(out, "{model}: {error:#}")?;
+                return Ok(Answer::No);
+            }
+            writeln!(out, "{model}: ok")?;
+        }
+        Command::Pack { directory, output } => {
+            // The tokenizer is checked first: weights without it are of no use.
+            models::load(&directory.display().to_string())?;
+            lacuna_engine::pack(directory, output)?;
+            let tokenizer = output.with_file_name("tokenizer.json");
+            if std::path::absolute(directory.join("tokenizer.json"))? != std::path::absolute(&tokenizer)? {
+                std::fs::copy(directory.join("tokenizer.json"), &tokenizer)
+                    .with_context(|| format!("{} cannot be written", tokenizer.display()))?;
+            }
+            eprintln!("wrote {} ({} bytes)", output.display(), std::fs::metadata(output)?.len());
+        }
+    }
+    Ok(Answer::Yes)
+}
+
+/// Lines about a model, for `info` and `doctor`.
+pub fn facts(loaded: &models::Loaded) -> Vec<(&'static str, String)> {
+    let (config, info, s) = (loaded.model.config(), loaded.model.info(), &loaded.sentinels);
+    vec![
+        ("model", loaded.name.clone()),
+        (
+            "shape",
+            format!(
+                "{:?}, {} layers, width {}, {} heads ({} for keys), feed-forward {}, context {}",
+                config.family,
+                config.layers,
+                config.hidden,
+                config.heads,
+                config.kv_heads,
+                config.ff,
+                config.max_positions
+            ),
+        ),
+        (
+            "weights",
+            format!(
+                "{:.1} M parameters, {:.1} MB as {:?}",
+                info.parameters as f64 / 1e6,
+                info.bytes as f64 / 1e6,
+                info.precision
+            ),
+        ),
+        ("tokenizer", format!("{} ids", loaded.tokenizer.n_vocab())),
+        ("infill", format!("{} markers: prefix {}, suffix {}, middle {}", s.family, s.prefix, s.suffix, s.middle)),
+    ]
+}

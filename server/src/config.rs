@@ -1,0 +1,308 @@
+//! Configuration: one struct, four layers, and for every value the layer it came from.
+//!
+//! Order: flags > editor settings > `lacuna.toml` in the workspace > the user's file > defaults. Files refuse unknown keys; an
+//! editor's unknown keys are reported, never fatal.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use lacuna_complete::Settings;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Larger configuration files are refused.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Name of the workspace's file.
+const WORKSPACE_FILE: &str = "lacuna.toml";
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub model: ModelConfig,
+    pub latency: LatencyConfig,
+    pub context: ContextConfig,
+    pub show: ShowConfig,
+    pub kv: KvConfig,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Directory in Hugging Face layout or a packed file; empty for the embedded model.
+    pub path: String,
+    /// `auto` (what the model was trained on), `psm` or `spm`.
+    pub order: OrderSetting,
+    /// Token healing; unset: on, except where the model says otherwise.
+    pub heal: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderSetting {
+    #[default]
+    Auto,
+    Psm,
+    Spm,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LatencyConfig {
+    /// Milliseconds after which the best so far is returned; 0: no deadline.
+    pub deadline_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContextConfig {
+    /// Upper limit of a prompt in tokens.
+    pub prompt_tokens: usize,
+    /// Larger files are not completed.
+    pub max_file_bytes: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShowConfig {
+    /// Mean probability a token below which nothing is shown (0–1).
+    pub min_confidence: f32,
+    /// Longest single-line completion, in tokens.
+    pub line_tokens: usize,
+    /// Longest block, in tokens.
+    pub block_tokens: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KvConfig {
+    /// Documents whose KV cache is kept.
+    pub warm_documents: usize,
+}
+
+impl Default for LatencyConfig {
+    fn default() -> Self {
+        LatencyConfig { deadline_ms: 400 }
+    }
+}
+
+impl Default for ContextConfig {
+    fn default() -> Self {
+        let settings = Settings::default();
+        ContextConfig { prompt_tokens: settings.prompt_tokens, max_file_bytes: settings.max_file_bytes }
+    }
+}
+
+impl Default for ShowConfig {
+    fn default() -> Self {
+        let settings = Settings::default();
+        ShowConfig {
+            min_confidence: settings.min_confidence,
+            line_tokens: settings.line_tokens,
+            block_tokens: settings.block_tokens,
+        }
+    }
+}
+
+impl Default for KvConfig {
+    fn default() -> Self {
+        KvConfig { warm_documents: Settings::default().warm_documents }
+    }
+}
+
+impl Config {
+    /// The completer's settings; `order` and `heal` are decided with the model at hand.
+    pub fn settings(&self, order: lacuna_prompt::Order, heal: bool) -> Settings {
+        Settings {
+            order: match self.model.order {
+                OrderSetting::Auto => order,
+                OrderSetting::Psm => lacuna_prompt::Order::Psm,
+                OrderSetting::Spm => lacuna_prompt::Order::Spm,
+            },
+            heal: self.model.heal.unwrap_or(heal),
+            prompt_tokens: self.context.prompt_tokens,
+            line_tokens: self.show.line_tokens,
+            block_tokens: self.show.block_tokens,
+            deadline: Duration::from_millis(self.latency.deadline_ms),
+            min_confidence: self.show.min_confidence,
+            max_file_bytes: self.context.max_file_bytes,
+            warm_documents: self.kv.warm_documents,
+            ..Settings::default()
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let within = |name: &str, value: usize, min: usize, max: usize| {
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                bail!("{name} = {value} is out of range: use {min} to {max}")
+            }
+        };
+        within("context.prompt_tokens", self.context.prompt_tokens, 32, 1 << 15)?;
+        within("context.max_file_bytes", self.context.max_file_bytes, 1 << 10, 1 << 27)?;
+        within("show.line_tokens", self.show.line_tokens, 1, 1024)?;
+        within("show.block_tokens", self.show.block_tokens, 1, 4096)?;
+        within("kv.warm_documents", self.kv.warm_documents, 1, 1024)?;
+        if !(0.0..=1.0).contains(&self.show.min_confidence) {
+            bail!("show.min_confidence = {} is out of range: use 0 to 1", self.show.min_confidence);
+        }
+        Ok(())
+    }
+}
+
+/// Where a value was set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    Default,
+    File(PathBuf),
+    Editor,
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Editor => f.write_str("editor"),
+            Origin::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+/// The configuration with the origin of each `area.key`.
+pub struct Resolved {
+    pub config: Config,
+    pub origins: BTreeMap<String, (Value, Origin)>,
+    /// What the editor sent and we do not know.
+    pub unknown: Vec<String>,
+}
+
+/// Merges the layers. `near` is the file or folder whose workspace counts; `editor` the settings an editor sent.
+pub fn resolve(near: &Path, editor: Option<&Value>, model_flag: Option<&str>) -> anyhow::Result<Resolved> {
+    let defaults = serde_json::to_value(Config::default())?;
+    let mut origins = BTreeMap::new();
+    lay(&mut origins, &defaults, &Origin::Default);
+    for path in [user_file(), workspace_file(near)].into_iter().flatten() {
+        let layer = read_file(&path)?;
+        lay(&mut origins, &layer, &Origin::File(path));
+    }
+    let mut unknown = Vec::new();
+    if let Some(editor) = editor {
+        let (known, rest) = known_part(editor, &defaults);
+        unknown = rest;
+        // A known key with a value of the wrong type is the user's mistake in the editor: said, not fatal.
+        match serde_json::from_value::<Config>(known.clone()).map_err(anyhow::Error::from).and_then(|c| c.check()) {
+            Ok(()) => lay(&mut origins, &known, &Origin::Editor),
+            Err(e) => unknown.push(format!("(all editor settings ignored: {e})")),
+        }
+    }
+    if let Some(model) = model_flag {
+        lay(&mut origins, &serde_json::json!({"model": {"path": model}}), &Origin::Flag);
+    }
+    let mut merged: Map<String, Value> = Map::new();
+    for (name, (value, _)) in &origins {
+        let (area, key) = name.split_once('.').unwrap_or((name, ""));
+        let area = merged.entry(area.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+        area[key] = value.clone();
+    }
+    let config: Config = serde_json::from_value(Value::Object(merged))?;
+    config.check()?;
+    Ok(Resolved { config, origins, unknown })
+}
+
+fn lay(origins: &mut BTreeMap<String, (Value, Origin)>, layer: &Value, origin: &Origin) {
+    for (area, keys) in layer.as_object().into_iter().flatten() {
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            origins.insert(format!("{area}.{key}"), (value.clone(), origin.clone()));
+        }
+    }
+}
+
+/// Splits what an editor sent into the keys that exist and the names of the others.
+fn known_part(editor: &Value, defaults: &Value) -> (Value, Vec<String>) {
+    let (mut known, mut unknown) = (Map::new(), Vec::new());
+    for (area, keys) in editor.as_object().into_iter().flatten() {
+        let Some(keys) = keys.as_object().filter(|_| defaults[area].is_object()) else {
+            unknown.push(area.clone());
+            continue;
+        };
+        for (key, value) in keys {
+            if defaults[area].get(key).is_some() {
+                let entry = known.entry(area.clone()).or_insert_with(|| Value::Object(Map::new()));
+                entry[key] = value.clone();
+            } else {
+                unknown.push(format!("{area}.{key}"));
+            }
+        }
+    }
+    (Value::Object(known), unknown)
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Value> {
+    let name = || format!("config file {}", path.display());
+    if std::fs::metadata(path).with_context(name)?.len() > MAX_FILE_BYTES {
+        bail!("{} is larger than {MAX_FILE_BYTES} bytes: is it a configuration file?", name());
+    }
+    let text = std::fs::read_to_string(path).with_context(name)?;
+    let config: Config = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{}: {}", name(), e.message()))?;
+    config.check().with_context(name)?;
+    // Only the keys that the file states are laid over the layers below.
+    let stated: toml::Table = toml::from_str(&text)?;
+    Ok(serde_json::to_value(stated)?)
+}
+
+/// The user's file, if there is one.
+pub fn user_file() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))?;
+    let path = base.join("lacuna").join("config.toml");
+    path.is_file().then_some(path)
+}
+
+fn workspace_file(near: &Path) -> Option<PathBuf> {
+    let near = std::path::absolute(near).ok()?;
+    near.ancestors().map(|dir| dir.join(WORKSPACE_FILE)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_and_origins() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("lacuna.toml"), "[show]\nline_tokens = 7\nblock_tokens = 9\n").unwrap();
+        let editor = serde_json::json!({"show": {"block_tokens": 11, "colour": 1}, "nonsense": 3});
+        let resolved = resolve(dir.path(), Some(&editor), Some("m")).unwrap();
+        assert_eq!((resolved.config.show.line_tokens, resolved.config.show.block_tokens), (7, 11));
+        assert_eq!(resolved.config.model.path, "m");
+        assert_eq!(resolved.unknown, ["nonsense", "show.colour"]);
+        assert!(matches!(resolved.origins["show.line_tokens"].1, Origin::File(_)));
+        assert_eq!(resolved.origins["show.block_tokens"].1, Origin::Editor);
+        assert_eq!(resolved.origins["model.path"].1, Origin::Flag);
+        assert_eq!(resolved.origins["latency.deadline_ms"].1, Origin::Default);
+    }
+
+    #[test]
+    fn files_refuse_what_they_do_not_know() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["[shwo]\n", "[show]\nx = 1\n", "[show]\nline_tokens = \"a\"\n", "not toml", "[show]\nmin_confidence = 2.0\n"] {
+            std::fs::write(dir.path().join("lacuna.toml"), text).unwrap();
+            let error = resolve(dir.path(), None, None).err().map(|e| format!("{e:#}")).unwrap_or_default();
+            assert!(error.contains("lacuna.toml"), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_editors_mistake_is_reported_and_not_fatal() {
+        let dir = tempfile::tempdir().unwrap();
+        for editor in [serde_json::json!({"show": {"line_tokens": "x"}}), serde_json::json!([1]), serde_json::json!({"kv": 1})] {
+            assert_eq!(resolve(dir.path(), Some(&editor), None).unwrap().config, Config::default());
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `textDocument/inlineCompletion`: from a position to items, and from a suggestion to what clients want to see.
+
+use lacuna_complete::{Item, Outcome, Reply, Request};
+use lacuna_context::cursor_facts;
+use lacuna_engine::Cancel;
+use lacuna_text::{Document, Encoding, Position, PositionError};
+use serde::{Deserialize, Serialize};
+
+use super::documents::Open;
+
+/// Command that clients run after accepting; its only argument is the item's id.
+pub const ACCEPTED: &str = "lacuna.accepted";
+
+/// LSP 3.18 parameters, read leniently: `context` is absent in some clients.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Params {
+    pub text_document: TextDocument,
+    pub position: WirePosition,
+    #[serde(default)]
+    pub context: Context,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct TextDocument {
+    pub uri: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq)]
+pub struct WirePosition {
+    pub line: u32,
+    pub character: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq)]
+pub struct WireRange {
+    pub start: WirePosition,
+    pub end: WirePosition,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Context {
+    /// 1: asked for by the user, several items; 2: while typing.
+    trigger_kind: u8,
+    selected_completion_info: Option<Selected>,
+}
+
+/// The entry of the suggestion list that is highlighted: items must begin with its text and use its range.
+#[derive(Debug, Deserialize)]
+struct Selected {
+    range: WireRange,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WireItem {
+    insert_text: String,
+    range: WireRange,
+    command: Command,
+}
+
+#[derive(Debug, Serialize)]
+struct Command {
+    title: &'static str,
+    command: &'static str,
+    arguments: [String; 1],
+}
+
+/// Alternatives for an explicit request.
+const ALTERNATIVES: usize = 3;
+const TRIGGER_INVOKED: u8 = 1;
+
+impl From<WirePosition> for Position {
+    fn from(p: WirePosition) -> Position {
+        Position { line: p.line, character: p.character }
+    }
+}
+
+impl From<Position> for WirePosition {
+    fn from(p: Position) -> WirePosition {
+        WirePosition { line: p.line, character: p.character }
+    }
+}
+
+/// Where the items go and what they restate.
+pub struct Site {
+    open: Open,
+    cursor: usize,
+    /// Replaced by each item; ends at the client's cursor (or at the selected entry's range).
+    range: WireRange,
+    /// Text that each item begins with.
+    restated: String,
+    n: usize,
+}
+
+/// Finds the place of the request in a snapshot of the document.
+pub fn site(mut open: Open, params: &Params, encoding: Encoding) -> Result<Site, PositionError> {
+    let n = if params.context.trigger_kind == TRIGGER_INVOKED { ALTERNATIVES } else { 1 };
+    if let Some(selected) = &params.context.selected_completion_info
+        && let Some(cursor) = select(&mut open, selected, encoding)
+    {
+        return Ok(Site { open, cursor, range: selected.range, restated: selected.text.clone(), n });
+    }
+    let cursor = open.document.offset(params.position.into(), encoding)?;
+    let facts = cursor_facts(&open.tree, open.document.rope(), cursor);
+    let word = open.document.rope().byte_slice(facts.word_start..cursor).to_string();
+    let start = open.document.position(facts.word_start, encoding);
+    let range = WireRange { start: start.into(), end: open.document.position(cursor, encoding).into() };
+    Ok(Site { open, cursor, range, restated: word, n })
+}
+
+/// Puts the selected entry into the snapshot, as if it had been accepted. Returns the cursor behind it.
+fn select(open: &mut Open, selected: &Selected, encoding: Encoding) -> Option<usize> {
+    if selected.range.start.line != selected.range.end.line {
+        return None;
+    }
+    let range = lacuna_text::Range { start: selected.range.start.into(), end: selected.range.end.into() };
+    let mut document: Document = open.document.clone();
+    let edit = document.apply(range, encoding, &selected.text).ok()?;
+    open.tree.edit(&edit);
+    open.tree.reparse(document.rope());
+    open.document = document;
+    Some(edit.new_end_byte)
+}
+
+impl Site {
+    /// Runs the completer; blocks.
+    pub fn complete(&self, completer: &lacuna_complete::Completer, key: &str, path: &str, cancel: &Cancel) -> Reply {
+        let request = Request {
+            key,
+            path: Some(path),
+            language: self.open.language,
+            document: &self.open.document,
+            tree: &self.open.tree,
+            cursor: self.cursor,
+            n: self.n,
+            explain: false,
+        };
+        completer.complete(&request, cancel)
+    }
+
+    /// The items as clients want them: a one-line range from the start of the typed word to the cursor, and text that restates it.
+    pub fn items(&self, outcome: &Outcome, mut id: impl FnMut() -> String) -> Vec<WireItem> {
+        let Outcome::Suggest(items) = outcome else { return Vec::new() };
+        items
+            .iter()
+            .map(|Item { text, .. }| WireItem {
+                insert_text: format!("{}{text}", self.restated),
+                range: self.range,
+                command: Command { title: "Accepted", command: ACCEPTED, arguments: [id()] },
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,67 @@
+//! `lacuna lsp`: the language server.
+//!
+//! Start reading at [`server::Server`] for what is answered, [`transport`] for how messages come and go, [`inline`] for the one
+//! request that matters.
+
+mod documents;
+mod inline;
+mod server;
+mod transport;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use crate::{Answer, config, models};
+
+/// Run the language server on standard input and output
+#[derive(clap::Args)]
+pub struct Args {
+    /// Listen on a loopback address instead, e.g. 127.0.0.1:7777 (port 0: any; the one taken is printed on stderr)
+    #[arg(long, value_name = "ADDR")]
+    tcp: Option<SocketAddr>,
+    /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// Accepted because editors pass it; standard input and output are the default
+    #[arg(long, hide = true)]
+    stdio: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Answer> {
+    if let Some(address) = args.tcp
+        && !address.ip().is_loopback()
+    {
+        bail!("--tcp {address} is not a loopback address: there is no authentication, use 127.0.0.1");
+    }
+    // The model is loaded before the first message, so that a bad --model is an exit code rather than a silent server.
+    let here = std::env::current_dir().unwrap_or_default();
+    let resolved = config::resolve(&here, None, args.model.as_deref())?;
+    let loaded = Arc::new(models::load(&resolved.config.model.path)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let clean = runtime.block_on(async {
+        match args.tcp {
+            None => {
+                let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+                Ok(transport::serve(input, output, loaded, args.model.clone()).await)
+            }
+            Some(address) => serve_tcp(address, loaded, args.model.clone()).await,
+        }
+    })?;
+    // A read of standard input that is still blocked must not keep the process alive after `exit`.
+    runtime.shutdown_background();
+    Ok(if clean { Answer::Yes } else { Answer::No })
+}
+
+async fn serve_tcp(address: SocketAddr, loaded: Arc<models::Loaded>, model: Option<String>) -> anyhow::Result<bool> {
+    let listener =
+        tokio::net::TcpListener::bind(address).await.with_context(|| format!("--tcp {address}: cannot listen"))?;
+    eprintln!("lacuna: listening on {}", listener.local_addr()?);
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        tracing::info!(%peer, "client connected");
+        let (input, output) = tokio::io::split(stream);
+        tokio::spawn(transport::serve(input, output, Arc::clone(&loaded), model.clone()));
+    }
+}

@@ -1,0 +1,266 @@
+//! What the language server answers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use lacuna_complete::{Completer, Outcome, Reason};
+use lacuna_context::Language;
+use lacuna_engine::Cancel;
+use lacuna_text::{Encoding, Position, Range};
+use serde::Serialize;
+use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
+use tower_lsp::ls_types::{
+    DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
+    ExecuteCommandOptions, ExecuteCommandParams, InitializeParams, InitializeResult, InitializedParams,
+    InlineCompletionOptions, LSPAny, MessageType, OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo,
+    TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
+};
+use tower_lsp::{Client, LanguageServer};
+
+use super::documents::{ChangeError, Documents, SharedDocuments};
+use super::inline::{ACCEPTED, Params, WireItem, site};
+use crate::config;
+use crate::models::Loaded;
+
+/// One client's server. Models are shared between clients, documents are not.
+pub struct Server {
+    client: Client,
+    loaded: Arc<Loaded>,
+    model_flag: Option<String>,
+    documents: SharedDocuments,
+    session: OnceLock<Session>,
+    next_id: AtomicU64,
+}
+
+/// What `initialize` decides.
+struct Session {
+    encoding: Encoding,
+    completer: Arc<Completer>,
+    roots: Vec<String>,
+    unknown_settings: Vec<String>,
+}
+
+/// A superseded or cancelled request; clients keep what they show.
+const REQUEST_CANCELLED: i64 = -32800;
+
+#[derive(Serialize)]
+pub struct ItemList {
+    items: Vec<WireItem>,
+}
+
+impl Server {
+    pub fn new(client: Client, loaded: Arc<Loaded>, model_flag: Option<String>) -> Server {
+        Server {
+            client,
+            loaded,
+            model_flag,
+            documents: Arc::new(Documents::default()),
+            session: OnceLock::new(),
+            next_id: AtomicU64::new(1),
+        }
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.session.get().map_or(Encoding::Utf16, |s| s.encoding)
+    }
+
+    pub async fn inline_completion(&self, params: Params) -> Result<ItemList> {
+        let session = self.session.get().ok_or_else(Error::invalid_request)?;
+        let uri = params.text_document.uri.clone();
+        let cancel = Cancel::new();
+        let open = self
+            .documents
+            .begin(&uri, &cancel)
+            .ok_or_else(|| Error::invalid_params(format!("document {uri} is not open: send textDocument/didOpen first")))?;
+        let site = site(open, &params, session.encoding).map_err(|e| Error::invalid_params(e.to_string()))?;
+        // Dropped with this handler when the client sends `$/cancelRequest`.
+        let _raise = RaiseOnDrop(cancel.clone());
+        let completer = Arc::clone(&session.completer);
+        let path = self.shown_path(&uri, session);
+        let running = tokio::task::spawn_blocking(move || {
+            let reply = site.complete(&completer, &uri, &path, &cancel);
+            (site, reply, cancel)
+        });
+        let (site, reply, cancel) = running.await.map_err(|e| {
+            tracing::error!(error = %e, "completion failed");
+            Error::internal_error()
+        })?;
+        tracing::info!(
+            cached = reply.tokens.cached,
+            prefilled = reply.tokens.prefilled,
+            generated = reply.tokens.generated,
+            from_memory = reply.from_memory,
+            ms = reply.ms.total,
+            silence = match &reply.outcome {
+                Outcome::Silence(reason) => reason.code(),
+                Outcome::Suggest(_) => "",
+            },
+            "inlineCompletion"
+        );
+        // The text has changed or a newer request runs: whatever was found belongs to a text that is gone.
+        if cancel.is_cancelled() || reply.outcome == Outcome::Silence(Reason::Cancelled) {
+            return Err(Error {
+                code: ErrorCode::ServerError(REQUEST_CANCELLED),
+                message: "superseded by a newer request or edit".into(),
+                data: None,
+            });
+        }
+        let id = || self.next_id.fetch_add(1, Ordering::Relaxed).to_string();
+        Ok(ItemList { items: site.items(&reply.outcome, id) })
+    }
+
+    /// The path as the model sees it: below a workspace folder where possible, else the file's name.
+    fn shown_path(&self, uri: &str, session: &Session) -> String {
+        let relative = session
+            .roots
+            .iter()
+            .filter_map(|root| uri.strip_prefix(root.trim_end_matches('/')))
+            .find_map(|rest| rest.strip_prefix('/'));
+        let name = uri.rsplit('/').next().unwrap_or(uri);
+        percent_decoded(relative.unwrap_or(name))
+    }
+}
+
+struct RaiseOnDrop(Cancel);
+
+impl Drop for RaiseOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl LanguageServer for Server {
+    async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
+        let offered = params.capabilities.general.and_then(|g| g.position_encodings).unwrap_or_default();
+        // utf-8 costs no conversion; utf-16 is what a client that offers nothing means.
+        let (encoding, kind) = if offered.contains(&PositionEncodingKind::UTF8) {
+            (Encoding::Utf8, PositionEncodingKind::UTF8)
+        } else if offered.contains(&PositionEncodingKind::UTF16) || offered.is_empty() {
+            (Encoding::Utf16, PositionEncodingKind::UTF16)
+        } else if offered.contains(&PositionEncodingKind::UTF32) {
+            (Encoding::Utf32, PositionEncodingKind::UTF32)
+        } else {
+            (Encoding::Utf16, PositionEncodingKind::UTF16)
+        };
+        let roots: Vec<Uri> = params.workspace_folders.into_iter().flatten().map(|folder| folder.uri).collect();
+        let near = roots.first().and_then(|uri| uri.to_file_path().map(|p| p.into_owned()));
+        let near = near.or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+        // Other servers' options (`editorInfo` …) come this way too; ours lie under `lacuna` or at the top.
+        let editor = params.initialization_options.map(|o| o.get("lacuna").cloned().unwrap_or(o));
+        let resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref()).map_err(|e| Error {
+            code: ErrorCode::InternalError,
+            message: format!("{e:#}").into(),
+            data: None,
+        })?;
+        let completer = self.loaded.completer(&resolved.config).map_err(|e| Error {
+            code: ErrorCode::InternalError,
+            message: format!("{e:#}").into(),
+            data: None,
+        })?;
+        let _ = self.session.set(Session {
+            encoding,
+            completer: Arc::new(completer),
+            roots: roots.iter().map(|uri| uri.as_str().to_owned()).collect(),
+            unknown_settings: resolved.unknown,
+        });
+        Ok(InitializeResult {
+            capabilities: ServerCapabilities {
+                position_encoding: Some(kind),
+                text_document_sync: Some(TextDocumentSyncCapability::Kind(TextDocumentSyncKind::INCREMENTAL)),
+                inline_completion_provider: Some(OneOf::Right(InlineCompletionOptions::default())),
+                execute_command_provider: Some(ExecuteCommandOptions {
+                    commands: vec![ACCEPTED.to_owned()],
+                    ..ExecuteCommandOptions::default()
+                }),
+                ..ServerCapabilities::default()
+            },
+            server_info: Some(ServerInfo {
+                name: "lacuna".to_owned(),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            }),
+            ..InitializeResult::default()
+        })
+    }
+
+    async fn initialized(&self, _: InitializedParams) {
+        if let Some(session) = self.session.get()
+            && !session.unknown_settings.is_empty()
+        {
+            let message = format!("lacuna: unknown settings ignored: {}", session.unknown_settings.join(", "));
+            self.client.log_message(MessageType::WARNING, message).await;
+        }
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn did_open(&self, params: DidOpenTextDocumentParams) {
+        let document = params.text_document;
+        let uri = document.uri.as_str().to_owned();
+        let language = match Language::from_lsp_id(&document.language_id) {
+            Language::Text => Language::from_path(std::path::Path::new(&percent_decoded(&uri))),
+            language => language,
+        };
+        self.documents.open(&uri, language, document.version, &document.text);
+    }
+
+    async fn did_change(&self, params: DidChangeTextDocumentParams) {
+        let uri = params.text_document.uri.as_str().to_owned();
+        let edits = params.content_changes.into_iter().map(|change| {
+            let position = |p: tower_lsp::ls_types::Position| Position { line: p.line, character: p.character };
+            (change.range.map(|r| Range { start: position(r.start), end: position(r.end) }), change.text)
+        });
+        // Everything up to here and in `change` runs before the first await: edits are applied in the order they came.
+        let result = self.documents.change(&uri, params.text_document.version, edits, self.encoding());
+        let message = match result {
+            Ok(()) => return,
+            Err(ChangeError::NotOpen) => format!("lacuna: change of {uri}, which is not open, ignored"),
+            Err(ChangeError::Edit(e)) => format!("lacuna: change of {uri} ignored: {e}; close and open the file"),
+        };
+        self.client.log_message(MessageType::WARNING, message).await;
+    }
+
+    async fn did_close(&self, params: DidCloseTextDocumentParams) {
+        let uri = params.text_document.uri.as_str().to_owned();
+        if self.documents.close(&uri)
+            && let Some(session) = self.session.get()
+        {
+            session.completer.forget(&uri);
+        }
+    }
+
+    async fn did_change_configuration(&self, _: DidChangeConfigurationParams) {
+        // Settings are read once, at `initialize`: they choose sizes of caches. Editors send this unasked.
+    }
+
+    async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<LSPAny>> {
+        match params.command.as_str() {
+            ACCEPTED => {
+                tracing::info!(id = ?params.arguments.first(), "accepted");
+                Ok(None)
+            }
+            other => Err(Error::invalid_params(format!("unknown command {other}: this server knows {ACCEPTED}"))),
+        }
+    }
+}
+
+/// `%20` and the like in a URI, as text; invalid sequences stay as they are.
+fn percent_decoded(uri: &str) -> String {
+    let mut out = Vec::with_capacity(uri.len());
+    let mut bytes = uri.as_bytes();
+    while let [first, rest @ ..] = bytes {
+        let hex = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
+        match (first, rest) {
+            (b'%', [a, b, tail @ ..]) if hex(*a).is_some() && hex(*b).is_some() => {
+                out.push(hex(*a).unwrap_or(0) << 4 | hex(*b).unwrap_or(0));
+                bytes = tail;
+            }
+            _ => {
+                out.push(*first);
+                bytes = rest;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

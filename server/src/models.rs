@@ -1,0 +1,82 @@
+//! From `--model` to something that completes: the embedded model, a Hugging Face directory, or a packed file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use lacuna_complete::Completer;
+use lacuna_engine::{Model, Precision};
+use lacuna_prompt::{Order, Sentinels, Tokenizer};
+
+use crate::config::Config;
+
+/// The embedded model's weights in our packed form, and its tokenizer (see `datasets/embedded`).
+const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../datasets/embedded/model.lacuna.safetensors");
+const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../../datasets/embedded/tokenizer.json");
+/// Name under which the embedded model is shown.
+pub const EMBEDDED: &str = "embedded";
+/// Larger tokenizer files are refused before they are read.
+const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
+
+/// A model with its tokenizer, ready to complete.
+pub struct Loaded {
+    pub name: String,
+    pub model: Arc<Model>,
+    pub tokenizer: Arc<Tokenizer>,
+    pub sentinels: Sentinels,
+}
+
+impl Loaded {
+    /// The completer for this model under this configuration.
+    pub fn completer(&self, config: &Config) -> anyhow::Result<Completer> {
+        let mut settings = config.settings(self.order(), true);
+        let limit = self.model.config().max_positions;
+        let longest = settings.line_tokens.max(settings.block_tokens) + 1;
+        if longest + 32 > limit {
+            bail!("model {} has a context of {limit} tokens: lower show.block_tokens below {}", self.name, limit / 2);
+        }
+        settings.prompt_tokens = settings.prompt_tokens.min(limit - longest);
+        Ok(Completer::new(Arc::clone(&self.model), Arc::clone(&self.tokenizer), self.sentinels.clone(), settings))
+    }
+
+    /// The order that the model prefers: the embedded one was trained on both, and the suffix-first one stays warm while typing.
+    fn order(&self) -> Order {
+        if self.name == EMBEDDED { Order::Spm } else { self.sentinels.order }
+    }
+}
+
+/// Loads what `path` names; empty means the embedded model.
+pub fn load(path: &str) -> anyhow::Result<Loaded> {
+    if path.is_empty() || path == EMBEDDED {
+        let model = Model::from_packed(EMBEDDED_WEIGHTS).context("the embedded model is damaged: build lacuna again")?;
+        return finish(EMBEDDED.to_owned(), model, EMBEDDED_TOKENIZER, "the embedded tokenizer");
+    }
+    let place = Path::new(path);
+    if !place.exists() {
+        bail!("model {path} does not exist: give a directory in Hugging Face layout or a packed .safetensors file");
+    }
+    if place.extension().is_some_and(|e| e == "gguf") {
+        bail!("model {path} is a GGUF file, which this version cannot read yet: give a directory in Hugging Face layout");
+    }
+    let folder = if place.is_dir() { place } else { place.parent().unwrap_or(Path::new(".")) };
+    let tokenizer = folder.join("tokenizer.json");
+    if !tokenizer.is_file() {
+        bail!("model {path} has no tokenizer: put its tokenizer.json into {}", folder.display());
+    }
+    if std::fs::metadata(&tokenizer)?.len() > MAX_TOKENIZER_BYTES {
+        bail!("{} is larger than {MAX_TOKENIZER_BYTES} bytes: download tokenizer.json again", tokenizer.display());
+    }
+    let file = std::fs::read(&tokenizer).with_context(|| format!("{}", tokenizer.display()))?;
+    let model = Model::load(place, Precision::Int4).with_context(|| format!("model {path}"))?;
+    finish(path.to_owned(), model, &file, &tokenizer.display().to_string())
+}
+
+fn finish(name: String, model: Model, tokenizer_file: &[u8], tokenizer_name: &str) -> anyhow::Result<Loaded> {
+    let tokenizer = Tokenizer::from_json(tokenizer_file).with_context(|| tokenizer_name.to_owned())?;
+    let sentinels = Sentinels::resolve(&tokenizer).with_context(|| tokenizer_name.to_owned())?;
+    let (ids, rows) = (tokenizer.n_vocab(), model.config().n_vocab);
+    if ids > rows {
+        bail!("model {name}: {tokenizer_name} has {ids} ids but the weights have {rows}: they belong to different models");
+    }
+    Ok(Loaded { name, model: Arc::new(model), tokenizer: Arc::new(tokenizer), sentinels })
+}
