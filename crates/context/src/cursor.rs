@@ -2,7 +2,7 @@
 
 use lacuna_text::Rope;
 
-use crate::stop::opens_block;
+use crate::stop::opened_block;
 use crate::{Language, LexKind, Lexer, SyntaxTree};
 
 /// Facts about one place in a text. Byte offsets are of the whole text.
@@ -19,9 +19,11 @@ pub struct CursorFacts {
     pub word_start: usize,
     /// Spaces and tabs at the start of the line, up to the cursor.
     pub indent: String,
-    /// The text left of the cursor on this line ends with what opens a block.
+    /// The text left of the cursor on this line ends with what opens a block: `:` in Python, `{` elsewhere, a `case`
+    /// label, an arrow. Not `(` and `[`: what follows them is mostly wanted on the same line.
     pub opens_block: bool,
-    /// The cursor is on a blank line, and the last line of code before it opens a block that has no body yet.
+    /// The cursor is on a blank line, and the last line of code before it (docstrings aside) opens a block that has no
+    /// body yet.
     pub in_empty_block: bool,
     /// There is code right of the cursor on this line, other than closing brackets, quotes, `;` and `,`.
     pub mid_line: bool,
@@ -58,29 +60,35 @@ pub fn cursor_facts(tree: &SyntaxTree, rope: &Rope, byte: usize) -> CursorFacts 
     };
     let code = !in_comment && !in_string;
     let blank_prefix = line_prefix.trim().is_empty();
-    let opens = code && opens_block(language, &before);
+    let opened = opened_block(language, &before).filter(|_| code);
     CursorFacts {
         in_comment,
         in_string,
         word_start: cursor - word,
         indent: line_prefix[..indent_len].to_string(),
-        opens_block: opens && !blank_prefix,
-        in_empty_block: opens && blank_prefix && line_suffix.trim().is_empty() && block_is_empty(rope, &before, line + 1),
+        opens_block: !blank_prefix && opened.as_ref().is_some_and(|o| opens_statements(language, o.by)),
+        in_empty_block: blank_prefix
+            && line_suffix.trim().is_empty()
+            && opened.is_some_and(|o| next_code_width(rope, line + 1).is_none_or(|next| next <= o.indent)),
         mid_line,
         line_prefix,
         line_suffix,
     }
 }
 
-/// Whether the next line of code (from line `next` on) is no deeper than the last one of `before`.
-fn block_is_empty(rope: &Rope, before: &str, next: usize) -> bool {
-    let opener = before.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("");
-    let following = rope
-        .lines_at(next.min(rope.len_lines()))
-        .take(1000)
-        .map(|l| l.chars().take(MAX_LINE).collect::<String>())
-        .find(|l| !l.trim().is_empty());
-    following.is_none_or(|l| width(&l) <= width(opener))
+fn opens_statements(language: Language, by: u8) -> bool {
+    match by {
+        b'(' | b'[' => false,
+        b'{' => !language.is_indented(),
+        _ => true,
+    }
+}
+
+/// Indentation of the next line that is not blank, from line `next` on.
+fn next_code_width(rope: &Rope, next: usize) -> Option<usize> {
+    let lines = rope.lines_at(next.min(rope.len_lines())).take(1000);
+    let mut starts = lines.map(|l| l.chars().take(MAX_LINE).collect::<String>());
+    starts.find(|l| !l.trim().is_empty()).map(|l| width(&l))
 }
 
 /// Columns of the blanks at the start of a line; a tab goes to the next multiple of 8.

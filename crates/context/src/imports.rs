@@ -30,7 +30,7 @@ impl SyntaxTree {
     pub fn imports(&self, rope: &Rope) -> Vec<Import> {
         let language = self.language();
         let mut imports = Vec::new();
-        self.walk(|node, cursor| {
+        self.walk(|node, _, depth| {
             if imports.len() >= MAX_IMPORTS {
                 return Visit::Stop;
             }
@@ -44,7 +44,7 @@ impl SyntaxTree {
             let container = node.kind().starts_with("preproc_")
                 || matches!(node.kind(), "if_statement" | "try_statement" | "block" | "else_clause" | "except_clause")
                 || matches!(node.kind(), "linkage_specification" | "declaration_list" | "ERROR");
-            if cursor.depth() == 0 || (container && cursor.depth() < 8) { Visit::Into } else { Visit::Over }
+            if depth == 0 || (container && depth < 8) { Visit::Into } else { Visit::Over }
         });
         imports
     }

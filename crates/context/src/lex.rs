@@ -47,11 +47,16 @@ pub struct Lexer<'a> {
     in_template: bool,
     /// What came last, blanks and comments aside: decides whether `/` divides or starts a regular expression.
     after_operand: bool,
+    /// Bytes that may still be read in vain on this line, looking for ends of regular expressions: a long line of
+    /// slashes must not be read once for each of them.
+    regex_budget: usize,
 }
+
+const REGEX_BUDGET: usize = 32 << 10;
 
 impl<'a> Lexer<'a> {
     pub fn new(language: Language, text: &'a str) -> Lexer<'a> {
-        Lexer { language, text, at: 0, templates: Vec::new(), in_template: false, after_operand: false }
+        Lexer { language, text, at: 0, templates: Vec::new(), in_template: false, after_operand: false, regex_budget: REGEX_BUDGET }
     }
 
     /// After the last lexeme: the text ended inside a template string, just after a `}` of it.
@@ -78,6 +83,9 @@ impl<'a> Lexer<'a> {
     fn finish(&mut self, kind: LexKind, end: usize, closed: bool) -> Lexeme {
         let range = self.at..end;
         self.at = end;
+        if kind == LexKind::Newline {
+            self.regex_budget = REGEX_BUDGET;
+        }
         if !matches!(kind, LexKind::Blank | LexKind::Newline | LexKind::Comment) {
             self.after_operand = match kind {
                 LexKind::Word => !matches!(
@@ -204,15 +212,20 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// `/pattern/flags`; `None` if the line ends before the pattern does, or if it is absurdly long.
+    /// `/pattern/flags`; `None` if the line ends before the pattern does.
     fn regex(&mut self) -> Option<Lexeme> {
         let bytes = self.bytes();
         let (mut i, mut in_class) = (self.at + 1, false);
         loop {
-            match bytes.get(i)? {
-                b'\n' | b'\r' => return None,
-                // Bounded, or a long line of slashes would be read once for each of them.
-                _ if i - self.at > 4096 => return None,
+            match bytes.get(i).unwrap_or(&b'\n') {
+                _ if i - self.at > self.regex_budget => {
+                    self.regex_budget = 0;
+                    return None;
+                }
+                b'\n' | b'\r' => {
+                    self.regex_budget -= i - self.at;
+                    return None;
+                }
                 b'\\' => i += 1,
                 b'[' => in_class = true,
                 b']' => in_class = false,

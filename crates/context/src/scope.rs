@@ -169,7 +169,8 @@ fn item_kind(kind: &str) -> Option<ScopeKind> {
 
 /// The name of an item, at most 200 bytes.
 fn name(rope: &Rope, node: Node) -> Option<String> {
-    let mut named = node.child_by_field_name("name").or_else(|| node.child_by_field_name("type"));
+    let field = if node.kind() == "impl_item" { "type" } else { "name" };
+    let mut named = node.child_by_field_name(field);
     if named.is_none() {
         // C: function_definition → declarator → … → identifier. An anonymous JavaScript function has the name of the
         // variable it is the value of.
@@ -225,10 +226,22 @@ fn item_of_line(language: Language, line: &str) -> Option<(ScopeKind, Option<Str
             "def" | "fn" | "function" | "func" => ScopeKind::Function,
             "class" | "struct" | "enum" | "trait" | "impl" | "interface" | "record" | "type" => ScopeKind::Class,
             "mod" | "namespace" => ScopeKind::Module,
-            "if" | "for" | "while" | "return" | "else" | "match" | "switch" | "let" | "const" | "var" | "with" | "try" => return None,
+            "if" | "for" | "while" | "return" | "else" | "match" | "switch" | "let" | "const" | "var" | "with" | "try" | "catch" | "do" => {
+                return None;
+            }
             _ => continue,
         };
-        return Some((kind, words.next().map(|w| w.chars().take(100).collect())));
+        return Some((kind, words.next().map(short)));
     }
-    None
+    // A method without a keyword: `async name(…) {`, `static int name(…) {`.
+    let head = line.strip_suffix('{')?.split('(').next().filter(|h| h.len() < line.len() - 1)?;
+    head.trim_end()
+        .rsplit(|c: char| !language.is_word_char(c))
+        .next()
+        .filter(|n| !n.is_empty())
+        .map(|n| (ScopeKind::Function, Some(short(n))))
+}
+
+fn short(name: &str) -> String {
+    name.chars().take(100).collect()
 }

@@ -59,9 +59,8 @@ impl SyntaxTree {
         let kinds = kinds(self.language());
         let mut found = Vec::new();
         // Loops that the walk is inside of: depth of the loop node.
-        let mut loops: Vec<u32> = Vec::new();
-        self.walk(|node, cursor| {
-            let depth = cursor.depth();
+        let mut loops: Vec<usize> = Vec::new();
+        self.walk(|node, cursor, depth| {
             while loops.last().is_some_and(|d| *d >= depth) {
                 loops.pop();
             }

@@ -40,27 +40,41 @@ pub fn first_syntactic_end(language: Language, prefix_tail: &str, completion: &s
 /// As [`first_syntactic_end`], also telling whether generating more could change it.
 pub fn syntactic_end(language: Language, prefix_tail: &str, completion: &str, multi_line: bool) -> SyntacticEnd {
     let prefix = tail(prefix_tail);
-    let bounded = &completion[..completion.floor_char_boundary(MAX_COMPLETION)];
+    let bounded = &completion[..char_boundary(completion, MAX_COMPLETION)];
     let mut end = if multi_line { block_end(language, prefix, bounded) } else { line_end(language, prefix, bounded) };
     end.reached |= bounded.len() < completion.len();
     end
 }
 
-/// Whether the code at the end of `before` opens a block: the last line of code ends with an open bracket, with the
-/// `:` of a Python block or of a `case`, or with an arrow. Comments, blank lines and, in Python, a docstring after it
-/// do not matter.
-pub(crate) fn opens_block(language: Language, before: &str) -> bool {
+/// What opens a block at the end of a text.
+pub(crate) struct Opened {
+    /// Columns before the logical line that opens it.
+    pub(crate) indent: usize,
+    /// `(`, `[`, `{`, `:`, or `>` for an arrow.
+    pub(crate) by: u8,
+}
+
+/// The block that the end of `before` opens: the last line of code ends with an open bracket, with the `:` of a Python
+/// block or of a `case`, or with an arrow. Comments, blank lines and, in Python, a docstring after it do not matter.
+pub(crate) fn opened_block(language: Language, before: &str) -> Option<Opened> {
     let text = Text::new(language, tail(before));
-    (0..text.lines.len()).rev().find(|i| text.is_code(*i)).is_some_and(|i| text.opens_block(i))
+    let last = (0..text.lines.len()).rev().find(|i| text.is_code(*i))?;
+    let indent = text.lines[text.logical_start(last)].indent;
+    text.opens_block(last).then(|| Opened { indent, by: text.last_code_byte(last) })
 }
 
 fn tail(prefix: &str) -> &str {
     if prefix.len() <= MAX_PREFIX {
         return prefix;
     }
-    let window = &prefix[prefix.ceil_char_boundary(prefix.len() - MAX_PREFIX)..];
+    let window = &prefix[char_boundary(prefix, prefix.len() - MAX_PREFIX)..];
     // From a line's start, unless all of it is one line.
     window.find('\n').map_or(window, |i| &window[i + 1..])
+}
+
+/// The last character boundary that is not past `at` nor past the end.
+fn char_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
 }
 
 fn line_end(language: Language, prefix: &str, completion: &str) -> SyntacticEnd {
@@ -71,7 +85,7 @@ fn line_end(language: Language, prefix: &str, completion: &str) -> SyntacticEnd 
         return SyntacticEnd { len: completion[..first].trim_end().len(), reached: true };
     }
     let current = prefix.rsplit(['\n', '\r']).next().unwrap_or("");
-    if current.trim().is_empty() || !opens_block(language, prefix) {
+    if current.trim().is_empty() || opened_block(language, prefix).is_none() {
         return SyntacticEnd { len: 0, reached: true };
     }
     let rest = completion.trim_start();
@@ -93,7 +107,7 @@ fn block_end(language: Language, prefix: &str, completion: &str) -> SyntacticEnd
     let text = Text::new(language, &joined);
     let cursor = prefix.len();
     let current = text.line_at(cursor);
-    let base = Base::find(&text, current, cursor);
+    let mut base = Base::find(&text, current, cursor);
 
     let mut end = None;
     let mut kept_code = current;
@@ -101,8 +115,10 @@ fn block_end(language: Language, prefix: &str, completion: &str) -> SyntacticEnd
         let line = &text.lines[i];
         // What the completion has of this line.
         let start = line.start.max(cursor);
-        let content = &joined[start..line.end];
-        if content.trim().is_empty() && !(i == current && !text.is_blank(i)) {
+        // A completion may start with the second half of a line break: then the line has ended already.
+        let content = &joined[start..line.end.max(start)];
+        let cursors_own = i == current && !text.is_blank(i);
+        if content.trim().is_empty() && !cursors_own {
             continue;
         }
         if i > base.first_line && !base.keeps(&text, i, kept_code) {
@@ -125,6 +141,7 @@ fn block_end(language: Language, prefix: &str, completion: &str) -> SyntacticEnd
         end = Some(start + content.trim_end().len() - cursor);
         if text.is_code(i) {
             kept_code = i;
+            base.opened |= text.opens_body(i) && (language.is_indented() || i == base.first_line);
         }
     }
     let last = text.lines.last().map_or(0, |l| l.start.max(cursor));
@@ -142,7 +159,7 @@ struct Base {
     from: usize,
     /// Lines after this one are asked whether they still belong.
     first_line: usize,
-    /// The base line opened a block before the cursor.
+    /// A block without brackets is open: of Python, or of a `case`.
     opened: bool,
 }
 
@@ -161,7 +178,12 @@ impl Base {
         {
             let head = text.logical_start(opener);
             if indent > text.lines[head].indent {
-                return Base { indent: text.lines[head].indent, from: text.lines[head].start, first_line: first, opened: true };
+                return Base {
+                    indent: text.lines[head].indent,
+                    from: text.lines[head].start,
+                    first_line: first,
+                    opened: text.opens_body(opener),
+                };
             }
         }
         Base { indent, from: text.lines[first].start, first_line: first, opened: false }
@@ -179,7 +201,7 @@ impl Base {
             return true;
         }
         // What a statement without an open block or bracket is followed by is the next statement.
-        let ended = depth == 0 && !self.opened && !text.open_ended(self.first_line, previous);
+        let ended = depth == 0 && !self.opened && !text.is_open_ended(previous);
         if line.indent > self.indent {
             return !ended;
         }
@@ -390,7 +412,8 @@ impl<'a> Text<'a> {
                 let in_brackets = self.depth_at(i, start) > self.lines[head].open.len().min(self.depth_at(i, start));
                 !in_brackets && is_python_block(self.first_word(head))
             }
-            (LexKind::Other, ":") => self.is_label(i),
+            // YAML, a list in prose: only deeper lines are kept, so a wrong guess costs nothing.
+            (LexKind::Other, ":") => self.language == Language::Text || self.is_label(i),
             (LexKind::Other, ">") => {
                 let arrow = if self.language == Language::Java { "->" } else { "=>" };
                 self.language.has_braces() && self.text[..end].ends_with(arrow)
@@ -405,14 +428,17 @@ impl<'a> Text<'a> {
         before.fold(self.lines[i].open.len(), |depth, b| if b.close { depth.saturating_sub(1) } else { depth + 1 })
     }
 
-    /// Whether what starts on line `first` may still go on after line `last`, no bracket being open.
-    fn open_ended(&self, first: usize, last: usize) -> bool {
-        if self.language.is_indented() {
-            return (first..=last).rev().any(|i| self.is_code(i) && self.opens_block(i));
-        }
-        match self.last_code_byte(last) {
+    /// Line `i` opens a block that no bracket closes.
+    fn opens_body(&self, i: usize) -> bool {
+        self.last_code_byte(i) == b':' && self.opens_block(i)
+    }
+
+    /// Whether a statement may go on after line `i`, no bracket being open.
+    fn is_open_ended(&self, i: usize) -> bool {
+        match self.last_code_byte(i) {
+            b':' => true,
             b';' | b'}' => false,
-            _ => self.language != Language::Text || (first..=last).any(|i| self.last_code_byte(i) == b':'),
+            _ => self.language.has_braces(),
         }
     }
 }

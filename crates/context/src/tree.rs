@@ -111,7 +111,7 @@ impl SyntaxTree {
     /// ERROR and MISSING nodes that touch `bytes`.
     pub fn n_errors_in(&self, bytes: Range<usize>) -> usize {
         let mut n = 0;
-        self.walk(|node, _| {
+        self.walk(|node, _, _| {
             n += usize::from(node.is_error() || node.is_missing());
             let touches = node.start_byte() <= bytes.end && node.end_byte() >= bytes.start;
             if node.has_error() && touches { Visit::Into } else { Visit::Over }
@@ -123,9 +123,9 @@ impl SyntaxTree {
     pub fn dump(&self, max_nodes: usize) -> String {
         let mut text = String::new();
         let mut n = 0;
-        self.walk(|node, cursor| {
+        self.walk(|node, _, depth| {
             let missing = if node.is_missing() { " MISSING" } else { "" };
-            let indent = 2 * (cursor.depth() as usize).min(40);
+            let indent = 2 * depth.min(40);
             text.push_str(&format!("{:indent$}{}{missing} {:?}\n", "", node.kind(), node.byte_range()));
             n += 1;
             if n < max_nodes { Visit::Into } else { Visit::Stop }
@@ -137,20 +137,26 @@ impl SyntaxTree {
         self.tree.as_ref().map(Tree::root_node)
     }
 
-    /// Visits nodes in preorder, without recursion.
-    pub(crate) fn walk(&self, mut visit: impl FnMut(Node<'_>, &TreeCursor<'_>) -> Visit) {
+    /// Visits nodes in preorder, without recursion: the node, the cursor on it, its depth (the root's is 0).
+    pub(crate) fn walk(&self, mut visit: impl FnMut(Node<'_>, &TreeCursor<'_>, usize) -> Visit) {
         let Some(root) = self.root() else { return };
         let mut cursor = root.walk();
+        // Counted here: the cursor's own `depth()` takes time proportional to its answer.
+        let mut depth = 0;
         loop {
-            match visit(cursor.node(), &cursor) {
+            match visit(cursor.node(), &cursor, depth) {
                 Visit::Stop => return,
-                Visit::Into if cursor.goto_first_child() => continue,
+                Visit::Into if cursor.goto_first_child() => {
+                    depth += 1;
+                    continue;
+                }
                 _ => {}
             }
             while !cursor.goto_next_sibling() {
                 if !cursor.goto_parent() {
                     return;
                 }
+                depth -= 1;
             }
         }
     }
