@@ -1,0 +1,110 @@
+//! The KV cache: reuse gives the same logits as a cold start, cancelling changes nothing, limits are errors.
+
+use lacuna_engine::{Cancel, KvCache, Precision, PrefillStats, PromptError, prefill};
+
+use crate::fixtures::{self, ALL};
+
+/// Warm and cold logits may differ by this much, in either precision.
+const WARM_COLD: f32 = 1e-4;
+
+#[test]
+fn a_warm_cache_gives_the_logits_of_a_cold_one() {
+    for precision in [Precision::F32, Precision::Int4] {
+        for name in ALL {
+            let model = fixtures::load(name, precision);
+            let (ids, _) = fixtures::expected(name);
+            let mut warm = KvCache::new(&model, 64);
+            // Grown a token or several at a time, cut in the middle, changed, cut to one token, repeated.
+            let mut edited = ids.clone();
+            edited[ids.len() / 2] ^= 1;
+            let script: Vec<&[u32]> =
+                vec![&ids[..1], &ids[..2], &ids[..9], &ids[..10], &ids, &edited, &edited[..7], &ids, &ids, &ids[..1], &edited];
+            for (step, prompt) in script.into_iter().enumerate() {
+                let shared = warm.common_prefix(prompt).min(prompt.len() - 1);
+                let stats = prefill(&model, &mut warm, prompt, &Cancel::new()).expect("fits");
+                assert_eq!(stats, PrefillStats { cached: shared, prefilled: prompt.len() - shared }, "{name} step {step}");
+                assert_eq!(warm.ids(), prompt);
+                let mut cold = KvCache::new(&model, 64);
+                prefill(&model, &mut cold, prompt, &Cancel::new()).expect("fits");
+                let difference = fixtures::largest_difference(warm.logits(), cold.logits());
+                assert!(difference <= WARM_COLD, "{name} {precision:?} step {step}: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn cancelling_at_any_layer_leaves_the_cache_as_it_was() {
+    let model = fixtures::load("llama-tied-gqa", Precision::F32);
+    let (ids, _) = fixtures::expected("llama-tied-gqa");
+    let mut other = ids.clone();
+    other[5] ^= 1;
+    let mut kv = KvCache::new(&model, 64);
+    prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
+    let mut logits = kv.logits().to_vec();
+    let mut cancelled = 0;
+    for layer in 0.. {
+        let result = prefill(&model, &mut kv, &other, &Cancel::new().at_check(layer));
+        if result.is_ok() {
+            break;
+        }
+        cancelled += 1;
+        assert_eq!(result, Err(PromptError::Cancelled));
+        assert_eq!(kv.ids(), ids);
+        assert_eq!(kv.logits(), logits);
+        // The keys and values are those of before: going on from the last token gives what it gave.
+        prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
+        assert!(fixtures::largest_difference(kv.logits(), &logits) <= WARM_COLD);
+        logits = kv.logits().to_vec();
+    }
+    assert_eq!(cancelled, model.config().layers, "one check a layer");
+    let mut cold = KvCache::new(&model, 64);
+    prefill(&model, &mut cold, &other, &Cancel::new()).expect("fits");
+    assert!(fixtures::largest_difference(kv.logits(), cold.logits()) <= WARM_COLD);
+}
+
+#[test]
+fn a_flag_set_before_and_a_deadline_in_the_past_cancel() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    let mut kv = KvCache::new(&model, 8);
+    let flag = Cancel::new();
+    flag.clone().cancel();
+    assert_eq!(prefill(&model, &mut kv, &[1, 2], &flag), Err(PromptError::Cancelled));
+    let late = Cancel::new().with_deadline(std::time::Instant::now());
+    assert_eq!(prefill(&model, &mut kv, &[1, 2], &late), Err(PromptError::Cancelled));
+    assert!(kv.ids().is_empty() && kv.logits().is_empty());
+}
+
+#[test]
+fn prompts_that_cannot_be_taken_are_errors_and_change_nothing() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    let mut kv = KvCache::new(&model, 8);
+    prefill(&model, &mut kv, &[1, 2, 3], &Cancel::new()).expect("fits");
+    let mut check = |prompt: &[u32], expected: PromptError| {
+        assert_eq!(prefill(&model, &mut kv, prompt, &Cancel::new()), Err(expected));
+        assert_eq!(kv.ids(), [1, 2, 3]);
+    };
+    check(&[], PromptError::Empty);
+    check(&[1; 9], PromptError::TooLong { tokens: 9, capacity: 8 });
+    check(&[1, 96], PromptError::TokenOutOfRange { id: 96, n_vocab: 96 });
+    check(&[u32::MAX], PromptError::TokenOutOfRange { id: u32::MAX, n_vocab: 96 });
+}
+
+#[test]
+fn a_cache_holds_no_more_than_the_model_has_positions() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    assert_eq!(KvCache::new(&model, usize::MAX).capacity(), model.config().max_positions);
+}
+
+#[test]
+fn a_long_prompt_in_chunks_equals_the_same_prompt_token_by_token() {
+    let model = fixtures::load("llama-tied-gqa", Precision::F32);
+    let ids: Vec<u32> = (0..model.config().max_positions as u32).map(|i| i * 7 % 96).collect();
+    let mut at_once = KvCache::new(&model, 1024);
+    prefill(&model, &mut at_once, &ids, &Cancel::new()).expect("fits");
+    let mut step_by_step = KvCache::new(&model, 1024);
+    for end in 1..=ids.len() {
+        prefill(&model, &mut step_by_step, &ids[..end], &Cancel::new()).expect("fits");
+    }
+    assert!(fixtures::largest_difference(at_once.logits(), step_by_step.logits()) <= WARM_COLD);
+}

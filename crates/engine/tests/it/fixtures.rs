@@ -1,0 +1,40 @@
+//! Where the committed checkpoints are, the logits expected of them, and small measures.
+
+use std::path::PathBuf;
+
+use lacuna_engine::{Model, Precision};
+use safetensors::SafeTensors;
+
+/// Every committed checkpoint; see `fixtures/make.py`.
+pub const ALL: [&str; 4] = ["llama-tied-gqa", "llama-untied-sharded", "qwen2-bias", "llama3-rope"];
+
+pub fn directory(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+pub fn load(name: &str, precision: Precision) -> Model {
+    Model::load(directory(name), precision).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// Token ids and the logits that the reference library computed for them.
+pub fn expected(name: &str) -> (Vec<u32>, Vec<f32>) {
+    let bytes = std::fs::read(directory(name).join("expected.safetensors")).expect("fixture");
+    let file = SafeTensors::deserialize(&bytes).expect("fixture");
+    let ids = file.tensor("ids").expect("ids").data().as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b) as u32).collect();
+    let logits = file.tensor("logits").expect("logits").data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    (ids, logits)
+}
+
+pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    assert!(!a.is_empty(), "nothing compared");
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |a, d| if d > a || d.is_nan() { d } else { a })
+}
+
+/// `‖a − b‖ / ‖b‖`
+pub fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |v: f64| v * v;
+    let error: f64 = a.iter().zip(b).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+    (error / b.iter().map(|b| square(f64::from(*b))).sum::<f64>()).sqrt()
+}
