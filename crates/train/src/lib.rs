@@ -1,1 +1,6 @@
-//! lacuna-train
+//! Training: mining a corpus, the tokenizer, fill-in-the-middle documents, packing; and the trainer of the embedded model.
+
+pub mod fim;
+pub mod mine;
+pub mod pack;
+pub mod tokenizer;

@@ -1,0 +1,396 @@
+//! Makes training documents from source files: windows of varied length, cut into prefix, middle and suffix.
+//!
+//! A window is a run of whole lines (a whole function for some), the hole is one of [`HoleKind`]; prefix + middle + suffix is the window,
+//! byte for byte. Ids come from `lacuna_prompt`: the same header and layout as in serving. Start reading at [`examples`].
+
+use std::ops::Range;
+use std::path::Path;
+
+use lacuna_context::{NodeSpan, SpanKind};
+use lacuna_prompt::{Order, Sentinels, Tokenizer, header, layout};
+
+use crate::mine::rng::Rng;
+use crate::mine::{Document, Language};
+
+/// Shares and sizes. Shares of kinds are relative to all FIM documents and need not add up to one: the rest is multi-line.
+#[derive(Debug, Clone)]
+pub struct FimConfig {
+    /// Tokens of a document, header and sentinels included: drawn log-uniform.
+    pub min_tokens: f64,
+    pub max_tokens: f64,
+    /// No document is longer; a window that is gets smaller.
+    pub limit_tokens: usize,
+    /// Plain left-to-right documents.
+    pub plain: f64,
+    pub line: f64,
+    pub character: f64,
+    pub node: f64,
+    /// Documents with a file header.
+    pub header: f64,
+    /// Of those with a header: only the file's name.
+    pub base_name: f64,
+    /// Windows that begin at a function or class, in files that have one.
+    pub function: f64,
+    /// Documents in suffix-prefix-middle order; the rest is prefix-suffix-middle.
+    pub spm: f64,
+    pub empty_suffix: f64,
+    pub empty_prefix: f64,
+    /// How often each byte is seen, on average, per language that differs from 1.
+    pub visits: Vec<(Language, f64)>,
+}
+
+impl Default for FimConfig {
+    fn default() -> FimConfig {
+        FimConfig {
+            min_tokens: 96.0,
+            max_tokens: 1000.0,
+            limit_tokens: 1024,
+            plain: 0.30,
+            line: 0.38,
+            character: 0.20,
+            node: 0.22,
+            header: 0.70,
+            base_name: 0.25,
+            function: 0.45,
+            spm: 0.5,
+            empty_suffix: 0.12,
+            empty_prefix: 0.02,
+            visits: vec![(Language::Python, 2.0)],
+        }
+    }
+}
+
+/// What is taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HoleKind {
+    /// One line, with or without its indentation, or the rest of one from a point in it; never its line break.
+    Line,
+    /// Any run of characters, short, often within a word.
+    Character,
+    /// A node of the syntax tree.
+    Node,
+    /// 2 to 8 lines without the last line break.
+    Lines,
+}
+
+/// A text with a hole: `prefix + middle + suffix` is the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts<'t> {
+    pub prefix: &'t str,
+    pub middle: &'t str,
+    pub suffix: &'t str,
+    pub kind: HoleKind,
+}
+
+/// What a source file offers to the choice of windows and holes; made once a file.
+pub struct Source<'t> {
+    text: &'t str,
+    language: Language,
+    /// Byte offsets of line starts.
+    lines: Vec<usize>,
+    nodes: Vec<NodeSpan>,
+    /// Functions and classes, from their comment or decorator to the line break after them.
+    functions: Vec<Range<usize>>,
+}
+
+/// Bytes that a token holds on average: only a first guess, the true count is checked.
+const BYTES_PER_TOKEN: f64 = 3.3;
+const MEAN_TOKENS: f64 = 340.0;
+
+impl<'t> Source<'t> {
+    /// Parses `text`; a text without a tree still gives lines and characters.
+    pub fn new(text: &'t str, language: Language, path: &str) -> Source<'t> {
+        let mut lines: Vec<usize> = vec![0];
+        lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1).filter(|&i| i < text.len()));
+        let nodes = lacuna_context::spans(lacuna_context::Language::from_path(Path::new(path)), text);
+        let mut source = Source { text, language, lines, nodes, functions: Vec::new() };
+        source.functions = source
+            .nodes
+            .iter()
+            .filter(|n| matches!(n.kind, SpanKind::Function | SpanKind::Class))
+            .filter_map(|n| source.whole_lines(n.range.clone()))
+            .collect();
+        source.functions.dedup();
+        source
+    }
+
+    /// Index of the line that holds byte `at`.
+    fn line_of(&self, at: usize) -> usize {
+        self.lines.partition_point(|&start| start <= at).saturating_sub(1)
+    }
+
+    fn line_start(&self, line: usize) -> usize {
+        self.lines.get(line).copied().unwrap_or(self.text.len())
+    }
+
+    /// The line's text without its line break.
+    fn line_text(&self, line: usize) -> &'t str {
+        self.text[self.line_start(line)..self.line_start(line + 1)].trim_end_matches(['\n', '\r'])
+    }
+
+    /// The node widened to whole lines, with the comments and decorators right above it.
+    fn whole_lines(&self, node: Range<usize>) -> Option<Range<usize>> {
+        let mut first = self.line_of(node.start);
+        if !self.text[self.line_start(first)..node.start].trim().chars().all(|c| c.is_alphanumeric() || c == ' ' || c == '_') {
+            return None;
+        }
+        let above = |line: usize| {
+            let text = self.line_text(line).trim_start();
+            ["//", "/*", "*", "@", "#[", "# "].iter().any(|mark| text.starts_with(mark))
+        };
+        while first > 0 && above(first - 1) {
+            first -= 1;
+        }
+        let last = self.line_of(node.end.saturating_sub(1));
+        Some(self.line_start(first)..self.line_start(last + 1))
+    }
+
+    /// A run of whole lines of about `bytes` bytes.
+    pub fn window(&self, config: &FimConfig, bytes: usize, rng: &mut Rng) -> Range<usize> {
+        if !self.functions.is_empty() && rng.chance(config.function) {
+            return self.function_window(bytes, rng);
+        }
+        if self.text.len() <= bytes {
+            return 0..self.text.len();
+        }
+        let start = if rng.chance(0.12) {
+            0
+        } else {
+            // Windows may reach over the end, so that the last lines are as likely as others to be seen.
+            let at = rng.below(self.text.len());
+            self.line_start(self.line_of(at.saturating_sub(rng.below(bytes / 2 + 1))))
+        };
+        start..self.end_of_window(start, bytes)
+    }
+
+    /// The end of the last whole line that fits; at least one line, cut at `4 × bytes` at the latest.
+    fn end_of_window(&self, start: usize, bytes: usize) -> usize {
+        let target = (start + bytes).min(self.text.len());
+        if target == self.text.len() {
+            return target;
+        }
+        let end = self.line_start(self.line_of(target));
+        if end > start { end } else { floor_char(self.text, self.line_start(self.line_of(target) + 1).min(start + 4 * bytes)) }
+    }
+
+    /// Begins at a function: ends with it in half of the cases where it fits, with the functions after it otherwise.
+    fn function_window(&self, bytes: usize, rng: &mut Rng) -> Range<usize> {
+        let mut chosen = self.functions[rng.below(self.functions.len())].clone();
+        // Functions that fit whole and are more than a stub are worth a few more draws.
+        for _ in 0..3 {
+            let lines = self.text[chosen.clone()].bytes().filter(|b| *b == b'\n').count();
+            if chosen.len() <= bytes && lines >= 4 {
+                break;
+            }
+            chosen = self.functions[rng.below(self.functions.len())].clone();
+        }
+        if chosen.len() <= bytes && rng.chance(0.5) {
+            return chosen;
+        }
+        chosen.start..self.end_of_window(chosen.start, bytes)
+    }
+
+    /// A hole in `window`: never empty, never all white space. `None` if the window offers none of that kind.
+    pub fn hole(&self, window: &Range<usize>, kind: HoleKind, rng: &mut Rng) -> Option<Range<usize>> {
+        (0..8).find_map(|_| {
+            let hole = match kind {
+                HoleKind::Line => self.line_hole(window, rng),
+                HoleKind::Character => self.character_hole(window, rng),
+                HoleKind::Node => self.node_hole(window, rng),
+                HoleKind::Lines => self.lines_hole(window, rng),
+            }?;
+            let inside = hole.start >= window.start && hole.end <= window.end && hole.start < hole.end;
+            (inside && !self.text[hole.clone()].trim().is_empty()).then_some(hole)
+        })
+    }
+
+    /// Where the hole starts: mostly in the second half, so that prefix and suffix are about 3 : 1.
+    fn cursor(&self, window: &Range<usize>, rng: &mut Rng) -> usize {
+        let share = if rng.chance(0.6) { 0.5 + 0.5 * rng.unit() } else { rng.unit() };
+        floor_char(self.text, window.start + (window.len() as f64 * share) as usize).clamp(window.start, window.end.saturating_sub(1))
+    }
+
+    fn line_hole(&self, window: &Range<usize>, rng: &mut Rng) -> Option<Range<usize>> {
+        let line = self.line_of(self.cursor(window, rng));
+        let start = self.line_start(line);
+        let text = self.line_text(line);
+        let indentation = text.len() - text.trim_start().len();
+        let visible = text.trim_end().len();
+        let at = match rng.below(100) {
+            0..40 => 0,
+            40..65 => indentation,
+            _ => {
+                let room = visible.saturating_sub(indentation);
+                floor_char(text, indentation + rng.below(room.max(1)))
+            }
+        };
+        Some(start + at..start + text.len())
+    }
+
+    fn character_hole(&self, window: &Range<usize>, rng: &mut Rng) -> Option<Range<usize>> {
+        let start = floor_char(self.text, self.cursor(window, rng));
+        let length = rng.log_uniform(1.0, 80.0) as usize;
+        let end = ceil_char(self.text, (start + length.max(1)).min(window.end));
+        Some(start..end)
+    }
+
+    fn node_hole(&self, window: &Range<usize>, rng: &mut Rng) -> Option<Range<usize>> {
+        // Preorder is sorted by start; what ends beyond the window or is most of it does not serve.
+        let first = self.nodes.partition_point(|n| n.range.start < window.start);
+        let last = self.nodes.partition_point(|n| n.range.start < window.end);
+        if first == last {
+            return None;
+        }
+        // Half of the draws insist on the larger, rarer nodes, which small expressions and names would crowd out.
+        let structural = rng.chance(0.5);
+        let longest = (window.len() / 2).min(900);
+        (0..24).find_map(|_| {
+            let node = &self.nodes[first + rng.below(last - first)];
+            let serves = match node.kind {
+                SpanKind::Identifier | SpanKind::Type | SpanKind::String => !structural && rng.chance(0.4),
+                SpanKind::Comment | SpanKind::Import => rng.chance(0.2),
+                SpanKind::Expression => !structural,
+                SpanKind::Class => false,
+                _ => true,
+            };
+            if !serves || node.range.len() < 2 || node.range.len() > longest || node.range.end > window.end {
+                return None;
+            }
+            let text = &self.text[node.range.clone()];
+            // The inside of the brackets is what an editor asks for after typing the opening one.
+            let bracketed = text.len() > 2 && text.starts_with(['(', '[', '{']) && text.ends_with([')', ']', '}']);
+            if bracketed && rng.chance(0.7) {
+                return Some(node.range.start + 1..node.range.end - 1);
+            }
+            Some(node.range.clone())
+        })
+    }
+
+    fn lines_hole(&self, window: &Range<usize>, rng: &mut Rng) -> Option<Range<usize>> {
+        let line = self.line_of(self.cursor(window, rng));
+        let n = 2 + rng.below(7);
+        let last = (line + n - 1).min(self.line_of(window.end - 1));
+        let text = self.line_text(line);
+        let indentation = if rng.chance(0.5) { text.len() - text.trim_start().len() } else { 0 };
+        Some(self.line_start(line) + indentation..self.line_start(last) + self.line_text(last).len())
+    }
+
+    /// Cuts `window` at `hole`; an empty suffix or prefix shortens the window.
+    fn parts(&self, window: &Range<usize>, hole: &Range<usize>, kind: HoleKind, config: &FimConfig, rng: &mut Rng) -> Parts<'t> {
+        let start = if rng.chance(config.empty_prefix) { hole.start } else { window.start };
+        let end = if rng.chance(config.empty_suffix) { hole.end } else { window.end };
+        Parts { prefix: &self.text[start..hole.start], middle: &self.text[hole.clone()], suffix: &self.text[hole.end..end], kind }
+    }
+
+    /// Draws a window of about `bytes` bytes and a hole in it.
+    pub fn draw(&self, config: &FimConfig, bytes: usize, rng: &mut Rng) -> Option<Parts<'t>> {
+        let window = self.window(config, bytes, rng);
+        if window.len() < 16 {
+            return None;
+        }
+        let at = rng.unit();
+        let kind = if at < config.line {
+            HoleKind::Line
+        } else if at < config.line + config.character {
+            HoleKind::Character
+        } else if at < config.line + config.character + config.node {
+            HoleKind::Node
+        } else {
+            HoleKind::Lines
+        };
+        let (hole, kind) = match self.hole(&window, kind, rng) {
+            Some(hole) => (hole, kind),
+            None => (self.hole(&window, HoleKind::Line, rng)?, HoleKind::Line),
+        };
+        Some(self.parts(&window, &hole, kind, config, rng))
+    }
+
+    /// The language the file was mined as.
+    pub fn language(&self) -> Language {
+        self.language
+    }
+}
+
+/// All training documents of one file: as many windows as its length and `scale` ask for, each ending with token 0.
+///
+/// `scale` multiplies the visits of every language. The ids depend on the document, `seed` and `scale` only.
+pub fn examples(
+    document: &Document,
+    tokenizer: &Tokenizer,
+    sentinels: &Sentinels,
+    config: &FimConfig,
+    scale: f64,
+    seed: u64,
+) -> Vec<Vec<u16>> {
+    let identity = crate::mine::dedupe::hash_bytes(format!("{}\0{}", document.package, document.path).as_bytes());
+    let mut rng = Rng::for_stream(seed, identity);
+    let visits = config.visits.iter().find(|(l, _)| *l == document.language).map_or(1.0, |(_, v)| *v) * scale;
+    let expected = visits * document.text.len() as f64 / (MEAN_TOKENS * BYTES_PER_TOKEN);
+    let mut n = expected as usize;
+    n += usize::from(rng.chance(expected.fract()));
+    if n == 0 {
+        return Vec::new();
+    }
+    let source = Source::new(&document.text, document.language, &document.path);
+    (0..n).filter_map(|_| example(document, &source, tokenizer, sentinels, config, &mut rng)).collect()
+}
+
+fn example(
+    document: &Document,
+    source: &Source,
+    tokenizer: &Tokenizer,
+    sentinels: &Sentinels,
+    config: &FimConfig,
+    rng: &mut Rng,
+) -> Option<Vec<u16>> {
+    let head = if rng.chance(config.header) {
+        let base = document.path.rsplit('/').next().unwrap_or(&document.path);
+        header(tokenizer, sentinels, if rng.chance(config.base_name) { base } else { &document.path })
+    } else {
+        Vec::new()
+    };
+    let plain = rng.chance(config.plain);
+    let order = if rng.chance(config.spm) { Order::Spm } else { Order::Psm };
+    let mut bytes = rng.log_uniform(config.min_tokens, config.max_tokens) * BYTES_PER_TOKEN;
+    for _ in 0..5 {
+        let ids = if plain {
+            let window = source.window(config, bytes as usize, rng);
+            let mut ids = head.clone();
+            ids.extend(tokenizer.encode(&source.text[window]));
+            ids
+        } else {
+            let parts = source.draw(config, bytes as usize, rng)?;
+            let prefix = tokenizer.encode(parts.prefix);
+            let suffix = tokenizer.encode(parts.suffix);
+            let mut ids = layout(sentinels, order, &head, &prefix, &suffix);
+            ids.extend(tokenizer.encode(parts.middle));
+            ids
+        };
+        if ids.len() < config.limit_tokens {
+            let mut row: Vec<u16> = Vec::with_capacity(ids.len() + 1);
+            for id in ids {
+                row.push(u16::try_from(id).ok()?);
+            }
+            row.push(crate::pack::END);
+            return Some(row);
+        }
+        bytes *= 0.6;
+    }
+    None
+}
+
+fn floor_char(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+fn ceil_char(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at += 1;
+    }
+    at
+}

@@ -1,0 +1,170 @@
+//! From folders of downloaded packages to the documents that the model is trained on.
+//!
+//! Steps, each in its own file: [`walk`] lists the files, [`filter`] drops what is not hand-written source, [`dedupe`] drops
+//! copies and near copies, [`decontaminate`] drops what overlaps an evaluation set, [`balance`] caps packages and languages.
+//! [`document`] is the format that comes out. Start reading at [`run`]. Tokens and FIM are not made here.
+
+pub mod balance;
+pub mod decontaminate;
+pub mod dedupe;
+pub mod document;
+pub mod filter;
+pub mod rng;
+pub mod walk;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+pub use document::{Document, Language, Split};
+
+/// What [`run`] reads and how strict it is.
+#[derive(Debug, Clone)]
+pub struct MineConfig {
+    /// Folder laid out as `<split>/<ecosystem>/<package>/…` by the fetch script.
+    pub sources: PathBuf,
+    /// Folders with `*.jsonl` or `*.jsonl.gz` evaluation sets whose text must not enter the corpus.
+    pub decontaminate: Vec<PathBuf>,
+    /// A path component of one of these names (lower case) drops the file.
+    pub forbidden: Vec<String>,
+    pub seed: u64,
+    pub limits: filter::Limits,
+    pub balance: balance::BalanceConfig,
+}
+
+/// Where a mining run is. `done` and `total` count files or documents of the named step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub step: &'static str,
+    pub done: usize,
+    pub total: usize,
+}
+
+/// Why mining stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum MineError {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{path}: no folder `train` with packages in it; run the fetch script first")]
+    NoSources { path: PathBuf },
+    #[error("{path}: line {line} is not a document: {source}")]
+    BadDocument { path: PathBuf, line: usize, source: serde_json::Error },
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl MineError {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> MineError {
+        let path = path.into();
+        move |source| MineError::Io { path, source }
+    }
+}
+
+/// What became of the files: counts by language and by reason.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub files_seen: usize,
+    /// Files dropped, by reason.
+    pub dropped: BTreeMap<String, usize>,
+    /// Kept, by split and language.
+    pub kept: BTreeMap<String, Count>,
+    /// Kept bytes of the largest training packages.
+    pub largest_packages: Vec<(String, u64)>,
+    pub packages: usize,
+}
+
+/// Documents and bytes.
+#[derive(Debug, Default, Serialize, Clone, Copy)]
+pub struct Count {
+    pub documents: usize,
+    pub bytes: u64,
+}
+
+/// Mines `config.sources`; the documents come back in a fixed order (split, package, path).
+///
+/// Errors: an unreadable folder or evaluation file, no sources, or `stop` was set. Unreadable single files are counted as dropped.
+pub fn run(config: &MineConfig, progress: &(dyn Fn(Progress) + Sync), stop: &AtomicBool) -> Result<(Vec<Document>, Report), MineError> {
+    let mut report = Report::default();
+    let forbidden: HashSet<&str> = config.forbidden.iter().map(String::as_str).collect();
+    let listing = walk::list(&config.sources, &forbidden)?;
+    for (reason, count) in &listing.dropped {
+        *report.dropped.entry(reason.clone()).or_default() += count;
+    }
+    report.files_seen = listing.files.len() + listing.dropped.values().sum::<usize>();
+
+    let done = AtomicUsize::new(0);
+    let total = listing.files.len();
+    let read: Vec<Result<Document, &'static str>> = listing
+        .files
+        .par_iter()
+        .map(|file| {
+            if stop.load(Ordering::Relaxed) {
+                return Err("interrupted");
+            }
+            let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if n.is_multiple_of(1000) || n == total {
+                progress(Progress { step: "filter", done: n, total });
+            }
+            filter::load(file, &config.limits)
+        })
+        .collect();
+    check(stop)?;
+    let mut documents = Vec::with_capacity(read.len());
+    for outcome in read {
+        match outcome {
+            Ok(document) => documents.push(document),
+            Err(reason) => *report.dropped.entry(reason.to_owned()).or_default() += 1,
+        }
+    }
+
+    // Validation first: of two copies the first is kept, so a training copy of validation text is the one that goes.
+    documents.sort_by(|a, b| (a.split, &a.package, &a.path).cmp(&(b.split, &b.package, &b.path)));
+    progress(Progress { step: "dedupe", done: 0, total: documents.len() });
+    let verdicts = dedupe::verdicts(&documents);
+    documents = keep(documents, &verdicts, &mut report);
+    check(stop)?;
+
+    progress(Progress { step: "decontaminate", done: 0, total: documents.len() });
+    if !config.decontaminate.is_empty() {
+        let evaluation = decontaminate::Shingles::read(&config.decontaminate)?;
+        let verdicts = decontaminate::verdicts(&documents, &evaluation);
+        documents = keep(documents, &verdicts, &mut report);
+    }
+    check(stop)?;
+
+    let verdicts = balance::verdicts(&documents, &config.balance, config.seed);
+    documents = keep(documents, &verdicts, &mut report);
+
+    let mut by_package: BTreeMap<&str, u64> = BTreeMap::new();
+    for d in &documents {
+        let count = report.kept.entry(format!("{}/{}", d.split.name(), d.language.name())).or_default();
+        count.documents += 1;
+        count.bytes += d.text.len() as u64;
+        *by_package.entry(&d.package).or_default() += d.text.len() as u64;
+    }
+    report.packages = by_package.len();
+    let mut largest: Vec<_> = by_package.into_iter().map(|(p, b)| (p.to_owned(), b)).collect();
+    largest.sort_by_key(|(name, bytes)| (std::cmp::Reverse(*bytes), name.clone()));
+    largest.truncate(40);
+    report.largest_packages = largest;
+    Ok((documents, report))
+}
+
+fn check(stop: &AtomicBool) -> Result<(), MineError> {
+    if stop.load(Ordering::Relaxed) { Err(MineError::Cancelled) } else { Ok(()) }
+}
+
+/// Keeps the documents without a verdict and counts the verdicts of the rest.
+fn keep(documents: Vec<Document>, verdicts: &[Option<&'static str>], report: &mut Report) -> Vec<Document> {
+    let mut kept = Vec::with_capacity(documents.len());
+    for (document, verdict) in documents.into_iter().zip(verdicts) {
+        match verdict {
+            None => kept.push(document),
+            Some(reason) => *report.dropped.entry((*reason).to_owned()).or_default() += 1,
+        }
+    }
+    kept
+}
