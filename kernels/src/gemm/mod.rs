@@ -21,7 +21,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-pub use row::Row;
+pub use row::{Row, UnknownRow};
 
 /// A read-only matrix view: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]
