@@ -219,7 +219,7 @@ fn by_indentation(language: Language, rope: &Rope, cursor: usize) -> Vec<Item> {
 }
 
 /// What a line begins, by its words: `pub async fn name(…) {` is the function `name`.
-fn item_of_line(language: Language, line: &str) -> Option<(ScopeKind, Option<String>)> {
+pub(crate) fn item_of_line(language: Language, line: &str) -> Option<(ScopeKind, Option<String>)> {
     let mut words = line.split(|c: char| !language.is_word_char(c)).filter(|w| !w.is_empty()).take(8);
     while let Some(word) = words.next() {
         let kind = match word {

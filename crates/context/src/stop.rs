@@ -10,6 +10,7 @@
 
 use crate::balance::{Bracket, BracketStack};
 use crate::cursor::width;
+use crate::scope::item_of_line;
 use crate::{Language, LexKind, Lexer};
 
 /// Only so much text before the cursor is looked at.
@@ -39,7 +40,7 @@ pub fn first_syntactic_end(language: Language, prefix_tail: &str, completion: &s
 
 /// As [`first_syntactic_end`], also telling whether generating more could change it.
 pub fn syntactic_end(language: Language, prefix_tail: &str, completion: &str, multi_line: bool) -> SyntacticEnd {
-    let prefix = tail(prefix_tail);
+    let prefix = tail(language, prefix_tail);
     let bounded = &completion[..char_boundary(completion, MAX_COMPLETION)];
     let mut end = if multi_line { block_end(language, prefix, bounded) } else { line_end(language, prefix, bounded) };
     end.reached |= bounded.len() < completion.len();
@@ -57,19 +58,35 @@ pub(crate) struct Opened {
 /// The block that the end of `before` opens: the last line of code ends with an open bracket, with the `:` of a Python
 /// block or of a `case`, or with an arrow. Comments, blank lines and, in Python, a docstring after it do not matter.
 pub(crate) fn opened_block(language: Language, before: &str) -> Option<Opened> {
-    let text = Text::new(language, tail(before));
+    let text = Text::new(language, tail(language, before));
     let last = (0..text.lines.len()).rev().find(|i| text.is_code(*i))?;
     let indent = text.lines[text.logical_start(last)].indent;
     text.opens_block(last).then(|| Opened { indent, by: text.last_code_byte(last) })
 }
 
-fn tail(prefix: &str) -> &str {
+/// The end of a text from which lexing may start: the last [`MAX_PREFIX`] bytes, less what comes before the first line
+/// that looks like the head of an item. Any other place may be inside a string of several lines, and then everything
+/// after it would be taken for its contrary.
+pub(crate) fn tail(language: Language, prefix: &str) -> &str {
     if prefix.len() <= MAX_PREFIX {
         return prefix;
     }
     let window = &prefix[char_boundary(prefix, prefix.len() - MAX_PREFIX)..];
-    // From a line's start, unless all of it is one line.
-    window.find('\n').map_or(window, |i| &window[i + 1..])
+    let Some(first) = window.find('\n') else { return window };
+    let mut at = first + 1;
+    let window_line = at;
+    for line in window[at..].split_inclusive('\n') {
+        // Late heads would leave too little to see the brackets around the cursor.
+        if at > MAX_PREFIX * 3 / 4 {
+            break;
+        }
+        let trimmed = line.trim();
+        if trimmed.ends_with(['{', ':']) && item_of_line(language, trimmed).is_some() {
+            return &window[at..];
+        }
+        at += line.len();
+    }
+    &window[window_line..]
 }
 
 /// The last character boundary that is not past `at` nor past the end.
