@@ -106,26 +106,12 @@ impl fmt::Debug for Row {
     }
 }
 
-static SCALAR: Row = Row {
-    isa: Isa::Scalar,
-    int4_tile: int4::scalar::tile,
-    quantize: int4::scalar::quantize,
-    ops: ops::SCALAR,
-};
+static SCALAR: Row = Row { isa: Isa::Scalar, int4_tile: int4::scalar::tile, quantize: int4::scalar::quantize, ops: ops::SCALAR };
 #[cfg(target_arch = "x86_64")]
-static AVX2: Row = Row {
-    isa: Isa::Avx2,
-    int4_tile: int4::avx2::tile,
-    quantize: int4::avx2::quantize,
-    ops: ops::AVX2,
-};
+static AVX2: Row = Row { isa: Isa::Avx2, int4_tile: int4::avx2::tile, quantize: int4::avx2::quantize, ops: ops::AVX2 };
 #[cfg(target_arch = "x86_64")]
-static AVX512VNNI: Row = Row {
-    isa: Isa::Avx512Vnni,
-    int4_tile: int4::avx512vnni::tile,
-    quantize: int4::avx512vnni::quantize,
-    ops: ops::AVX512,
-};
+static AVX512VNNI: Row =
+    Row { isa: Isa::Avx512Vnni, int4_tile: int4::avx512vnni::tile, quantize: int4::avx512vnni::quantize, ops: ops::AVX512 };
 
 /// The kernels of `isa`, or `None` when this CPU cannot run them.
 pub fn row(isa: Isa) -> Option<&'static Row> {
@@ -152,10 +138,7 @@ pub fn best() -> Isa {
 pub fn choose(value: Option<&str>) -> Result<&'static Row, IsaError> {
     let isa = match value.map(str::trim) {
         None | Some("") => best(),
-        Some(name) => Isa::ALL
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .ok_or_else(|| IsaError::Unknown(name.to_owned()))?,
+        Some(name) => Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| IsaError::Unknown(name.to_owned()))?,
     };
     row(isa).ok_or(IsaError::Unsupported(isa))
 }

@@ -4,6 +4,8 @@
 //! of both ([`reference`]), the choice of the instruction set ([`isa`]) and the number of threads ([`threads`]).
 //! No model, no file, no token: see `crates/engine` for those. This crate holds all `std::arch` of the workspace.
 
+#![allow(clippy::needless_range_loop, reason = "lanes and tiles are indexed together across several arrays")]
+
 pub mod int4;
 pub mod isa;
 pub mod ops;

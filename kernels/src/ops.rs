@@ -9,7 +9,7 @@ use crate::threads::{self, SharedOut};
 mod attention;
 mod body;
 
-pub use attention::{Attention, attention};
+pub use attention::{Attention, attention, key_elements, store_key};
 
 /// Pointers to the bodies as compiled for one instruction set.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ pub(crate) struct Table {
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) softmax: unsafe fn(&mut [f32]),
     pub(crate) log_sum_exp: unsafe fn(&[f32]) -> f32,
-    pub(crate) attend_one: unsafe fn(&[f32], &[f32], &[f32], usize, f32, &mut [f32], &mut [f32]),
+    pub(crate) attend: attention::Kernel,
 }
 
 pub(crate) use body::SCALAR;
@@ -90,8 +90,25 @@ pub fn matmul_f32(n: usize, k: usize, w: &[f32], x: &[f32], y: &mut [f32]) {
         // SAFETY: the strides describe `y` [m,n], `x` [m,k] and the transpose of `w` [n,k]; their lengths were checked.
         unsafe {
             ::gemm::gemm(
-                m, n, k, y.as_mut_ptr(), 1, n as isize, false, x.as_ptr(), 1, k as isize, w.as_ptr(), k as isize, 1, 0.0, 1.0,
-                false, false, false, parallelism,
+                m,
+                n,
+                k,
+                y.as_mut_ptr(),
+                1,
+                n as isize,
+                false,
+                x.as_ptr(),
+                1,
+                k as isize,
+                w.as_ptr(),
+                k as isize,
+                1,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallelism,
             );
         }
         return;

@@ -162,7 +162,7 @@ fn attention_half(model: &Model, layer: &Layer, kv: &mut LayerKv, start: usize, 
         let (cos, sin) = (&w.cos[t * half..(t + 1) * half], &w.sin[t * half..(t + 1) * half]);
         ops::rope(&mut qkv[..q_width + kv_width], cos, sin);
         let at = (start + t) * kv_width;
-        kv.keys[at..at + kv_width].copy_from_slice(&qkv[q_width..q_width + kv_width]);
+        ops::store_key(&mut kv.keys, config.head_dim, start + t, &qkv[q_width..q_width + kv_width]);
         kv.values[at..at + kv_width].copy_from_slice(&qkv[q_width + kv_width..]);
     }
     w.attended.resize(m * q_width, 0.0);

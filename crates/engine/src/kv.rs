@@ -3,7 +3,9 @@
 //! What is visible (`ids`, `logits`) changes only when an evaluation has succeeded. A cancelled one puts back what it had
 //! overwritten ([`KvCache::begin`], [`Undo`]).
 
-use lacuna_kernels::Scratch;
+use std::ops::Range;
+
+use lacuna_kernels::{Scratch, ops};
 
 use crate::model::Model;
 
@@ -18,10 +20,12 @@ pub struct KvCache {
     pub(crate) workspace: Workspace,
 }
 
-/// Keys and values of one layer, `[tokens, kv_width]` each.
+/// Keys and values of one layer.
 #[derive(Default)]
 pub(crate) struct LayerKv {
+    /// In tiles of 16 positions; see [`ops::key_elements`].
     pub(crate) keys: Vec<f32>,
+    /// `[tokens, kv_width]`
     pub(crate) values: Vec<f32>,
 }
 
@@ -96,20 +100,28 @@ impl KvCache {
 
     /// Cuts the visible sequence at `len` for an evaluation that will write from there on; keeps what is needed to undo it.
     pub(crate) fn begin(&mut self, len: usize) -> Undo {
-        let range = len * self.kv_width..self.ids.len() * self.kv_width;
-        let tail = |l: &LayerKv| (l.keys[range.clone()].to_vec(), l.values[range.clone()].to_vec());
-        let layers = if range.is_empty() { Vec::new() } else { self.layers.iter().map(tail).collect() };
-        Undo { ids: self.ids.split_off(len), layers }
+        let ids = self.ids.split_off(len);
+        let (keys, values) = self.range(len, len + ids.len());
+        let tail = |l: &LayerKv| (l.keys[keys.clone()].to_vec(), l.values[values.clone()].to_vec());
+        let layers = if ids.is_empty() { Vec::new() } else { self.layers.iter().map(tail).collect() };
+        Undo { ids, layers }
     }
 
     /// Puts back what was there at [`KvCache::begin`].
     pub(crate) fn roll_back(&mut self, undo: Undo) {
-        let start = self.ids.len() * self.kv_width;
-        for (layer, (keys, values)) in self.layers.iter_mut().zip(&undo.layers) {
-            layer.keys[start..start + keys.len()].copy_from_slice(keys);
-            layer.values[start..start + values.len()].copy_from_slice(values);
+        let (keys, values) = self.range(self.ids.len(), self.ids.len() + undo.ids.len());
+        for (layer, (old_keys, old_values)) in self.layers.iter_mut().zip(&undo.layers) {
+            layer.keys[keys.clone()].copy_from_slice(old_keys);
+            layer.values[values.clone()].copy_from_slice(old_values);
         }
         self.ids.extend(undo.ids);
+    }
+
+    /// Where positions `start..end` lie in the buffers of a layer: whole tiles of keys, rows of values.
+    fn range(&self, start: usize, end: usize) -> (Range<usize>, Range<usize>) {
+        let keys = |tokens: usize| ops::key_elements(tokens, 1, self.kv_width);
+        let first_tile = keys(start + 1) - keys(1);
+        (first_tile..keys(end).max(first_tile), start * self.kv_width..end * self.kv_width)
     }
 }
 
@@ -122,10 +134,12 @@ pub(crate) struct Undo {
 impl LayerKv {
     /// Makes room for `tokens` tokens of `width`.
     pub(crate) fn grow(&mut self, tokens: usize, width: usize) {
-        let len = tokens * width;
-        if self.keys.len() < len {
-            self.keys.resize(len, 0.0);
-            self.values.resize(len, 0.0);
+        let keys = ops::key_elements(tokens, 1, width);
+        if self.keys.len() < keys {
+            self.keys.resize(keys, 0.0);
+        }
+        if self.values.len() < tokens * width {
+            self.values.resize(tokens * width, 0.0);
         }
     }
 }

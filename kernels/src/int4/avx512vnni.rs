@@ -54,7 +54,8 @@ pub(crate) unsafe fn tile(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
 fn one(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]) {
     let low_mask = _mm512_set1_epi8(0x0f);
-    let mut acc = [_mm512_setzero_ps(); 2];
+    // One accumulator, groups in order: the same bits as `several`.
+    let mut acc = _mm512_setzero_ps();
     let x = x.as_chunks::<BLOCK_K>().0;
     let (scales, bias) = (scales.as_chunks::<2>().0, bias.as_chunks::<2>().0);
     for (((block, x), scales), bias) in blocks.iter().zip(x).zip(scales).zip(bias) {
@@ -74,21 +75,15 @@ fn one(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], out: &mut [[f32
             }
             let sum = _mm512_add_epi32(low_sum, _mm512_srai_epi32::<4>(high_sum));
             let scale = _mm512_mul_ps(load_scales(block, group), _mm512_set1_ps(scales[group]));
-            acc[group] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc[group]);
+            acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc);
         }
     }
-    store(_mm512_add_ps(acc[0], acc[1]), &mut out[0]);
+    store(acc, &mut out[0]);
 }
 
 /// `M` tokens over the same unpacked weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-fn several<const M: usize>(
-    blocks: &[Block],
-    x: &[i8],
-    scales: &[f32],
-    bias: &[i32],
-    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
-) {
+fn several<const M: usize>(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]) {
     let low_mask = _mm512_set1_epi8(0x0f);
     let mut acc = [_mm512_setzero_ps(); M];
     let (scales, bias) = (scales.as_chunks::<M>().0, bias.as_chunks::<M>().0);

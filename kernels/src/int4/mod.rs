@@ -141,6 +141,7 @@ impl fmt::Debug for Int4Matrix {
 /// Shapes: `x` `[m,k]` row-major f32, `m` taken from its length; `y` `[m,n]`, overwritten.
 /// A NaN or infinity in a row of `x` makes that row of `y` NaN and no other.
 /// Panics: if a length does not match its shape (always checked).
+/// A row of `y` has the same bits whatever the other rows are and how many: a warm cache computes what a cold one does.
 /// Accuracy: NMSE ≤ 1e-6 against `reference::gemm_int4`.
 pub fn matmul_int4(w: &Int4Matrix, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
     matmul_int4_with(isa::active(), w, x, y, scratch);

@@ -7,14 +7,7 @@ use super::activations::quantize_body;
 use super::layout::{Block, TILE_ROWS};
 
 /// See [`super::TileKernel`].
-pub(crate) fn tile(
-    blocks: &[Block],
-    x: &[i8],
-    scales: &[f32],
-    bias: &[i32],
-    tokens: usize,
-    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
-) {
+pub(crate) fn tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tokens: usize, out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]) {
     super::check_tile(blocks, x, scales, bias, tokens);
     for row in out.iter_mut().take(tokens) {
         row.fill(0.0);

@@ -7,7 +7,7 @@ use super::Table;
 const LANES: usize = 32;
 
 #[inline(always)]
-fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(super) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
@@ -52,7 +52,7 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
     let p = mul_add::<FMA>(p, r, 8.333_452e-3);
     let p = mul_add::<FMA>(p, r, 4.166_579_6e-2);
     let p = mul_add::<FMA>(p, r, 1.666_666_5e-1);
-    let p = mul_add::<FMA>(p, r, 5.000_000_1e-1);
+    let p = mul_add::<FMA>(p, r, 0.5);
     let p = mul_add::<FMA>(p, r * r, r) + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     let value = p * power;
@@ -107,7 +107,7 @@ fn exp_in_place<const FMA: bool>(x: &mut [f32], shift: f32) -> f32 {
 }
 
 #[inline(always)]
-fn softmax<const FMA: bool>(x: &mut [f32]) {
+pub(super) fn softmax<const FMA: bool>(x: &mut [f32]) {
     let shift = largest(x);
     let inverse = 1.0 / exp_in_place::<FMA>(x, shift);
     for v in x {
@@ -129,48 +129,11 @@ fn log_sum_exp<const FMA: bool>(x: &[f32]) -> f32 {
     shift + (sum_lanes(&acc) + rest).ln()
 }
 
-/// One query against all keys: `k` and `v` hold `scores.len()` rows of `stride` elements, of which the first `q.len()` count.
-#[inline(always)]
-fn attend_one<const FMA: bool>(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    stride: usize,
-    scale: f32,
-    scores: &mut [f32],
-    out: &mut [f32],
-) {
-    let d = q.len();
-    for (score, k) in scores.iter_mut().zip(k.chunks(stride)) {
-        *score = dot::<FMA>(q, &k[..d]) * scale;
-    }
-    softmax::<FMA>(scores);
-    out.fill(0.0);
-    // Registers hold 64 outputs at a time; the scores are read again for the next 64.
-    for (part, out) in out.chunks_mut(64).enumerate() {
-        let first = part * 64;
-        if let Ok(out) = <&mut [f32; 64]>::try_from(&mut *out) {
-            let mut acc = [0f32; 64];
-            for (score, v) in scores.iter().zip(v.chunks(stride)) {
-                let v: &[f32; 64] = v[first..].first_chunk().expect("a row of v holds the head");
-                for i in 0..64 {
-                    acc[i] = mul_add::<FMA>(*score, v[i], acc[i]);
-                }
-            }
-            *out = acc;
-        } else {
-            for (score, v) in scores.iter().zip(v.chunks(stride)) {
-                for (out, v) in out.iter_mut().zip(&v[first..]) {
-                    *out = mul_add::<FMA>(*score, *v, *out);
-                }
-            }
-        }
-    }
-}
-
 macro_rules! version {
-    ($table:ident, $module:ident, $fma:literal, $(#[$feature:meta])?) => {
+    ($table:ident, $module:ident, $fma:literal, $wide:literal, $(#[$feature:meta])?) => {
         mod $module {
+            use crate::ops::attention::Batch;
+
             $(#[$feature])?
             pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
                 super::dot::<$fma>(a, b)
@@ -192,10 +155,8 @@ macro_rules! version {
                 super::log_sum_exp::<$fma>(x)
             }
             $(#[$feature])?
-            pub(super) fn attend_one(
-                q: &[f32], k: &[f32], v: &[f32], stride: usize, scale: f32, scores: &mut [f32], out: &mut [f32],
-            ) {
-                super::attend_one::<$fma>(q, k, v, stride, scale, scores, out)
+            pub(super) fn attend(batch: &mut Batch) {
+                crate::ops::attention::attend::<$fma, $wide>(batch)
             }
         }
         pub(crate) const $table: Table = Table {
@@ -204,13 +165,13 @@ macro_rules! version {
             silu_mul: $module::silu_mul,
             softmax: $module::softmax,
             log_sum_exp: $module::log_sum_exp,
-            attend_one: $module::attend_one,
+            attend: $module::attend,
         };
     };
 }
 
-version!(SCALAR, scalar, false,);
+version!(SCALAR, scalar, false, false,);
 #[cfg(target_arch = "x86_64")]
-version!(AVX2, avx2, true, #[target_feature(enable = "avx2,fma")]);
+version!(AVX2, avx2, true, false, #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-version!(AVX512, avx512, true, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]);
+version!(AVX512, avx512, true, true, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]);
