@@ -1,0 +1,207 @@
+//! INT4 products on every row against `reference::gemm_int4`, quantisation, and the file form.
+
+use half::f16;
+use lacuna_kernels::int4::matmul_int4_with;
+use lacuna_kernels::isa::{Isa, row};
+use lacuna_kernels::{Int4Error, Int4Matrix, Scratch, reference};
+
+use crate::random::{Guarded, LENGTHS, Random, nmse};
+
+/// Random nibbles and scales in the file form; special groups where `special` says.
+fn file_parts(random: &mut Random, n: usize, k: usize) -> (Vec<u8>, Vec<f16>) {
+    let mut nibbles: Vec<u8> = (0..n * k.div_ceil(2)).map(|_| (random.uniform() * 256.0) as u8).collect();
+    if !k.is_multiple_of(2) {
+        // The unused nibble of an odd row is 8 by convention.
+        nibbles.chunks_exact_mut(k.div_ceil(2)).for_each(|row| *row.last_mut().expect("k > 0") = row[row.len() - 1] & 15 | 0x80);
+    }
+    let mut scales: Vec<f16> = (0..n * k.div_ceil(32)).map(|_| f16::from_f32(random.normal() * 0.1)).collect();
+    // An all-zero group and the largest scale.
+    if scales.len() > 2 {
+        scales[0] = f16::ZERO;
+        scales[1] = f16::MAX;
+    }
+    (nibbles, scales)
+}
+
+fn check(isa: Isa, n: usize, k: usize, m: usize, random: &mut Random) {
+    let row = row(isa).expect("available");
+    let (nibbles, scales) = file_parts(random, n, k);
+    let mut x = random.normals(m * k);
+    // A group of zeros and one of tiny values.
+    x[..k.min(32)].fill(0.0);
+    if k > 64 {
+        x[32..64].iter_mut().for_each(|v| *v *= 1e-20);
+    }
+    let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
+    let mut y = Guarded::new(m * n);
+    matmul_int4_with(row, &matrix, &x, y.inner(), &mut Scratch::new());
+    let want = reference::gemm_int4(n, k, &nibbles, &scales, m, &x);
+    let error = nmse(y.checked(), &want);
+    assert!(error <= 1e-6, "{isa} n={n} k={k} m={m}: NMSE {error:.2e}");
+}
+
+#[test]
+fn every_row_equals_the_specification() {
+    let mut random = Random::new();
+    let mut cases = 0;
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for length in LENGTHS {
+            for m in [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17] {
+                check(isa, 33, length, m, &mut random);
+                cases += 1;
+            }
+            check(isa, length, 96, 3, &mut random);
+            check(isa, length, 64, 1, &mut random);
+            cases += 2;
+        }
+        check(isa, 17, 65, 129, &mut random);
+    }
+    println!("{cases} cases");
+    assert!(cases >= 13 * LENGTHS.len(), "no cases ran");
+}
+
+#[test]
+fn a_product_large_enough_for_threads_equals_the_specification() {
+    let mut random = Random::new();
+    check(lacuna_kernels::isa::best(), 1000, 1024, 40, &mut random);
+}
+
+#[test]
+fn a_token_has_the_same_bits_in_every_batch() {
+    let mut random = Random::new();
+    let (n, k) = (48, 160);
+    let (nibbles, scales) = file_parts(&mut random, n, k);
+    let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
+    let x = random.normals(20 * k);
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        let run = |x: &[f32]| {
+            let mut y = vec![0f32; x.len() / k * n];
+            matmul_int4_with(row(isa).expect("available"), &matrix, x, &mut y, &mut Scratch::new());
+            y
+        };
+        let together = run(&x);
+        for size in [1, 2, 3, 5, 7, 8, 13] {
+            let apart: Vec<f32> = x.chunks(size * k).flat_map(run).collect();
+            assert_eq!(apart, together, "{isa}, {size} at a time");
+        }
+    }
+}
+
+#[test]
+fn a_nan_or_infinity_makes_its_own_row_nan() {
+    let mut random = Random::new();
+    let (n, k, m) = (20, 100, 5);
+    let (nibbles, scales) = file_parts(&mut random, n, k);
+    let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for column in [0, 31, 32, 99] {
+                let mut x = random.normals(m * k);
+                x[2 * k + column] = bad;
+                let mut y = vec![0f32; m * n];
+                matmul_int4_with(row(isa).expect("available"), &matrix, &x, &mut y, &mut Scratch::new());
+                for (i, row) in y.chunks_exact(n).enumerate() {
+                    assert!(row.iter().all(|v| v.is_nan() == (i == 2)), "{isa}: {bad} at column {column}, row {i}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn scratch_is_reused_between_shapes() {
+    let mut random = Random::new();
+    let mut scratch = Scratch::new();
+    for (n, k, m) in [(16, 64, 9), (5, 33, 2), (40, 300, 1), (16, 64, 8)] {
+        let (nibbles, scales) = file_parts(&mut random, n, k);
+        let x = random.normals(m * k);
+        let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
+        let (mut reused, mut fresh) = (vec![0f32; m * n], vec![0f32; m * n]);
+        lacuna_kernels::matmul_int4(&matrix, &x, &mut reused, &mut scratch);
+        lacuna_kernels::matmul_int4(&matrix, &x, &mut fresh, &mut Scratch::new());
+        assert_eq!(reused, fresh);
+    }
+}
+
+#[test]
+fn the_file_form_survives_the_runtime_layout() {
+    let mut random = Random::new();
+    for n in [1, 15, 16, 17] {
+        for k in LENGTHS {
+            let (nibbles, scales) = file_parts(&mut random, n, k);
+            let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
+            assert_eq!(matrix.to_file_parts(), (nibbles.clone(), scales.clone()), "n={n} k={k}");
+            let mut got = vec![0f32; k];
+            matrix.dequantize_row(n - 1, &mut got);
+            for (kk, got) in got.iter().enumerate() {
+                let byte = nibbles[(n - 1) * k.div_ceil(2) + kk / 2];
+                let q = if kk % 2 == 0 { byte & 15 } else { byte >> 4 };
+                let scale = scales[(n - 1) * k.div_ceil(32) + kk / 32].to_f32();
+                assert_eq!(*got, (f32::from(q) - 8.0) * scale, "n={n} k={k} column {kk}");
+            }
+        }
+    }
+}
+
+#[test]
+fn quantisation_is_better_than_the_largest_weight_rule_and_deterministic() {
+    let mut random = Random::new();
+    let (n, k) = (64, 256);
+    let weights = random.normals(n * k);
+    let matrix = Int4Matrix::quantize(n, k, &weights).expect("finite");
+    assert_eq!(matrix.to_file_parts(), Int4Matrix::quantize(n, k, &weights).expect("finite").to_file_parts());
+    let (mut error, mut plain, mut power) = (0f64, 0f64, 0f64);
+    let mut row = vec![0f32; k];
+    for (i, weights) in weights.chunks_exact(k).enumerate() {
+        matrix.dequantize_row(i, &mut row);
+        for (group, got) in weights.chunks(32).zip(row.chunks(32)) {
+            let largest = group.iter().copied().fold(0f32, |a, w| if w.abs() > a.abs() { w } else { a });
+            let scale = f16::from_f32(largest / -8.0).to_f32();
+            for (w, got) in group.iter().zip(got) {
+                let simple = (w / scale).round().clamp(-8.0, 7.0) * scale;
+                error += f64::from(w - got).powi(2);
+                plain += f64::from(w - simple).powi(2);
+                power += f64::from(*w).powi(2);
+            }
+        }
+    }
+    let (error, plain) = ((error / power).sqrt(), (plain / power).sqrt());
+    println!("relative error of normal weights: {error:.4}, largest-weight rule {plain:.4}");
+    assert!(error < 0.95 * plain && error < 0.085);
+}
+
+#[test]
+fn quantisation_of_special_groups() {
+    let check = |weights: &[f32], tolerance: f32| {
+        let matrix = Int4Matrix::quantize(1, weights.len(), weights).expect("finite");
+        let mut row = vec![f32::NAN; weights.len()];
+        matrix.dequantize_row(0, &mut row);
+        for (w, got) in weights.iter().zip(&row) {
+            assert!((w - got).abs() <= tolerance, "{w} became {got}");
+        }
+    };
+    check(&[0.0; 40], 0.0);
+    check(&[0.25; 33], 0.25 * 1e-3);
+    check(&[-8.0, 7.0, 1.0, 0.0], 0.0);
+    check(&[8.0, -7.0, 1.0, 0.0], 0.0);
+    check(&[1e-30; 32], 1e-29);
+    // Beyond what an f16 scale can hold: saturated, still finite.
+    let matrix = Int4Matrix::quantize(1, 2, &[1e30, -1e30]).expect("finite");
+    assert!(matrix.to_file_parts().1.iter().all(|s| s.is_finite()));
+    for bad in [f32::NAN, f32::INFINITY] {
+        let error = Int4Matrix::quantize(2, 3, &[0.0, 0.0, 0.0, 0.0, bad, 0.0]).expect_err("not finite");
+        assert_eq!(error, Int4Error::NotFinite { row: 1, column: 1 });
+    }
+}
+
+#[test]
+fn shapes_and_lengths_that_do_not_fit_are_errors() {
+    assert!(matches!(Int4Matrix::quantize(0, 3, &[]), Err(Int4Error::Shape { .. })));
+    assert!(matches!(Int4Matrix::quantize(usize::MAX, usize::MAX, &[]), Err(Int4Error::Shape { .. })));
+    assert!(matches!(Int4Matrix::quantize(2, 3, &[0.0; 5]), Err(Int4Error::Length { .. })));
+    assert!(matches!(Int4Matrix::from_file_parts(2, 32, &[0; 31], &[f16::ONE; 2]), Err(Int4Error::Length { .. })));
+    assert!(matches!(Int4Matrix::from_file_parts(2, 32, &[0; 32], &[f16::ONE; 3]), Err(Int4Error::Length { .. })));
+    let scales = [f16::ONE, f16::NAN];
+    let error = Int4Matrix::from_file_parts(2, 32, &[0; 32], &scales).expect_err("not finite");
+    assert_eq!(error, Int4Error::ScaleNotFinite { row: 1, group: 0 });
+}

@@ -1,0 +1,153 @@
+//! f32 operations on the row in use against the specification. `LACUNA_ISA` runs the same tests on another row.
+
+use lacuna_kernels::ops::{self, Attention};
+use lacuna_kernels::reference;
+
+use crate::random::{Guarded, LENGTHS, Random, nmse};
+
+#[test]
+fn rms_norm_equals_the_specification() {
+    let mut random = Random::new();
+    for d in LENGTHS {
+        let (x, weight) = (random.normals(3 * d), random.normals(d));
+        let mut out = Guarded::new(3 * d);
+        ops::rms_norm(&x, &weight, 1e-6, out.inner());
+        let want: Vec<f64> = x.chunks(d).flat_map(|x| reference::rms_norm(x, &weight, 1e-6)).collect();
+        assert!(nmse(out.checked(), &want) < 1e-12, "d={d}");
+    }
+    let mut zeros = [1f32; 16];
+    ops::rms_norm(&[0.0; 16], &[1.0; 16], 1e-6, &mut zeros);
+    assert_eq!(zeros, [0.0; 16]);
+}
+
+#[test]
+fn swiglu_equals_the_specification_at_all_magnitudes() {
+    let mut random = Random::new();
+    for f in LENGTHS {
+        for magnitude in [1e-3, 1.0, 30.0, 300.0] {
+            let gate_up: Vec<f32> = random.normals(2 * f).iter().map(|v| v * magnitude).collect();
+            let mut out = Guarded::new(f);
+            ops::swiglu(&gate_up, f, out.inner());
+            let want = reference::silu_mul(&gate_up[..f], &gate_up[f..]);
+            for (got, want) in out.checked().iter().zip(want) {
+                // Far below zero the gate is 0 in truth and below 1e-35 here.
+                assert!((f64::from(*got) - want).abs() <= 1e-6 * want.abs() + 1e-30, "f={f} magnitude {magnitude}: {got}, {want}");
+            }
+        }
+    }
+    let mut out = [0f32; 2];
+    ops::swiglu(&[f32::NAN, 1.0, 1.0, 1.0], 2, &mut out);
+    assert!(out[0].is_nan() && !out[1].is_nan());
+}
+
+#[test]
+fn softmax_and_log_sum_exp_equal_the_specification() {
+    let mut random = Random::new();
+    for n in LENGTHS {
+        for magnitude in [0.1, 5.0, 100.0] {
+            let x: Vec<f32> = random.normals(n).iter().map(|v| v * magnitude + 50.0).collect();
+            let mut out = Guarded::new(n);
+            out.inner().copy_from_slice(&x);
+            ops::softmax(out.inner());
+            let want = reference::softmax(&x);
+            assert!(nmse(out.checked(), &want) < 1e-11, "n={n} magnitude {magnitude}");
+            let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = x.iter().map(|v| f64::from(v - largest).exp()).sum();
+            let want = f64::from(largest) + sum.ln();
+            assert!((f64::from(ops::log_sum_exp(&x)) - want).abs() < 1e-5 * want.abs(), "n={n} magnitude {magnitude}");
+        }
+    }
+    ops::softmax(&mut []);
+    assert!(ops::log_sum_exp(&[0.0, f32::NAN, 1.0]).is_nan());
+}
+
+#[test]
+fn rope_rotates_pairs() {
+    let mut random = Random::new();
+    let (half, heads) = (5, 3);
+    let angles = random.normals(half);
+    let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
+    let x = random.normals(heads * 2 * half);
+    let mut y = x.clone();
+    ops::rope(&mut y, &cos, &sin);
+    for h in 0..heads {
+        for i in 0..half {
+            let (a, b) = (h * 2 * half + i, h * 2 * half + half + i);
+            assert!((y[a] - (x[a] * cos[i] - x[b] * sin[i])).abs() < 1e-6);
+            assert!((y[b] - (x[b] * cos[i] + x[a] * sin[i])).abs() < 1e-6);
+        }
+    }
+}
+
+#[test]
+fn f32_products_equal_the_specification() {
+    let mut random = Random::new();
+    for k in LENGTHS {
+        for (n, m) in [(1, 1), (33, 1), (33, 3), (17, 4), (5, 9)] {
+            let (w, x) = (random.normals(n * k), random.normals(m * k));
+            let mut y = Guarded::new(m * n);
+            ops::matmul_f32(n, k, &w, &x, y.inner());
+            assert!(nmse(y.checked(), &reference::matmul_f32(n, k, &w, m, &x)) < 1e-11, "n={n} k={k} m={m}");
+        }
+    }
+}
+
+/// Keys in the tiled layout.
+fn tiled(keys: &[f32], kv_heads: usize, d: usize) -> Vec<f32> {
+    let tokens = keys.len() / (kv_heads * d);
+    // Places beyond the last position hold garbage that must not matter.
+    let mut out = vec![f32::NAN; ops::key_elements(tokens, kv_heads, d)];
+    for (position, row) in keys.chunks_exact(kv_heads * d).enumerate() {
+        ops::store_key(&mut out, d, position, row);
+    }
+    out
+}
+
+#[test]
+fn attention_equals_the_specification_head_by_head() {
+    let mut random = Random::new();
+    let mut cases = 0;
+    for (heads, kv_heads, d) in [(1, 1, 2), (4, 2, 8), (4, 2, 64), (3, 1, 40), (6, 2, 33)] {
+        for (past, m) in [(0, 1), (0, 2), (5, 1), (15, 1), (16, 1), (17, 3), (0, 33), (31, 65), (129, 7)] {
+            let (total, width, kv_width) = (past + m, heads * d, kv_heads * d);
+            let q_stride = width + 5;
+            let (q, keys, values) = (random.normals(m * q_stride), random.normals(total * kv_width), random.normals(total * kv_width));
+            let mut out = Guarded::new(m * width);
+            let shape = Attention { heads, kv_heads, head_dim: d, past, q_stride };
+            ops::attention(&shape, &q, &tiled(&keys, kv_heads, d), &values, out.inner());
+            let out = out.checked();
+            for head in 0..heads {
+                let pick = |x: &[f32], stride: usize, at: usize| -> Vec<f32> {
+                    x.chunks(stride).flat_map(|row| row[at..at + d].iter().copied()).collect()
+                };
+                let kv_at = head / (heads / kv_heads) * d;
+                let (k, v) = (pick(&keys, kv_width, kv_at), pick(&values, kv_width, kv_at));
+                let want = reference::attention(&pick(&q, q_stride, head * d), &k, &v, m, past, d, 1.0 / (d as f32).sqrt());
+                let error = nmse(&pick(out, width, head * d), &want);
+                assert!(error < 1e-11, "{shape:?} m={m} head {head}: {error:.2e}");
+                cases += 1;
+            }
+        }
+    }
+    assert!(cases > 100, "{cases} cases");
+}
+
+#[test]
+fn attention_has_the_same_bits_in_every_batch() {
+    let mut random = Random::new();
+    let (heads, kv_heads, d, m) = (4, 2, 40, 70);
+    let (width, kv_width) = (heads * d, kv_heads * d);
+    let (q, keys, values) = (random.normals(m * width), random.normals(m * kv_width), random.normals(m * kv_width));
+    let keys = tiled(&keys, kv_heads, d);
+    let run = |first: usize, n: usize| {
+        let shape = Attention { heads, kv_heads, head_dim: d, past: first, q_stride: width };
+        let mut out = vec![0f32; n * width];
+        ops::attention(&shape, &q[first * width..(first + n) * width], &keys, &values, &mut out);
+        out
+    };
+    let together = run(0, m);
+    for size in [1, 2, 3, 7, 32] {
+        let apart: Vec<f32> = (0..m).step_by(size).flat_map(|first| run(first, size.min(m - first))).collect();
+        assert_eq!(apart, together, "{size} at a time");
+    }
+}
