@@ -76,12 +76,9 @@ pub(crate) fn tail(language: Language, prefix: &str) -> &str {
     let mut at = first + 1;
     let window_line = at;
     for line in window[at..].split_inclusive('\n') {
-        // Late heads would leave too little to see the brackets around the cursor.
-        if at > MAX_PREFIX * 3 / 4 {
-            break;
-        }
         let trimmed = line.trim();
-        if trimmed.ends_with(['{', ':']) && item_of_line(language, trimmed).is_some() {
+        let comment = trimmed.starts_with(['*', '/', '#', '>']);
+        if !comment && trimmed.ends_with(['{', ':']) && item_of_line(language, trimmed).is_some() {
             return &window[at..];
         }
         at += line.len();
@@ -176,6 +173,8 @@ struct Base {
     from: usize,
     /// Lines after this one are asked whether they still belong.
     first_line: usize,
+    /// A whole statement is looked for, which starts in the completion: its further clauses belong to it.
+    statement: bool,
     /// A block without brackets is open: of Python, or of a `case`.
     opened: bool,
 }
@@ -185,7 +184,13 @@ impl Base {
         let before = &text.text[text.lines[current].start..cursor];
         if !before.trim().is_empty() || text.lines[current].inside.is_some() {
             let head = text.logical_start(current);
-            return Base { indent: text.lines[head].indent, from: text.lines[head].start, first_line: current, opened: false };
+            return Base {
+                indent: text.lines[head].indent,
+                from: text.lines[head].start,
+                first_line: current,
+                statement: false,
+                opened: false,
+            };
         }
         // On a blank line: the body of a block if one was just opened and what comes is deeper, else a statement.
         let first = (current..text.lines.len()).find(|i| !text.is_blank(*i)).unwrap_or(current);
@@ -199,11 +204,12 @@ impl Base {
                     indent: text.lines[head].indent,
                     from: text.lines[head].start,
                     first_line: first,
+                    statement: false,
                     opened: text.opens_body(opener),
                 };
             }
         }
-        Base { indent, from: text.lines[first].start, first_line: first, opened: false }
+        Base { indent, from: text.lines[first].start, first_line: first, statement: true, opened: false }
     }
 
     /// Whether line `i` (not blank) still belongs; `previous` is the last line of code that does.
@@ -225,7 +231,13 @@ impl Base {
         if let Some(first) = line.brackets.first().filter(|b| b.close && text.is_first(i, b.offset)) {
             return first.opener.is_some_and(|o| o >= self.from);
         }
-        if depth > 0 && line.indent == self.indent && text.is_label(i) {
+        let label = text.is_label(i) && (line.indent == self.indent || text.language.is_c());
+        // Nobody indents what is in a namespace.
+        let flat = text.language == Language::Cpp && matches!(text.first_word(text.line_at(self.from)), "namespace" | "extern");
+        if depth > 0 && (label || (flat && line.indent == self.indent)) {
+            return true;
+        }
+        if self.statement && depth == 0 && line.indent == self.indent && is_clause(text.first_word(i)) {
             return true;
         }
         if depth > 0 && text.language.is_c() && text.first_byte(i) == b'#' {
@@ -233,7 +245,7 @@ impl Base {
         }
         // A brace on a line of its own, under the head it belongs to.
         let own_brace = text.first_byte(i) == b'{' && text.content(i).trim() == "{" && line.indent == self.indent;
-        own_brace && depth == 0 && text.language.has_braces() && !matches!(text.last_code_byte(previous), b';' | b'}' | b'{')
+        own_brace && text.language.has_braces() && !matches!(text.last_code_byte(previous), b';' | b'}' | b'{')
     }
 }
 
@@ -365,14 +377,27 @@ impl<'a> Text<'a> {
         loop {
             let line = &self.lines[head];
             let closers = line.brackets.iter().filter_map(|b| b.opener).map(|o| self.line_at(o)).min();
-            let expression = line.innermost.filter(|b| b.byte != b'{').map(|b| self.line_at(b.offset));
-            let backslash = (head > 0 && self.lines[head - 1].ends_with_backslash).then(|| head - 1);
-            let up = [closers, expression, backslash, line.inside].into_iter().flatten().min();
+            // Arguments belong to their call; but a block among them has an end of its own.
+            let opens = matches!(line.last, Some((LexKind::Open, ..)));
+            let expression = line.innermost.filter(|b| b.byte != b'{' && !opens).map(|b| self.line_at(b.offset));
+            let continued = (head > 0 && self.is_continued(head - 1, head)).then(|| head - 1);
+            let up = [closers, expression, continued, line.inside].into_iter().flatten().min();
             match up {
                 Some(up) if up < head => head = up,
                 _ => return head,
             }
         }
+    }
+
+    /// Line `i` is not whole without line `next`, the one after it.
+    fn is_continued(&self, i: usize, next: usize) -> bool {
+        let line = &self.lines[i];
+        let Some((_, _, end)) = line.last else { return false };
+        let code = &self.text[line.start..end.max(line.start)];
+        // The initialisers of a constructor: `A::A()\n  : a(1),\n    b(2) {`.
+        let initialisers = self.language == Language::Cpp
+            && (self.content(next).trim_start().starts_with(": ") || (code.ends_with(',') && self.content(next).trim_end().ends_with('{')));
+        line.ends_with_backslash || initialisers || (self.language.has_braces() && (code.ends_with("&&") || code.ends_with("||")))
     }
 
     fn words_of(&self, i: usize) -> impl Iterator<Item = &'a str> {
@@ -402,7 +427,8 @@ impl<'a> Text<'a> {
     fn is_label(&self, i: usize) -> bool {
         match self.first_word(i) {
             "case" | "default" => true,
-            "public" | "private" | "protected" if self.language == Language::Cpp => self.last_code_byte(i) == b':',
+            // Access labels, and what `goto` goes to.
+            word if self.language.is_c() => !word.is_empty() && self.content(i).trim().strip_prefix(word) == Some(":"),
             _ => false,
         }
     }
@@ -481,6 +507,11 @@ impl Line {
 fn line_starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let breaks = move |i: &usize| bytes[*i] == b'\n' || (bytes[*i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'));
     (0..bytes.len()).filter(breaks).map(|i| i + 1)
+}
+
+/// A clause that goes on with the statement before it, as deep as that one.
+fn is_clause(word: &str) -> bool {
+    matches!(word, "elif" | "else" | "except" | "catch" | "finally")
 }
 
 fn is_python_block(word: &str) -> bool {

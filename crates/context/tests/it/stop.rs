@@ -7,7 +7,7 @@ fn check(language: Language, multi_line: bool, prefix: &str, completion: &str) {
     let expected = completion.find('¦').expect("the end is marked");
     let completion = completion.replacen('¦', "", 1);
     let len = first_syntactic_end(language, prefix, &completion, multi_line);
-    assert_eq!(&completion[..len], &completion[..expected], "\nprefix: {prefix:?}\ncompletion: {completion:?}");
+    assert_eq!(&completion[..len], &completion[..expected], "\nprefix: …{:?}\ncompletion: {completion:?}", prefix.lines().last());
 }
 
 fn line(language: Language, prefix: &str, completion: &str) {
@@ -95,6 +95,35 @@ fn on_a_blank_line_inside_a_block_one_statement_is_kept() {
 }
 
 #[test]
+fn a_statement_that_starts_in_the_completion_has_its_clauses() {
+    block(Python, "x = 1\n", "try:\n    a()\nexcept E:\n    b()\nfinally:\n    c()¦\nd()\n");
+    block(Python, "x = 1\n", "if a:\n    b\nelif c:\n    d\nelse:\n    e¦\nif f:\n    g\n");
+    block(C, "    a();\n    ", "if (b)\n        c();\n    else\n        d();¦\n    e();\n");
+    block(Java, "    a();\n    ", "try {\n        b();\n    }\n    catch (E e) {\n        c();\n    }¦\n    d();\n");
+    // Not those of a statement that was there before.
+    block(Python, "x = 1\ntry:", "\n    a()¦\nexcept E:\n    b()\n");
+}
+
+#[test]
+fn heads_over_several_lines() {
+    block(Go, "\tif a &&\n\t\tb {", "\n\t\tc()\n\t}¦\n\td()\n");
+    block(Cpp, "A::A()\n    : a(1),\n      b(2) {", "\n  c();\n}¦\n\nint d;\n");
+    block(Cpp, "namespace a {", "\n\nint b;\n\nvoid c() {\n}\n\n}  // namespace a¦\n\nint d;\n");
+    block(JavaScript, "it('a', function ()", "\n{\n    b();\n});¦\n\nit('c');\n");
+    block(JavaScript, "f(await g(\n  function (a) {", "\n    return 1;\n  },¦\n  ['b']\n));\n");
+    block(C, "int f(void)\n{", "\n    if (a) goto out;\n    b();\nout:\n    return 1;\n}¦\nint g;\n");
+}
+
+#[test]
+fn a_long_prefix_is_cut_where_it_does_not_mislead() {
+    // The window starts inside the docstring.
+    let docstring = format!("def f():\n    \"\"\"\n{}    \"\"\"\n    pass\n\n\n", "    It isn't code.\n".repeat(2_000));
+    block(Python, &format!("{docstring}def g():"), "\n    return 1¦\n\n\ndef h():\n    \"\"\"H.\"\"\"\n");
+    let template = format!("const t = `{}`;\n", "it isn't code {\n".repeat(2_000));
+    block(JavaScript, &format!("{template}function a() {{\n}}\nfunction g() {{"), "\n  return `a`;\n}¦\n\nh();\n");
+}
+
+#[test]
 fn python_brackets_and_strings_keep_their_lines() {
     block(Python, "x = ", "foo(\n    a,\n    b,\n)¦\ny = 1\n");
     block(Python, "x = [", "\n    1,\n    2,\n]¦\ny = 1\n");
@@ -165,7 +194,7 @@ fn brackets_opened_before_the_base_are_not_closed() {
     block(JavaScript, "foo(() => {\n  bar();\n  ", "baz();¦\n});\n");
     block(JavaScript, "foo({\n  a: 1,\n  b: ", "2,¦\n});\n");
     block(JavaScript, "f(() => {\n  ", "return x; });¦\n  more();\n");
-    block(Python, "x = foo(\n    [\n        ", "1,\n        2,\n    ],\n)¦\ny = 1\n");
+    block(Python, "x = foo(\n    [\n        ", "1,\n        2,\n    ],¦\n)\ny = 1\n");
     // More closers than there are openers, in the middle of a line.
     block(Rust, "fn f() {\n    let x = (", "\n        1, 2);¦ }\n}\n");
 }
