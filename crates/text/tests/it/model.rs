@@ -73,8 +73,28 @@ impl Random {
 
     pub fn text(&mut self, max_pieces: usize) -> String {
         const PIECES: [&str; 22] = [
-            "a", "word ", "\t", "  ", "\n", "\r\n", "\r", "é", "e\u{301}", "😀", "👩‍👩‍👧", "\u{2028}", "\u{b}", "\u{c}", "\u{85}", "ß", "漢字", "}", "(",
-            "\u{feff}", "\u{0}", "x = 1\n",
+            "a",
+            "word ",
+            "\t",
+            "  ",
+            "\n",
+            "\r\n",
+            "\r",
+            "é",
+            "e\u{301}",
+            "😀",
+            "👩‍👩‍👧",
+            "\u{2028}",
+            "\u{b}",
+            "\u{c}",
+            "\u{85}",
+            "ß",
+            "漢字",
+            "}",
+            "(",
+            "\u{feff}",
+            "\u{0}",
+            "x = 1\n",
         ];
         (0..self.below(max_pieces + 1)).map(|_| PIECES[self.below(PIECES.len())]).collect()
     }
