@@ -98,11 +98,7 @@ impl Default for ContextConfig {
 impl Default for ShowConfig {
     fn default() -> Self {
         let settings = Settings::default();
-        ShowConfig {
-            min_confidence: settings.min_confidence,
-            line_tokens: settings.line_tokens,
-            block_tokens: settings.block_tokens,
-        }
+        ShowConfig { min_confidence: settings.min_confidence, line_tokens: settings.line_tokens, block_tokens: settings.block_tokens }
     }
 }
 
@@ -135,11 +131,7 @@ impl Config {
 
     fn check(&self) -> anyhow::Result<()> {
         let within = |name: &str, value: usize, min: usize, max: usize| {
-            if (min..=max).contains(&value) {
-                Ok(())
-            } else {
-                bail!("{name} = {value} is out of range: use {min} to {max}")
-            }
+            if (min..=max).contains(&value) { Ok(()) } else { bail!("{name} = {value} is out of range: use {min} to {max}") }
         };
         within("context.prompt_tokens", self.context.prompt_tokens, 32, 1 << 15)?;
         within("context.max_file_bytes", self.context.max_file_bytes, 1 << 10, 1 << 27)?;

@@ -4,3 +4,4 @@ pub mod fim;
 pub mod mine;
 pub mod pack;
 pub mod tokenizer;
+pub mod trainer;

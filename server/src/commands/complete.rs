@@ -50,9 +50,9 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let document = Document::new(&text, 0);
     let (line, column) = args.at;
     let position = Position { line: line - 1, character: column - 1 };
-    let cursor = document.offset(position, Encoding::Utf32).with_context(|| {
-        format!("--at {line}:{column} is outside {} ({} lines)", args.file.display(), document.n_lines())
-    })?;
+    let cursor = document
+        .offset(position, Encoding::Utf32)
+        .with_context(|| format!("--at {line}:{column} is outside {} ({} lines)", args.file.display(), document.n_lines()))?;
 
     let resolved = config::resolve(&args.file, None, args.model.as_deref())?;
     let loaded = models::load(&resolved.config.model.path)?;
@@ -107,8 +107,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     if bytes.contains(&0) {
         bail!("{name} is a binary file: give a file of source code");
     }
-    String::from_utf8(bytes)
-        .map_err(|e| anyhow::anyhow!("{name} is not UTF-8 (byte {}): convert it first", e.utf8_error().valid_up_to()))
+    String::from_utf8(bytes).map_err(|e| anyhow::anyhow!("{name} is not UTF-8 (byte {}): convert it first", e.utf8_error().valid_up_to()))
 }
 
 /// The path as the model sees it: relative to the working directory where possible, `/` between its parts.

@@ -1,4 +1,284 @@
-//! placeholder
-#[derive(clap::Args)]
-pub struct Args {}
-pub fn run(_: &Args) -> anyhow::Result<crate::Answer> { anyhow::bail!("not yet") }
+//! `lacuna finetune`: from package sources to shards, from shards to a model.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args as ClapArgs, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use lacuna_train::trainer::{Progress, Row, Rule, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, snapshot};
+use lacuna_train::{mine, pack, tokenizer};
+
+use crate::Answer;
+
+/// Train a model: mine a corpus, run the training, keep a snapshot
+#[derive(ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Turn folders of source packages into a tokenizer and shards of fill-in-the-middle documents
+    Mine(MineArgs),
+    /// Train on shards; Ctrl-C saves a checkpoint and ends, --resume goes on exactly there
+    Run(RunArgs),
+    /// Write a checkpoint's weights as f16, small enough to keep, good enough to go on from with --init-from
+    Snapshot {
+        /// A checkpoint, or a run's folder (its latest checkpoint)
+        checkpoint: PathBuf,
+        /// Folder to write, in Hugging Face layout
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+}
+
+#[derive(ClapArgs)]
+struct MineArgs {
+    /// Folder with train/ and validation/, each ECOSYSTEM/PACKAGE/… (datasets/embedded/fetch.py makes it)
+    #[arg(long)]
+    sources: PathBuf,
+    /// Folder for documents, tokenizer and shards
+    #[arg(long)]
+    out: PathBuf,
+    /// Drop documents that share text with the evaluation sets in this folder (repeatable)
+    #[arg(long, value_name = "DIR")]
+    decontaminate: Vec<PathBuf>,
+    /// Drop packages, folders and files of this name (repeatable, or separated by commas)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    forbidden: Vec<String>,
+    /// Training tokens to make
+    #[arg(long, default_value_t = 60_000_000, value_name = "N")]
+    tokens: u64,
+    /// Use this tokenizer.json instead of training one
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(ClapArgs)]
+struct RunArgs {
+    /// Folder with shards.json
+    #[arg(long)]
+    shards: PathBuf,
+    /// Folder for checkpoints and the loss log
+    #[arg(long)]
+    out: PathBuf,
+    /// End after this many minutes of training, all sessions of a resumed run together
+    #[arg(long, value_name = "M")]
+    minutes: Option<f64>,
+    /// End after this many steps
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Go on exactly where this run or checkpoint ended
+    #[arg(long, value_name = "DIR", conflicts_with = "init_from")]
+    resume: Option<PathBuf>,
+    /// Start from these weights (a Hugging Face directory of the same shape), with a fresh optimizer
+    #[arg(long, value_name = "DIR")]
+    init_from: Option<PathBuf>,
+    /// adamw, or muon for the matrices with adamw for the rest
+    #[arg(long, value_enum, default_value = "muon")]
+    optimizer: Optimizer,
+    /// Learning rate [default: the optimizer's]
+    #[arg(long)]
+    rate: Option<f64>,
+    /// wsd (warm-up, stable, decay at the end) or cosine
+    #[arg(long, value_enum, default_value = "wsd")]
+    schedule: ScheduleArg,
+    #[arg(long, default_value_t = RunConfig::default().warmup_steps, value_name = "STEPS")]
+    warmup: u64,
+    /// Rows of 1,024 tokens a step
+    #[arg(long, default_value_t = RunConfig::default().rows_per_step, value_name = "N")]
+    rows: usize,
+    /// Weight of the loss on middles
+    #[arg(long, default_value_t = RunConfig::default().middle_weight, value_name = "W")]
+    middle_weight: f32,
+    #[arg(long, default_value_t = RunConfig::default().seed)]
+    seed: u64,
+    /// Minutes between checkpoints
+    #[arg(long, default_value_t = RunConfig::default().checkpoint_minutes, value_name = "M")]
+    checkpoint_minutes: f64,
+    /// amx, bf16 or f32 [default: the fastest that this processor has]
+    #[arg(long)]
+    compute: Option<Row>,
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    threads: usize,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Optimizer {
+    Adamw,
+    Muon,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ScheduleArg {
+    Wsd,
+    Cosine,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Answer> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raise = Arc::clone(&stop);
+    ctrlc::set_handler(move || raise.store(true, Ordering::Relaxed))?;
+    match &args.command {
+        Command::Mine(args) => mine_corpus(args, &stop),
+        Command::Run(args) => train(args, &stop),
+        Command::Snapshot { checkpoint, output } => {
+            snapshot(checkpoint, output)?;
+            eprintln!("wrote {}", output.display());
+            Ok(Answer::Yes)
+        }
+    }
+}
+
+fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
+    std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
+    let documents_file = args.out.join("documents.jsonl.zst");
+    let config = mine::MineConfig {
+        sources: args.sources.clone(),
+        decontaminate: args.decontaminate.clone(),
+        forbidden: args.forbidden.clone(),
+        seed: args.seed,
+        limits: Default::default(),
+        balance: Default::default(),
+    };
+    let bar = bar("{msg} {bar:30} {pos}/{len} eta {eta}", 0)?;
+    let (documents, report) = mine::run(
+        &config,
+        &|p| {
+            bar.set_message(p.step.to_string());
+            bar.set_length(p.total as u64);
+            bar.set_position(p.done as u64);
+        },
+        stop,
+    )?;
+    mine::document::write(&documents_file, &documents)?;
+    std::fs::write(args.out.join("report.json"), serde_json::to_string_pretty(&report)?)?;
+    bar.finish_and_clear();
+    eprintln!("{} documents; counts in {}", documents.len(), args.out.join("report.json").display());
+
+    let tokenizer_json = match &args.tokenizer {
+        Some(path) => std::fs::read(path).with_context(|| format!("--tokenizer {}", path.display()))?,
+        None => {
+            eprintln!("training the tokenizer");
+            tokenizer::train(&documents, &Default::default(), stop)?
+        }
+    };
+    std::fs::write(args.out.join("tokenizer.json"), &tokenizer_json)?;
+
+    let config = pack::ShardConfig { train_tokens: args.tokens, seed: args.seed, ..Default::default() };
+    let bar = self::bar("packing {bar:30} {pos}/{len} eta {eta}", documents.len() as u64)?;
+    let shards = args.out.join("shards");
+    let progress = |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    };
+    let built = pack::build(&documents, &tokenizer_json, &config, &shards, &progress, stop)?;
+    bar.finish_and_clear();
+    eprintln!("shards in {}: {built:?}", shards.display());
+    Ok(Answer::Yes)
+}
+
+fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
+    if args.steps.is_none() && args.minutes.is_none() {
+        bail!("a run needs an end: give --minutes, --steps or both");
+    }
+    let mut config = RunConfig {
+        warmup_steps: args.warmup,
+        steps: args.steps,
+        minutes: args.minutes,
+        rows_per_step: args.rows,
+        middle_weight: args.middle_weight,
+        seed: args.seed,
+        checkpoint_minutes: args.checkpoint_minutes,
+        schedule: match args.schedule {
+            ScheduleArg::Wsd => Schedule::Wsd,
+            ScheduleArg::Cosine => Schedule::Cosine,
+        },
+        ..RunConfig::default()
+    };
+    config.optimizer.rule = match args.optimizer {
+        Optimizer::Adamw => Rule::AdamW,
+        Optimizer::Muon => Rule::Muon,
+    };
+    if let Some(rate) = args.rate {
+        config.optimizer.rate = rate;
+    }
+    let shards = Shards::load(&args.shards)?;
+    config.shape.vocab = shards.n_vocab;
+    let row = args.compute.unwrap_or_else(Row::choose);
+    let mut trainer = match (&args.resume, &args.init_from) {
+        (Some(dir), _) => Trainer::resume(dir, config, &shards, row, args.threads)?,
+        (None, Some(dir)) => Trainer::init_from(dir, config, &shards, row, args.threads)?,
+        (None, None) => Trainer::new(config, &shards, row, args.threads)?,
+    };
+    eprintln!(
+        "{} parameters, {} training rows, {} validation rows, compute {row}",
+        trainer.parameters().len(),
+        shards.train.len(),
+        shards.validation.len()
+    );
+    let mut shown = Shown { bar: bar("{bar:30} {percent}% {msg}", 1000)?, next_line: 0.0 };
+    trainer.run(&args.out, stop, &mut shown)?;
+    shown.bar.finish_and_clear();
+    if stop.load(Ordering::Relaxed) {
+        eprintln!("interrupted; go on with --resume {}", args.out.display());
+    }
+    Ok(Answer::Yes)
+}
+
+/// A bar on a terminal; a line now and then otherwise.
+struct Shown {
+    bar: ProgressBar,
+    /// Seconds of training after which the next line is printed.
+    next_line: f64,
+}
+
+/// Seconds of training between two lines where there is no terminal.
+const SECONDS_A_LINE: f64 = 30.0;
+
+impl Progress for Shown {
+    fn step(&mut self, r: &StepReport, remaining: Duration) {
+        let text = format!(
+            "step {} loss {:.3} middle {:.3} {:.0} tok/s {:.1} M tokens, {:.0} min left",
+            r.step,
+            r.loss,
+            r.middle_loss,
+            r.tokens_per_second,
+            r.tokens as f64 / 1e6,
+            remaining.as_secs_f64() / 60.0
+        );
+        let done = r.seconds / (r.seconds + remaining.as_secs_f64()).max(1e-9);
+        self.bar.set_position((done * 1000.0) as u64);
+        if !self.bar.is_hidden() {
+            self.bar.set_message(text);
+        } else if r.seconds >= self.next_line {
+            self.next_line = r.seconds + SECONDS_A_LINE;
+            eprintln!("{text}");
+        }
+    }
+
+    fn validation(&mut self, r: &ValidationReport) {
+        let text = format!("step {} validation {:.4} middle {:.4}", r.step, r.validation_loss, r.validation_middle_loss);
+        self.line(&text);
+    }
+
+    fn checkpoint(&mut self, path: &Path) {
+        self.line(&format!("saved {}", path.display()));
+    }
+}
+
+impl Shown {
+    fn line(&self, text: &str) {
+        if self.bar.is_hidden() { eprintln!("{text}") } else { self.bar.println(text) }
+    }
+}
+
+fn bar(template: &str, length: u64) -> anyhow::Result<ProgressBar> {
+    Ok(ProgressBar::new(length).with_style(ProgressStyle::with_template(template)?))
+}

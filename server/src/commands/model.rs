@@ -80,24 +80,10 @@ pub fn facts(loaded: &models::Loaded) -> Vec<(&'static str, String)> {
             "shape",
             format!(
                 "{:?}, {} layers, width {}, {} heads ({} for keys), feed-forward {}, context {}",
-                config.family,
-                config.layers,
-                config.hidden,
-                config.heads,
-                config.kv_heads,
-                config.ff,
-                config.max_positions
+                config.family, config.layers, config.hidden, config.heads, config.kv_heads, config.ff, config.max_positions
             ),
         ),
-        (
-            "weights",
-            format!(
-                "{:.1} M parameters, {:.1} MB as {:?}",
-                info.parameters as f64 / 1e6,
-                info.bytes as f64 / 1e6,
-                info.precision
-            ),
-        ),
+        ("weights", format!("{:.1} M parameters, {:.1} MB as {:?}", info.parameters as f64 / 1e6, info.bytes as f64 / 1e6, info.precision)),
         ("tokenizer", format!("{} ids", loaded.tokenizer.n_vocab())),
         ("infill", format!("{} markers: prefix {}, suffix {}, middle {}", s.family, s.prefix, s.suffix, s.middle)),
     ]

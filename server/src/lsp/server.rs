@@ -11,9 +11,8 @@ use serde::Serialize;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::{
     DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
-    ExecuteCommandOptions, ExecuteCommandParams, InitializeParams, InitializeResult, InitializedParams,
-    InlineCompletionOptions, LSPAny, MessageType, OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo,
-    TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
+    ExecuteCommandOptions, ExecuteCommandParams, InitializeParams, InitializeResult, InitializedParams, InlineCompletionOptions, LSPAny,
+    MessageType, OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
 };
 use tower_lsp::{Client, LanguageServer};
 
@@ -111,11 +110,8 @@ impl Server {
 
     /// The path as the model sees it: below a workspace folder where possible, else the file's name.
     fn shown_path(&self, uri: &str, session: &Session) -> String {
-        let relative = session
-            .roots
-            .iter()
-            .filter_map(|root| uri.strip_prefix(root.trim_end_matches('/')))
-            .find_map(|rest| rest.strip_prefix('/'));
+        let relative =
+            session.roots.iter().filter_map(|root| uri.strip_prefix(root.trim_end_matches('/'))).find_map(|rest| rest.strip_prefix('/'));
         let name = uri.rsplit('/').next().unwrap_or(uri);
         percent_decoded(relative.unwrap_or(name))
     }
@@ -174,10 +170,7 @@ impl LanguageServer for Server {
                 }),
                 ..ServerCapabilities::default()
             },
-            server_info: Some(ServerInfo {
-                name: "lacuna".to_owned(),
-                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            }),
+            server_info: Some(ServerInfo { name: "lacuna".to_owned(), version: Some(env!("CARGO_PKG_VERSION").to_owned()) }),
             ..InitializeResult::default()
         })
     }

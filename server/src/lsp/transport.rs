@@ -230,7 +230,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_input_is_the_end_wherever_it_comes() {
-        for cut in ["", "Content-Len", "Content-Length: 10\r\n", "Content-Length: 10\r\n\r\n{\"a\"", "Content-Length: 99999999999\r\n\r\nx"] {
+        for cut in ["", "Content-Len", "Content-Length: 10\r\n", "Content-Length: 10\r\n\r\n{\"a\"", "Content-Length: 99999999999\r\n\r\nx"]
+        {
             let all = read_all(cut.as_bytes()).await;
             assert!(all.iter().all(Result::is_err), "{cut:?}");
         }

@@ -17,6 +17,7 @@ mod run;
 mod schedule;
 mod shape;
 mod shards;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -31,3 +32,4 @@ pub use run::{Outcome, Progress, StepReport, Trainer, ValidationReport};
 pub use schedule::{DECAY_SHARE, FLOOR, Schedule, progress};
 pub use shape::{Kind, Layout, Shape, Tensor};
 pub use shards::{Rows, Shards, write_shards};
+pub use snapshot::snapshot;
