@@ -124,7 +124,7 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
     let r = mul_add::<FMA>(n, -0.693_359_4, y);
     let r = mul_add::<FMA>(n, 2.121_944_4e-4, r);
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1, 1.0, 1.0] {
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0] {
         p = mul_add::<FMA>(p, r, c);
     }
     let power = f32::from_bits((t.to_bits() << 23).wrapping_add(127 << 23));
@@ -191,7 +191,7 @@ fn rms_norm_body<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, z: &mut [
     let d = weight.len();
     assert!(d > 0 && x.len() == z.len() && x.len() == inverse.len() * d);
     for ((x, z), inverse) in x.chunks_exact(d).zip(z.chunks_exact_mut(d)).zip(inverse) {
-        let square = reduce(x, x, |a, b, s| mul_add::<FMA>(a, b, s)) / d as f32;
+        let square = reduce(x, x, mul_add::<FMA>) / d as f32;
         *inverse = 1.0 / (square + eps).sqrt();
         for ((z, x), w) in z.iter_mut().zip(x).zip(weight) {
             *z = x * *inverse * w;
@@ -282,13 +282,13 @@ fn cross_entropy_body<const FMA: bool>(logits: &mut [f32], target: usize, weight
 #[inline(always)]
 fn dot_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    reduce(a, b, |a, b, s| mul_add::<FMA>(a, b, s))
+    reduce(a, b, mul_add::<FMA>)
 }
 
 #[inline(always)]
 fn rotate_body<const FMA: bool>(row: &mut [f32], cos_sin: &[f32], direction: f32) {
     let head_dim = cos_sin.len();
-    assert!(head_dim > 0 && row.len() % head_dim == 0);
+    assert!(head_dim > 0 && row.len().is_multiple_of(head_dim));
     let (cos, sin) = cos_sin.split_at(head_dim / 2);
     for head in row.chunks_exact_mut(head_dim) {
         let (low, high) = head.split_at_mut(head_dim / 2);

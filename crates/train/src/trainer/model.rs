@@ -350,15 +350,7 @@ fn rms_norm(x: &[f32], weight: &[f32], eps: f32, z: &mut [f32], inverse: &mut [f
 }
 
 /// Adds to `dx` and `dweight`. The weight's gradient is summed per chunk of tokens, then over the chunks in order.
-fn rms_norm_backward(
-    dz: &[f32],
-    x: &[f32],
-    weight: &[f32],
-    inverse: &[f32],
-    dx: &mut [f32],
-    dweight: &mut [f32],
-    partial: &mut [f32],
-) {
+fn rms_norm_backward(dz: &[f32], x: &[f32], weight: &[f32], inverse: &[f32], dx: &mut [f32], dweight: &mut [f32], partial: &mut [f32]) {
     let d = weight.len();
     let partial = &mut partial[..inverse.len().div_ceil(TOKENS) * d];
     partial.fill(0.0);

@@ -61,8 +61,8 @@ impl Shape {
         let sizes = [self.d, self.layers, self.heads, self.kv_heads, self.head_dim, self.ff, self.vocab];
         let sound = sizes.iter().all(|&n| n > 0 && n <= 1 << 20)
             && self.layers <= 512
-            && self.heads % self.kv_heads == 0
-            && self.head_dim % 2 == 0
+            && self.heads.is_multiple_of(self.kv_heads)
+            && self.head_dim.is_multiple_of(2)
             && self.max_positions > 0
             && self.max_positions <= 1 << 20
             && self.rope_theta.is_finite()

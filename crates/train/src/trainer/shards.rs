@@ -45,7 +45,7 @@ impl Rows {
     ///
     /// Panics: if `tokens` is no whole number of rows.
     pub fn new(tokens: Vec<u16>, seq_len: usize) -> Rows {
-        assert!(seq_len > 0 && tokens.len() % seq_len == 0, "{} tokens are no rows of {seq_len}", tokens.len());
+        assert!(seq_len > 0 && tokens.len().is_multiple_of(seq_len), "{} tokens are no rows of {seq_len}", tokens.len());
         Rows { tokens, seq_len }
     }
 

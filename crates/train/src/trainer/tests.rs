@@ -91,7 +91,7 @@ fn bf16_follows_f32() {
         compared += 1;
     }
     if compared == 0 {
-        println!("skipped: no bf16 row");
+        eprintln!("skipped: no bf16 row");
     }
 }
 
