@@ -1,0 +1,163 @@
+//! The crate graph is the architecture: a forbidden import is a failing test.
+
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{MetadataCommand, Package};
+use lacuna_tests::workspace;
+
+/// Our crates from leaf to root: each may import those before it.
+const ORDER: [&str; 11] = [
+    "lacuna-kernels",
+    "lacuna-text",
+    "lacuna-context",
+    "lacuna-prompt",
+    "lacuna-engine",
+    "lacuna-complete",
+    "lacuna-telemetry",
+    "lacuna-train",
+    "lacuna-eval",
+    "lacuna",
+    "lacuna-tests",
+];
+/// Joined by `complete`, unknown to each other.
+const STRANGERS: [&str; 3] = ["lacuna-context", "lacuna-prompt", "lacuna-engine"];
+/// Dependencies (by prefix) and the only crates that may have them.
+const CONFINED: [(&str, &[&str]); 6] = [
+    ("tree-sitter", &["lacuna-context"]),
+    ("tokio", &["lacuna", "lacuna-tests"]),
+    ("tower", &["lacuna", "lacuna-tests"]),
+    ("anyhow", &["lacuna", "lacuna-tests"]),
+    ("tokenizers", &["lacuna-prompt", "lacuna-train"]),
+    ("cudarc", &["lacuna-kernels"]),
+];
+
+fn packages() -> Vec<Package> {
+    let metadata = MetadataCommand::new().manifest_path(workspace().join("Cargo.toml")).no_deps().exec().expect("cargo metadata");
+    assert!(metadata.packages.len() >= 10, "all crates are seen");
+    metadata.packages
+}
+
+#[test]
+fn our_crates_import_downwards_only() {
+    let rank = |name: &str| ORDER.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} is not in the design's list"));
+    for package in packages() {
+        let own = rank(&package.name);
+        for dependency in package.dependencies.iter().filter(|d| d.path.is_some()) {
+            let (from, to) = (package.name.as_str(), dependency.name.as_str());
+            assert!(rank(to) < own, "{from} imports {to}, which lies above it");
+            assert!(!(STRANGERS.contains(&from) && STRANGERS.contains(&to)), "{from} and {to} must not see each other");
+        }
+    }
+}
+
+#[test]
+fn some_dependencies_are_confined_to_their_crates() {
+    for package in packages() {
+        for dependency in &package.dependencies {
+            for (prefix, homes) in CONFINED {
+                let confined = dependency.name == prefix || dependency.name.starts_with(&format!("{prefix}-"));
+                assert!(!confined || homes.contains(&package.name.as_str()), "{} imports {}", package.name, dependency.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn machine_code_and_unsafe_stay_where_they_are_confined() {
+    let root = workspace();
+    let mut files = Vec::new();
+    for dir in ["kernels", "crates", "server", "tests"] {
+        rust_files(&root.join(dir), &mut files);
+    }
+    assert!(files.len() > 50, "the source tree is seen");
+    for file in files {
+        let shown = file.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
+        let source = std::fs::read_to_string(&file).expect("source is UTF-8");
+        let code = without_comments_and_strings(&source);
+        let in_kernels = shown.starts_with("kernels/");
+        for word in ["std::arch", "core::arch", "asm!", "global_asm!"] {
+            assert!(in_kernels || !code.contains(word), "{shown} mentions {word}: machine code belongs to kernels/");
+        }
+        let may = in_kernels || shown == "crates/engine/src/map.rs";
+        assert!(may || !has_word(&code, "unsafe"), "{shown} has an unsafe block: only kernels/ and engine's memory map may");
+    }
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() && path.file_name().is_some_and(|n| n != "target") {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn has_word(code: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).any(|(at, _)| !code[..at].ends_with(is_part) && !code[at + word.len()..].starts_with(is_part))
+}
+
+/// The code of a file with comments and the insides of string literals blanked. Good enough for rustfmt-formatted source.
+fn without_comments_and_strings(source: &str) -> String {
+    let mut code = String::new();
+    let mut rest = source;
+    while let Some(c) = rest.chars().next() {
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |at| at + 2)
+        } else if let Some(hashes) = raw_string(rest, &code) {
+            let end = format!("\"{}", "#".repeat(hashes));
+            let open = 2 + hashes;
+            rest[open..].find(&end).map_or(rest.len(), |at| open + at + end.len())
+        } else if c == '"' {
+            string_length(rest)
+        } else if rest.starts_with("'\"'") || rest.starts_with("'\\\"'") {
+            rest[1..].find('\'').map_or(rest.len(), |at| at + 2)
+        } else {
+            0
+        };
+        if skipped == 0 {
+            code.push(c);
+            rest = &rest[c.len_utf8()..];
+        } else {
+            code.push(' ');
+            rest = &rest[skipped..];
+        }
+    }
+    code
+}
+
+/// The number of `#` if a raw string starts here.
+fn raw_string(rest: &str, before: &str) -> Option<usize> {
+    let after = rest.strip_prefix('r').filter(|_| !before.ends_with(|c: char| c.is_alphanumeric() && c != 'b' || c == '_'))?;
+    let hashes = after.len() - after.trim_start_matches('#').len();
+    after[hashes..].starts_with('"').then_some(hashes)
+}
+
+/// Bytes of an ordinary string literal, quotes included.
+fn string_length(rest: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+#[test]
+fn the_scan_sees_code_and_nothing_else() {
+    let code = without_comments_and_strings(concat!(
+        "let a = \"unsafe \\\" std::arch\"; // unsafe\n/* asm! */ let b = r#\"unsafe \" x\"#; let c = '\"'; un",
+        "safe { f() } let unsafe_code = 1;"
+    ));
+    assert!(has_word(&code, "unsafe") && !code.contains("std::arch") && !code.contains("asm!"));
+    assert_eq!(code.matches("unsafe").count(), 2, "{code}");
+    assert!(!has_word("unsafe_code", "unsafe"));
+}

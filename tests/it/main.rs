@@ -1,0 +1,9 @@
+//! The real binary over real pipes: what a user types, what an editor sends, what a hostile file holds.
+//!
+//! Start reading at [`cli`] and [`lsp`]; [`architecture`] checks the source tree itself.
+
+mod architecture;
+mod bad_input;
+mod cli;
+mod latency;
+mod lsp;
