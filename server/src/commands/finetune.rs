@@ -1,5 +1,6 @@
 //! `lacuna finetune`: from package sources to shards, from shards to a model.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use lacuna_train::trainer::{Progress, Row, Rule, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, snapshot};
+use lacuna_train::trainer::{OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, read_shape, snapshot};
 use lacuna_train::{mine, pack, tokenizer};
 
 use crate::Answer;
@@ -26,6 +27,16 @@ enum Command {
     Mine(MineArgs),
     /// Train on shards; Ctrl-C saves a checkpoint and ends, --resume goes on exactly there
     Run(RunArgs),
+    /// Loss of a model on the first validation rows (f32): all tokens, and the tokens of the middles
+    Loss {
+        /// A checkpoint, or a Hugging Face directory of the trainer's architecture
+        model: PathBuf,
+        /// Folder with shards.json
+        #[arg(long)]
+        shards: PathBuf,
+        #[arg(long, default_value_t = 64, value_name = "N")]
+        rows: usize,
+    },
     /// Write a checkpoint's weights as f16, small enough to keep, good enough to go on from with --init-from
     Snapshot {
         /// A checkpoint, or a run's folder (its latest checkpoint)
@@ -128,6 +139,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     match &args.command {
         Command::Mine(args) => mine_corpus(args, &stop),
         Command::Run(args) => train(args, &stop),
+        Command::Loss { model, shards, rows } => loss(model, shards, *rows),
         Command::Snapshot { checkpoint, output } => {
             snapshot(checkpoint, output)?;
             eprintln!("wrote {}", output.display());
@@ -202,10 +214,9 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         },
         ..RunConfig::default()
     };
-    config.optimizer.rule = match args.optimizer {
-        Optimizer::Adamw => Rule::AdamW,
-        Optimizer::Muon => Rule::Muon,
-    };
+    if let Optimizer::Muon = args.optimizer {
+        config.optimizer = OptimizerConfig::muon();
+    }
     if let Some(rate) = args.rate {
         config.optimizer.rate = rate;
     }
@@ -229,6 +240,17 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     if stop.load(Ordering::Relaxed) {
         eprintln!("interrupted; go on with --resume {}", args.out.display());
     }
+    Ok(Answer::Yes)
+}
+
+fn loss(model: &Path, shards: &Path, rows: usize) -> anyhow::Result<Answer> {
+    let shards = Shards::load(shards)?;
+    let mut config = RunConfig { shape: read_shape(model)?, validation_rows: rows, steps: Some(1), ..RunConfig::default() };
+    config.rows_per_pass = 2;
+    let mut trainer = Trainer::init_from(model, config, &shards, Row::F32, 2)?;
+    let Some(report) = trainer.validate()? else { bail!("the shards have no validation rows: mine again") };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "validation {:.4} middle {:.4} on {rows} rows", report.validation_loss, report.validation_middle_loss)?;
     Ok(Answer::Yes)
 }
 
