@@ -130,20 +130,20 @@ pub(super) fn attend<const FMA: bool, const WIDE: bool>(batch: &mut Batch) {
     while first < n {
         let left = n - first;
         first += if WIDE && left >= 8 {
-            part::<FMA, 8, 32>(batch, first)
+            part::<FMA, 8>(batch, first)
         } else if left >= 4 {
-            part::<FMA, 4, 16>(batch, first)
+            part::<FMA, 4>(batch, first)
         } else if left >= 2 {
-            part::<FMA, 2, 16>(batch, first)
+            part::<FMA, 2>(batch, first)
         } else {
-            part::<FMA, 1, 16>(batch, first)
+            part::<FMA, 1>(batch, first)
         };
     }
 }
 
-/// Queries `first .. first + Q`; `L` lanes of the output at once.
+/// Queries `first .. first + Q`.
 #[inline(always)]
-fn part<const FMA: bool, const Q: usize, const L: usize>(batch: &mut Batch, first: usize) -> usize {
+fn part<const FMA: bool, const Q: usize>(batch: &mut Batch, first: usize) -> usize {
     let d = batch.queries[first].len();
     let seen: &[usize; Q] = batch.seen[first..].first_chunk().expect("Q queries");
     let n_keys = seen[Q - 1];
@@ -181,9 +181,10 @@ fn part<const FMA: bool, const Q: usize, const L: usize>(batch: &mut Batch, firs
     let out = &mut batch.out[first * d..(first + Q) * d];
     let values = Values { all: batch.values, stride: batch.kv_width, head: batch.kv_head * d, n_keys };
     let mut column = 0;
-    while column + L <= d {
-        weigh::<FMA, Q, L>(&scores, &values, column, d, out);
-        column += L;
+    // 16 lanes: with 32 the compiler gives up and keeps the sums in memory, lane by lane.
+    while column + 16 <= d {
+        weigh::<FMA, Q, 16>(&scores, &values, column, d, out);
+        column += 16;
     }
     while column + 8 <= d {
         weigh::<FMA, Q, 8>(&scores, &values, column, d, out);
