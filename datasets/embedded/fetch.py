@@ -8,6 +8,8 @@ marker FOLDER/.done/<ecosystem>/<package>.json ({name, version, licence, split})
 interrupted run is simply started again. Only the ordinary package clients are used (pip, npm, cargo, apt-get); nothing
 of what is downloaded is ever executed here: pip is asked for wheels only, because a source archive runs its own set-up code.
 
+FOLDER/plan.json tells the miner which names are forbidden and which packages are visited more often.
+
 --pin writes the versions and licences that were found back into sources.toml (used when the list changes).
 A package whose licence is not on the permissive list is deleted again and reported. Standard library only.
 """
@@ -42,12 +44,20 @@ RESTRICTED = ("gpl", "mpl", "mozilla", "epl", "eclipse", "cddl", "sspl", "busl",
 
 
 def is_permissive(licence: str) -> bool:
-    """An `OR` is permissive if one side is; everything else must name a permissive licence and no restricted one."""
-    for side in re.split(r"\s+or\s+|/", licence.lower()):
-        permissive = any(re.search(rf"(?<![a-z]){re.escape(p)}", side) for p in PERMISSIVE)
-        if permissive and not any(r in side for r in RESTRICTED):
-            return True
-    return False
+    """Evaluates an SPDX-like expression: one side of an `OR` is enough, every side of an `AND` must be permissive."""
+
+    def plain(name):
+        named = any(re.search(rf"(?<![a-z]){re.escape(p)}", name) for p in PERMISSIVE)
+        return named and not any(r in name for r in RESTRICTED)
+
+    def expression(text):
+        sides = re.split(r"\s+or\s+|/", text)
+        return any(all(plain(name) for name in re.split(r"\s+and\s+", side)) for side in sides)
+
+    text = re.sub(r"\((?![^()]*\b(?:and|or)\b)[^()]*\)", " ", licence.lower())
+    while (inner := re.search(r"\(([^()]*)\)", text)) is not None:
+        text = text[: inner.start()] + ("mit" if expression(inner.group(1)) else "gpl") + text[inner.end() :]
+    return expression(text)
 
 
 def run(command, cwd=None):
@@ -282,6 +292,8 @@ def main():
         print(f"failed: {line}", file=sys.stderr)
     if args.pin:
         pin(args.sources, sources, found, {(e["ecosystem"], e["name"]) for e in entries})
+    emphasis = {f"{e['ecosystem']}/{e['name']}": e["emphasis"] for e in sources["package"] if "emphasis" in e}
+    (args.folder / "plan.json").write_text(json.dumps({"forbidden": sorted(forbidden), "emphasis": emphasis}, indent=1))
     print(f"{len(found)} packages present, {len(failed)} failed", file=sys.stderr)
     sys.exit(1 if failed and not args.pin else 0)
 
@@ -295,7 +307,7 @@ def pin(path, sources, found, considered):
         if key in considered:
             if key not in found:
                 continue
-            entry = {**found[key], "split": entry.get("split", "train")}
+            entry = {**entry, **found[key], "split": entry.get("split", "train")}
         packages.append(entry)
     order = ["local-python", "pypi", "npm", "crates", "debian"]
     packages.sort(key=lambda e: (order.index(e["ecosystem"]), e["name"].lower()))
@@ -305,6 +317,8 @@ def pin(path, sources, found, considered):
         for field in ("ecosystem", "name", "version", "licence", "split"):
             if e.get(field):
                 lines.append(f"{field} = {json.dumps(e[field], ensure_ascii=False)}")
+        if e.get("emphasis", 1) != 1:
+            lines.append(f"emphasis = {e['emphasis']}")
         lines.append("")
     temporary = path.with_suffix(".new")
     temporary.write_text("\n".join(lines))

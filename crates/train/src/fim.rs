@@ -31,10 +31,18 @@ pub struct FimConfig {
     pub base_name: f64,
     /// Windows that begin at a function or class, in files that have one.
     pub function: f64,
+    /// So many further functions are drawn and the most instructive one is taken.
+    pub function_draws: usize,
+    /// Of the windows that begin at a function which fits, those that end with it.
+    pub function_alone: f64,
+    /// Only functions worth at least this much (0..=6, see `Source::worth`) are windows; a file without any gives nothing. 0: no such rule.
+    pub min_worth: u32,
     /// Documents in suffix-prefix-middle order; the rest is prefix-suffix-middle.
     pub spm: f64,
     pub empty_suffix: f64,
     pub empty_prefix: f64,
+    /// Documents whose hole may lie in a comment or a string of several lines; in the others it does only if nothing else is found.
+    pub prose: f64,
     /// How often each byte is seen, on average, per language that differs from 1.
     pub visits: Vec<(Language, f64)>,
 }
@@ -52,10 +60,32 @@ impl Default for FimConfig {
             header: 0.70,
             base_name: 0.25,
             function: 0.45,
+            function_draws: 2,
+            function_alone: 0.5,
+            min_worth: 0,
             spm: 0.5,
             empty_suffix: 0.12,
             empty_prefix: 0.02,
+            prose: 0.25,
             visits: vec![(Language::Python, 2.0)],
+        }
+    }
+}
+
+impl FimConfig {
+    /// Self-contained functions seen whole, line by line: the case that a small model can learn best and that users meet most.
+    pub fn functions() -> FimConfig {
+        FimConfig {
+            max_tokens: 600.0,
+            plain: 0.15,
+            line: 0.55,
+            character: 0.16,
+            node: 0.14,
+            function: 1.0,
+            function_draws: 0,
+            function_alone: 0.8,
+            min_worth: 5,
+            ..FimConfig::default()
         }
     }
 }
@@ -91,11 +121,15 @@ pub struct Source<'t> {
     nodes: Vec<NodeSpan>,
     /// Functions and classes, from their comment or decorator to the line break after them.
     functions: Vec<Range<usize>>,
+    /// Comments and strings of several lines, by start: prose, most of it, which holes mostly avoid.
+    prose: Vec<Range<usize>>,
 }
 
 /// Bytes that a token holds on average: only a first guess, the true count is checked.
 const BYTES_PER_TOKEN: f64 = 3.3;
 const MEAN_TOKENS: f64 = 340.0;
+/// Functions are shorter than the mean window: so many more windows cover the same bytes.
+const FUNCTION_WINDOWS: f64 = 2.0;
 
 impl<'t> Source<'t> {
     /// Parses `text`; a text without a tree still gives lines and characters.
@@ -103,7 +137,13 @@ impl<'t> Source<'t> {
         let mut lines: Vec<usize> = vec![0];
         lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1).filter(|&i| i < text.len()));
         let nodes = lacuna_context::spans(lacuna_context::Language::from_path(Path::new(path)), text);
-        let mut source = Source { text, language, lines, nodes, functions: Vec::new() };
+        let is_prose = |n: &&NodeSpan| match n.kind {
+            SpanKind::Comment => true,
+            SpanKind::String => text[n.range.clone()].contains('\n'),
+            _ => false,
+        };
+        let prose = nodes.iter().filter(is_prose).map(|n| n.range.clone()).collect();
+        let mut source = Source { text, language, lines, nodes, functions: Vec::new(), prose };
         source.functions = source
             .nodes
             .iter()
@@ -148,7 +188,7 @@ impl<'t> Source<'t> {
     /// A run of whole lines of about `bytes` bytes.
     pub fn window(&self, config: &FimConfig, bytes: usize, rng: &mut Rng) -> Range<usize> {
         if !self.functions.is_empty() && rng.chance(config.function) {
-            return self.function_window(bytes, rng);
+            return self.function_window(config, bytes, rng);
         }
         if self.text.len() <= bytes {
             return 0..self.text.len();
@@ -174,25 +214,43 @@ impl<'t> Source<'t> {
     }
 
     /// Begins at a function: ends with it in half of the cases where it fits, with the functions after it otherwise.
-    fn function_window(&self, bytes: usize, rng: &mut Rng) -> Range<usize> {
+    fn function_window(&self, config: &FimConfig, bytes: usize, rng: &mut Rng) -> Range<usize> {
         let mut chosen = self.functions[rng.below(self.functions.len())].clone();
-        // Functions that fit whole and are more than a stub are worth a few more draws.
-        for _ in 0..3 {
-            let lines = self.text[chosen.clone()].bytes().filter(|b| *b == b'\n').count();
-            if chosen.len() <= bytes && lines >= 4 {
-                break;
+        let mut best = self.worth(&chosen, bytes);
+        for _ in 0..config.function_draws {
+            let other = self.functions[rng.below(self.functions.len())].clone();
+            let worth = self.worth(&other, bytes);
+            if worth > best {
+                (chosen, best) = (other, worth);
             }
-            chosen = self.functions[rng.below(self.functions.len())].clone();
         }
-        if chosen.len() <= bytes && rng.chance(0.5) {
+        if chosen.len() <= bytes && rng.chance(config.function_alone) {
             return chosen;
         }
         chosen.start..self.end_of_window(chosen.start, bytes)
     }
 
+    /// How much a function teaches on its own: it fits, has a body of some lines that computes and returns something,
+    /// explains itself, and leans on no object around it.
+    fn worth(&self, range: &Range<usize>, bytes: usize) -> u32 {
+        let text = &self.text[range.clone()];
+        let lines = text.bytes().filter(|b| *b == b'\n').count();
+        if range.len() > bytes || lines < 4 {
+            return 0;
+        }
+        let alone = !text.contains("self") && !text.contains("this.");
+        let explained = text.contains("\"\"\"") || text.contains("/**") || text.contains("///");
+        1 + u32::from(lines <= 45)
+            + u32::from(text.contains("return"))
+            + u32::from(text.contains("for ") || text.contains("while ") || text.contains("if "))
+            + u32::from(explained)
+            + u32::from(alone)
+    }
+
     /// A hole in `window`: never empty, never all white space. `None` if the window offers none of that kind.
-    pub fn hole(&self, window: &Range<usize>, kind: HoleKind, rng: &mut Rng) -> Option<Range<usize>> {
-        (0..8).find_map(|_| {
+    pub fn hole(&self, window: &Range<usize>, kind: HoleKind, config: &FimConfig, rng: &mut Rng) -> Option<Range<usize>> {
+        let code_only = !rng.chance(config.prose);
+        (0..8).find_map(|attempt| {
             let hole = match kind {
                 HoleKind::Line => self.line_hole(window, rng),
                 HoleKind::Character => self.character_hole(window, rng),
@@ -200,8 +258,16 @@ impl<'t> Source<'t> {
                 HoleKind::Lines => self.lines_hole(window, rng),
             }?;
             let inside = hole.start >= window.start && hole.end <= window.end && hole.start < hole.end;
-            (inside && !self.text[hole.clone()].trim().is_empty()).then_some(hole)
+            if !inside || (code_only && attempt < 6 && self.in_prose(hole.end - 1)) {
+                return None;
+            }
+            (!self.text[hole.clone()].trim().is_empty()).then_some(hole)
         })
+    }
+
+    fn in_prose(&self, at: usize) -> bool {
+        let next = self.prose.partition_point(|range| range.start <= at);
+        next > 0 && self.prose[next - 1].contains(&at)
     }
 
     /// Where the hole starts: mostly in the second half, so that prefix and suffix are about 3 : 1.
@@ -269,7 +335,10 @@ impl<'t> Source<'t> {
     fn lines_hole(&self, window: &Range<usize>, rng: &mut Rng) -> Option<Range<usize>> {
         let line = self.line_of(self.cursor(window, rng));
         let n = 2 + rng.below(7);
-        let last = (line + n - 1).min(self.line_of(window.end - 1));
+        let mut last = (line + n - 1).min(self.line_of(window.end - 1));
+        while last > line && self.line_text(last).trim().is_empty() {
+            last -= 1;
+        }
         let text = self.line_text(line);
         let indentation = if rng.chance(0.5) { text.len() - text.trim_start().len() } else { 0 };
         Some(self.line_start(line) + indentation..self.line_start(last) + self.line_text(last).len())
@@ -298,9 +367,9 @@ impl<'t> Source<'t> {
         } else {
             HoleKind::Lines
         };
-        let (hole, kind) = match self.hole(&window, kind, rng) {
+        let (hole, kind) = match self.hole(&window, kind, config, rng) {
             Some(hole) => (hole, kind),
-            None => (self.hole(&window, HoleKind::Line, rng)?, HoleKind::Line),
+            None => (self.hole(&window, HoleKind::Line, config, rng)?, HoleKind::Line),
         };
         Some(self.parts(&window, &hole, kind, config, rng))
     }
@@ -324,14 +393,23 @@ pub fn examples(
 ) -> Vec<Vec<u16>> {
     let identity = crate::mine::dedupe::hash_bytes(format!("{}\0{}", document.package, document.path).as_bytes());
     let mut rng = Rng::for_stream(seed, identity);
-    let visits = config.visits.iter().find(|(l, _)| *l == document.language).map_or(1.0, |(_, v)| *v) * scale;
+    let visits = config.visits.iter().find(|(l, _)| *l == document.language).map_or(1.0, |(_, v)| *v) * f64::from(document.weight) * scale;
     let expected = visits * document.text.len() as f64 / (MEAN_TOKENS * BYTES_PER_TOKEN);
     let mut n = expected as usize;
     n += usize::from(rng.chance(expected.fract()));
-    if n == 0 {
+    if n == 0 && config.min_worth == 0 {
         return Vec::new();
     }
-    let source = Source::new(&document.text, document.language, &document.path);
+    let mut source = Source::new(&document.text, document.language, &document.path);
+    if config.min_worth > 0 {
+        // The share of the file that such functions are is the share of its windows that is made.
+        let longest = (config.max_tokens * BYTES_PER_TOKEN) as usize;
+        let functions = std::mem::take(&mut source.functions);
+        source.functions = functions.into_iter().filter(|f| source.worth(f, longest) >= config.min_worth).collect();
+        let bytes: usize = source.functions.iter().map(Range::len).sum();
+        let expected = expected * (bytes as f64 / document.text.len() as f64).min(1.0) * FUNCTION_WINDOWS;
+        n = expected as usize + usize::from(rng.chance(expected.fract()));
+    }
     (0..n).filter_map(|_| example(document, &source, tokenizer, sentinels, config, &mut rng)).collect()
 }
 

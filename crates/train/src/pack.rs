@@ -72,6 +72,9 @@ pub struct ShardConfig {
     pub rows_per_file: usize,
     pub seed: u64,
     pub fim: FimConfig,
+    /// Share of the training tokens that is made with `functions` instead of `fim`.
+    pub functions_share: f64,
+    pub functions: FimConfig,
 }
 
 impl Default for ShardConfig {
@@ -83,6 +86,8 @@ impl Default for ShardConfig {
             rows_per_file: 8192,
             seed: 1,
             fim: FimConfig::default(),
+            functions_share: 0.6,
+            functions: FimConfig::functions(),
         }
     }
 }
@@ -94,14 +99,14 @@ pub struct Summary {
     pub validation: SplitSummary,
 }
 
-/// Figures of one split. `scale` is the number of visits of a byte of a language with weight 1.
+/// Figures of one split. `scales`: visits of a byte of a language with weight 1, for each recipe of windows.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct SplitSummary {
     pub sources: usize,
     pub documents: usize,
     pub tokens: u64,
     pub rows: usize,
-    pub scale: f64,
+    pub scales: Vec<f64>,
     /// Share of the rows that is padding.
     pub padding: f64,
 }
@@ -131,31 +136,32 @@ pub fn build(
     let mut summary = Summary::default();
     for split in [Split::Train, Split::Validation] {
         let of_split: Vec<&Document> = documents.iter().filter(|d| d.split == split).collect();
-        let wanted = if split == Split::Train { config.train_tokens } else { config.validation_tokens };
-        let make = |d: &Document, scale: f64| fim::examples(d, &tokenizer, &sentinels, &config.fim, scale, config.seed);
-
-        // A pilot over a spread of files says how many tokens one visit of everything gives.
-        let step = (of_split.len() / 400).max(1);
-        let pilot: Vec<&&Document> = of_split.iter().step_by(step).collect();
-        let pilot_bytes: usize = pilot.iter().map(|d| d.text.len()).sum();
-        let pilot_tokens: usize = pilot.par_iter().map(|d| make(d, 1.0).iter().map(Vec::len).sum::<usize>()).sum();
-        let all_bytes: usize = of_split.iter().map(|d| d.text.len()).sum();
-        if pilot_tokens == 0 {
-            return Err(PackError::NoDocuments { split: split.name() });
-        }
-        let one_visit = pilot_tokens as f64 * all_bytes as f64 / pilot_bytes as f64;
-        let scale = wanted as f64 / one_visit;
-
+        let recipes = match split {
+            Split::Train => vec![
+                (&config.fim, config.train_tokens as f64 * (1.0 - config.functions_share)),
+                (&config.functions, config.train_tokens as f64 * config.functions_share),
+            ],
+            Split::Validation => vec![(&config.fim, config.validation_tokens as f64)],
+        };
         let done = AtomicUsize::new(0);
-        let examples: Vec<Vec<u16>> = of_split
-            .par_iter()
-            .flat_map_iter(|d| {
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, of_split.len());
+        let mut examples: Vec<Vec<u16>> = Vec::new();
+        let mut scales = Vec::new();
+        for (number, (fim, wanted)) in recipes.iter().enumerate() {
+            let seed = config.seed.wrapping_add((number as u64) << 32);
+            let make = |d: &Document, scale: f64| fim::examples(d, &tokenizer, &sentinels, fim, scale, seed);
+            let one_visit = tokens_of_one_visit(&of_split, &make);
+            let scale = if one_visit > 0.0 { wanted / one_visit } else { 0.0 };
+            scales.push(scale);
+            examples.par_extend(of_split.par_iter().flat_map_iter(|d| {
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, of_split.len() * recipes.len());
                 if stop.load(Ordering::Relaxed) { Vec::new() } else { make(d, scale) }
-            })
-            .collect();
+            }));
+        }
         if stop.load(Ordering::Relaxed) {
             return Err(PackError::Cancelled);
+        }
+        if examples.is_empty() {
+            return Err(PackError::NoDocuments { split: split.name() });
         }
         let packed = rows(&examples, config.seq_len, config.seed)?;
         let tokens: u64 = examples.iter().map(|e| e.len() as u64).sum();
@@ -164,7 +170,7 @@ pub fn build(
             documents: examples.len(),
             tokens,
             rows: packed.len(),
-            scale,
+            scales,
             padding: 1.0 - tokens as f64 / (packed.len() * config.seq_len) as f64,
         };
         let stem = if split == Split::Train { "train" } else { "validation" };
@@ -182,6 +188,16 @@ pub fn build(
     std::fs::write(&path, tokenizer_json).map_err(|source| PackError::Io { path, source })?;
     write_index(folder, &index)?;
     Ok(summary)
+}
+
+/// Tokens that one visit of every file would give, from a spread of up to 800 files.
+fn tokens_of_one_visit(documents: &[&Document], make: &(dyn Fn(&Document, f64) -> Vec<Vec<u16>> + Sync)) -> f64 {
+    let step = (documents.len() / 800).max(1);
+    let pilot: Vec<&&Document> = documents.iter().step_by(step).collect();
+    let bytes: usize = pilot.iter().map(|d| d.text.len()).sum();
+    let tokens: usize = pilot.par_iter().map(|d| make(d, 1.0).iter().map(Vec::len).sum::<usize>()).sum();
+    let all: usize = documents.iter().map(|d| d.text.len()).sum();
+    tokens as f64 * all as f64 / bytes.max(1) as f64
 }
 
 /// Best-fit decreasing: every document goes to the fullest row that still has room. Rows come back shuffled by `seed`,

@@ -19,24 +19,27 @@ pub struct BalanceConfig {
     pub package_share: f64,
     /// Bytes of validation documents, at most, shared as the training bytes are.
     pub validation_bytes: u64,
+    /// Packages (`<ecosystem>/<package>`) that are visited more often than others, and how often.
+    pub emphasis: BTreeMap<String, u32>,
 }
 
 impl Default for BalanceConfig {
     fn default() -> BalanceConfig {
         BalanceConfig {
-            total_bytes: 340_000_000,
+            total_bytes: 1_000_000_000,
             shares: vec![
-                (Language::Python, 0.57),
+                (Language::Python, 0.56),
                 (Language::JavaScript, 0.13),
-                (Language::TypeScript, 0.08),
-                (Language::Rust, 0.10),
-                (Language::Java, 0.08),
-                (Language::Go, 0.015),
-                (Language::C, 0.015),
+                (Language::TypeScript, 0.06),
+                (Language::Rust, 0.09),
+                (Language::Java, 0.11),
+                (Language::Go, 0.02),
+                (Language::C, 0.02),
                 (Language::Cpp, 0.01),
             ],
-            package_share: 0.08,
+            package_share: 0.03,
             validation_bytes: 12_000_000,
+            emphasis: BTreeMap::new(),
         }
     }
 }

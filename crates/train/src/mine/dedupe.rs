@@ -89,7 +89,7 @@ fn signature(text: &str) -> Box<[u32; BINS]> {
     let mut bins = Box::new([u32::MAX; BINS]);
     for window in words.windows(SHINGLE.min(words.len()).max(1)) {
         let hash = window.iter().fold(0u64, |h, w| mix(h.rotate_left(7) ^ w));
-        let bin = ((hash >> 32) * BINS as u64 >> 32) as usize;
+        let bin = (((hash >> 32) * BINS as u64) >> 32) as usize;
         bins[bin] = bins[bin].min(hash as u32 & 0x7fff_ffff);
     }
     let filled = *bins;

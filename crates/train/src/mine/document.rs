@@ -100,7 +100,14 @@ pub struct Document {
     pub package: String,
     pub language: Language,
     pub split: Split,
+    /// How often the document is visited, relative to others of its language.
+    #[serde(default = "once")]
+    pub weight: u32,
     pub text: String,
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// Writes documents to `path` through a temporary file.

@@ -1,6 +1,7 @@
 //! Reads one file and decides whether it is hand-written source: size, encoding, shape of its lines, marks of generators and compilers.
 
 use super::Document;
+use super::dedupe::hash_bytes;
 use super::document::Language;
 use super::walk::Candidate;
 
@@ -13,11 +14,21 @@ pub struct Limits {
     pub max_mean_line: f64,
     pub min_letter_share: f64,
     pub max_digit_share: f64,
+    /// Of 100 files that open with a licence comment, so many keep it.
+    pub keep_licence_percent: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { min_bytes: 200, max_bytes: 200_000, max_line: 400, max_mean_line: 90.0, min_letter_share: 0.30, max_digit_share: 0.18 }
+        Limits {
+            min_bytes: 200,
+            max_bytes: 200_000,
+            max_line: 400,
+            max_mean_line: 90.0,
+            min_letter_share: 0.30,
+            max_digit_share: 0.18,
+            keep_licence_percent: 8,
+        }
     }
 }
 
@@ -32,13 +43,18 @@ pub fn load(candidate: &Candidate, limits: &Limits) -> Result<Document, &'static
     }
     let bytes = std::fs::read(&candidate.file).map_err(|_| "unreadable")?;
     let text = String::from_utf8(bytes).map_err(|_| "not utf-8")?;
-    let text = clean(text);
+    let mut text = clean(text);
+    // A few licence headers stay, as users' files have them too.
+    if hash_bytes(candidate.path.as_bytes()) % 100 >= limits.keep_licence_percent {
+        text.drain(..licence_header(&text));
+    }
     judge(&text, candidate.language, limits)?;
     Ok(Document {
         path: candidate.path.clone(),
         package: candidate.package.clone(),
         language: candidate.language,
         split: candidate.split,
+        weight: 1,
         text,
     })
 }
@@ -53,6 +69,39 @@ pub fn clean(mut text: String) -> String {
         text = kept.concat();
     }
     text
+}
+
+/// Length in bytes of the licence comment that opens `text`, blank lines after it included; 0 if it opens otherwise.
+/// A first line `#!…` or `# -*- coding …` goes with it.
+pub fn licence_header(text: &str) -> usize {
+    let mut end = 0;
+    let mut in_block = false;
+    let mut started = false;
+    for line in text.split_inclusive('\n') {
+        let body = line.trim();
+        let comment = in_block || body.starts_with("//") || body.starts_with('#') || body.starts_with("/*");
+        // `#include` and `#[derive]` are code; `///` and `//!` document what follows.
+        let code = !in_block && (body.starts_with("#[") || body.starts_with("#!["))
+            || ["#include", "#if", "#define", "#pragma", "///", "//!", "/**\n"]
+                .iter()
+                .any(|mark| !in_block && line.trim_start().starts_with(mark));
+        if code || !(comment || body.is_empty()) || (started && body.is_empty() && !in_block) {
+            break;
+        }
+        if !in_block && body.starts_with("/*") {
+            in_block = true;
+        }
+        if in_block && body.contains("*/") {
+            in_block = false;
+        }
+        started |= !body.is_empty();
+        end += line.len();
+    }
+    let head = text[..end].to_ascii_lowercase();
+    if in_block || !["copyright", "license", "licence"].iter().any(|word| head.contains(word)) {
+        return 0;
+    }
+    end + text[end..].len() - text[end..].trim_start_matches(['\n', '\r']).len()
 }
 
 /// The reason to drop `text`, if there is one.

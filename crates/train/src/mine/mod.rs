@@ -13,11 +13,11 @@ pub mod rng;
 pub mod walk;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use document::{Document, Language, Split};
 
@@ -33,6 +33,32 @@ pub struct MineConfig {
     pub seed: u64,
     pub limits: filter::Limits,
     pub balance: balance::BalanceConfig,
+}
+
+/// `plan.json` in the sources folder, written by the fetch script: what the list of sources says about mining.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Names that evaluation sets are built from; added to [`MineConfig::forbidden`].
+    #[serde(default)]
+    pub forbidden: Vec<String>,
+    /// Packages that are visited more often; added to [`balance::BalanceConfig::emphasis`].
+    #[serde(default)]
+    pub emphasis: BTreeMap<String, u32>,
+}
+
+impl Plan {
+    /// The plan of a sources folder; an empty one where there is no file.
+    ///
+    /// Errors: an unreadable or malformed file.
+    pub fn read(sources: &Path) -> Result<Plan, MineError> {
+        let path = sources.join("plan.json");
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| MineError::BadPlan { path, source }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Plan::default()),
+            Err(source) => Err(MineError::Io { path, source }),
+        }
+    }
 }
 
 /// Where a mining run is. `done` and `total` count files or documents of the named step.
@@ -52,6 +78,8 @@ pub enum MineError {
     NoSources { path: PathBuf },
     #[error("{path}: line {line} is not a document: {source}")]
     BadDocument { path: PathBuf, line: usize, source: serde_json::Error },
+    #[error("{path}: not a plan ({source}); run the fetch script again")]
+    BadPlan { path: PathBuf, source: serde_json::Error },
     #[error("interrupted")]
     Cancelled,
 }
@@ -88,7 +116,8 @@ pub struct Count {
 /// Errors: an unreadable folder or evaluation file, no sources, or `stop` was set. Unreadable single files are counted as dropped.
 pub fn run(config: &MineConfig, progress: &(dyn Fn(Progress) + Sync), stop: &AtomicBool) -> Result<(Vec<Document>, Report), MineError> {
     let mut report = Report::default();
-    let forbidden: HashSet<&str> = config.forbidden.iter().map(String::as_str).collect();
+    let plan = Plan::read(&config.sources)?;
+    let forbidden: HashSet<String> = config.forbidden.iter().chain(&plan.forbidden).map(|name| name.to_ascii_lowercase()).collect();
     let listing = walk::list(&config.sources, &forbidden)?;
     for (reason, count) in &listing.dropped {
         *report.dropped.entry(reason.clone()).or_default() += count;
@@ -137,6 +166,9 @@ pub fn run(config: &MineConfig, progress: &(dyn Fn(Progress) + Sync), stop: &Ato
 
     let verdicts = balance::verdicts(&documents, &config.balance, config.seed);
     documents = keep(documents, &verdicts, &mut report);
+    for document in &mut documents {
+        document.weight = config.balance.emphasis.get(&document.package).or(plan.emphasis.get(&document.package)).copied().unwrap_or(1);
+    }
 
     let mut by_package: BTreeMap<&str, u64> = BTreeMap::new();
     for d in &documents {

@@ -72,7 +72,7 @@ const COMPILED_FOLDERS: &[&str] = &["lib", "es", "esm", "es6", "module", "module
 /// Lists `<root>/<split>/<ecosystem>/<package>/…` in sorted order.
 ///
 /// Errors: [`MineError::NoSources`] without a `train` folder; unreadable folders.
-pub fn list(root: &Path, forbidden: &HashSet<&str>) -> Result<Listing, MineError> {
+pub fn list(root: &Path, forbidden: &HashSet<String>) -> Result<Listing, MineError> {
     let mut listing = Listing::default();
     if !root.join("train").is_dir() {
         return Err(MineError::NoSources { path: root.to_owned() });
@@ -94,7 +94,7 @@ pub fn list(root: &Path, forbidden: &HashSet<&str>) -> Result<Listing, MineError
     Ok(listing)
 }
 
-fn list_package(folder: &Path, package: &str, split: Split, forbidden: &HashSet<&str>, listing: &mut Listing) -> Result<(), MineError> {
+fn list_package(folder: &Path, package: &str, split: Split, forbidden: &HashSet<String>, listing: &mut Listing) -> Result<(), MineError> {
     let mut found = Vec::new();
     visit(folder, folder, 0, &mut found)?;
     found.sort();
@@ -130,14 +130,14 @@ fn list_package(folder: &Path, package: &str, split: Split, forbidden: &HashSet<
     Ok(())
 }
 
-/// True if a folder or the file's stem has a forbidden name, also with a version or suffix (`flask-2.0`).
-pub fn is_forbidden(path: &str, forbidden: &HashSet<&str>) -> bool {
+/// True if a folder or the file's stem has a forbidden name, also with a version (`flask-2.0`). Names shorter than five letters
+/// must be a folder's whole name: `echo.c` is an ordinary file.
+pub fn is_forbidden(path: &str, forbidden: &HashSet<String>) -> bool {
     path.split('/').any(|part| {
         let part = part.to_ascii_lowercase();
         let stem = part.split_once('.').map_or(part.as_str(), |(stem, _)| stem);
         let base = stem.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-');
-        // Single common words are forbidden as folders only: `echo.c` and `continue.py` are ordinary file names.
-        forbidden.contains(part.as_str()) || (base != part && base.len() > 5 && forbidden.contains(base))
+        forbidden.contains(&part) || (base != part && base.len() >= 5 && forbidden.contains(base))
     })
 }
 
