@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,18 +19,21 @@ pub type Message = Result<Value, String>;
 
 /// One connection to a language server.
 ///
-/// Dropping it ends the server and panics if an id was answered twice or was never asked.
+/// Dropping it ends the server and panics if an id was answered twice or was never asked, or if the server panicked.
 pub struct Client {
     child: Option<Child>,
     to_server: Option<Box<dyn Write + Send>>,
     from_server: Receiver<Message>,
     next_id: i64,
-    asked: BTreeSet<i64>,
-    replies: BTreeMap<i64, Value>,
+    /// Ids as JSON text: they may be numbers and strings.
+    asked: BTreeSet<String>,
+    replies: BTreeMap<String, Value>,
     /// Everything that came, in order.
     received: Vec<Value>,
     /// What broke the rules; told at the end.
     faults: Vec<String>,
+    /// What the server said on standard error, if that is a pipe of ours.
+    said: Arc<Mutex<String>>,
     _home: Option<Home>,
 }
 
@@ -38,8 +42,17 @@ impl Client {
     pub fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Client {
         let home = Home::new();
         let mut command = home.command(binary());
-        command.arg("lsp").args(args);
+        command.arg("lsp").args(args).stderr(Stdio::piped());
         let mut client = Client::spawn(&mut command);
+        if let Some(mut stderr) = client.child().stderr.take() {
+            let said = Arc::clone(&client.said);
+            std::thread::spawn(move || {
+                let mut piece = [0; 4096];
+                while let Ok(n @ 1..) = stderr.read(&mut piece) {
+                    said.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&piece[..n]));
+                }
+            });
+        }
         client._home = Some(home);
         client
     }
@@ -75,6 +88,7 @@ impl Client {
             replies: BTreeMap::new(),
             received: Vec::new(),
             faults: Vec::new(),
+            said: Arc::default(),
             _home: None,
         }
     }
@@ -96,9 +110,14 @@ impl Client {
     pub fn request(&mut self, method: &str, params: Value) -> i64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.asked.insert(id);
-        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        self.request_as(json!(id), method, params);
         id
+    }
+
+    /// As [`Client::request`] with an id of the caller's choice, which must be new.
+    pub fn request_as(&mut self, id: Value, method: &str, params: Value) {
+        self.asked.insert(id.to_string());
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
     }
 
     pub fn notify(&mut self, method: &str, params: Value) {
@@ -108,8 +127,14 @@ impl Client {
     /// Waits for the reply to a request: the whole message, with `result` or `error`.
     #[track_caller]
     pub fn reply(&mut self, id: i64) -> Value {
+        self.reply_to(&json!(id))
+    }
+
+    /// As [`Client::reply`] for an id of any kind.
+    #[track_caller]
+    pub fn reply_to(&mut self, id: &Value) -> Value {
         loop {
-            if let Some(reply) = self.replies.get(&id) {
+            if let Some(reply) = self.replies.get(&id.to_string()) {
                 return reply.clone();
             }
             self.next(&format!("a reply to request {id}"));
@@ -140,16 +165,15 @@ impl Client {
         (error["code"].as_i64().expect("a code"), error["message"].as_str().expect("a message").to_owned())
     }
 
-    /// Waits until a message that `wanted` accepts has come, and returns the first such one.
+    /// Waits until the server has sent `n` notifications of `method`, and returns the parameters of all that came.
     #[track_caller]
-    pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut seen = 0;
+    pub fn notifications(&mut self, method: &str, n: usize) -> Vec<Value> {
         loop {
-            if let Some(found) = self.received[seen..].iter().find(|m| wanted(m)) {
-                return found.clone();
+            let all: Vec<Value> = self.received.iter().filter(|m| m["method"] == method).map(|m| m["params"].clone()).collect();
+            if all.len() >= n {
+                return all;
             }
-            seen = self.received.len();
-            self.next(what);
+            self.next(&format!("{n} notifications {method}"));
         }
     }
 
@@ -251,13 +275,11 @@ impl Client {
             if message.get("result").is_some() == message.get("error").is_some() {
                 self.faults.push(format!("not exactly one of result and error: {message}"));
             }
-            match message["id"].as_i64() {
-                Some(id) if self.asked.contains(&id) => {
-                    if self.replies.insert(id, message.clone()).is_some() {
-                        self.faults.push(format!("request {id} was answered twice: {message}"));
-                    }
-                }
-                _ => self.faults.push(format!("an answer to nothing that was asked: {message}")),
+            let id = message["id"].to_string();
+            if !self.asked.contains(&id) {
+                self.faults.push(format!("an answer to nothing that was asked: {message}"));
+            } else if self.replies.insert(id, message.clone()).is_some() {
+                self.faults.push(format!("answered twice: {message}"));
             }
         }
         self.received.push(message);
@@ -286,7 +308,11 @@ impl Drop for Client {
                 }
             }
         }
-        if !std::thread::panicking() {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::thread::panicking() {
+            eprintln!("the server said: {said}");
+        } else {
+            assert!(!said.contains("panicked"), "{said}");
             assert!(self.faults.is_empty(), "{:#?}", self.faults);
         }
     }

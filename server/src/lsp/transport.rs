@@ -66,7 +66,7 @@ pub async fn serve(
                 continue;
             }
         };
-        if message.get("method").is_none() {
+        if message.get("method").is_none() && message.get("id").is_some() {
             // A client's answer to one of our requests.
             if let Ok(response) = serde_json::from_value(message) {
                 let _ = futures::SinkExt::send(&mut responses, response).await;
@@ -87,14 +87,21 @@ pub async fn serve(
         };
         let exit = request.method() == "exit";
         shut_down |= request.method() == "shutdown";
+        // tower-lsp drops every unknown `$/` method; only notifications may be left unanswered.
+        let unanswered = id.filter(|_| request.method().starts_with("$/")).map(|id| {
+            let error = json!({"code": -32601, "message": format!("method {} is not known", request.method())});
+            json!({"jsonrpc": "2.0", "id": id, "error": error})
+        });
         let mut handler = service.call(request);
         match first_poll(&mut handler).await {
-            Poll::Ready(Ok(Some(response))) => {
-                if replies.send(json!(response)).await.is_err() {
+            Poll::Ready(Ok(response)) => {
+                let reply = response.map(|response| json!(response)).or(unanswered);
+                if let Some(reply) = reply
+                    && replies.send(reply).await.is_err()
+                {
                     break;
                 }
             }
-            Poll::Ready(Ok(None)) => {}
             Poll::Ready(Err(_exited)) => break,
             Poll::Pending => {
                 let replies = replies.clone();
