@@ -5,6 +5,7 @@
 //! the operand of `vpdpbusd` (16 rows × 4 k) and a row of an AMX B tile.
 
 use half::f16;
+use rayon::prelude::*;
 
 use crate::reference::GROUP;
 
@@ -34,24 +35,38 @@ fn place(row: usize, k: usize) -> (usize, u32) {
 pub(crate) fn pack(n: usize, k: usize, nibbles: &[u8], scales: &[f16]) -> Vec<Block> {
     let (row_bytes, groups, per_tile) = (k.div_ceil(2), k.div_ceil(GROUP), k.div_ceil(BLOCK_K));
     let mut blocks = vec![Block { nibbles: [0x88; 512], scales: [0; 32] }; n.div_ceil(TILE_ROWS) * per_tile];
-    for (i, block) in blocks.iter_mut().enumerate() {
-        let (first_row, first_k) = (i / per_tile * TILE_ROWS, i % per_tile * BLOCK_K);
-        for row in 0..TILE_ROWS.min(n - first_row) {
-            let file_row = &nibbles[(first_row + row) * row_bytes..(first_row + row + 1) * row_bytes];
-            for kk in 0..BLOCK_K.min(k - first_k) {
-                let byte = file_row[(first_k + kk) / 2];
-                let nibble = if (first_k + kk).is_multiple_of(2) { byte & 15 } else { byte >> 4 };
-                let (at, shift) = place(row, kk);
-                block.nibbles[at] = block.nibbles[at] & !(15 << shift) | nibble << shift;
-            }
-            for group in 0..2 {
-                if let Some(g) = Some(first_k / GROUP + group).filter(|g| *g < groups) {
-                    block.scales[group * TILE_ROWS + row] = scales[(first_row + row) * groups + g].to_bits();
+    blocks.par_chunks_mut(per_tile).with_min_len(16).enumerate().for_each(|(t, tile)| {
+        for row in t * TILE_ROWS..n.min((t + 1) * TILE_ROWS) {
+            let file_row = &nibbles[row * row_bytes..(row + 1) * row_bytes];
+            for (g, scale) in scales[row * groups..(row + 1) * groups].iter().enumerate() {
+                let block = &mut tile[g / 2];
+                block.scales[g % 2 * TILE_ROWS + row % TILE_ROWS] = scale.to_bits();
+                let file_group = &file_row[g * GROUP / 2..row_bytes.min((g + 1) * GROUP / 2)];
+                // The unused half of a last odd byte, and what is missing of a last group, are weight 0.
+                let mut padded = [0x88; GROUP / 2];
+                padded[..file_group.len()].copy_from_slice(file_group);
+                if g + 1 == groups && !k.is_multiple_of(2) {
+                    let last = &mut padded[file_group.len() - 1];
+                    *last = *last & 15 | 0x80;
                 }
+                pack_group(&padded, g % 2, row % TILE_ROWS, block);
             }
         }
-    }
+    });
     blocks
+}
+
+/// One group of one row: quads `j` and `j + 4` share bytes.
+fn pack_group(file_group: &[u8; GROUP / 2], group: usize, row: usize, block: &mut Block) {
+    let places = &mut block.nibbles[group * 256..(group + 1) * 256];
+    for quad in 0..4 {
+        let (low, high) = (&file_group[quad * 2..quad * 2 + 2], &file_group[quad * 2 + 8..quad * 2 + 10]);
+        let place = &mut places[quad * 64 + row * 4..][..4];
+        for pair in 0..2 {
+            place[pair * 2] = low[pair] & 15 | high[pair] << 4;
+            place[pair * 2 + 1] = low[pair] >> 4 | high[pair] & 0xf0;
+        }
+    }
 }
 
 /// Blocks to the file form.

@@ -11,7 +11,7 @@ fn f32_logits_agree_with_the_reference_library() {
         let (ids, expected) = fixtures::expected(name);
         let logits = forward_all(&model, &ids).expect("in range");
         let difference = fixtures::largest_difference(&logits, &expected);
-        println!("{name}: max |Δ| = {difference:.2e}");
+        eprintln!("{name}: max |Δ| = {difference:.2e}");
         assert!(difference <= 1e-3, "{name}: max |Δ| = {difference}");
     }
 }
@@ -24,7 +24,7 @@ fn int4_logits_are_near_f32() {
         let (ids, expected) = fixtures::expected(name);
         let logits = forward_all(&fixtures::load(name, Precision::Int4), &ids).expect("in range");
         let error = fixtures::relative_l2(&logits, &expected);
-        println!("{name}: relative L2 error {error:.3}");
+        eprintln!("{name}: relative L2 error {error:.3}");
         assert!(error <= BOUND, "{name}: relative L2 error {error:.3} > {BOUND}");
     }
 }
@@ -42,7 +42,7 @@ fn int4_kernels_are_near_their_own_weights_in_f32() {
         let int4 = forward_all(&load(Precision::Int4), &ids).expect("in range");
         let f32 = forward_all(&load(Precision::F32), &ids).expect("in range");
         let error = fixtures::relative_l2(&int4, &f32);
-        println!("{name}: relative L2 error {error:.4}");
+        eprintln!("{name}: relative L2 error {error:.4}");
         assert!(error <= BOUND, "{name}: relative L2 error {error:.4} > {BOUND}");
     }
 }
