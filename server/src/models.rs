@@ -45,8 +45,13 @@ impl Loaded {
     }
 }
 
-/// Loads what `path` names; empty means the embedded model.
+/// Loads what `path` names, directories quantised to INT4; empty means the embedded model.
 pub fn load(path: &str) -> anyhow::Result<Loaded> {
+    load_as(path, Precision::Int4)
+}
+
+/// As [`load`], with a choice of precision for directories (a packed file and the embedded model are INT4 already).
+pub fn load_as(path: &str, precision: Precision) -> anyhow::Result<Loaded> {
     if path.is_empty() || path == EMBEDDED {
         let model = Model::from_packed(EMBEDDED_WEIGHTS).context("the embedded model is damaged: build lacuna again")?;
         return finish(EMBEDDED.to_owned(), model, EMBEDDED_TOKENIZER, "the embedded tokenizer");
@@ -67,7 +72,7 @@ pub fn load(path: &str) -> anyhow::Result<Loaded> {
         bail!("{} is larger than {MAX_TOKENIZER_BYTES} bytes: download tokenizer.json again", tokenizer.display());
     }
     let file = std::fs::read(&tokenizer).with_context(|| format!("{}", tokenizer.display()))?;
-    let model = Model::load(place, Precision::Int4).with_context(|| format!("model {path}"))?;
+    let model = Model::load(place, precision).with_context(|| format!("model {path}"))?;
     finish(path.to_owned(), model, &file, &tokenizer.display().to_string())
 }
 

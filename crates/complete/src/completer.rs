@@ -122,13 +122,7 @@ impl Completer {
             self.outcome(request, cancel, start, &mut answer)
         };
         answer.ms.total = ms(start);
-        Reply {
-            outcome,
-            from_memory: answer.from_memory,
-            tokens: answer.tokens,
-            ms: answer.ms,
-            explanation: answer.explanation,
-        }
+        Reply { outcome, from_memory: answer.from_memory, tokens: answer.tokens, ms: answer.ms, explanation: answer.explanation }
     }
 
     fn outcome(&self, request: &Request<'_>, cancel: &Cancel, start: Instant, answer: &mut Answer) -> Outcome {
@@ -159,8 +153,7 @@ impl Completer {
         let excerpt_texts: Vec<String> = excerpts.iter().map(|e| format!("{}\n", e.text)).collect();
         let excerpt_texts: Vec<&str> = excerpt_texts.iter().map(String::as_str).collect();
         let input = Input { path: request.path, excerpts: &excerpt_texts, prefix, suffix };
-        let options =
-            Options { order: self.settings.order, budget: self.settings.prompt_tokens, heal: self.settings.heal };
+        let options = Options { order: self.settings.order, budget: self.settings.prompt_tokens, heal: self.settings.heal };
         let prompt = build(&self.tokenizer, &self.sentinels, &input, &options);
         answer.ms.prompt = ms(stage);
         answer.tokens.prompt = prompt.ids.len();
@@ -361,4 +354,3 @@ impl Answer {
 fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
-

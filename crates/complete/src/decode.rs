@@ -61,7 +61,7 @@ pub(crate) fn decode(
     let healed = prompt.healing.rolled_back().len();
     let mut heal = Heal { healing: prompt.healing.clone(), tokenizer };
     let mut bytes: Vec<u8> = Vec::new();
-    let mut deadline_hit = false;
+    let (mut deadline_hit, mut after_line_end) = (false, false);
     let generation = generate(model, cache, &prompt.ids, sampling, Some(&mut heal), cancel, &mut |token| {
         let piece = tokenizer.token_bytes(token.id);
         bytes.extend_from_slice(piece);
@@ -69,8 +69,11 @@ pub(crate) fn decode(
             deadline_hit = true;
             return ControlFlow::Break(());
         }
-        // The rule looks at whole lines, so that it need not run at every token.
-        if piece.contains(&b'\n') && bytes.len() > healed && end(place, valid_utf8(&bytes[healed..])).reached {
+        // The rule need not run at every token: a line ends in a token with a newline, a dedent shows in the one after it.
+        let line_end = piece.contains(&b'\n');
+        let look = line_end || after_line_end;
+        after_line_end = line_end;
+        if look && bytes.len() > healed && end(place, valid_utf8(&bytes[healed..])).reached {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())

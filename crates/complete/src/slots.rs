@@ -40,8 +40,7 @@ impl Slots {
         }
         // A running request holds its own Arc, so that evicting its entry frees the memory only when it has ended.
         while self.entries.len() >= self.max {
-            let oldest =
-                self.entries.iter().min_by_key(|e| e.last_used.load(Ordering::Relaxed)).map(|e| e.key().clone());
+            let oldest = self.entries.iter().min_by_key(|e| e.last_used.load(Ordering::Relaxed)).map(|e| e.key().clone());
             match oldest {
                 Some(key) => self.entries.remove(&key),
                 None => break,

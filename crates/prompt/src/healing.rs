@@ -39,12 +39,13 @@ impl Healing {
     }
 }
 
-/// Takes the last token off `prefix`. Does nothing to an empty prefix.
+/// Takes the last token off `prefix`, unless the prefix is empty or ends with a line.
 ///
-/// One token is enough for byte-pair vocabularies: the boundary before the last token is one that the tokenizer itself chose.
+/// One token is enough for byte-pair vocabularies: the boundary before the last token is one that the tokenizer itself chose. A line
+/// break is a boundary that models know (training cuts there too); behind indentation the last token may well become a longer one.
 pub(crate) fn roll_back(tokenizer: &Tokenizer, prefix: &mut Vec<u32>) -> Healing {
     match prefix.last() {
-        Some(&last) if !tokenizer.token_bytes(last).is_empty() => {
+        Some(&last) if tokenizer.token_bytes(last).last().is_some_and(|&byte| byte != b'\n') => {
             prefix.pop();
             Healing::new(tokenizer.token_bytes(last).to_vec())
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use lacuna_engine::Cancel;
+use lacuna_engine::{Cancel, Precision};
 use lacuna_eval::{Score, Summary, read_santacoder, run as run_examples, summarise};
 
 use crate::{Answer, config, models};
@@ -43,6 +43,9 @@ struct RunArgs {
     /// Token healing on or off [default: the model's]
     #[arg(long)]
     heal: Option<bool>,
+    /// Run a directory's weights in f32 instead of INT4: what quantisation costs
+    #[arg(long)]
+    f32: bool,
     /// Write one JSON line an example to this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -69,7 +72,8 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     }
     let here = std::env::current_dir()?;
     let resolved = config::resolve(&here, None, args.model.as_deref())?;
-    let loaded = models::load(&resolved.config.model.path)?;
+    let precision = if args.f32 { Precision::F32 } else { Precision::Int4 };
+    let loaded = models::load_as(&resolved.config.model.path, precision)?;
     let mut settings = resolved.config;
     settings.latency.deadline_ms = 0;
     match args.order {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use lacuna_train::trainer::{OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, read_shape, snapshot};
+use lacuna_train::trainer::{
+    OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, read_shape, snapshot,
+};
 use lacuna_train::{mine, pack, tokenizer};
 
 use crate::Answer;

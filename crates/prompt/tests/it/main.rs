@@ -97,6 +97,9 @@ fn healing_takes_back_the_cut_word() {
     let without = build(&t, &s, &Input { prefix: "retu", ..INPUT }, &Options { heal: false, ..OPTIONS });
     assert!(!without.healing.is_active());
     assert!(!build(&t, &s, &INPUT, &OPTIONS).healing.is_active(), "nothing to heal in an empty file");
+    assert!(!build(&t, &s, &Input { prefix: "x\n", ..INPUT }, &OPTIONS).healing.is_active(), "a line break is a boundary");
+    let indented = build(&t, &s, &Input { prefix: "x\n ", ..INPUT }, &OPTIONS);
+    assert_eq!(indented.healing.rolled_back(), b"\n ", "the indentation may become deeper");
 }
 
 #[test]
