@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use cargo_metadata::{MetadataCommand, Package};
-use lacuna_tests::workspace;
+use lacuna_tests::{run, workspace};
+use serde_json::Value;
 
 /// Our crates from leaf to root: each may import those before it.
 const ORDER: [&str; 11] = [
@@ -31,33 +31,50 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ("cudarc", &["lacuna-kernels"]),
 ];
 
-fn packages() -> Vec<Package> {
-    let metadata = MetadataCommand::new().manifest_path(workspace().join("Cargo.toml")).no_deps().exec().expect("cargo metadata");
-    assert!(metadata.packages.len() >= 10, "all crates are seen");
-    metadata.packages
+/// A dependency as its manifest states it.
+struct Dependency {
+    /// Name of the crate that states it.
+    of: String,
+    name: String,
+    /// It is one of this workspace.
+    ours: bool,
+}
+
+/// All dependencies of our crates: normal, for building, for tests.
+fn dependencies() -> Vec<Dependency> {
+    // Read as plain JSON: the `cargo_metadata` crate turns on features of serde_json, and every build of the workspace
+    // would then compile most crates twice, once with them and once (`cargo build -p lacuna`) without.
+    let mut command = std::process::Command::new(env!("CARGO"));
+    let output = run(command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(workspace())).expect_code(0);
+    let metadata: Value = serde_json::from_str(&output.stdout).expect("cargo speaks JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    assert!(packages.len() >= 10, "all crates are seen");
+    let text = |value: &Value| value.as_str().expect("a name").to_owned();
+    let mut all = Vec::new();
+    for package in packages {
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let ours = dependency["path"].is_string();
+            all.push(Dependency { of: text(&package["name"]), name: text(&dependency["name"]), ours });
+        }
+    }
+    all
 }
 
 #[test]
 fn our_crates_import_downwards_only() {
     let rank = |name: &str| ORDER.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} is not in the design's list"));
-    for package in packages() {
-        let own = rank(&package.name);
-        for dependency in package.dependencies.iter().filter(|d| d.path.is_some()) {
-            let (from, to) = (package.name.as_str(), dependency.name.as_str());
-            assert!(rank(to) < own, "{from} imports {to}, which lies above it");
-            assert!(!(STRANGERS.contains(&from) && STRANGERS.contains(&to)), "{from} and {to} must not see each other");
-        }
+    for Dependency { of, name, .. } in dependencies().iter().filter(|d| d.ours) {
+        assert!(rank(name) < rank(of), "{of} imports {name}, which lies above it");
+        assert!(!(STRANGERS.contains(&of.as_str()) && STRANGERS.contains(&name.as_str())), "{of} and {name} must not see each other");
     }
 }
 
 #[test]
 fn some_dependencies_are_confined_to_their_crates() {
-    for package in packages() {
-        for dependency in &package.dependencies {
-            for (prefix, homes) in CONFINED {
-                let confined = dependency.name == prefix || dependency.name.starts_with(&format!("{prefix}-"));
-                assert!(!confined || homes.contains(&package.name.as_str()), "{} imports {}", package.name, dependency.name);
-            }
+    for Dependency { of, name, .. } in dependencies() {
+        for (prefix, homes) in CONFINED {
+            let confined = name == prefix || name.starts_with(&format!("{prefix}-"));
+            assert!(!confined || homes.contains(&of.as_str()), "{of} imports {name}");
         }
     }
 }
