@@ -1,6 +1,6 @@
 //! Split invariance: whatever edits led to a text, it is completed as if it had been opened like that.
 
-use lacuna_tests::Random;
+use lacuna_tests::{Client, Home, Random, TinyModel, binary};
 use serde_json::{Value, json};
 
 use super::text::{Unit, offset, position};
@@ -70,7 +70,11 @@ fn edit(random: &mut Random, text: &mut String, unit: Unit) -> Value {
 }
 
 fn run(offered: &[&str], unit: Unit, language: &str, seeds: std::ops::Range<u64>) {
-    let mut session = Session::with(json!({"capabilities": encodings(offered), "initializationOptions": options()}));
+    run_in(Session::uninitialized(), offered, unit, language, seeds);
+}
+
+fn run_in(mut session: Session, offered: &[&str], unit: Unit, language: &str, seeds: std::ops::Range<u64>) {
+    session.initialize(json!({"capabilities": encodings(offered), "initializationOptions": options()}));
     let uri = format!("file:///work/sub%20dir/edited.{language}");
     let mut suggested = 0;
     let n_scripts = seeds.clone().count();
@@ -116,6 +120,23 @@ fn edits_in_utf_16_lead_to_the_same_completion_as_opening_the_text() {
 fn edits_in_utf_8_lead_to_the_same_completion_as_opening_the_text() {
     run(&["utf-8"], Unit::Utf8, "python", 200..200 + SCRIPTS);
     run(&["utf-8"], Unit::Utf8, "plaintext", 300..300 + SCRIPTS / 2);
+}
+
+#[test]
+fn a_warm_cache_agrees_with_a_cold_one_on_every_kernel_row() {
+    for row in ["scalar", "avx2", "avx512vnni"] {
+        let home = Home::new();
+        let model = TinyModel::default().write();
+        let mut verify = home.command(binary());
+        if lacuna_tests::run(verify.env("LACUNA_ISA", row).args(["model", "verify", model.arg()])).code != Some(0) {
+            eprintln!("skipped: this CPU has no {row}");
+            continue;
+        }
+        let mut command = home.command(binary());
+        command.env("LACUNA_ISA", row).args(["lsp", "--model", model.arg()]);
+        let session = Session { client: Client::spawn(&mut command), _model: model };
+        run_in(session, &[], Unit::Utf16, "python", 400..400 + SCRIPTS / 3);
+    }
 }
 
 #[test]
