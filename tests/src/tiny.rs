@@ -35,7 +35,7 @@ pub struct Container {
 const SPECIALS: [&str; 7] =
     ["<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"];
 const MERGES: [(&str, &str); 9] =
-    [("r", "e"), ("t", "u"), ("re", "tu"), ("r", "n"), ("retu", "rn"), ("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("Ċ", "ĠĠĠĠ"), ("s", "e")];
+    [("r", "e"), ("t", "u"), ("re", "tu"), ("r", "n"), ("retu", "rn"), ("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("Ċ", "ĠĠĠĠ"), ("o", "n")];
 const HIDDEN: usize = 64;
 /// The first half of the residual stream: constant, never written to by a layer.
 const CONSTANT: usize = HIDDEN / 2;
