@@ -10,7 +10,7 @@ use lacuna_text::Document;
 
 use crate::check::parses_worse;
 use crate::decode::{Decoded, Extent, Place, decode};
-use crate::ghost::Ghost;
+use crate::ghost::{Ghost, head, tail};
 use crate::slots::Slots;
 use crate::trim::{repeated_lines, repeated_rest_of_line};
 use crate::{Explanation, Filter, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
@@ -212,7 +212,9 @@ impl Completer {
             let at_once = generation.finish == Finish::Stop || !deadline_hit;
             return Err(if at_once { Reason::Empty } else { Reason::Deadline });
         }
-        let closers = |t: &str| t[..cut_repeated_closers(request.language, window(place.prefix), t, head(suffix))].to_owned();
+        let closers = |t: &str| {
+            t[..cut_repeated_closers(request.language, tail(place.prefix, BRACKET_WINDOW), t, head(suffix, BRACKET_WINDOW))].to_owned()
+        };
         text = answer.filter("repeated-closers", text, closers);
         text = answer.filter("rest-of-line", text, |t| repeated_rest_of_line(t, suffix).to_owned());
         text = answer.filter("following-lines", text, |t| repeated_lines(t, suffix).to_owned());
@@ -297,14 +299,6 @@ impl Completer {
 
 /// Bytes on either side of the cursor in which brackets are counted.
 const BRACKET_WINDOW: usize = 8 << 10;
-
-fn window(prefix: &str) -> &str {
-    &prefix[prefix.ceil_char_boundary(prefix.len().saturating_sub(BRACKET_WINDOW))..]
-}
-
-fn head(suffix: &str) -> &str {
-    &suffix[..suffix.floor_char_boundary(BRACKET_WINDOW)]
-}
 
 /// What is noted on the way.
 struct Answer {

@@ -18,7 +18,7 @@ pub(crate) struct Ghost {
 impl Ghost {
     /// `prefix` and `suffix` are the whole text left and right of the cursor.
     pub fn new(prefix: &str, suffix: &str, items: Vec<Item>) -> Ghost {
-        Ghost { anchor: prefix.len(), before: tail(prefix).to_owned(), after: head(suffix).to_owned(), items }
+        Ghost { anchor: prefix.len(), before: tail(prefix, AROUND).to_owned(), after: head(suffix, AROUND).to_owned(), items }
     }
 
     /// What is left of the items that agree with what was typed since; `None` when nothing does or anything else changed.
@@ -26,7 +26,7 @@ impl Ghost {
     /// Backspace regrows the text, as long as the cursor does not go back beyond the anchor.
     pub fn remainder(&self, prefix: &str, suffix: &str) -> Option<Vec<Item>> {
         let typed = prefix.get(self.anchor..)?;
-        if tail(&prefix[..self.anchor]) != self.before || head(suffix) != self.after {
+        if tail(&prefix[..self.anchor], AROUND) != self.before || head(suffix, AROUND) != self.after {
             return None;
         }
         let left: Vec<Item> = self
@@ -41,16 +41,18 @@ impl Ghost {
     }
 }
 
-fn tail(text: &str) -> &str {
-    let mut at = text.len().saturating_sub(AROUND);
+/// At most `max` bytes at the end, whole characters.
+pub(crate) fn tail(text: &str, max: usize) -> &str {
+    let mut at = text.len().saturating_sub(max);
     while !text.is_char_boundary(at) {
         at += 1;
     }
     &text[at..]
 }
 
-fn head(text: &str) -> &str {
-    let mut at = text.len().min(AROUND);
+/// At most `max` bytes at the start, whole characters.
+pub(crate) fn head(text: &str, max: usize) -> &str {
+    let mut at = text.len().min(max);
     while !text.is_char_boundary(at) {
         at -= 1;
     }
