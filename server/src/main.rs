@@ -7,6 +7,7 @@ mod config;
 mod lsp;
 mod models;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -37,7 +38,20 @@ enum Answer {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // `--help` and `--version` come this way too.
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or("").trim_start_matches("error: ");
+            say(&format!("{first}; see --help"));
+            return ExitCode::from(2);
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("LACUNA_LOG").unwrap_or_else(|_| "warn".into()))
         .with_writer(std::io::stderr)
@@ -57,10 +71,15 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line: the chain of causes, outermost first.
             let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
-            eprintln!("lacuna: {}", chain.join(": ").replace('\n', " "));
+            say(&chain.join(": ").replace('\n', " "));
             ExitCode::from(2)
         }
     }
+}
+
+/// A line on standard error; nobody listening there is no reason to fail.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr(), "lacuna: {message}");
 }
 
 /// Someone closed our output (`lacuna … | head`): not an error.

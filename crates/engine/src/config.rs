@@ -5,17 +5,17 @@ use serde_json::{Map, Value};
 /// Why a `config.json` is not usable.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
-    #[error("not a JSON object: {0}")]
+    #[error("not a JSON object ({0}): download config.json again")]
     NotAnObject(String),
     #[error("model_type {0:?} is not supported; supported are \"llama\" and \"qwen2\"")]
     Family(String),
-    #[error("{0:?} is missing")]
+    #[error("{0:?} is missing: download config.json again")]
     Missing(&'static str),
-    #[error("{key:?} is {got}, expected {expected}")]
+    #[error("{key:?} is {got}, expected {expected}: download config.json again")]
     Value { key: &'static str, got: String, expected: &'static str },
-    #[error("{key:?} = {got} is outside of {least}..={most}")]
+    #[error("{key:?} = {got} is outside of {least}..={most}: download config.json again")]
     Range { key: &'static str, got: f64, least: f64, most: f64 },
-    #[error("{a} = {a_value} is not a multiple of {b} = {b_value}")]
+    #[error("{a} = {a_value} is not a multiple of {b} = {b_value}: download config.json again")]
     NotMultiple { a: &'static str, a_value: usize, b: &'static str, b_value: usize },
     #[error("{0}")]
     Unsupported(String),

@@ -19,7 +19,7 @@ pub enum LoadError {
         path = path.display()
     )]
     NotAModel { path: PathBuf },
-    #[error("{file}: not the JSON that is expected there: {source}")]
+    #[error("{file}: not the JSON that is expected there ({source}): download it again")]
     Json { file: String, source: serde_json::Error },
     #[error("{file}: {source}")]
     Config { file: String, source: ConfigError },
@@ -29,21 +29,23 @@ pub enum LoadError {
     NotPacked { file: String, expected: &'static str },
     #[error("{file}: format {got:?} is not supported by this version (expected {expected:?}); pack the model again")]
     PackedFormat { file: String, expected: &'static str, got: String },
-    #[error("{file}: shard name {name:?} is not a plain file name in the model's directory")]
+    #[error("{file}: shard name {name:?} is not a plain file name in the model's directory: download the index again")]
     ShardName { file: String, name: String },
-    #[error("{file}: {n} shards are more than the {limit} that are accepted")]
+    #[error("{file}: {n} shards are more than the {limit} that are accepted: download the index again")]
     TooManyShards { file: String, n: usize, limit: usize },
-    #[error("{file}: tensor {name:?} is missing")]
+    #[error("{file}: tensor {name:?} is missing: download the model again, all of its files")]
     MissingTensor { file: String, name: String },
-    #[error("{file}: tensor {name:?} does not belong to this kind of model")]
+    #[error("{file}: tensor {name:?} does not belong to this kind of model: check model_type in config.json")]
     UnexpectedTensor { file: String, name: String },
-    #[error("{file}: tensor {name:?} appears in more than one shard")]
+    #[error("{file}: tensor {name:?} appears in more than one shard: download the model again")]
     DuplicateTensor { file: String, name: String },
-    #[error("{file}: tensor {name:?} has shape {got:?}, the config asks for {expected:?}")]
+    #[error(
+        "{file}: tensor {name:?} has shape {got:?}, the config asks for {expected:?}: config.json and weights belong to different models"
+    )]
     Shape { file: String, name: String, expected: Vec<usize>, got: Vec<usize> },
-    #[error("{file}: tensor {name:?} has type {got}, expected {expected}")]
+    #[error("{file}: tensor {name:?} has type {got}, expected {expected}: convert the weights")]
     Dtype { file: String, name: String, expected: &'static str, got: String },
-    #[error("{file}: tensor {name:?} holds a NaN or an infinity at element {index}")]
+    #[error("{file}: tensor {name:?} holds a NaN or an infinity at element {index}: the file is damaged, download it again")]
     NotFinite { file: String, name: String, index: usize },
     #[error("{file}: tensor {name:?}: {source}")]
     Int4 { file: String, name: String, source: Int4Error },

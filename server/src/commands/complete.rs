@@ -131,7 +131,7 @@ fn print(out: &mut impl Write, reply: &Reply) -> std::io::Result<()> {
                 writeln!(out, "{}", item.text)?;
             }
         }
-        Outcome::Silence(reason) => eprintln!("no suggestion: {}", reason.code()),
+        Outcome::Silence(reason) => crate::say(&format!("no suggestion: {}", reason.code())),
     }
     Ok(())
 }

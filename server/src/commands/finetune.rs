@@ -144,7 +144,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Command::Loss { model, shards, rows } => loss(model, shards, *rows),
         Command::Snapshot { checkpoint, output } => {
             snapshot(checkpoint, output)?;
-            eprintln!("wrote {}", output.display());
+            crate::say(&format!("wrote {}", output.display()));
             Ok(Answer::Yes)
         }
     }
@@ -174,12 +174,12 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     mine::document::write(&documents_file, &documents)?;
     std::fs::write(args.out.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     bar.finish_and_clear();
-    eprintln!("{} documents; counts in {}", documents.len(), args.out.join("report.json").display());
+    crate::say(&format!("{} documents; counts in {}", documents.len(), args.out.join("report.json").display()));
 
     let tokenizer_json = match &args.tokenizer {
         Some(path) => std::fs::read(path).with_context(|| format!("--tokenizer {}", path.display()))?,
         None => {
-            eprintln!("training the tokenizer");
+            crate::say("training the tokenizer");
             tokenizer::train(&documents, &Default::default(), stop)?
         }
     };
@@ -194,7 +194,7 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     };
     let built = pack::build(&documents, &tokenizer_json, &config, &shards, &progress, stop)?;
     bar.finish_and_clear();
-    eprintln!("shards in {}: {built:?}", shards.display());
+    crate::say(&format!("shards in {}: {built:?}", shards.display()));
     Ok(Answer::Yes)
 }
 
@@ -230,17 +230,17 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         (None, Some(dir)) => Trainer::init_from(dir, config, &shards, row, args.threads)?,
         (None, None) => Trainer::new(config, &shards, row, args.threads)?,
     };
-    eprintln!(
+    crate::say(&format!(
         "{} parameters, {} training rows, {} validation rows, compute {row}",
         trainer.parameters().len(),
         shards.train.len(),
         shards.validation.len()
-    );
+    ));
     let mut shown = Shown { bar: bar("{bar:30} {percent}% {msg}", 1000)?, next_line: 0.0 };
     trainer.run(&args.out, stop, &mut shown)?;
     shown.bar.finish_and_clear();
     if stop.load(Ordering::Relaxed) {
-        eprintln!("interrupted; go on with --resume {}", args.out.display());
+        crate::say(&format!("interrupted; go on with --resume {}", args.out.display()));
     }
     Ok(Answer::Yes)
 }
@@ -283,7 +283,7 @@ impl Progress for Shown {
             self.bar.set_message(text);
         } else if r.seconds >= self.next_line {
             self.next_line = r.seconds + SECONDS_A_LINE;
-            eprintln!("{text}");
+            crate::say(&text);
         }
     }
 
@@ -299,7 +299,7 @@ impl Progress for Shown {
 
 impl Shown {
     fn line(&self, text: &str) {
-        if self.bar.is_hidden() { eprintln!("{text}") } else { self.bar.println(text) }
+        if self.bar.is_hidden() { crate::say(text) } else { self.bar.println(text) }
     }
 }
 

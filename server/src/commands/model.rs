@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
                 std::fs::copy(directory.join("tokenizer.json"), &tokenizer)
                     .with_context(|| format!("{} cannot be written", tokenizer.display()))?;
             }
-            eprintln!("wrote {} ({} bytes)", output.display(), std::fs::metadata(output)?.len());
+            crate::say(&format!("wrote {} ({} bytes)", output.display(), std::fs::metadata(output)?.len()));
         }
     }
     Ok(Answer::Yes)

@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 
 async fn serve_tcp(address: SocketAddr, loaded: Arc<models::Loaded>, model: Option<String>) -> anyhow::Result<bool> {
     let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("--tcp {address}: cannot listen"))?;
-    eprintln!("lacuna: listening on {}", listener.local_addr()?);
+    crate::say(&format!("listening on {}", listener.local_addr()?));
     loop {
         let (stream, peer) = listener.accept().await?;
         tracing::info!(%peer, "client connected");

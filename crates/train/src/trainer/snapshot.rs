@@ -12,7 +12,7 @@ use super::checkpoint::{locate, read_shape, read_weights};
 use super::error::TrainError;
 use super::shape::Layout;
 
-/// Writes `config.json` and `model.safetensors` (f16, rounded to nearest) of a checkpoint into the folder `out`, which is made if it
+/// Writes `config.json`, `tokenizer.json` and `model.safetensors` (f16, rounded to nearest) of a checkpoint into the folder `out`, which is made if it
 /// does not exist. Each file is written beside its place and renamed.
 pub fn snapshot(checkpoint: &Path, out: &Path) -> Result<(), TrainError> {
     let dir = locate(checkpoint)?;
@@ -29,8 +29,10 @@ pub fn snapshot(checkpoint: &Path, out: &Path) -> Result<(), TrainError> {
     }
     let file = safetensors::serialize(views, None).map_err(|e| TrainError::malformed(&path, e.to_string()))?;
     let config = serde_json::to_vec_pretty(&shape.to_config_json()).map_err(|e| TrainError::Config(e.to_string()))?;
+    let tokenizer = dir.join("tokenizer.json");
+    let tokenizer = fs::read(&tokenizer).map_err(TrainError::io("read", &tokenizer))?;
     fs::create_dir_all(out).map_err(TrainError::io("create", out))?;
-    for (name, bytes) in [("config.json", config), ("model.safetensors", file)] {
+    for (name, bytes) in [("config.json", config), ("tokenizer.json", tokenizer), ("model.safetensors", file)] {
         let (unfinished, path) = (out.join(format!("{name}.unfinished")), out.join(name));
         fs::write(&unfinished, bytes).map_err(TrainError::io("write", &unfinished))?;
         fs::rename(&unfinished, &path).map_err(TrainError::io("rename", &unfinished))?;
