@@ -71,10 +71,7 @@ fn positions_outside_the_file() {
         complete(&home, file, at, model.arg()).expect_failure(&[file, "--at", at, "outside", "line"]);
     }
     for at in ["", "1", "1:", ":1", "0:1", "1:0", "a:b", "1:1:1", "99999999999:1", "1,1"] {
-        let output = complete(&home, "a.py", at, model.arg()).expect_code(2);
-        assert_eq!(output.stdout, "");
-        let first = output.stderr.lines().next().unwrap_or_default();
-        assert!(first.contains("--at") && !output.stderr.contains("panicked"), "{at:?}: {output:?}");
+        complete(&home, "a.py", at, model.arg()).expect_failure(&["--at"]);
     }
     for at in ["1:1", "1:6", "2:6"] {
         assert!(matches!(complete(&home, "a.py", at, model.arg()).code, Some(0 | 1)), "{at} is inside");
