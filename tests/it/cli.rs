@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use lacuna_tests::{Home, Output, TinyModel, binary, has_embedded_model, workspace};
+use lacuna_tests::{Home, Output, TinyModel, binary, workspace};
 use serde_json::Value;
 
 /// Unfinished lines of the samples: file, `--at`, and what stands left of it.
@@ -33,15 +33,11 @@ fn complete(home: &Home, file: &str, at: &str, model: &str, more: &[&str]) -> Ou
     home.lacuna(args)
 }
 
-/// Runs `check` with the tiny model, and with the embedded one if there is one yet. The flag says whether the model is a real one.
+/// Runs `check` with the tiny model and with the embedded one. The flag says whether the model is a real one.
 fn with_models(check: impl Fn(&Home, &str, bool)) {
     let home = Home::new();
     check(&home, TinyModel::default().write().arg(), false);
-    if has_embedded_model() {
-        check(&home, "", true);
-    } else {
-        eprintln!("skipped with the embedded model: it has not been trained yet");
-    }
+    check(&home, "", true);
 }
 
 /// The object that `--json` printed, after checking that it has exactly the keys and types that scripts rely on.
@@ -178,7 +174,7 @@ fn a_silence_has_exit_code_1_and_a_reason() {
     let file = home.write("a.py", "x = fo\n");
     let file = file.to_str().unwrap();
     let plain = complete(&home, file, "1:7", model.arg(), &[]).expect_code(1);
-    assert_eq!((plain.stdout.as_str(), plain.stderr.as_str()), ("", "no suggestion: low-confidence\n"));
+    assert_eq!((plain.stdout.as_str(), plain.stderr.as_str()), ("", "lacuna: no suggestion: low-confidence\n"));
     let json = parse_json(&complete(&home, file, "1:7", model.arg(), &["--json"]).expect_code(1));
     assert_eq!((&json["outcome"], &json["reason"]), (&"silence".into(), &"low-confidence".into()));
 }
@@ -267,9 +263,6 @@ fn a_closed_output_is_no_error() {
 
 #[test]
 fn the_binary_alone_in_an_empty_directory_completes() {
-    if !has_embedded_model() {
-        return eprintln!("skipped: the embedded model has not been trained yet");
-    }
     let home = Home::new();
     let alone = home.work().join("lacuna");
     std::fs::copy(binary(), &alone).unwrap();

@@ -15,12 +15,6 @@ pub use process::{Home, Output, run};
 pub use random::Random;
 pub use tiny::{Container, ModelDir, TinyModel};
 
-/// The embedded model's weights in the source tree; an empty file until a model has been trained.
-pub fn has_embedded_model() -> bool {
-    let file = workspace().join("datasets/embedded/model.lacuna.safetensors");
-    std::fs::metadata(file).is_ok_and(|m| m.len() > 0)
-}
-
 /// Value below which the share `p` (0–1) of the sorted `values` lies, by the nearest rank; 0 of nothing.
 pub fn percentile(sorted: &[f64], p: f64) -> f64 {
     let rank = (p * sorted.len() as f64).ceil() as usize;

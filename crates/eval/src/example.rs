@@ -61,8 +61,7 @@ pub fn read_santacoder(path: &Path) -> Result<Vec<Example>, ReadError> {
         if n as u64 == MAX_ROW_BYTES {
             return Err(ReadError::TooLong { path: path.to_owned(), line });
         }
-        let row: SantaCoderRow =
-            serde_json::from_slice(&row).map_err(|source| ReadError::Row { path: path.to_owned(), line, source })?;
+        let row: SantaCoderRow = serde_json::from_slice(&row).map_err(|source| ReadError::Row { path: path.to_owned(), line, source })?;
         let language = match row.language.as_str() {
             "py" => Language::Python,
             "java" => Language::Java,

@@ -31,13 +31,7 @@ pub struct Scored {
 /// Runs the examples on `jobs` threads. `progress` gets the number done; a raised `cancel` ends the run early.
 ///
 /// The result is in the order of the examples and does not depend on `jobs`.
-pub fn run(
-    completer: &Completer,
-    examples: &[Example],
-    jobs: usize,
-    cancel: &Cancel,
-    progress: &(dyn Fn(usize) + Sync),
-) -> Vec<Scored> {
+pub fn run(completer: &Completer, examples: &[Example], jobs: usize, cancel: &Cancel, progress: &(dyn Fn(usize) + Sync)) -> Vec<Scored> {
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Scored)>> = Mutex::new(Vec::with_capacity(examples.len()));
     std::thread::scope(|scope| {

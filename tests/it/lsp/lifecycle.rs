@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use lacuna_tests::{Client, Home, TinyModel, binary, has_embedded_model};
+use lacuna_tests::{Client, Home, TinyModel, binary};
 use serde_json::{Value, json};
 
 use super::{Session, URI, encodings, options};
@@ -178,9 +178,6 @@ fn a_socket_serves_clients_one_after_another_and_at_once() {
 
 #[test]
 fn the_embedded_model_answers() {
-    if !has_embedded_model() {
-        return eprintln!("skipped: the embedded model has not been trained yet");
-    }
     let mut client = Client::start::<&str>([]);
     client.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}}}));
     let text = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    retu\n";
