@@ -19,7 +19,7 @@ use crate::{Explanation, Filter, Item, Milliseconds, Outcome, Reason, Reply, Tok
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub order: Order,
-    /// Take back the last token before the cursor (see `lacuna_prompt::Healing`).
+    /// Take back the last word before the cursor (see `lacuna_prompt::Healing`).
     pub heal: bool,
     /// Upper limit of the prompt in tokens.
     pub prompt_tokens: usize,

@@ -25,7 +25,7 @@ pub struct Options {
     pub order: Order,
     /// Upper limit of the prompt in tokens, markers included.
     pub budget: usize,
-    /// Take back the last token of the prefix (see [`Healing`]).
+    /// Take back the last word of the prefix (see [`Healing`]).
     pub heal: bool,
 }
 

@@ -1,7 +1,7 @@
-//! Token healing: the last, perhaps partial, token of the prefix is taken back and the answer must begin with its bytes.
+//! Token healing: the last, perhaps partial, word of the prefix is taken back and the answer must begin with its bytes.
 //!
 //! A cursor in the middle of a word cuts a token in two (`retu|rn`); the tokens before the cut are ones the model never saw in that
-//! place. Taking the last token back and constraining the first new tokens restores the split that the model was trained on.
+//! place. Taking the last word back and constraining the first new tokens restores the split that the model was trained on.
 
 use crate::Tokenizer;
 
@@ -39,18 +39,36 @@ impl Healing {
     }
 }
 
-/// Takes the last token off `prefix`, unless the prefix is empty or ends with a line.
+/// A word is taken back up to this many tokens; a longer one (a hash, a base64 text) is not worth the constraint.
+const MAX_TOKENS: usize = 6;
+
+/// Takes the last token off `prefix`, and with it the tokens of the same word, unless the prefix is empty or ends with a line.
 ///
-/// One token is enough for byte-pair vocabularies: the boundary before the last token is one that the tokenizer itself chose. A line
-/// break is a boundary that models know (training cuts there too); behind indentation the last token may well become a longer one.
+/// A cut word is split in places where the whole word would not be (` r` `an` for the beginning of ` range`), so going back to any
+/// boundary inside it is not enough. A line break is a boundary that models know (training cuts there too); behind indentation the
+/// last token may well become a longer one.
 pub(crate) fn roll_back(tokenizer: &Tokenizer, prefix: &mut Vec<u32>) -> Healing {
-    match prefix.last() {
-        Some(&last) if tokenizer.token_bytes(last).last().is_some_and(|&byte| byte != b'\n') => {
-            prefix.pop();
-            Healing::new(tokenizer.token_bytes(last).to_vec())
-        }
-        _ => Healing::default(),
+    let bytes = |id: Option<&u32>| id.map_or(&[][..], |&id| tokenizer.token_bytes(id));
+    if bytes(prefix.last()).last().is_none_or(|&byte| byte == b'\n') {
+        return Healing::default();
     }
+    let mut start = prefix.len() - 1;
+    while start > 0 && prefix.len() - start < MAX_TOKENS {
+        let inside_a_word = bytes(prefix.get(start)).first().copied().is_some_and(is_word)
+            && bytes(prefix.get(start - 1)).last().copied().is_some_and(is_word);
+        if !inside_a_word {
+            break;
+        }
+        start -= 1;
+    }
+    let rolled_back = tokenizer.decode(&prefix[start..]);
+    prefix.truncate(start);
+    Healing::new(rolled_back)
+}
+
+/// Letters and digits; a byte of a longer character counts as one.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii()
 }
 
 #[cfg(test)]

@@ -94,6 +94,12 @@ fn healing_takes_back_the_cut_word() {
     let prompt = build(&t, &s, &Input { prefix: "x\n  retu", ..INPUT }, &OPTIONS);
     assert_eq!(prompt.healing.rolled_back(), b"retu");
     assert_eq!(t.decode(section(&prompt, SectionKind::Prefix)), b"x\n  ");
+    // `retur` is two tokens here: the word is taken back as a whole, so that `return` can be the answer's first token.
+    let split = build(&t, &s, &Input { prefix: "x = retur", ..INPUT }, &OPTIONS);
+    assert_eq!(split.healing.rolled_back(), b"retur");
+    assert_eq!(t.decode(section(&split, SectionKind::Prefix)), b"x = ");
+    let dotted = build(&t, &s, &Input { prefix: "a.b", ..INPUT }, &OPTIONS);
+    assert_eq!(dotted.healing.rolled_back(), b"b", "punctuation is a boundary");
     let without = build(&t, &s, &Input { prefix: "retu", ..INPUT }, &Options { heal: false, ..OPTIONS });
     assert!(!without.healing.is_active());
     assert!(!build(&t, &s, &INPUT, &OPTIONS).healing.is_active(), "nothing to heal in an empty file");
