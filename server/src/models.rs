@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use lacuna_complete::Completer;
 use lacuna_engine::{Model, Precision};
-use lacuna_prompt::{Order, Sentinels, Tokenizer};
+use lacuna_prompt::{Sentinels, Tokenizer};
 
 use crate::config::Config;
 
@@ -29,7 +29,7 @@ pub struct Loaded {
 impl Loaded {
     /// The completer for this model under this configuration.
     pub fn completer(&self, config: &Config) -> anyhow::Result<Completer> {
-        let mut settings = config.settings(self.order(), true);
+        let mut settings = config.settings(self.sentinels.order, true);
         let limit = self.model.config().max_positions;
         let longest = settings.line_tokens.max(settings.block_tokens) + 1;
         if longest + 32 > limit {
@@ -37,11 +37,6 @@ impl Loaded {
         }
         settings.prompt_tokens = settings.prompt_tokens.min(limit - longest);
         Ok(Completer::new(Arc::clone(&self.model), Arc::clone(&self.tokenizer), self.sentinels.clone(), settings))
-    }
-
-    /// The order that the model prefers: the embedded one was trained on both, and the suffix-first one stays warm while typing.
-    fn order(&self) -> Order {
-        if self.name == EMBEDDED { Order::Spm } else { self.sentinels.order }
     }
 }
 

@@ -46,21 +46,51 @@ struct Family {
     prefix: &'static str,
     middle: &'static str,
     suffix: &'static str,
+    /// A further special token that tells families of equal markers apart.
+    sign: Option<&'static str>,
     order: Order,
 }
 
 /// Spellings by family (from the model cards; PEERS-style lists of other servers agree). First match wins.
-const FAMILIES: [Family; 8] = [
-    Family { name: "fim-pipe", prefix: "<|fim_prefix|>", middle: "<|fim_middle|>", suffix: "<|fim_suffix|>", order: Order::Psm },
-    Family { name: "starcoder", prefix: "<fim_prefix>", middle: "<fim_middle>", suffix: "<fim_suffix>", order: Order::Psm },
-    Family { name: "santacoder", prefix: "<fim-prefix>", middle: "<fim-middle>", suffix: "<fim-suffix>", order: Order::Psm },
+const FAMILIES: [Family; 9] = [
+    // Ours: trained on both orders; suffix first stays warm while typing.
     Family {
-        name: "deepseek-coder", prefix: "<｜fim▁begin｜>", middle: "<｜fim▁end｜>", suffix: "<｜fim▁hole｜>", order: Order::Psm
+        name: "lacuna",
+        prefix: "<|fim_prefix|>",
+        middle: "<|fim_middle|>",
+        suffix: "<|fim_suffix|>",
+        sign: Some("<|reserved_0|>"),
+        order: Order::Spm,
     },
-    Family { name: "seed-coder", prefix: "<[fim-prefix]>", middle: "<[fim-middle]>", suffix: "<[fim-suffix]>", order: Order::Spm },
-    Family { name: "codellama", prefix: "▁<PRE>", middle: "▁<MID>", suffix: "▁<SUF>", order: Order::Psm },
-    Family { name: "glm", prefix: "<|code_prefix|>", middle: "<|code_middle|>", suffix: "<|code_suffix|>", order: Order::Psm },
-    Family { name: "falcon-coder", prefix: "<|prefix|>", middle: "<|middle|>", suffix: "<|suffix|>", order: Order::Psm },
+    Family {
+        name: "fim-pipe",
+        prefix: "<|fim_prefix|>",
+        middle: "<|fim_middle|>",
+        suffix: "<|fim_suffix|>",
+        sign: None,
+        order: Order::Psm,
+    },
+    Family { name: "starcoder", prefix: "<fim_prefix>", middle: "<fim_middle>", suffix: "<fim_suffix>", sign: None, order: Order::Psm },
+    Family { name: "santacoder", prefix: "<fim-prefix>", middle: "<fim-middle>", suffix: "<fim-suffix>", sign: None, order: Order::Psm },
+    Family {
+        name: "deepseek-coder",
+        prefix: "<｜fim▁begin｜>",
+        middle: "<｜fim▁end｜>",
+        suffix: "<｜fim▁hole｜>",
+        sign: None,
+        order: Order::Psm,
+    },
+    Family {
+        name: "seed-coder",
+        prefix: "<[fim-prefix]>",
+        middle: "<[fim-middle]>",
+        suffix: "<[fim-suffix]>",
+        sign: None,
+        order: Order::Spm,
+    },
+    Family { name: "codellama", prefix: "▁<PRE>", middle: "▁<MID>", suffix: "▁<SUF>", sign: None, order: Order::Psm },
+    Family { name: "glm", prefix: "<|code_prefix|>", middle: "<|code_middle|>", suffix: "<|code_suffix|>", sign: None, order: Order::Psm },
+    Family { name: "falcon-coder", prefix: "<|prefix|>", middle: "<|middle|>", suffix: "<|suffix|>", sign: None, order: Order::Psm },
 ];
 
 const PAD: [&str; 3] = ["<|fim_pad|>", "<fim_pad>", "<fim-pad>"];
@@ -86,6 +116,9 @@ impl Sentinels {
         for family in &FAMILIES {
             let ids = [family.prefix, family.middle, family.suffix].map(|name| tokenizer.special(name));
             let [Some(prefix), Some(middle), Some(suffix)] = ids else { continue };
+            if family.sign.is_some_and(|sign| tokenizer.special(sign).is_none()) {
+                continue;
+            }
             for (a, b, x, y) in [
                 (prefix, middle, family.prefix, family.middle),
                 (prefix, suffix, family.prefix, family.suffix),
@@ -114,7 +147,8 @@ impl Sentinels {
                 order: family.order,
             });
         }
-        let looked_for: Vec<&str> = FAMILIES.iter().map(|f| f.prefix).collect();
+        let mut looked_for: Vec<&str> = FAMILIES.iter().map(|f| f.prefix).collect();
+        looked_for.dedup();
         Err(SentinelError::NotFim { looked_for: looked_for.join(" ") })
     }
 }

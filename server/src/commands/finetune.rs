@@ -52,8 +52,11 @@ enum Command {
 #[derive(ClapArgs)]
 struct MineArgs {
     /// Folder with train/ and validation/, each ECOSYSTEM/PACKAGE/… (datasets/embedded/fetch.py makes it)
-    #[arg(long)]
-    sources: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "documents")]
+    sources: Option<PathBuf>,
+    /// Take the documents.jsonl.zst of an earlier mining instead of sources: only tokenizer and shards are made
+    #[arg(long, value_name = "FILE", conflicts_with = "sources")]
+    documents: Option<PathBuf>,
     /// Folder for documents, tokenizer and shards
     #[arg(long)]
     out: PathBuf,
@@ -152,30 +155,11 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 
 fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
-    let documents_file = args.out.join("documents.jsonl.zst");
-    let config = mine::MineConfig {
-        sources: args.sources.clone(),
-        decontaminate: args.decontaminate.clone(),
-        forbidden: args.forbidden.clone(),
-        seed: args.seed,
-        limits: Default::default(),
-        balance: Default::default(),
+    let documents = match (&args.documents, &args.sources) {
+        (Some(file), _) => mine::document::read(file)?,
+        (None, Some(sources)) => mine_sources(args, sources, stop)?,
+        (None, None) => bail!("give --sources or --documents"),
     };
-    let bar = bar("{msg} {bar:30} {pos}/{len} eta {eta}", 0)?;
-    let (documents, report) = mine::run(
-        &config,
-        &|p| {
-            bar.set_message(p.step.to_string());
-            bar.set_length(p.total as u64);
-            bar.set_position(p.done as u64);
-        },
-        stop,
-    )?;
-    mine::document::write(&documents_file, &documents)?;
-    std::fs::write(args.out.join("report.json"), serde_json::to_string_pretty(&report)?)?;
-    bar.finish_and_clear();
-    crate::say(&format!("{} documents; counts in {}", documents.len(), args.out.join("report.json").display()));
-
     let tokenizer_json = match &args.tokenizer {
         Some(path) => std::fs::read(path).with_context(|| format!("--tokenizer {}", path.display()))?,
         None => {
@@ -196,6 +180,32 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     bar.finish_and_clear();
     crate::say(&format!("shards in {}: {built:?}", shards.display()));
     Ok(Answer::Yes)
+}
+
+fn mine_sources(args: &MineArgs, sources: &Path, stop: &AtomicBool) -> anyhow::Result<Vec<mine::document::Document>> {
+    let config = mine::MineConfig {
+        sources: sources.to_owned(),
+        decontaminate: args.decontaminate.clone(),
+        forbidden: args.forbidden.clone(),
+        seed: args.seed,
+        limits: Default::default(),
+        balance: Default::default(),
+    };
+    let bar = bar("{msg} {bar:30} {pos}/{len} eta {eta}", 0)?;
+    let (documents, report) = mine::run(
+        &config,
+        &|p| {
+            bar.set_message(p.step.to_string());
+            bar.set_length(p.total as u64);
+            bar.set_position(p.done as u64);
+        },
+        stop,
+    )?;
+    bar.finish_and_clear();
+    mine::document::write(&args.out.join("documents.jsonl.zst"), &documents)?;
+    std::fs::write(args.out.join("report.json"), serde_json::to_string_pretty(&report)?)?;
+    crate::say(&format!("{} documents; counts in {}", documents.len(), args.out.join("report.json").display()));
+    Ok(documents)
 }
 
 fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {

@@ -161,6 +161,15 @@ fn a_tokenizer_without_markers_is_refused_by_name() {
 }
 
 #[test]
+fn the_order_is_that_of_the_family() {
+    let (ours, others) = (tokenizer_json(true).replace("<|repo_name|>", "<|reserved_0|>"), tokenizer_json(true));
+    for (json, family, order) in [(ours, "lacuna", Order::Spm), (others, "fim-pipe", Order::Psm)] {
+        let s = Sentinels::resolve(&Tokenizer::from_json(json.as_bytes()).unwrap()).unwrap();
+        assert_eq!((s.family, s.order), (family, order));
+    }
+}
+
+#[test]
 fn hostile_tokenizer_files_are_errors() {
     for file in ["", "{}", "[]", "null", "{\"added_tokens\":[{}]}", "{\"added_tokens\":[{\"id\":9999999999,\"content\":\"x\"}]}"] {
         assert!(Tokenizer::from_json(file.as_bytes()).is_err(), "{file}");
