@@ -43,20 +43,12 @@ impl Ghost {
 
 /// At most `max` bytes at the end, whole characters.
 pub(crate) fn tail(text: &str, max: usize) -> &str {
-    let mut at = text.len().saturating_sub(max);
-    while !text.is_char_boundary(at) {
-        at += 1;
-    }
-    &text[at..]
+    &text[text.ceil_char_boundary(text.len().saturating_sub(max))..]
 }
 
 /// At most `max` bytes at the start, whole characters.
 pub(crate) fn head(text: &str, max: usize) -> &str {
-    let mut at = text.len().min(max);
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    &text[..at]
+    &text[..text.floor_char_boundary(max)]
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub fn first_syntactic_end(language: Language, prefix_tail: &str, completion: &s
 /// As [`first_syntactic_end`], also telling whether generating more could change it.
 pub fn syntactic_end(language: Language, prefix_tail: &str, completion: &str, multi_line: bool) -> SyntacticEnd {
     let prefix = tail(language, prefix_tail);
-    let bounded = &completion[..char_boundary(completion, MAX_COMPLETION)];
+    let bounded = &completion[..completion.floor_char_boundary(MAX_COMPLETION)];
     let mut end = if multi_line { block_end(language, prefix, bounded) } else { line_end(language, prefix, bounded) };
     end.reached |= bounded.len() < completion.len();
     end
@@ -71,7 +71,7 @@ pub(crate) fn tail(language: Language, prefix: &str) -> &str {
     if prefix.len() <= MAX_PREFIX {
         return prefix;
     }
-    let window = &prefix[char_boundary(prefix, prefix.len() - MAX_PREFIX)..];
+    let window = &prefix[prefix.floor_char_boundary(prefix.len() - MAX_PREFIX)..];
     let Some(first) = window.find('\n') else { return window };
     let mut at = first + 1;
     let window_line = at;
@@ -84,11 +84,6 @@ pub(crate) fn tail(language: Language, prefix: &str) -> &str {
         at += line.len();
     }
     &window[window_line..]
-}
-
-/// The last character boundary that is not past `at` nor past the end.
-fn char_boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
 }
 
 fn line_end(language: Language, prefix: &str, completion: &str) -> SyntacticEnd {

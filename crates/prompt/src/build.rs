@@ -124,7 +124,7 @@ fn window_before(tokenizer: &Tokenizer, text: &str, budget: usize) -> (Vec<u32>,
         let step = (budget / STEP_SHARE).max(1);
         let drop = (ids.len() - budget).div_ceil(step) * step;
         let bytes: usize = ids[..drop.min(ids.len())].iter().map(|&id| tokenizer.token_bytes(id).len()).sum();
-        let aimed = ceil_char(text, start + bytes.max(1));
+        let aimed = text.ceil_char_boundary(start + bytes.max(1));
         let next = next_line_start(text, aimed);
         if next >= text.len() {
             // One line longer than the whole budget: keep its last tokens.
@@ -139,7 +139,7 @@ fn window_before(tokenizer: &Tokenizer, text: &str, budget: usize) -> (Vec<u32>,
 
 /// Tokens of the text just after the cursor, at most `budget`, cut after a whole line where possible.
 fn window_after(tokenizer: &Tokenizer, text: &str, budget: usize) -> (Vec<u32>, usize) {
-    let end = floor_char(text, (budget * MAX_BYTES_PER_TOKEN).min(text.len()));
+    let end = text.floor_char_boundary((budget * MAX_BYTES_PER_TOKEN).min(text.len()));
     let mut ids = tokenizer.encode(&text[..end]);
     if ids.len() <= budget && end == text.len() {
         return (ids, 0);
@@ -162,7 +162,7 @@ fn step_start(text: &str, window: usize) -> usize {
     }
     let step = (window / STEP_SHARE).max(1);
     let cut = (text.len() - window).div_ceil(step) * step;
-    let at = floor_char(text, cut.min(text.len()));
+    let at = text.floor_char_boundary(cut.min(text.len()));
     let line = next_line_start(text, at);
     if line < text.len() { line } else { at }
 }
@@ -175,22 +175,6 @@ fn next_line_start(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |n| at + n + 1)
 }
 
-fn floor_char(text: &str, mut at: usize) -> usize {
-    at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
-fn ceil_char(text: &str, mut at: usize) -> usize {
-    at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at += 1;
-    }
-    at
-}
-
 fn last_bytes(path: &str, max: usize) -> &str {
-    &path[ceil_char(path, path.len().saturating_sub(max))..]
+    &path[path.ceil_char_boundary(path.len().saturating_sub(max))..]
 }

@@ -210,7 +210,7 @@ impl<'t> Source<'t> {
             return target;
         }
         let end = self.line_start(self.line_of(target));
-        if end > start { end } else { floor_char(self.text, self.line_start(self.line_of(target) + 1).min(start + 4 * bytes)) }
+        if end > start { end } else { self.text.floor_char_boundary(self.line_start(self.line_of(target) + 1).min(start + 4 * bytes)) }
     }
 
     /// Begins at a function: ends with it in half of the cases where it fits, with the functions after it otherwise.
@@ -273,7 +273,9 @@ impl<'t> Source<'t> {
     /// Where the hole starts: mostly in the second half, so that prefix and suffix are about 3 : 1.
     fn cursor(&self, window: &Range<usize>, rng: &mut Rng) -> usize {
         let share = if rng.chance(0.6) { 0.5 + 0.5 * rng.unit() } else { rng.unit() };
-        floor_char(self.text, window.start + (window.len() as f64 * share) as usize).clamp(window.start, window.end.saturating_sub(1))
+        self.text
+            .floor_char_boundary(window.start + (window.len() as f64 * share) as usize)
+            .clamp(window.start, window.end.saturating_sub(1))
     }
 
     fn line_hole(&self, window: &Range<usize>, rng: &mut Rng) -> Option<Range<usize>> {
@@ -287,16 +289,16 @@ impl<'t> Source<'t> {
             40..65 => indentation,
             _ => {
                 let room = visible.saturating_sub(indentation);
-                floor_char(text, indentation + rng.below(room.max(1)))
+                text.floor_char_boundary(indentation + rng.below(room.max(1)))
             }
         };
         Some(start + at..start + text.len())
     }
 
     fn character_hole(&self, window: &Range<usize>, rng: &mut Rng) -> Option<Range<usize>> {
-        let start = floor_char(self.text, self.cursor(window, rng));
+        let start = self.text.floor_char_boundary(self.cursor(window, rng));
         let length = rng.log_uniform(1.0, 80.0) as usize;
-        let end = ceil_char(self.text, (start + length.max(1)).min(window.end));
+        let end = self.text.ceil_char_boundary((start + length.max(1)).min(window.end));
         Some(start..end)
     }
 
@@ -455,20 +457,4 @@ fn example(
         bytes *= 0.6;
     }
     None
-}
-
-fn floor_char(text: &str, mut at: usize) -> usize {
-    at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
-fn ceil_char(text: &str, mut at: usize) -> usize {
-    at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at += 1;
-    }
-    at
 }

@@ -75,7 +75,7 @@ fn run(offered: &[&str], unit: Unit, language: &str, seeds: std::ops::Range<u64>
 
 fn run_in(mut session: Session, offered: &[&str], unit: Unit, language: &str, seeds: std::ops::Range<u64>) {
     session.initialize(json!({"capabilities": encodings(offered), "initializationOptions": options()}));
-    let uri = format!("file:///work/sub%20dir/edited.{language}");
+    let uri = format!("file:///project/sub%20dir/edited.{language}");
     let mut suggested = 0;
     let n_scripts = seeds.clone().count();
     for seed in seeds {
@@ -142,7 +142,7 @@ fn a_warm_cache_agrees_with_a_cold_one_on_every_kernel_row() {
 #[test]
 fn changes_of_one_notification_are_applied_one_after_the_other() {
     let mut session = Session::start();
-    let uri = "file:///work/a.txt";
+    let uri = "file:///project/a.txt";
     session.open(uri, "plaintext", "one two\n");
     // Each range is of the text that the one before has left.
     session.change(uri, 2, &[change((0, 0), (0, 3), "three"), change((0, 6), (0, 9), "fo"), change((0, 0), (0, 0), "🦀")]);

@@ -17,7 +17,7 @@ fn params(uri: &str, line: i64, character: i64) -> Value {
 /// The server still completes.
 #[track_caller]
 fn alive(session: &mut Session) {
-    let uri = "file:///work/alive.py";
+    let uri = "file:///project/alive.py";
     session.open(uri, "python", "x = fo\n");
     assert_eq!(session.items(uri, 0, 6).len(), 1);
     session.close(uri);
@@ -28,7 +28,7 @@ fn places_that_are_not_there() {
     let mut session = Session::start();
     session.open(URI, "python", "x = 1\nab");
     for (uri, line, character, names) in [
-        ("file:///work/never-opened.py", 0, 0, &["never-opened.py", "not open"][..]),
+        ("file:///project/never-opened.py", 0, 0, &["never-opened.py", "not open"][..]),
         (URI, 0, 6, &["character 6", "line 0"]),
         (URI, 1, 3, &["character 3", "line 1"]),
         (URI, 2, 0, &["line 2", "2 lines"]),
@@ -189,7 +189,7 @@ fn answers_to_nothing_are_left_aside() {
 #[test]
 fn changes_that_cannot_be_applied_leave_the_text_and_the_server_as_they_were() {
     let mut session = Session::start();
-    let other = "file:///work/other.py";
+    let other = "file:///project/other.py";
     session.change(other, 2, &[json!({"text": "x"})]);
     session.close(other);
     session.open(URI, "python", "x = fo\n");

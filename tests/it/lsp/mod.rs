@@ -12,7 +12,7 @@ use std::ops::{Deref, DerefMut};
 use lacuna_tests::{Client, ModelDir, TinyModel};
 use serde_json::{Value, json};
 
-const URI: &str = "file:///work/a.py";
+const URI: &str = "file:///project/a.py";
 
 /// An initialized server with the tiny model: short answers and no deadline, so that nothing depends on how fast the machine is.
 struct Session {

@@ -53,7 +53,7 @@ fn a_newer_request_supersedes_the_older_one() {
 #[test]
 fn requests_of_other_documents_do_not_supersede_each_other() {
     let mut session = Session::start();
-    let uris: Vec<String> = (0..12).map(|i| format!("file:///work/{i}.py")).collect();
+    let uris: Vec<String> = (0..12).map(|i| format!("file:///project/{i}.py")).collect();
     for uri in &uris {
         session.open(uri, "python", &long_text());
     }
