@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 const SELF_TEST: [(&str, &str, &str); 3] = [
     ("test.py", "def add(a, b):\n    return ", "\n"),
     ("test.js", "for (let i = 0; i < items.len", "\n}\n"),
-    ("test.rs", "fn main() {\n    let mut total = 0;\n    for x in ", "\n}\n"),
+    ("test.rs", "struct Point {\n    x: f64,\n}\n\nimpl Point {\n    fn new(x: f64) -> Sel", "\n}\n"),
 ];
 
 /// Memory in total and available, from the kernel where it tells.
