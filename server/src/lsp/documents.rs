@@ -1,7 +1,5 @@
 //! Open documents: text, syntax tree, and the request that is running for each.
 
-use std::sync::Arc;
-
 use dashmap::DashMap;
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
@@ -97,6 +95,3 @@ fn stop(running: Option<Cancel>) {
         cancel.cancel();
     }
 }
-
-/// What a server shares between its handlers.
-pub type SharedDocuments = Arc<Documents>;

@@ -16,7 +16,7 @@ use tower_lsp::ls_types::{
 };
 use tower_lsp::{Client, LanguageServer};
 
-use super::documents::{ChangeError, Documents, SharedDocuments};
+use super::documents::{ChangeError, Documents};
 use super::inline::{ACCEPTED, Params, WireItem, site};
 use crate::config;
 use crate::models::Loaded;
@@ -26,7 +26,7 @@ pub struct Server {
     client: Client,
     loaded: Arc<Loaded>,
     model_flag: Option<String>,
-    documents: SharedDocuments,
+    documents: Documents,
     session: OnceLock<Session>,
     next_id: AtomicU64,
 }
@@ -49,14 +49,7 @@ pub struct ItemList {
 
 impl Server {
     pub fn new(client: Client, loaded: Arc<Loaded>, model_flag: Option<String>) -> Server {
-        Server {
-            client,
-            loaded,
-            model_flag,
-            documents: Arc::new(Documents::default()),
-            session: OnceLock::new(),
-            next_id: AtomicU64::new(1),
-        }
+        Server { client, loaded, model_flag, documents: Documents::default(), session: OnceLock::new(), next_id: AtomicU64::new(1) }
     }
 
     fn encoding(&self) -> Encoding {
@@ -98,11 +91,7 @@ impl Server {
         );
         // The text has changed or a newer request runs: whatever was found belongs to a text that is gone.
         if cancel.is_cancelled() || reply.outcome == Outcome::Silence(Reason::Cancelled) {
-            return Err(Error {
-                code: ErrorCode::ServerError(REQUEST_CANCELLED),
-                message: "superseded by a newer request or edit".into(),
-                data: None,
-            });
+            return Err(error(ErrorCode::ServerError(REQUEST_CANCELLED), "superseded by a newer request or edit".to_owned()));
         }
         let id = || self.next_id.fetch_add(1, Ordering::Relaxed).to_string();
         Ok(ItemList { items: site.items(&reply.outcome, id) })
@@ -115,6 +104,10 @@ impl Server {
         let name = uri.rsplit('/').next().unwrap_or(uri);
         percent_decoded(relative.unwrap_or(name))
     }
+}
+
+fn error(code: ErrorCode, message: String) -> Error {
+    Error { code, message: message.into(), data: None }
 }
 
 struct RaiseOnDrop(Cancel);
@@ -131,9 +124,7 @@ impl LanguageServer for Server {
         // utf-8 costs no conversion; utf-16 is what a client that offers nothing means.
         let (encoding, kind) = if offered.contains(&PositionEncodingKind::UTF8) {
             (Encoding::Utf8, PositionEncodingKind::UTF8)
-        } else if offered.contains(&PositionEncodingKind::UTF16) || offered.is_empty() {
-            (Encoding::Utf16, PositionEncodingKind::UTF16)
-        } else if offered.contains(&PositionEncodingKind::UTF32) {
+        } else if offered.contains(&PositionEncodingKind::UTF32) && !offered.contains(&PositionEncodingKind::UTF16) {
             (Encoding::Utf32, PositionEncodingKind::UTF32)
         } else {
             (Encoding::Utf16, PositionEncodingKind::UTF16)
@@ -143,16 +134,9 @@ impl LanguageServer for Server {
         let near = near.or_else(|| std::env::current_dir().ok()).unwrap_or_default();
         // Other servers' options (`editorInfo` …) come this way too; ours lie under `lacuna` or at the top.
         let editor = params.initialization_options.map(|o| o.get("lacuna").cloned().unwrap_or(o));
-        let resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref()).map_err(|e| Error {
-            code: ErrorCode::InternalError,
-            message: format!("{e:#}").into(),
-            data: None,
-        })?;
-        let completer = self.loaded.completer(&resolved.config).map_err(|e| Error {
-            code: ErrorCode::InternalError,
-            message: format!("{e:#}").into(),
-            data: None,
-        })?;
+        let resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref())
+            .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
+        let completer = self.loaded.completer(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         let _ = self.session.set(Session {
             encoding,
             completer: Arc::new(completer),
