@@ -10,6 +10,7 @@ pub mod int4;
 pub mod isa;
 pub mod ops;
 pub mod reference;
+pub mod team;
 pub mod threads;
 
 pub use int4::{Int4Error, Int4Matrix, Scratch, matmul_int4};

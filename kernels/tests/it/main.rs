@@ -4,3 +4,4 @@ mod int4;
 mod isa;
 mod ops;
 mod random;
+mod team;
