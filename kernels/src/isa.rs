@@ -89,6 +89,7 @@ impl std::error::Error for IsaError {}
 pub struct Row {
     isa: Isa,
     pub(crate) int4_tile: int4::TileKernel,
+    pub(crate) int4_panel: int4::PanelKernel,
     pub(crate) quantize: int4::QuantizeKernel,
     pub(crate) ops: ops::Table,
 }
@@ -106,12 +107,24 @@ impl fmt::Debug for Row {
     }
 }
 
-static SCALAR: Row = Row { isa: Isa::Scalar, int4_tile: int4::scalar::tile, quantize: int4::scalar::quantize, ops: ops::SCALAR };
+static SCALAR: Row = Row {
+    isa: Isa::Scalar,
+    int4_tile: int4::scalar::tile,
+    int4_panel: int4::scalar::panel,
+    quantize: int4::scalar::quantize,
+    ops: ops::SCALAR,
+};
 #[cfg(target_arch = "x86_64")]
-static AVX2: Row = Row { isa: Isa::Avx2, int4_tile: int4::avx2::tile, quantize: int4::avx2::quantize, ops: ops::AVX2 };
+static AVX2: Row =
+    Row { isa: Isa::Avx2, int4_tile: int4::avx2::tile, int4_panel: int4::avx2::panel, quantize: int4::avx2::quantize, ops: ops::AVX2 };
 #[cfg(target_arch = "x86_64")]
-static AVX512VNNI: Row =
-    Row { isa: Isa::Avx512Vnni, int4_tile: int4::avx512vnni::tile, quantize: int4::avx512vnni::quantize, ops: ops::AVX512 };
+static AVX512VNNI: Row = Row {
+    isa: Isa::Avx512Vnni,
+    int4_tile: int4::avx512vnni::tile,
+    int4_panel: int4::avx512vnni::panel,
+    quantize: int4::avx512vnni::quantize,
+    ops: ops::AVX512,
+};
 
 /// The kernels of `isa`, or `None` when this CPU cannot run them.
 pub fn row(isa: Isa) -> Option<&'static Row> {

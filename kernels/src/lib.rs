@@ -13,6 +13,6 @@ pub mod reference;
 pub mod team;
 pub mod threads;
 
-pub use int4::{Int4Error, Int4Matrix, Scratch, matmul_int4};
+pub use int4::{Activations, Epilogue, Int4Error, Int4Matrix, matmul_int4, matmul_quantized};
 pub mod gemm;
 pub mod train_ops;

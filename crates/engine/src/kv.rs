@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use lacuna_kernels::{Scratch, ops};
+use lacuna_kernels::{Activations, ops};
 
 use crate::model::Model;
 
@@ -32,7 +32,7 @@ pub(crate) struct LayerKv {
 /// Buffers of a forward pass, reused from call to call.
 #[derive(Default)]
 pub(crate) struct Workspace {
-    pub(crate) scratch: Scratch,
+    pub(crate) scratch: Activations,
     pub(crate) x: Vec<f32>,
     pub(crate) normed: Vec<f32>,
     pub(crate) qkv: Vec<f32>,

@@ -1,6 +1,6 @@
 //! Weights in memory: a matrix in f32 or INT4, with an optional bias.
 
-use lacuna_kernels::{Int4Matrix, Scratch, matmul_int4, ops};
+use lacuna_kernels::{Int4Matrix, Activations, matmul_int4, ops};
 
 /// A matrix of `n` outputs × `k` inputs.
 pub(crate) enum Matrix {
@@ -25,7 +25,7 @@ impl Matrix {
     }
 
     /// `y[m,n] = x[m,k] · wᵀ`
-    pub(crate) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
+    pub(crate) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Activations) {
         match self {
             Matrix::F32 { n, k, data } => ops::matmul_f32(*n, *k, data, x, y),
             Matrix::Int4(w) => matmul_int4(w, x, y, scratch),
@@ -41,7 +41,7 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// `y[m,n] = x[m,k] · wᵀ + bias`
-    pub(crate) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
+    pub(crate) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Activations) {
         self.matrix.apply(x, y, scratch);
         if let Some(bias) = &self.bias {
             for y in y.chunks_exact_mut(bias.len()) {

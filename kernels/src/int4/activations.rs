@@ -1,23 +1,27 @@
 //! INT8 activations in the order in which tile kernels read them.
 //!
 //! Tokens are taken in chunks of up to eight; in a chunk, quad `q` of all tokens lies together (`[k/4][tokens][4]`), so that a
-//! kernel broadcasts four bytes of a token and multiplies them with 16 rows.
+//! kernel broadcasts four bytes of a token and multiplies them with 16 rows. What comes before a product (RMSNorm, SwiGLU) is
+//! computed a token at a time on the way in: its result never goes to memory as f32.
 
-use super::MAX_TOKENS;
-use crate::isa::Row;
+use std::cell::RefCell;
+
+use super::layout::BLOCK_K;
+use super::{FEW_TOKENS, MAX_TOKENS};
+use crate::isa::{self, Row};
 use crate::reference::GROUP;
+use crate::threads::{self, SharedOut};
 
-/// Buffers reused between products. One per thread that calls; nothing in it outlives a call.
+/// Quantised inputs of a product, `m` tokens of `k`. The buffers are reused; fill it anew for every product with other inputs.
 #[derive(Default)]
-pub struct Scratch {
+pub struct Activations {
+    /// The row whose kernels read it.
+    row: Option<&'static Row>,
     q: Vec<i8>,
     scales: Vec<f32>,
     bias: Vec<i32>,
-    row_q: Vec<i8>,
-    row_scales: Vec<f32>,
-    row_bias: Vec<i32>,
     tokens: usize,
-    padded_k: usize,
+    k: usize,
 }
 
 /// Up to eight tokens.
@@ -32,46 +36,142 @@ pub(crate) struct Chunk<'a> {
     pub(crate) bias: &'a [i32],
 }
 
-impl Scratch {
-    /// Empty buffers; they grow with use.
+/// Buffers of one token, a thread.
+#[derive(Default)]
+struct TokenBuffers {
+    x: Vec<f32>,
+    q: Vec<i8>,
+    scales: Vec<f32>,
+    bias: Vec<i32>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<TokenBuffers> = RefCell::default();
+}
+
+impl Activations {
+    /// Empty; the buffers grow with use.
     pub fn new() -> Self {
-        Scratch::default()
+        Activations::default()
     }
 
-    /// Quantises `x` `[m,k]`; `padded_k` is a multiple of the block width.
-    pub(crate) fn fill(&mut self, row: &'static Row, x: &[f32], k: usize, padded_k: usize) {
-        let (m, groups) = (x.len() / k, padded_k / GROUP);
-        self.tokens = m;
-        self.padded_k = padded_k;
-        self.q.resize(m * padded_k, 0);
-        self.scales.resize(m * groups, 0.0);
-        self.bias.resize(m * groups, 0);
-        self.row_q.resize(padded_k, 0);
-        self.row_scales.resize(groups, 0.0);
-        self.row_bias.resize(groups, 0);
-        for (t, x) in x.chunks_exact(k).enumerate() {
-            // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
-            unsafe { (row.quantize)(x, &mut self.row_q, &mut self.row_scales, &mut self.row_bias) };
-            let first = t / MAX_TOKENS * MAX_TOKENS;
-            let (tokens, lane) = (MAX_TOKENS.min(m - first), t - first);
-            let q = &mut self.q[first * padded_k..(first + tokens) * padded_k];
-            let quads = self.row_q.as_chunks::<4>().0;
-            for (to, quad) in q.as_chunks_mut::<4>().0[lane..].iter_mut().step_by(tokens).zip(quads) {
-                *to = *quad;
-            }
-            let at = first * groups + lane;
-            let end = (first + tokens) * groups;
-            for (to, scale) in self.scales[at..end].iter_mut().step_by(tokens).zip(&self.row_scales) {
-                *to = *scale;
-            }
-            for (to, bias) in self.bias[at..end].iter_mut().step_by(tokens).zip(&self.row_bias) {
-                *to = *bias;
-            }
-        }
+    /// Tokens it holds.
+    pub fn tokens(&self) -> usize {
+        self.tokens
     }
 
+    /// Inputs a token.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Takes `x` `[m,k]`. Panics: `x` is not whole rows of `k`.
+    pub fn quantize(&mut self, x: &[f32], k: usize) {
+        self.quantize_with(isa::active(), x, k);
+    }
+
+    /// [`Activations::quantize`] for a given row of the kernel table.
+    pub(crate) fn quantize_with(&mut self, row: &'static Row, x: &[f32], k: usize) {
+        assert!(k > 0 && x.len().is_multiple_of(k), "x is not [m,{k}]");
+        // A nanosecond for 8 elements.
+        self.fill(row, x.len() / k, k, 8, |t, _, quantize| quantize(&x[t * k..(t + 1) * k]));
+    }
+
+    /// Takes `rms_norm(x, weight, eps)` for `x` `[m, weight.len()]`: the same bits as norm and quantise apart. Panics: lengths.
+    pub fn quantize_rms_norm(&mut self, x: &[f32], weight: &[f32], eps: f32) {
+        let k = weight.len();
+        assert!(k > 0 && x.len().is_multiple_of(k), "x is not [m,{k}]");
+        let row = isa::active();
+        self.fill(row, x.len() / k, k, 6, |t, normed, quantize| {
+            // SAFETY: the active row's instruction set was checked when it was chosen.
+            unsafe { (row.ops.rms_norm)(&x[t * k..(t + 1) * k], weight, eps, normed) };
+            quantize(normed);
+        });
+    }
+
+    /// Takes `silu(gate) · up` where a row of `gate_up` `[m,2f]` holds `gate` then `up`. Panics: lengths.
+    pub fn quantize_swiglu(&mut self, gate_up: &[f32], f: usize) {
+        assert!(f > 0 && gate_up.len().is_multiple_of(2 * f), "gate_up is not [m,{}]", 2 * f);
+        let row = isa::active();
+        self.fill(row, gate_up.len() / (2 * f), f, 2, |t, activated, quantize| {
+            let (gate, up) = gate_up[t * 2 * f..(t + 1) * 2 * f].split_at(f);
+            // SAFETY: the active row's instruction set was checked when it was chosen.
+            unsafe { (row.ops.silu_mul)(gate, up, activated) };
+            quantize(activated);
+        });
+    }
+
+    /// `token(t, buffer, quantize)` calls `quantize` with the `k` inputs of token `t`, for which it may use `buffer`.
+    /// `per_ns`: elements that a core does in a nanosecond.
+    fn fill(
+        &mut self,
+        row: &'static Row,
+        m: usize,
+        k: usize,
+        per_ns: u64,
+        token: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync,
+    ) {
+        let padded_k = k.next_multiple_of(BLOCK_K);
+        let groups = padded_k / GROUP;
+        self.row = Some(row);
+        (self.tokens, self.k) = (m, k);
+        let chunks = m.div_ceil(MAX_TOKENS);
+        // Panels read whole chunks: what is missing in the last has scale and bias 0.
+        let held = if m > FEW_TOKENS { chunks * MAX_TOKENS } else { m };
+        self.q.resize(held * padded_k, 0);
+        self.scales.resize(held * groups, 0.0);
+        self.bias.resize(held * groups, 0);
+        let (q, scales, bias) = (SharedOut::new(&mut self.q), SharedOut::new(&mut self.scales), SharedOut::new(&mut self.bias));
+        threads::split(chunks, (m * k) as u64 / (1_000 * per_ns), |range| {
+            BUFFERS.with_borrow_mut(|buffers| {
+                buffers.x.resize(k, 0.0);
+                for chunk in range {
+                    let first = chunk * MAX_TOKENS;
+                    let width = MAX_TOKENS.min(held - first);
+                    // SAFETY: the buffers outlive the split; a chunk belongs to one thread.
+                    let (q, scales, bias) = unsafe {
+                        (
+                            q.part(first * padded_k, width * padded_k),
+                            scales.part(first * groups, width * groups),
+                            bias.part(first * groups, width * groups),
+                        )
+                    };
+                    if width > m - first {
+                        q.fill(0);
+                        scales.fill(0.0);
+                        bias.fill(0);
+                    }
+                    let TokenBuffers { x, q: row_q, scales: row_scales, bias: row_bias } = buffers;
+                    for lane in 0..width.min(m - first) {
+                        token(first + lane, x, &mut |x| {
+                            assert_eq!(x.len(), k, "inputs of a token");
+                            if width == 1 {
+                                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
+                                return unsafe { (row.quantize)(x, q, scales, bias) };
+                            }
+                            row_q.resize(padded_k, 0);
+                            row_scales.resize(groups, 0.0);
+                            row_bias.resize(groups, 0);
+                            // SAFETY: as above.
+                            unsafe { (row.quantize)(x, row_q, row_scales, row_bias) };
+                            scatter(q.as_chunks_mut::<4>().0, row_q.as_chunks::<4>().0, lane, width);
+                            scatter(scales, row_scales, lane, width);
+                            scatter(bias, row_bias, lane, width);
+                        });
+                    }
+                }
+            });
+        });
+    }
+
+    pub(crate) fn row(&self) -> &'static Row {
+        self.row.unwrap_or_else(isa::active)
+    }
+
+    /// The tokens in chunks of at most eight.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> {
-        let (m, k, groups) = (self.tokens, self.padded_k, self.padded_k / GROUP);
+        let k = self.k.next_multiple_of(BLOCK_K);
+        let (m, groups) = (self.tokens, k / GROUP);
         (0..m).step_by(MAX_TOKENS).map(move |first| {
             let end = (first + MAX_TOKENS).min(m);
             Chunk {
@@ -82,6 +182,19 @@ impl Scratch {
                 bias: &self.bias[first * groups..end * groups],
             }
         })
+    }
+
+    /// Everything in whole chunks of eight, if there are more than [`FEW_TOKENS`]: `q`, scales, bias.
+    pub(crate) fn whole_chunks(&self) -> (&[i8], &[f32], &[i32]) {
+        debug_assert!(self.tokens > FEW_TOKENS);
+        (&self.q, &self.scales, &self.bias)
+    }
+}
+
+/// `to[i·stride + lane] = from[i]`
+fn scatter<T: Copy>(to: &mut [T], from: &[T], lane: usize, stride: usize) {
+    for (to, from) in to[lane..].iter_mut().step_by(stride).zip(from) {
+        *to = *from;
     }
 }
 

@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use super::activations::quantize_body;
 use super::layout::{Block, TILE_ROWS};
+use super::product::{Line, PANEL_BLOCKS, Panel, PanelScratch};
 use super::{MAX_TOKENS, check_tile};
 
 /// Whether this CPU runs this module.
@@ -95,10 +96,131 @@ fn part<const M: usize, const ALL: usize>(
     }
     for (acc, out) in acc.iter().zip(&mut out[first..first + M]) {
         for (half, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            // SAFETY: `out` is 32 writable bytes; the store is unaligned.
-            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), acc[half]) };
+            store(acc[half], out);
         }
     }
+}
+
+/// See [`super::PanelKernel`]; equals `reference::gemm_int4`.
+///
+/// # Safety
+/// [`is_available`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn panel(panel: &mut Panel) {
+    let blocks = panel.tiles[0].len();
+    let all_groups = blocks * 2;
+    let n_tiles = panel.n_tiles;
+    let PanelScratch { weights, scales, sums } = &mut *panel.scratch;
+    for (tile, tile_blocks) in panel.tiles.iter().enumerate().take(n_tiles) {
+        for first in (0..blocks).step_by(PANEL_BLOCKS) {
+            let part = first..blocks.min(first + PANEL_BLOCKS);
+            unpack(&tile_blocks[part.clone()], weights, scales);
+            let groups = part.len() * 2;
+            let (weights, scales) = (&weights.as_chunks::<8>().0[..groups], &scales[..groups]);
+            for chunk in 0..panel.chunks {
+                let at = chunk * all_groups + first * 2;
+                let x = &panel.q.as_chunks::<4>().0.as_chunks::<MAX_TOKENS>().0.as_chunks::<8>().0[at..at + groups];
+                let x_scales = &panel.x_scales.as_chunks::<MAX_TOKENS>().0[at..at + groups];
+                let bias = &panel.bias.as_chunks::<MAX_TOKENS>().0[at..at + groups];
+                let mut out: [[f32; TILE_ROWS]; MAX_TOKENS] = [[0.0; TILE_ROWS]; MAX_TOKENS];
+                let place = |t: usize| (chunk * MAX_TOKENS + t) * n_tiles + tile;
+                if first > 0 {
+                    for (t, out) in out.iter_mut().enumerate() {
+                        *out = sums[place(t)];
+                    }
+                }
+                half_chunk::<0>(weights, scales, x, x_scales, bias, &mut out);
+                half_chunk::<4>(weights, scales, x, x_scales, bias, &mut out);
+                for (t, out) in out.iter().enumerate() {
+                    sums[place(t)] = *out;
+                }
+            }
+        }
+    }
+}
+
+/// Nibbles of one tile to bytes, `[k/4]` lines, and scales to f32, `[group]`.
+#[target_feature(enable = "avx2,f16c")]
+fn unpack(blocks: &[Block], weights: &mut [Line], scales: &mut [[f32; TILE_ROWS]]) {
+    let low_mask = _mm256_set1_epi8(0x0f);
+    for (b, block) in blocks.iter().enumerate() {
+        for group in 0..2 {
+            let at = b * 2 + group;
+            for half in 0..2 {
+                store(load_half_scales(block, group, half), &mut scales[at].as_chunks_mut::<8>().0[half]);
+                for quad in 0..4 {
+                    let v = load_half_quad(block, group, quad, half);
+                    let (low, high) = (_mm256_and_si256(v, low_mask), _mm256_and_si256(_mm256_srli_epi16::<4>(v), low_mask));
+                    store_half(low, &mut weights[at * 8 + quad], half);
+                    store_half(high, &mut weights[at * 8 + quad + 4], half);
+                }
+            }
+        }
+    }
+}
+
+/// Tokens `FIRST .. FIRST + 4` of a chunk over the 16 rows of a tile.
+#[target_feature(enable = "avx2,fma")]
+fn half_chunk<const FIRST: usize>(
+    weights: &[[Line; 8]],
+    scales: &[[f32; TILE_ROWS]],
+    x: &[[[[i8; 4]; MAX_TOKENS]; 8]],
+    x_scales: &[[f32; MAX_TOKENS]],
+    bias: &[[i32; MAX_TOKENS]],
+    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
+) {
+    let ones = _mm256_set1_epi16(1);
+    for ((((weights, scales), x), x_scales), bias) in weights.iter().zip(scales).zip(x).zip(x_scales).zip(bias) {
+        let mut sums = [[_mm256_setzero_si256(); 2]; 4];
+        for quad in 0..8 {
+            let w = [load_half(&weights[quad], 0), load_half(&weights[quad], 1)];
+            for t in 0..4 {
+                let x = _mm256_set1_epi32(as_i32(&x[quad][FIRST + t]));
+                for half in 0..2 {
+                    sums[t][half] = _mm256_add_epi16(sums[t][half], _mm256_maddubs_epi16(w[half], x));
+                }
+            }
+        }
+        for half in 0..2 {
+            let scale = load(&scales.as_chunks::<8>().0[half]);
+            for t in 0..4 {
+                let dot = _mm256_add_epi32(_mm256_madd_epi16(sums[t][half], ones), _mm256_set1_epi32(bias[FIRST + t]));
+                let scale = _mm256_mul_ps(scale, _mm256_set1_ps(x_scales[FIRST + t]));
+                let place = &mut out[FIRST + t].as_chunks_mut::<8>().0[half];
+                store(_mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, load(place)), place);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load(place: &[f32; 8]) -> __m256 {
+    // SAFETY: 32 readable bytes; the load is unaligned.
+    unsafe { _mm256_loadu_ps(place.as_ptr()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn store(v: __m256, place: &mut [f32; 8]) {
+    // SAFETY: 32 writable bytes; the store is unaligned.
+    unsafe { _mm256_storeu_ps(place.as_mut_ptr(), v) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load_half(line: &Line, half: usize) -> __m256i {
+    let bytes: &[u8; 32] = &line.0.as_chunks::<32>().0[half];
+    // SAFETY: 32 readable bytes; the load is unaligned.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn store_half(v: __m256i, line: &mut Line, half: usize) {
+    let bytes: &mut [u8; 32] = &mut line.0.as_chunks_mut::<32>().0[half];
+    // SAFETY: 32 writable bytes; the store is unaligned.
+    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), v) }
 }
 
 #[inline(always)]

@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 
 use super::activations::quantize_body;
 use super::layout::{BLOCK_K, Block, TILE_ROWS};
+use super::product::{Line, PANEL_BLOCKS, PANEL_GROUPS, Panel, PanelScratch};
 use super::{MAX_TOKENS, check_tile};
 
 /// Bytes ahead that the single-token kernel prefetches (four blocks; measured best of several).
@@ -118,6 +119,131 @@ fn several<const M: usize>(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i
     for (acc, out) in acc.iter().zip(out) {
         store(*acc, out);
     }
+}
+
+/// See [`super::PanelKernel`]; equals `reference::gemm_int4`.
+///
+/// # Safety
+/// [`is_available`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c,fma,avx2")]
+pub(crate) unsafe fn panel(panel: &mut Panel) {
+    match panel.n_tiles {
+        1 => panel_of::<1>(panel),
+        _ => panel_of::<2>(panel),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
+fn panel_of<const T: usize>(panel: &mut Panel) {
+    let blocks = panel.tiles[0].len();
+    let all_groups = blocks * 2;
+    let PanelScratch { weights, scales, sums } = &mut *panel.scratch;
+    for first in (0..blocks).step_by(PANEL_BLOCKS) {
+        let part = first..blocks.min(first + PANEL_BLOCKS);
+        for (tile, blocks) in panel.tiles.iter().enumerate().take(T) {
+            unpack::<T>(&blocks[part.clone()], tile, weights, scales);
+        }
+        let groups = part.len() * 2;
+        let weights = &weights.as_chunks::<T>().0.as_chunks::<8>().0[..groups];
+        let scales = &scales.as_chunks::<T>().0[..groups];
+        for (chunk, sums) in sums.as_chunks_mut::<T>().0.as_chunks_mut::<MAX_TOKENS>().0.iter_mut().enumerate().take(panel.chunks) {
+            let at = chunk * all_groups + first * 2;
+            let x = &panel.q.as_chunks::<4>().0.as_chunks::<MAX_TOKENS>().0.as_chunks::<8>().0[at..at + groups];
+            let x_scales = &panel.x_scales.as_chunks::<MAX_TOKENS>().0[at..at + groups];
+            let bias = &panel.bias.as_chunks::<MAX_TOKENS>().0[at..at + groups];
+            if first == 0 {
+                *sums = [[[0.0; TILE_ROWS]; T]; MAX_TOKENS];
+            }
+            half_chunk::<T, 0>(weights, scales, x, x_scales, bias, sums);
+            half_chunk::<T, 4>(weights, scales, x, x_scales, bias, sums);
+        }
+    }
+}
+
+/// Nibbles to bytes, `[k/4][T]` lines, and scales to f32, `[group][T]`, for tile `tile` of `T`.
+#[target_feature(enable = "avx512f,avx512bw,f16c")]
+fn unpack<const T: usize>(blocks: &[Block], tile: usize, weights: &mut [Line], scales: &mut [[f32; TILE_ROWS]]) {
+    debug_assert!(blocks.len() * 2 <= PANEL_GROUPS);
+    let low_mask = _mm512_set1_epi8(0x0f);
+    let weights = weights.as_chunks_mut::<T>().0.as_chunks_mut::<8>().0;
+    let scales = scales.as_chunks_mut::<T>().0;
+    for (b, block) in blocks.iter().enumerate() {
+        for group in 0..2 {
+            store(load_scales(block, group), &mut scales[b * 2 + group][tile]);
+            let lines = &mut weights[b * 2 + group];
+            for quad in 0..4 {
+                let v = load_quad(block, group, quad);
+                store_line(_mm512_and_si512(v, low_mask), &mut lines[quad][tile]);
+                store_line(_mm512_and_si512(_mm512_srli_epi16::<4>(v), low_mask), &mut lines[quad + 4][tile]);
+            }
+        }
+    }
+}
+
+/// Tokens `FIRST .. FIRST + 4` of a chunk: 4 × T sums and as many accumulators stay in registers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn half_chunk<const T: usize, const FIRST: usize>(
+    weights: &[[[Line; T]; 8]],
+    scales: &[[[f32; TILE_ROWS]; T]],
+    x: &[[[[i8; 4]; MAX_TOKENS]; 8]],
+    x_scales: &[[f32; MAX_TOKENS]],
+    bias: &[[i32; MAX_TOKENS]],
+    sums: &mut [[[f32; TILE_ROWS]; T]; MAX_TOKENS],
+) {
+    let mut acc = [[_mm512_setzero_ps(); T]; 4];
+    for t in 0..4 {
+        for i in 0..T {
+            acc[t][i] = load(&sums[FIRST + t][i]);
+        }
+    }
+    for ((((weights, scales), x), x_scales), bias) in weights.iter().zip(scales).zip(x).zip(x_scales).zip(bias) {
+        let mut dots = [[_mm512_setzero_si512(); T]; 4];
+        for t in 0..4 {
+            dots[t] = [_mm512_set1_epi32(bias[FIRST + t]); T];
+        }
+        for quad in 0..8 {
+            let w: [__m512i; T] = std::array::from_fn(|i| load_line(&weights[quad][i]));
+            for t in 0..4 {
+                let x = _mm512_set1_epi32(as_i32(&x[quad][FIRST + t]));
+                for i in 0..T {
+                    dots[t][i] = _mm512_dpbusd_epi32(dots[t][i], w[i], x);
+                }
+            }
+        }
+        for i in 0..T {
+            let scale = load(&scales[i]);
+            for t in 0..4 {
+                let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[FIRST + t]));
+                acc[t][i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][i]), scale, acc[t][i]);
+            }
+        }
+    }
+    for t in 0..4 {
+        for i in 0..T {
+            store(acc[t][i], &mut sums[FIRST + t][i]);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load(place: &[f32; TILE_ROWS]) -> __m512 {
+    // SAFETY: 64 readable bytes; the load is unaligned.
+    unsafe { _mm512_loadu_ps(place.as_ptr()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load_line(line: &Line) -> __m512i {
+    // SAFETY: 64 readable bytes, aligned by the type.
+    unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store_line(v: __m512i, line: &mut Line) {
+    // SAFETY: 64 writable bytes, aligned by the type.
+    unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), v) }
 }
 
 #[inline(always)]

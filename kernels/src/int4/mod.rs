@@ -1,7 +1,8 @@
 //! INT4 weights: the matrix type, its two forms (file and runtime), and the product with f32 activations.
 //!
 //! Weights are symmetric, `(q - 8) · scale`, one f16 scale for 32 weights along `k`. The file form is row-major; at load it is
-//! repacked once into tiles that serve every instruction set ([`layout`]). Start at [`Int4Matrix`] and [`matmul_int4`].
+//! repacked once into tiles that serve every instruction set and any number of tokens ([`layout`]). Start at [`Int4Matrix`] and
+//! [`matmul_int4`].
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -9,6 +10,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512vnni;
 mod layout;
+mod product;
 mod quantize;
 pub(crate) mod scalar;
 
@@ -16,15 +18,17 @@ use std::fmt;
 
 use half::f16;
 
-pub use activations::Scratch;
+pub use activations::Activations;
 use layout::{BLOCK_K, Block, TILE_ROWS};
+pub(crate) use product::PanelKernel;
+pub use product::{Epilogue, matmul_int4, matmul_int4_with, matmul_quantized};
 
-use crate::isa::{self, Row};
 use crate::reference::GROUP;
-use crate::threads::{self, SharedOut};
 
 /// Tokens that one call of a tile kernel handles at most.
 pub(crate) const MAX_TOKENS: usize = 8;
+/// Up to so many tokens, tiles are multiplied as they are streamed; above, panels are unpacked.
+pub(crate) const FEW_TOKENS: usize = 16;
 
 /// `out[t][r] = Σ x[t] · w[r]` for one tile of 16 rows and `tokens` ≤ 8 tokens; `blocks` = the tile along `k`.
 ///
@@ -134,51 +138,6 @@ impl fmt::Debug for Int4Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Int4Matrix({} x {})", self.n, self.k)
     }
-}
-
-/// `y[m,n] = x[m,k] · dequant(w)[k,n]`, activations quantised to INT8 per group of 32, accumulated in f32.
-///
-/// Shapes: `x` `[m,k]` row-major f32, `m` taken from its length; `y` `[m,n]`, overwritten.
-/// A NaN or infinity in a row of `x` makes that row of `y` NaN and no other.
-/// Panics: if a length does not match its shape (always checked).
-/// A row of `y` has the same bits whatever the other rows are and how many: a warm cache computes what a cold one does.
-/// Accuracy: NMSE ≤ 1e-6 against `reference::gemm_int4`.
-pub fn matmul_int4(w: &Int4Matrix, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
-    matmul_int4_with(isa::active(), w, x, y, scratch);
-}
-
-/// [`matmul_int4`] on a given row of the kernel table.
-pub fn matmul_int4_with(row: &'static Row, w: &Int4Matrix, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
-    let (n, k) = (w.n, w.k);
-    assert_eq!(x.len() % k, 0, "x is not [m,{k}]");
-    let m = x.len() / k;
-    assert_eq!(y.len(), m * n, "y is not [{m},{n}]");
-    if m == 0 {
-        return;
-    }
-    let per_tile = w.blocks_per_tile();
-    scratch.fill(row, x, k, per_tile * BLOCK_K);
-    let activations = &*scratch;
-    let out = SharedOut::new(y);
-    // 250 multiply-adds a nanosecond; one token is bound by memory and costs as much as eight.
-    let estimated_us = (n as u64 * k as u64 * (m as u64 + 7)) / 250_000;
-    threads::split(n.div_ceil(TILE_ROWS), estimated_us, |tiles| {
-        let mut tile_out = [[0f32; TILE_ROWS]; MAX_TOKENS];
-        for tile in tiles {
-            let blocks = &w.blocks[tile * per_tile..(tile + 1) * per_tile];
-            let first_row = tile * TILE_ROWS;
-            let rows = TILE_ROWS.min(n - first_row);
-            for chunk in activations.chunks() {
-                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
-                unsafe { (row.int4_tile)(blocks, chunk.q, chunk.scales, chunk.bias, chunk.tokens, &mut tile_out) };
-                for (t, values) in tile_out.iter().enumerate().take(chunk.tokens) {
-                    // SAFETY: `y` outlives the split; each tile owns its columns, each chunk its rows.
-                    let part = unsafe { out.part((chunk.first_token + t) * n + first_row, rows) };
-                    part.copy_from_slice(&values[..rows]);
-                }
-            }
-        }
-    });
 }
 
 fn check_shape(n: usize, k: usize) -> Result<(), Int4Error> {

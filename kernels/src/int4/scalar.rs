@@ -4,7 +4,8 @@ use half::f16;
 
 use super::MAX_TOKENS;
 use super::activations::quantize_body;
-use super::layout::{Block, TILE_ROWS};
+use super::layout::{BLOCK_K, Block, TILE_ROWS};
+use super::product::Panel;
 
 /// See [`super::TileKernel`].
 pub(crate) fn tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tokens: usize, out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]) {
@@ -35,6 +36,23 @@ pub(crate) fn tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tok
                     let scale = f16::from_bits(block.scales[group * TILE_ROWS + row]).to_f32();
                     out[row] += *sum as f32 * (scale * scales[at]);
                 }
+            }
+        }
+    }
+}
+
+/// See [`super::PanelKernel`]: nothing is gained by unpacking here, each tile is done as for few tokens.
+pub(crate) fn panel(panel: &mut Panel) {
+    let k = panel.tiles[0].len() * BLOCK_K;
+    let n_tiles = panel.n_tiles;
+    for chunk in 0..panel.chunks {
+        let groups = chunk * k / 4..(chunk + 1) * k / 4;
+        let q = &panel.q[chunk * k * MAX_TOKENS..(chunk + 1) * k * MAX_TOKENS];
+        for (i, blocks) in panel.tiles.iter().enumerate().take(n_tiles) {
+            let mut out = [[0f32; TILE_ROWS]; MAX_TOKENS];
+            tile(blocks, q, &panel.x_scales[groups.clone()], &panel.bias[groups.clone()], MAX_TOKENS, &mut out);
+            for (t, out) in out.iter().enumerate() {
+                panel.scratch.sums[(chunk * MAX_TOKENS + t) * n_tiles + i] = *out;
             }
         }
     }

@@ -3,7 +3,7 @@
 use half::f16;
 use lacuna_kernels::int4::matmul_int4_with;
 use lacuna_kernels::isa::{Isa, row};
-use lacuna_kernels::{Int4Error, Int4Matrix, Scratch, reference};
+use lacuna_kernels::{Activations, Int4Error, Int4Matrix, reference};
 
 use crate::random::{Guarded, LENGTHS, Random, nmse};
 
@@ -34,7 +34,7 @@ fn check(isa: Isa, n: usize, k: usize, m: usize, random: &mut Random) {
     }
     let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
     let mut y = Guarded::new(m * n);
-    matmul_int4_with(row, &matrix, &x, y.inner(), &mut Scratch::new());
+    matmul_int4_with(row, &matrix, &x, y.inner(), &mut Activations::new());
     let want = reference::gemm_int4(n, k, &nibbles, &scales, m, &x);
     let error = nmse(y.checked(), &want);
     assert!(error <= 1e-6, "{isa} n={n} k={k} m={m}: NMSE {error:.2e}");
@@ -76,7 +76,7 @@ fn a_token_has_the_same_bits_in_every_batch() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         let run = |x: &[f32]| {
             let mut y = vec![0f32; x.len() / k * n];
-            matmul_int4_with(row(isa).expect("available"), &matrix, x, &mut y, &mut Scratch::new());
+            matmul_int4_with(row(isa).expect("available"), &matrix, x, &mut y, &mut Activations::new());
             y
         };
         let together = run(&x);
@@ -99,7 +99,7 @@ fn a_nan_or_infinity_makes_its_own_row_nan() {
                 let mut x = random.normals(m * k);
                 x[2 * k + column] = bad;
                 let mut y = vec![0f32; m * n];
-                matmul_int4_with(row(isa).expect("available"), &matrix, &x, &mut y, &mut Scratch::new());
+                matmul_int4_with(row(isa).expect("available"), &matrix, &x, &mut y, &mut Activations::new());
                 for (i, row) in y.chunks_exact(n).enumerate() {
                     assert!(row.iter().all(|v| v.is_nan() == (i == 2)), "{isa}: {bad} at column {column}, row {i}");
                 }
@@ -111,14 +111,14 @@ fn a_nan_or_infinity_makes_its_own_row_nan() {
 #[test]
 fn scratch_is_reused_between_shapes() {
     let mut random = Random::new();
-    let mut scratch = Scratch::new();
+    let mut scratch = Activations::new();
     for (n, k, m) in [(16, 64, 9), (5, 33, 2), (40, 300, 1), (16, 64, 8)] {
         let (nibbles, scales) = file_parts(&mut random, n, k);
         let x = random.normals(m * k);
         let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
         let (mut reused, mut fresh) = (vec![0f32; m * n], vec![0f32; m * n]);
         lacuna_kernels::matmul_int4(&matrix, &x, &mut reused, &mut scratch);
-        lacuna_kernels::matmul_int4(&matrix, &x, &mut fresh, &mut Scratch::new());
+        lacuna_kernels::matmul_int4(&matrix, &x, &mut fresh, &mut Activations::new());
         assert_eq!(reused, fresh);
     }
 }
