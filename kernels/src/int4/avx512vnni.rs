@@ -60,10 +60,7 @@ fn one(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], out: &mut [[f32
     let x = x.as_chunks::<BLOCK_K>().0;
     let (scales, bias) = (scales.as_chunks::<2>().0, bias.as_chunks::<2>().0);
     for (((block, x), scales), bias) in blocks.iter().zip(x).zip(scales).zip(bias) {
-        for line in 0..9 {
-            let ahead = std::ptr::from_ref(block).cast::<i8>().wrapping_add(PREFETCH + line * 64);
-            _mm_prefetch::<_MM_HINT_T0>(ahead);
-        }
+        prefetch(block);
         for group in 0..2 {
             let mut low_sum = _mm512_set1_epi32(bias[group]);
             let mut high_sum = _mm512_setzero_si512();
@@ -91,6 +88,7 @@ fn several<const M: usize>(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i
     // Four k of M tokens each.
     let quads = x.as_chunks::<4>().0.as_chunks::<M>().0;
     for (b, block) in blocks.iter().enumerate() {
+        prefetch(block);
         for group in 0..2 {
             let at = b * 2 + group;
             let mut sums = [_mm512_setzero_si512(); M];
@@ -249,6 +247,16 @@ fn store_line(v: __m512i, line: &mut Line) {
 #[inline(always)]
 fn as_i32(quad: &[i8; 4]) -> i32 {
     i32::from_ne_bytes(quad.map(|b| b as u8))
+}
+
+/// Asks for the block [`PREFETCH`] bytes on; past the end of the weights this does nothing.
+#[inline(always)]
+fn prefetch(block: &Block) {
+    for line in 0..size_of::<Block>() / 64 {
+        let ahead = std::ptr::from_ref(block).cast::<i8>().wrapping_add(PREFETCH + line * 64);
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
+    }
 }
 
 #[inline(always)]
