@@ -77,6 +77,22 @@ pub fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
+/// [`rope`] of the first `rotated` elements of each row of `x` `[m,width]`; row `i` of `cos` and `sin` `[m,half]` belongs to it.
+/// Panics: lengths.
+pub fn rope_rows(x: &mut [f32], width: usize, rotated: usize, cos: &[f32], sin: &[f32], half: usize) {
+    assert!(width > 0 && rotated <= width && x.len().is_multiple_of(width), "x is not [m,{width}]");
+    let m = x.len() / width;
+    assert!(half > 0 && cos.len() == m * half && sin.len() == cos.len(), "cos and sin are not [{m},{half}]");
+    let shared = SharedOut::new(x);
+    threads::split(m, (m * rotated) as u64 / 2_000, |rows| {
+        for row in rows {
+            // SAFETY: `x` outlives the split; a row belongs to one thread.
+            let x = unsafe { shared.part(row * width, rotated) };
+            rope(x, &cos[row * half..(row + 1) * half], &sin[row * half..(row + 1) * half]);
+        }
+    });
+}
+
 /// `y[m,n] = x[m,k] · wᵀ`, `w` `[n,k]` row-major f32. Panics: lengths. Equals `reference::matmul_f32`.
 pub fn matmul_f32(n: usize, k: usize, w: &[f32], x: &[f32], y: &mut [f32]) {
     assert!(n > 0 && k > 0, "a matrix of {n} x {k}");

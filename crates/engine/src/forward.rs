@@ -3,12 +3,14 @@
 //! One implementation for both precisions and any number of tokens. Long prompts go in chunks of [`CHUNK`] tokens; the cancel flag
 //! is looked at before every layer.
 
+use lacuna_kernels::Epilogue;
 use lacuna_kernels::ops::{self, Attention};
 
 use crate::cancel::Cancel;
 use crate::error::PromptError;
 use crate::kv::{KvCache, LayerKv, Workspace};
 use crate::model::{Layer, Model};
+use crate::weights::{Input, Norm, ProductBuffers};
 
 /// Tokens evaluated at once.
 const CHUNK: usize = 256;
@@ -94,12 +96,10 @@ fn each_logits(model: &Model, ids: &[u32], cancel: &Cancel, mut body: impl FnMut
     let mut logits = Vec::new();
     for (c, part) in ids.chunks(CHUNK).enumerate() {
         chunk(model, &mut kv, part, c * CHUNK, cancel).map_err(|Cancelled| PromptError::Cancelled)?;
-        let Workspace { x, normed, scratch, .. } = &mut kv.workspace;
+        let Workspace { x, product, .. } = &mut kv.workspace;
         for (s, x) in x.chunks(SCORE_CHUNK * d).enumerate() {
-            normed.resize(x.len(), 0.0);
-            ops::rms_norm(x, &model.norm, model.config.rms_eps, normed);
             logits.resize(x.len() / d * n_vocab, 0.0);
-            model.head.as_ref().unwrap_or(&model.embedding).apply(normed, &mut logits, scratch);
+            head(model, x, &mut logits, product);
             for (i, logits) in logits.chunks_exact(n_vocab).enumerate() {
                 body(c * CHUNK + s * SCORE_CHUNK + i, logits);
             }
@@ -149,18 +149,15 @@ fn chunk(model: &Model, kv: &mut KvCache, ids: &[u32], start: usize, cancel: &Ca
 /// `x += output(attention(norm(x)))`
 fn attention_half(model: &Model, layer: &Layer, kv: &mut LayerKv, start: usize, w: &mut Workspace) {
     let config = &model.config;
-    let (d, q_width, kv_width) = (config.hidden, config.q_width(), config.kv_width());
-    let m = w.x.len() / d;
+    let (q_width, kv_width) = (config.q_width(), config.kv_width());
+    let m = w.x.len() / config.hidden;
     let width = q_width + 2 * kv_width;
-    w.normed.resize(m * d, 0.0);
-    ops::rms_norm(&w.x, &layer.attention_norm, config.rms_eps, &mut w.normed);
     w.qkv.resize(m * width, 0.0);
-    layer.qkv.apply(&w.normed, &mut w.qkv, &mut w.scratch);
+    let norm = Norm { weight: &layer.attention_norm, eps: config.rms_eps };
+    layer.qkv.apply(Input::Normed(&w.x, norm), &mut w.qkv, &mut w.product);
+    ops::rope_rows(&mut w.qkv, width, q_width + kv_width, &w.cos, &w.sin, model.rope.width());
     kv.grow(start + m, kv_width);
-    let half = model.rope.width();
-    for (t, qkv) in w.qkv.chunks_exact_mut(width).enumerate() {
-        let (cos, sin) = (&w.cos[t * half..(t + 1) * half], &w.sin[t * half..(t + 1) * half]);
-        ops::rope(&mut qkv[..q_width + kv_width], cos, sin);
+    for (t, qkv) in w.qkv.chunks_exact(width).enumerate() {
         let at = (start + t) * kv_width;
         ops::store_key(&mut kv.keys, config.head_dim, start + t, &qkv[q_width..q_width + kv_width]);
         kv.values[at..at + kv_width].copy_from_slice(&qkv[q_width + kv_width..]);
@@ -168,37 +165,29 @@ fn attention_half(model: &Model, layer: &Layer, kv: &mut LayerKv, start: usize, 
     w.attended.resize(m * q_width, 0.0);
     let shape = Attention { heads: config.heads, kv_heads: config.kv_heads, head_dim: config.head_dim, past: start, q_stride: width };
     ops::attention(&shape, &w.qkv, &kv.keys, &kv.values, &mut w.attended);
-    w.projected.resize(m * d, 0.0);
-    layer.output.apply(&w.attended, &mut w.projected, &mut w.scratch);
-    add(&mut w.x, &w.projected);
+    layer.output.add_to(Input::Plain(&w.attended), &mut w.x, &mut w.product);
 }
 
 /// `x += down(silu(gate(norm(x))) · up(norm(x)))`
 fn feed_forward_half(model: &Model, layer: &Layer, w: &mut Workspace) {
     let config = &model.config;
     let m = w.x.len() / config.hidden;
-    ops::rms_norm(&w.x, &layer.mlp_norm, config.rms_eps, &mut w.normed);
     w.gate_up.resize(m * 2 * config.ff, 0.0);
-    layer.gate_up.apply(&w.normed, &mut w.gate_up, &mut w.scratch);
-    w.activated.resize(m * config.ff, 0.0);
-    ops::swiglu(&w.gate_up, config.ff, &mut w.activated);
-    layer.down.apply(&w.activated, &mut w.projected, &mut w.scratch);
-    add(&mut w.x, &w.projected);
-}
-
-fn add(x: &mut [f32], y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += y;
-    }
+    let norm = Norm { weight: &layer.mlp_norm, eps: config.rms_eps };
+    layer.gate_up.apply(Input::Normed(&w.x, norm), &mut w.gate_up, &mut w.product);
+    layer.down.add_to(Input::Swiglu(&w.gate_up), &mut w.x, &mut w.product);
 }
 
 /// Logits of the last token of the workspace into the cache.
 fn last_logits(model: &Model, kv: &mut KvCache) {
-    let d = model.config.hidden;
     let KvCache { workspace: w, logits, .. } = kv;
-    let last = &w.x[w.x.len() - d..];
-    w.normed.resize(d, 0.0);
-    ops::rms_norm(last, &model.norm, model.config.rms_eps, &mut w.normed);
     logits.resize(model.config.n_vocab, 0.0);
-    model.head.as_ref().unwrap_or(&model.embedding).apply(&w.normed, logits, &mut w.scratch);
+    head(model, &w.x[w.x.len() - model.config.hidden..], logits, &mut w.product);
+}
+
+/// `logits[m, n_vocab]` of the states `x` `[m, hidden]`.
+fn head(model: &Model, x: &[f32], logits: &mut [f32], product: &mut ProductBuffers) {
+    let norm = Norm { weight: &model.norm, eps: model.config.rms_eps };
+    let matrix = model.head.as_ref().unwrap_or(&model.embedding);
+    matrix.apply(Input::Normed(x, norm), Epilogue::default(), logits, product);
 }

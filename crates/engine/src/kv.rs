@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use lacuna_kernels::{Activations, ops};
+use lacuna_kernels::ops;
 
 use crate::model::Model;
+use crate::weights::ProductBuffers;
 
 /// Keys and values of one sequence of a model, at most `capacity` tokens. Memory grows with use.
 pub struct KvCache {
@@ -32,14 +33,12 @@ pub(crate) struct LayerKv {
 /// Buffers of a forward pass, reused from call to call.
 #[derive(Default)]
 pub(crate) struct Workspace {
-    pub(crate) scratch: Activations,
+    pub(crate) product: ProductBuffers,
+    /// The residual stream, `[m, hidden]`.
     pub(crate) x: Vec<f32>,
-    pub(crate) normed: Vec<f32>,
     pub(crate) qkv: Vec<f32>,
     pub(crate) attended: Vec<f32>,
-    pub(crate) projected: Vec<f32>,
     pub(crate) gate_up: Vec<f32>,
-    pub(crate) activated: Vec<f32>,
     pub(crate) cos: Vec<f32>,
     pub(crate) sin: Vec<f32>,
 }

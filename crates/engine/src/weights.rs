@@ -1,11 +1,40 @@
-//! Weights in memory: a matrix in f32 or INT4, with an optional bias.
+//! Weights in memory: a matrix in f32 or INT4, with an optional bias, and the products of a layer.
+//!
+//! With INT4 weights what precedes a product (norm, activation) is computed on the way into its quantised inputs and what
+//! follows (bias, residual sum) on the way out; with f32 weights, the reference, each is a step of its own.
 
-use lacuna_kernels::{Int4Matrix, Activations, matmul_int4, ops};
+use lacuna_kernels::{Activations, Epilogue, Int4Matrix, matmul_quantized, ops};
 
 /// A matrix of `n` outputs × `k` inputs.
 pub(crate) enum Matrix {
     F32 { n: usize, k: usize, data: Vec<f32> },
     Int4(Int4Matrix),
+}
+
+/// RMSNorm: weight `[d]` and epsilon.
+#[derive(Clone, Copy)]
+pub(crate) struct Norm<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) eps: f32,
+}
+
+/// What goes into a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Input<'a> {
+    /// `x` `[m,k]` as it is.
+    Plain(&'a [f32]),
+    /// `rms_norm(x)`, `x` `[m,k]`.
+    Normed(&'a [f32], Norm<'a>),
+    /// `silu(gate) · up` of rows that hold `gate` then `up`, `[m,2k]`.
+    Swiglu(&'a [f32]),
+}
+
+/// Buffers of a product, reused from call to call.
+#[derive(Default)]
+pub(crate) struct ProductBuffers {
+    activations: Activations,
+    input: Vec<f32>,
+    output: Vec<f32>,
 }
 
 impl Matrix {
@@ -24,11 +53,41 @@ impl Matrix {
         }
     }
 
-    /// `y[m,n] = x[m,k] · wᵀ`
-    pub(crate) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Activations) {
+    /// `y[m,n] = input · wᵀ`, then the epilogue.
+    pub(crate) fn apply(&self, input: Input, epilogue: Epilogue, y: &mut [f32], buffers: &mut ProductBuffers) {
         match self {
-            Matrix::F32 { n, k, data } => ops::matmul_f32(*n, *k, data, x, y),
-            Matrix::Int4(w) => matmul_int4(w, x, y, scratch),
+            Matrix::Int4(w) => {
+                let activations = &mut buffers.activations;
+                match input {
+                    Input::Plain(x) => activations.quantize(x, w.k()),
+                    Input::Normed(x, norm) => activations.quantize_rms_norm(x, norm.weight, norm.eps),
+                    Input::Swiglu(gate_up) => activations.quantize_swiglu(gate_up, w.k()),
+                }
+                matmul_quantized(w, activations, epilogue, y);
+            }
+            Matrix::F32 { n, k, data } => {
+                let ProductBuffers { input: prepared, output, .. } = buffers;
+                prepared.resize(y.len() / n * k, 0.0);
+                let x = match input {
+                    Input::Plain(x) => x,
+                    Input::Normed(x, norm) => {
+                        ops::rms_norm(x, norm.weight, norm.eps, prepared);
+                        prepared
+                    }
+                    Input::Swiglu(gate_up) => {
+                        ops::swiglu(gate_up, *k, prepared);
+                        prepared
+                    }
+                };
+                output.resize(y.len(), 0.0);
+                ops::matmul_f32(*n, *k, data, x, output);
+                for (y, product) in y.chunks_exact_mut(*n).zip(output.chunks_exact(*n)) {
+                    for (i, (y, p)) in y.iter_mut().zip(product).enumerate() {
+                        let p = p + epilogue.bias.map_or(0.0, |bias| bias[i]);
+                        *y = if epilogue.add { *y + p } else { p };
+                    }
+                }
+            }
         }
     }
 }
@@ -40,16 +99,14 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    /// `y[m,n] = x[m,k] · wᵀ + bias`
-    pub(crate) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Activations) {
-        self.matrix.apply(x, y, scratch);
-        if let Some(bias) = &self.bias {
-            for y in y.chunks_exact_mut(bias.len()) {
-                for (y, b) in y.iter_mut().zip(bias) {
-                    *y += b;
-                }
-            }
-        }
+    /// `y[m,n] = input · wᵀ + bias`
+    pub(crate) fn apply(&self, input: Input, y: &mut [f32], buffers: &mut ProductBuffers) {
+        self.matrix.apply(input, Epilogue { bias: self.bias.as_deref(), add: false }, y, buffers);
+    }
+
+    /// `y[m,n] += input · wᵀ + bias`
+    pub(crate) fn add_to(&self, input: Input, y: &mut [f32], buffers: &mut ProductBuffers) {
+        self.matrix.apply(input, Epilogue { bias: self.bias.as_deref(), add: true }, y, buffers);
     }
 
     pub(crate) fn bytes(&self) -> usize {
