@@ -10,8 +10,7 @@ fn main() {
         let copies = (400_000_000 / (n * k * 9 / 16)).max(1);
         let nibbles: Vec<u8> = (0..n * k / 2).map(|i| (i * 2654435761 >> 7) as u8).collect();
         let scales = vec![half::f16::from_f32(0.01); n * k / 32];
-        let matrices: Vec<Int4Matrix> =
-            (0..copies).map(|_| Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid")).collect();
+        let matrices: Vec<Int4Matrix> = (0..copies).map(|_| Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid")).collect();
         let mut one = 0.0;
         for m in [1, 2, 4, 8, 16, 17, 32, 64, 256] {
             let x: Vec<f32> = (0..m * k).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();

@@ -19,6 +19,7 @@ pub(crate) struct Table {
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) softmax: unsafe fn(&mut [f32]),
     pub(crate) log_sum_exp: unsafe fn(&[f32]) -> f32,
+    pub(crate) top: unsafe fn(&[f32]) -> (f32, usize, f32),
     pub(crate) attend: attention::Kernel,
 }
 
@@ -61,6 +62,53 @@ pub fn softmax(x: &mut [f32]) {
 pub fn log_sum_exp(x: &[f32]) -> f32 {
     // SAFETY: the active row's instruction set was checked when it was chosen.
     unsafe { (isa::active().ops.log_sum_exp)(x) }
+}
+
+/// What a greedy choice needs to know of the logits of one position.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Top {
+    /// The first index of the largest logit (NaN is never it).
+    pub index: usize,
+    /// That logit.
+    pub logit: f32,
+    /// As [`log_sum_exp`]; NaN if any logit is.
+    pub log_sum_exp: f32,
+}
+
+/// Logits a thread looks at together; the result does not depend on the number of threads.
+const TOP_BLOCK: usize = 4096;
+/// Blocks that are remembered at a time.
+const TOP_BLOCKS: usize = 64;
+
+/// Largest logit and normaliser in one pass over the logits. Panics: no logits.
+pub fn top(logits: &[f32]) -> Top {
+    assert!(!logits.is_empty(), "no logits");
+    let row = isa::active();
+    let mut best = Top { index: 0, logit: f32::NEG_INFINITY, log_sum_exp: 0.0 };
+    // The sum is relative to the largest so far.
+    let mut sum = 0f32;
+    for (part, logits) in logits.chunks(TOP_BLOCK * TOP_BLOCKS).enumerate() {
+        let mut found = [(0f32, 0usize, 0f32); TOP_BLOCKS];
+        let blocks = logits.len().div_ceil(TOP_BLOCK);
+        let shared = SharedOut::new(&mut found);
+        threads::split(blocks, logits.len() as u64 / 1_500, |range| {
+            for b in range {
+                let block = &logits[b * TOP_BLOCK..logits.len().min((b + 1) * TOP_BLOCK)];
+                // SAFETY: `found` outlives the split; a block belongs to one thread. The active row was checked for this CPU.
+                unsafe { shared.part(b, 1)[0] = (row.ops.top)(block) };
+            }
+        });
+        for (b, (logit, index, block_sum)) in found[..blocks].iter().enumerate() {
+            if *logit > best.logit {
+                sum *= (best.logit - logit).exp();
+                (best.logit, best.index) = (*logit, (part * TOP_BLOCKS + b) * TOP_BLOCK + index);
+            }
+            // A block of nothing but minus infinity (or NaN) has no distance to the best.
+            sum += if *logit == best.logit { *block_sum } else { block_sum * (logit - best.logit).exp() };
+        }
+    }
+    best.log_sum_exp = best.logit + sum.ln();
+    best
 }
 
 /// Rotates every head of `x` `[heads·d]` in place; `cos` and `sin` `[d/2]` belong to the token's position.

@@ -77,9 +77,11 @@ pub fn generate(
     on_token: &mut dyn FnMut(Token) -> ControlFlow<()>,
 ) -> Result<Generation, PromptError> {
     let start = Instant::now();
+    // What fits the cache is room enough; a token shall not allocate.
+    let room = sampling.max_tokens.min(kv.capacity());
     let mut result = Generation {
-        ids: Vec::new(),
-        logprobs: Vec::new(),
+        ids: Vec::with_capacity(room),
+        logprobs: Vec::with_capacity(room),
         prefill: PrefillStats::default(),
         finish: Finish::Cancelled,
         times: Times::default(),
@@ -108,18 +110,24 @@ pub fn generate(
                 break Finish::Cancelled;
             }
         }
-        let normaliser = ops::log_sum_exp(kv.logits());
-        if !normaliser.is_finite() {
+        let top = ops::top(kv.logits());
+        if !top.log_sum_exp.is_finite() {
             return Err(PromptError::NotFinite);
         }
         let active = constraint.as_deref().filter(|c| c.is_active());
-        let allows = active.map(|c| move |id| c.allows(id));
-        let allows = allows.as_ref().map(|f| f as &dyn Fn(u32) -> bool);
-        let Some(id) = sample::choose(kv.logits(), sampling, &mut random, allows) else { break Finish::Constraint };
+        let greedy = sampling.is_greedy() && active.is_none_or(|c| c.allows(top.index as u32));
+        let chosen = if greedy {
+            Some(top.index as u32)
+        } else {
+            let allows = active.map(|c| move |id| c.allows(id));
+            let allows = allows.as_ref().map(|f| f as &dyn Fn(u32) -> bool);
+            sample::choose(kv.logits(), sampling, &mut random, allows)
+        };
+        let Some(id) = chosen else { break Finish::Constraint };
         if sampling.stops.contains(&id) {
             break Finish::Stop;
         }
-        let token = Token { id, logprob: kv.logits()[id as usize] - normaliser };
+        let token = Token { id, logprob: kv.logits()[id as usize] - top.log_sum_exp };
         result.ids.push(id);
         result.logprobs.push(token.logprob);
         if let Some(constraint) = constraint.as_deref_mut().filter(|c| c.is_active()) {

@@ -16,6 +16,13 @@ pub struct Sampling {
     pub stops: Vec<u32>,
 }
 
+impl Sampling {
+    /// Whether the most likely admitted token is taken.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.temperature <= 0.0 || self.top_k == 1
+    }
+}
+
 impl Default for Sampling {
     /// Greedy, 64 tokens, no stops.
     fn default() -> Self {
@@ -44,7 +51,7 @@ impl Random {
 /// The chosen id among those that `allows` admits, or `None` when it admits none. Ties go to the smaller id.
 pub(crate) fn choose(logits: &[f32], sampling: &Sampling, random: &mut Random, allows: Option<&dyn Fn(u32) -> bool>) -> Option<u32> {
     let admitted = |id: u32| allows.is_none_or(|allows| allows(id));
-    if sampling.temperature <= 0.0 || sampling.top_k == 1 {
+    if sampling.is_greedy() {
         return greedy(logits, admitted);
     }
     let mut candidates: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).filter(|(id, _)| admitted(*id)).collect();

@@ -129,6 +129,23 @@ fn log_sum_exp<const FMA: bool>(x: &[f32]) -> f32 {
     shift + (sum_lanes(&acc) + rest).ln()
 }
 
+/// Maximum of `x` and where it first stands (NaN is never it), and `Σ exp(x - maximum)`. Not empty.
+#[inline(always)]
+fn top<const FMA: bool>(x: &[f32]) -> (f32, usize, f32) {
+    let most = largest(x);
+    // Nothing but minus infinity sums to 0, not to NaN.
+    let shift = if most == f32::NEG_INFINITY { 0.0 } else { most };
+    let mut acc = [0f32; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            acc[i] += exp::<FMA>(chunk[i] - shift);
+        }
+    }
+    let rest: f32 = rest.iter().map(|v| exp::<FMA>(*v - shift)).sum();
+    (most, x.iter().position(|v| *v == most).unwrap_or(0), sum_lanes(&acc) + rest)
+}
+
 macro_rules! version {
     ($table:ident, $module:ident, $fma:literal, $wide:literal, $(#[$feature:meta])?) => {
         mod $module {
@@ -155,6 +172,10 @@ macro_rules! version {
                 super::log_sum_exp::<$fma>(x)
             }
             $(#[$feature])?
+            pub(super) fn top(x: &[f32]) -> (f32, usize, f32) {
+                super::top::<$fma>(x)
+            }
+            $(#[$feature])?
             pub(super) fn attend(batch: &mut Batch) {
                 crate::ops::attention::attend::<$fma, $wide>(batch)
             }
@@ -165,6 +186,7 @@ macro_rules! version {
             silu_mul: $module::silu_mul,
             softmax: $module::softmax,
             log_sum_exp: $module::log_sum_exp,
+            top: $module::top,
             attend: $module::attend,
         };
     };

@@ -151,3 +151,28 @@ fn attention_has_the_same_bits_in_every_batch() {
         assert_eq!(apart, together, "{size} at a time");
     }
 }
+
+#[test]
+fn top_is_the_first_largest_and_the_normaliser() {
+    let mut random = Random::new();
+    for n in [1, 2, 31, 32, 33, 4095, 4096, 4097, 151_936, 300_001] {
+        let mut x = random.normals(n);
+        x.iter_mut().for_each(|v| *v *= 4.0);
+        let want = (0..n).fold(0, |best, i| if x[i] > x[best] { i } else { best });
+        let exact: f64 = x.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln();
+        let top = ops::top(&x);
+        assert_eq!((top.index, top.logit), (want, x[want]), "n={n}");
+        assert!((f64::from(top.log_sum_exp) - exact).abs() < 1e-4, "n={n}: {} {exact}", top.log_sum_exp);
+        // A second one like it does not win; one of infinite distance changes nothing.
+        let largest = x[want];
+        x.push(largest);
+        x.push(f32::NEG_INFINITY);
+        assert_eq!(ops::top(&x).index, want, "n={n}");
+        x[n / 2] = f32::NAN;
+        assert!(ops::top(&x).log_sum_exp.is_nan(), "n={n}");
+    }
+    let mut x = vec![f32::NEG_INFINITY; 5000];
+    assert!(!ops::top(&x).log_sum_exp.is_finite());
+    x[4999] = 3.0;
+    assert_eq!(ops::top(&x), ops::Top { index: 4999, logit: 3.0, log_sum_exp: 3.0 });
+}
