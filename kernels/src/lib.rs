@@ -9,6 +9,7 @@
 pub mod int4;
 pub mod isa;
 pub mod ops;
+mod pages;
 pub mod reference;
 pub mod team;
 pub mod threads;

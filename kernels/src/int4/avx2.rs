@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::activations::quantize_body;
 use super::layout::{Block, TILE_ROWS};
 use super::product::{Line, PANEL_BLOCKS, Panel, PanelScratch};
-use super::{MAX_TOKENS, check_tile};
+use super::{MAX_TOKENS, check_tile, prefetch};
 
 /// Whether this CPU runs this module.
 pub(crate) fn is_available() -> bool {
@@ -69,6 +69,7 @@ fn part<const M: usize, const ALL: usize>(
     let (scales, bias) = (scales.as_chunks::<ALL>().0, bias.as_chunks::<ALL>().0);
     let quads = x.as_chunks::<4>().0.as_chunks::<ALL>().0;
     for (b, block) in blocks.iter().enumerate() {
+        prefetch(block);
         for group in 0..2 {
             let at = b * 2 + group;
             let group_quads: &[[[i8; 4]; ALL]; 8] = &quads.as_chunks::<8>().0[at];

@@ -8,10 +8,7 @@ use std::arch::x86_64::*;
 use super::activations::quantize_body;
 use super::layout::{BLOCK_K, Block, TILE_ROWS};
 use super::product::{Line, PANEL_BLOCKS, PANEL_GROUPS, Panel, PanelScratch};
-use super::{MAX_TOKENS, check_tile};
-
-/// Bytes ahead that the single-token kernel prefetches (four blocks; measured best of several).
-const PREFETCH: usize = 2304;
+use super::{MAX_TOKENS, check_tile, prefetch};
 
 /// Whether this CPU runs this module.
 pub(crate) fn is_available() -> bool {
@@ -247,16 +244,6 @@ fn store_line(v: __m512i, line: &mut Line) {
 #[inline(always)]
 fn as_i32(quad: &[i8; 4]) -> i32 {
     i32::from_ne_bytes(quad.map(|b| b as u8))
-}
-
-/// Asks for the block [`PREFETCH`] bytes on; past the end of the weights this does nothing.
-#[inline(always)]
-fn prefetch(block: &Block) {
-    for line in 0..size_of::<Block>() / 64 {
-        let ahead = std::ptr::from_ref(block).cast::<i8>().wrapping_add(PREFETCH + line * 64);
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
-    }
 }
 
 #[inline(always)]

@@ -7,6 +7,7 @@
 use half::f16;
 use rayon::prelude::*;
 
+use crate::pages::{HugeSlice, Plain};
 use crate::reference::GROUP;
 
 /// Output rows of a block.
@@ -24,6 +25,8 @@ pub(crate) struct Block {
     pub(crate) scales: [u16; 32],
 }
 const _: () = assert!(size_of::<Block>() == 576);
+// SAFETY: bytes and 16-bit integers, 576 bytes of them without padding.
+unsafe impl Plain for Block {}
 
 /// Byte of a block and shift inside it for `row` (of 16) and `k` (of 64).
 fn place(row: usize, k: usize) -> (usize, u32) {
@@ -32,10 +35,12 @@ fn place(row: usize, k: usize) -> (usize, u32) {
 }
 
 /// File form to blocks `[⌈n/16⌉][⌈k/64⌉]`; what is padded gets weight 0 (nibble 8) and scale 0.
-pub(crate) fn pack(n: usize, k: usize, nibbles: &[u8], scales: &[f16]) -> Vec<Block> {
+pub(crate) fn pack(n: usize, k: usize, nibbles: &[u8], scales: &[f16]) -> HugeSlice<Block> {
     let (row_bytes, groups, per_tile) = (k.div_ceil(2), k.div_ceil(GROUP), k.div_ceil(BLOCK_K));
-    let mut blocks = vec![Block { nibbles: [0x88; 512], scales: [0; 32] }; n.div_ceil(TILE_ROWS) * per_tile];
+    let n_blocks = n.div_ceil(TILE_ROWS) * per_tile;
+    let mut blocks = HugeSlice::<Block>::zeroed(n_blocks);
     blocks.par_chunks_mut(per_tile).with_min_len(16).enumerate().for_each(|(t, tile)| {
+        tile.fill(Block { nibbles: [0x88; 512], scales: [0; 32] });
         for row in t * TILE_ROWS..n.min((t + 1) * TILE_ROWS) {
             let file_row = &nibbles[row * row_bytes..(row + 1) * row_bytes];
             for (g, scale) in scales[row * groups..(row + 1) * groups].iter().enumerate() {
