@@ -8,6 +8,7 @@
 
 pub mod int4;
 pub mod isa;
+pub mod kv;
 pub mod ops;
 mod pages;
 pub mod reference;

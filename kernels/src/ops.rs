@@ -6,10 +6,10 @@
 use crate::isa;
 use crate::threads::{self, SharedOut};
 
-mod attention;
+pub(crate) mod attention;
 mod body;
 
-pub use attention::{Attention, attention, key_elements, store_key};
+pub use attention::{Attention, attention, attention_with};
 
 /// Pointers to the bodies as compiled for one instruction set.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub(crate) struct Table {
     pub(crate) softmax: unsafe fn(&mut [f32]),
     pub(crate) log_sum_exp: unsafe fn(&[f32]) -> f32,
     pub(crate) top: unsafe fn(&[f32]) -> (f32, usize, f32),
-    pub(crate) attend: attention::Kernel,
+    pub(crate) attention: attention::Kernels,
 }
 
 pub(crate) use body::SCALAR;

@@ -115,3 +115,55 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], m: usize, past: usize, d: usiz
     }
     out
 }
+
+/// Positions that share a unit of quantised attention weights.
+pub const KV_PAGE: usize = 64;
+
+/// INT8 of one head of a key (or of a query): [`quantize_activations`] of its elements in the order `0, d/2, 1, d/2 + 1, …`
+/// (even `d`; else as they are), which puts the pairs that RoPE rotates into the same group.
+pub fn quantize_key(k: &[f32]) -> (Vec<i8>, Vec<f32>) {
+    let d = k.len();
+    let place = |i: usize| if d.is_multiple_of(2) { i / 2 + i % 2 * (d / 2) } else { i };
+    quantize_activations(&(0..d).map(|i| k[place(i)]).collect::<Vec<f32>>())
+}
+
+/// INT8 of one head of a value: one scale; zeros with scale 0 where the largest magnitude is below 1e-30.
+pub fn quantize_value(v: &[f32]) -> (Vec<i8>, f32) {
+    let largest = v.iter().fold(0f32, |a, v| a.max(v.abs()));
+    let (scale, inverse) = if largest < 1e-30 { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
+    (v.iter().map(|v| (v * inverse).round_ties_even().clamp(-127.0, 127.0) as i8).collect(), scale)
+}
+
+/// [`attention`] of one head with queries, keys, values and weights quantised. All inputs are finite.
+///
+/// Scores are products of [`quantize_key`] of query and key. A weight times the scale of its value is rounded to an integer of
+/// 0 to 255, in units of 1/255 of the largest of the [`KV_PAGE`] positions around it (counted from position 0) for this query;
+/// the sum of the weights, by which the result is divided, is that of the weights before rounding.
+pub fn attention_int8(q: &[f32], k: &[f32], v: &[f32], m: usize, past: usize, d: usize, scale: f32) -> Vec<f64> {
+    let keys: Vec<_> = k.chunks_exact(d).map(quantize_key).collect();
+    let values: Vec<_> = v.chunks_exact(d).map(quantize_value).collect();
+    let mut out = vec![0f64; m * d];
+    for i in 0..m {
+        let (q, q_scales) = quantize_key(&q[i * d..(i + 1) * d]);
+        let group = |x: &[i8], y: &[i8]| x.iter().zip(y).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum::<i32>();
+        let score = |(k, k_scales): &(Vec<i8>, Vec<f32>)| -> f64 {
+            let groups = q.chunks(GROUP).zip(k.chunks(GROUP)).zip(q_scales.iter().zip(k_scales));
+            groups.map(|((q, k), (q_scale, k_scale))| f64::from(group(q, k)) * f64::from(*q_scale) * f64::from(*k_scale)).sum()
+        };
+        let scores: Vec<f64> = keys[..past + i + 1].iter().map(|k| score(k) * f64::from(scale)).collect();
+        let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        for (weights, values) in weights.chunks(KV_PAGE).zip(values.chunks(KV_PAGE)) {
+            let scaled: Vec<f64> = weights.iter().zip(values).map(|(w, (_, scale))| w * f64::from(*scale)).collect();
+            let unit = scaled.iter().copied().fold(0f64, f64::max) / 255.0;
+            for (scaled, (value, _)) in scaled.iter().zip(values) {
+                let level = if unit == 0.0 { 0.0 } else { (scaled / unit).round_ties_even() };
+                for c in 0..d {
+                    out[i * d + c] += level * unit * f64::from(value[c]) / sum;
+                }
+            }
+        }
+    }
+    out
+}

@@ -4,11 +4,12 @@
 //! is looked at before every layer.
 
 use lacuna_kernels::Epilogue;
+use lacuna_kernels::kv::KvStore;
 use lacuna_kernels::ops::{self, Attention};
 
 use crate::cancel::Cancel;
 use crate::error::PromptError;
-use crate::kv::{KvCache, LayerKv, Workspace};
+use crate::kv::{KvCache, Workspace};
 use crate::model::{Layer, Model};
 use crate::weights::{Input, Norm, ProductBuffers};
 
@@ -147,7 +148,7 @@ fn chunk(model: &Model, kv: &mut KvCache, ids: &[u32], start: usize, cancel: &Ca
 }
 
 /// `x += output(attention(norm(x)))`
-fn attention_half(model: &Model, layer: &Layer, kv: &mut LayerKv, start: usize, w: &mut Workspace) {
+fn attention_half(model: &Model, layer: &Layer, kv: &mut KvStore, start: usize, w: &mut Workspace) {
     let config = &model.config;
     let (q_width, kv_width) = (config.q_width(), config.kv_width());
     let m = w.x.len() / config.hidden;
@@ -156,15 +157,11 @@ fn attention_half(model: &Model, layer: &Layer, kv: &mut LayerKv, start: usize, 
     let norm = Norm { weight: &layer.attention_norm, eps: config.rms_eps };
     layer.qkv.apply(Input::Normed(&w.x, norm), &mut w.qkv, &mut w.product);
     ops::rope_rows(&mut w.qkv, width, q_width + kv_width, &w.cos, &w.sin, model.rope.width());
-    kv.grow(start + m, kv_width);
-    for (t, qkv) in w.qkv.chunks_exact(width).enumerate() {
-        let at = (start + t) * kv_width;
-        ops::store_key(&mut kv.keys, config.head_dim, start + t, &qkv[q_width..q_width + kv_width]);
-        kv.values[at..at + kv_width].copy_from_slice(&qkv[q_width + kv_width..]);
-    }
+    kv.grow(start + m);
+    kv.put_many(start, m, &w.qkv[q_width..], &w.qkv[q_width + kv_width..], width);
     w.attended.resize(m * q_width, 0.0);
-    let shape = Attention { heads: config.heads, kv_heads: config.kv_heads, head_dim: config.head_dim, past: start, q_stride: width };
-    ops::attention(&shape, &w.qkv, &kv.keys, &kv.values, &mut w.attended);
+    let shape = Attention { heads: config.heads, past: start, q_stride: width };
+    ops::attention(&shape, &w.qkv, kv, &mut w.attended);
     layer.output.add_to(Input::Plain(&w.attended), &mut w.x, &mut w.product);
 }
 

@@ -3,31 +3,23 @@
 //! What is visible (`ids`, `logits`) changes only when an evaluation has succeeded. A cancelled one puts back what it had
 //! overwritten ([`KvCache::begin`], [`Undo`]).
 
-use std::ops::Range;
+use lacuna_kernels::kv::{KvDtype, KvSaved, KvStore};
 
-use lacuna_kernels::ops;
-
-use crate::model::Model;
+use crate::model::{Model, Precision};
 use crate::weights::ProductBuffers;
+
+/// How the keys and values of an INT4 model are held, unless the caller says otherwise. Those of an f32 model stay f32.
+pub const DEFAULT_KV: KvDtype = KvDtype::Int8;
 
 /// Keys and values of one sequence of a model, at most `capacity` tokens. Memory grows with use.
 pub struct KvCache {
     model: u64,
     capacity: usize,
-    pub(crate) kv_width: usize,
     pub(crate) ids: Vec<u32>,
-    pub(crate) layers: Vec<LayerKv>,
+    /// One a layer.
+    pub(crate) layers: Vec<KvStore>,
     pub(crate) logits: Vec<f32>,
     pub(crate) workspace: Workspace,
-}
-
-/// Keys and values of one layer.
-#[derive(Default)]
-pub(crate) struct LayerKv {
-    /// In tiles of 16 positions; see [`ops::key_elements`].
-    pub(crate) keys: Vec<f32>,
-    /// `[tokens, kv_width]`
-    pub(crate) values: Vec<f32>,
 }
 
 /// Buffers of a forward pass, reused from call to call.
@@ -45,13 +37,23 @@ pub(crate) struct Workspace {
 
 impl KvCache {
     /// An empty cache for `model`; `capacity` tokens at most, and never more than the model's positions.
+    ///
+    /// Keys and values are f32 for an f32 model, else [`DEFAULT_KV`]; see [`KvCache::with_dtype`].
     pub fn new(model: &Model, capacity: usize) -> Self {
+        let dtype = match model.info().precision {
+            Precision::F32 => KvDtype::F32,
+            Precision::Int4 => DEFAULT_KV,
+        };
+        Self::with_dtype(model, capacity, dtype)
+    }
+
+    /// [`KvCache::new`] with keys and values held as `dtype`.
+    pub fn with_dtype(model: &Model, capacity: usize, dtype: KvDtype) -> Self {
         let config = model.config();
-        let layers = (0..config.layers).map(|_| LayerKv::default()).collect();
+        let layers = (0..config.layers).map(|_| KvStore::new(dtype, config.kv_heads, config.head_dim)).collect();
         KvCache {
             model: model.id,
             capacity: capacity.min(config.max_positions),
-            kv_width: config.kv_width(),
             ids: Vec::new(),
             layers,
             logits: Vec::new(),
@@ -76,7 +78,7 @@ impl KvCache {
 
     /// Bytes that keys and values take now.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(|l| (l.keys.capacity() + l.values.capacity()) * size_of::<f32>()).sum()
+        self.layers.iter().map(KvStore::bytes).sum()
     }
 
     /// How many leading tokens of `ids` are held.
@@ -100,45 +102,22 @@ impl KvCache {
     /// Cuts the visible sequence at `len` for an evaluation that will write from there on; keeps what is needed to undo it.
     pub(crate) fn begin(&mut self, len: usize) -> Undo {
         let ids = self.ids.split_off(len);
-        let (keys, values) = self.range(len, len + ids.len());
-        let tail = |l: &LayerKv| (l.keys[keys.clone()].to_vec(), l.values[values.clone()].to_vec());
-        let layers = if ids.is_empty() { Vec::new() } else { self.layers.iter().map(tail).collect() };
+        let positions = len..len + ids.len();
+        let layers = if ids.is_empty() { Vec::new() } else { self.layers.iter().map(|l| l.save(positions.clone())).collect() };
         Undo { ids, layers }
     }
 
     /// Puts back what was there at [`KvCache::begin`].
     pub(crate) fn roll_back(&mut self, undo: Undo) {
-        let (keys, values) = self.range(self.ids.len(), self.ids.len() + undo.ids.len());
-        for (layer, (old_keys, old_values)) in self.layers.iter_mut().zip(&undo.layers) {
-            layer.keys[keys.clone()].copy_from_slice(old_keys);
-            layer.values[values.clone()].copy_from_slice(old_values);
+        for (layer, saved) in self.layers.iter_mut().zip(&undo.layers) {
+            layer.restore(saved);
         }
         self.ids.extend(undo.ids);
-    }
-
-    /// Where positions `start..end` lie in the buffers of a layer: whole tiles of keys, rows of values.
-    fn range(&self, start: usize, end: usize) -> (Range<usize>, Range<usize>) {
-        let keys = |tokens: usize| ops::key_elements(tokens, 1, self.kv_width);
-        let first_tile = keys(start + 1) - keys(1);
-        (first_tile..keys(end).max(first_tile), start * self.kv_width..end * self.kv_width)
     }
 }
 
 /// The tail of a cache before an evaluation.
 pub(crate) struct Undo {
     ids: Vec<u32>,
-    layers: Vec<(Vec<f32>, Vec<f32>)>,
-}
-
-impl LayerKv {
-    /// Makes room for `tokens` tokens of `width`.
-    pub(crate) fn grow(&mut self, tokens: usize, width: usize) {
-        let keys = ops::key_elements(tokens, 1, width);
-        if self.keys.len() < keys {
-            self.keys.resize(keys, 0.0);
-        }
-        if self.values.len() < tokens * width {
-            self.values.resize(tokens * width, 0.0);
-        }
-    }
+    layers: Vec<KvSaved>,
 }

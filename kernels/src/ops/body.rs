@@ -147,10 +147,8 @@ fn top<const FMA: bool>(x: &[f32]) -> (f32, usize, f32) {
 }
 
 macro_rules! version {
-    ($table:ident, $module:ident, $fma:literal, $wide:literal, $(#[$feature:meta])?) => {
+    ($table:ident, $module:ident, $fma:literal, $(#[$feature:meta])?) => {
         mod $module {
-            use crate::ops::attention::Batch;
-
             $(#[$feature])?
             pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
                 super::dot::<$fma>(a, b)
@@ -175,10 +173,6 @@ macro_rules! version {
             pub(super) fn top(x: &[f32]) -> (f32, usize, f32) {
                 super::top::<$fma>(x)
             }
-            $(#[$feature])?
-            pub(super) fn attend(batch: &mut Batch) {
-                crate::ops::attention::attend::<$fma, $wide>(batch)
-            }
         }
         pub(crate) const $table: Table = Table {
             dot: $module::dot,
@@ -187,13 +181,13 @@ macro_rules! version {
             softmax: $module::softmax,
             log_sum_exp: $module::log_sum_exp,
             top: $module::top,
-            attend: $module::attend,
+            attention: crate::ops::attention::$table,
         };
     };
 }
 
-version!(SCALAR, scalar, false, false,);
+version!(SCALAR, scalar, false,);
 #[cfg(target_arch = "x86_64")]
-version!(AVX2, avx2, true, false, #[target_feature(enable = "avx2,fma")]);
+version!(AVX2, avx2, true, #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-version!(AVX512, avx512, true, true, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]);
+version!(AVX512, avx512, true, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]);

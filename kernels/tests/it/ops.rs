@@ -1,6 +1,6 @@
 //! f32 operations on the row in use against the specification. `LACUNA_ISA` runs the same tests on another row.
 
-use lacuna_kernels::ops::{self, Attention};
+use lacuna_kernels::ops;
 use lacuna_kernels::reference;
 
 use crate::random::{Guarded, LENGTHS, Random, nmse};
@@ -89,66 +89,6 @@ fn f32_products_equal_the_specification() {
             ops::matmul_f32(n, k, &w, &x, y.inner());
             assert!(nmse(y.checked(), &reference::matmul_f32(n, k, &w, m, &x)) < 1e-11, "n={n} k={k} m={m}");
         }
-    }
-}
-
-/// Keys in the tiled layout.
-fn tiled(keys: &[f32], kv_heads: usize, d: usize) -> Vec<f32> {
-    let tokens = keys.len() / (kv_heads * d);
-    // Places beyond the last position hold garbage that must not matter.
-    let mut out = vec![f32::NAN; ops::key_elements(tokens, kv_heads, d)];
-    for (position, row) in keys.chunks_exact(kv_heads * d).enumerate() {
-        ops::store_key(&mut out, d, position, row);
-    }
-    out
-}
-
-#[test]
-fn attention_equals_the_specification_head_by_head() {
-    let mut random = Random::new();
-    let mut cases = 0;
-    for (heads, kv_heads, d) in [(1, 1, 2), (4, 2, 8), (4, 2, 64), (3, 1, 40), (6, 2, 33)] {
-        for (past, m) in [(0, 1), (0, 2), (5, 1), (15, 1), (16, 1), (17, 3), (0, 33), (31, 65), (129, 7)] {
-            let (total, width, kv_width) = (past + m, heads * d, kv_heads * d);
-            let q_stride = width + 5;
-            let (q, keys, values) = (random.normals(m * q_stride), random.normals(total * kv_width), random.normals(total * kv_width));
-            let mut out = Guarded::new(m * width);
-            let shape = Attention { heads, kv_heads, head_dim: d, past, q_stride };
-            ops::attention(&shape, &q, &tiled(&keys, kv_heads, d), &values, out.inner());
-            let out = out.checked();
-            for head in 0..heads {
-                let pick = |x: &[f32], stride: usize, at: usize| -> Vec<f32> {
-                    x.chunks(stride).flat_map(|row| row[at..at + d].iter().copied()).collect()
-                };
-                let kv_at = head / (heads / kv_heads) * d;
-                let (k, v) = (pick(&keys, kv_width, kv_at), pick(&values, kv_width, kv_at));
-                let want = reference::attention(&pick(&q, q_stride, head * d), &k, &v, m, past, d, 1.0 / (d as f32).sqrt());
-                let error = nmse(&pick(out, width, head * d), &want);
-                assert!(error < 1e-11, "{shape:?} m={m} head {head}: {error:.2e}");
-                cases += 1;
-            }
-        }
-    }
-    assert!(cases > 100, "{cases} cases");
-}
-
-#[test]
-fn attention_has_the_same_bits_in_every_batch() {
-    let mut random = Random::new();
-    let (heads, kv_heads, d, m) = (4, 2, 40, 70);
-    let (width, kv_width) = (heads * d, kv_heads * d);
-    let (q, keys, values) = (random.normals(m * width), random.normals(m * kv_width), random.normals(m * kv_width));
-    let keys = tiled(&keys, kv_heads, d);
-    let run = |first: usize, n: usize| {
-        let shape = Attention { heads, kv_heads, head_dim: d, past: first, q_stride: width };
-        let mut out = vec![0f32; n * width];
-        ops::attention(&shape, &q[first * width..(first + n) * width], &keys, &values, &mut out);
-        out
-    };
-    let together = run(0, m);
-    for size in [1, 2, 3, 7, 32] {
-        let apart: Vec<f32> = (0..m).step_by(size).flat_map(|first| run(first, size.min(m - first))).collect();
-        assert_eq!(apart, together, "{size} at a time");
     }
 }
 
