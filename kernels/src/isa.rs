@@ -19,20 +19,29 @@ pub enum Isa {
     Scalar,
     /// AVX2 + FMA + F16C.
     Avx2,
+    /// 256-bit VNNI (AVX-VNNI, or AVX-512 VL) + FMA + F16C.
+    AvxVnni,
     /// AVX-512 F/BW/VL/VNNI + F16C.
     Avx512Vnni,
+    /// AVX-512 VNNI and, for many tokens, AMX INT8.
+    Amx,
+    /// The same with tile products in plain Rust: slow, for tests of the AMX row on any CPU with AVX-512 VNNI. Never chosen by itself.
+    AmxEmulated,
 }
 
 impl Isa {
     /// Every instruction set, slowest first.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
 
     /// The name that `LACUNA_ISA` takes and `doctor` prints.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Amx => "amx",
+            Isa::AmxEmulated => "amx-emulated",
         }
     }
 
@@ -43,7 +52,11 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => int4::avx2::is_available(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => int4::avx512vnni::is_available(),
+            Isa::AvxVnni => int4::avxvnni::is_available() || int4::avx512vl::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni | Isa::AmxEmulated => int4::avx512vnni::is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => int4::amx::is_available(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -69,7 +82,7 @@ impl fmt::Display for IsaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             IsaError::Unknown(value) => {
-                write!(f, "{ISA_VARIABLE}={value:?} is not a kernel row; use scalar, avx2 or avx512vnni, or unset it")
+                write!(f, "{ISA_VARIABLE}={value:?} is not a kernel row; use scalar, avx2, avxvnni, avx512vnni or amx, or unset it")
             }
             IsaError::Unsupported(isa) => {
                 let best = best();
@@ -90,6 +103,8 @@ pub struct Row {
     isa: Isa,
     pub(crate) int4_tile: int4::TileKernel,
     pub(crate) int4_panel: int4::PanelKernel,
+    /// How panels want their tokens, where not as tiles do.
+    pub(crate) int4_coarse: Option<int4::Coarse>,
     pub(crate) quantize: int4::QuantizeKernel,
     pub(crate) ops: ops::Table,
 }
@@ -111,20 +126,43 @@ static SCALAR: Row = Row {
     isa: Isa::Scalar,
     int4_tile: int4::scalar::tile,
     int4_panel: int4::scalar::panel,
+    int4_coarse: None,
     quantize: int4::scalar::quantize,
     ops: ops::SCALAR,
 };
+
 #[cfg(target_arch = "x86_64")]
-static AVX2: Row =
-    Row { isa: Isa::Avx2, int4_tile: int4::avx2::tile, int4_panel: int4::avx2::panel, quantize: int4::avx2::quantize, ops: ops::AVX2 };
-#[cfg(target_arch = "x86_64")]
-static AVX512VNNI: Row = Row {
-    isa: Isa::Avx512Vnni,
-    int4_tile: int4::avx512vnni::tile,
-    int4_panel: int4::avx512vnni::panel,
-    quantize: int4::avx512vnni::quantize,
-    ops: ops::AVX512,
-};
+mod x86 {
+    use super::{Isa, Row, int4, ops};
+
+    pub(super) static AVX2: Row = Row {
+        isa: Isa::Avx2,
+        int4_tile: int4::avx2::tile,
+        int4_panel: int4::avx2::panel,
+        int4_coarse: None,
+        quantize: int4::avx2_quantize,
+        ops: ops::AVX2,
+    };
+    pub(super) static AVXVNNI: Row = Row { isa: Isa::AvxVnni, int4_tile: int4::avxvnni::tile, int4_panel: int4::avxvnni::panel, ..AVX2 };
+    /// The same instructions as AVX-512 encodes them, where the short encoding is missing.
+    pub(super) static AVX512VL: Row = Row { int4_tile: int4::avx512vl::tile, int4_panel: int4::avx512vl::panel, ..AVXVNNI };
+    pub(super) static AVX512VNNI: Row = Row {
+        isa: Isa::Avx512Vnni,
+        int4_tile: int4::avx512vnni::tile,
+        int4_panel: int4::avx512vnni::panel,
+        int4_coarse: None,
+        quantize: int4::avx512vnni::quantize,
+        ops: ops::AVX512,
+    };
+    const COARSE: int4::Coarse = int4::Coarse {
+        block: int4::amx::BLOCK,
+        tile_tokens: int4::amx::TILE_TOKENS,
+        step_tokens: int4::amx::STEP_TOKENS,
+        quantize: int4::amx::quantize,
+    };
+    pub(super) static AMX: Row = Row { isa: Isa::Amx, int4_panel: int4::amx::panel, int4_coarse: Some(COARSE), ..AVX512VNNI };
+    pub(super) static AMX_EMULATED: Row = Row { isa: Isa::AmxEmulated, int4_panel: int4::amx::panel_emulated, ..AMX };
+}
 
 /// The kernels of `isa`, or `None` when this CPU cannot run them.
 pub fn row(isa: Isa) -> Option<&'static Row> {
@@ -134,12 +172,27 @@ pub fn row(isa: Isa) -> Option<&'static Row> {
     match isa {
         Isa::Scalar => Some(&SCALAR),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => Some(&AVX2),
+        Isa::Avx2 => Some(&x86::AVX2),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => Some(&AVX512VNNI),
+        Isa::AvxVnni => Some(if int4::avxvnni::is_available() { &x86::AVXVNNI } else { &x86::AVX512VL }),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => Some(&x86::AVX512VNNI),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => Some(&x86::AMX),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AmxEmulated => Some(&x86::AMX_EMULATED),
         #[cfg(not(target_arch = "x86_64"))]
         _ => None,
     }
+}
+
+/// What this CPU has but this process may not use, and why: for `doctor`.
+pub fn withheld() -> Option<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    if crate::amx::cpu_has(crate::amx::Element::Int8) && !Isa::Amx.is_available() {
+        return Some("the CPU has AMX, but the system does not let this process use it (an old kernel or a container's seccomp profile)");
+    }
+    None
 }
 
 /// The fastest instruction set of this CPU.
@@ -151,7 +204,11 @@ pub fn best() -> Isa {
 pub fn choose(value: Option<&str>) -> Result<&'static Row, IsaError> {
     let isa = match value.map(str::trim) {
         None | Some("") => best(),
-        Some(name) => Isa::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| IsaError::Unknown(name.to_owned()))?,
+        Some(name) => Isa::ALL
+            .into_iter()
+            .chain([Isa::AmxEmulated])
+            .find(|isa| isa.name() == name)
+            .ok_or_else(|| IsaError::Unknown(name.to_owned()))?,
     };
     row(isa).ok_or(IsaError::Unsupported(isa))
 }

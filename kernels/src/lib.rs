@@ -6,6 +6,8 @@
 
 #![allow(clippy::needless_range_loop, reason = "lanes and tiles are indexed together across several arrays")]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod int4;
 pub mod isa;
 pub mod kv;

@@ -30,6 +30,45 @@ pub fn quantize_activations(x: &[f32]) -> (Vec<i8>, Vec<f32>) {
     (q, scales)
 }
 
+/// Inputs that share a scale in [`gemm_int4_requantized`].
+pub const COARSE_BLOCK: usize = 512;
+
+/// [`gemm_int4`] with coarser scales: activations in INT8 with one scale for 512 k, weights in INT8 with one scale a row for 512 k,
+/// `w8 = round((q - 8) · r / 256)` halves up, where `r = round(4064 · s / s_max)` and `w ≈ w8 · s_max · 8 / 127`.
+pub fn gemm_int4_requantized(n: usize, k: usize, nibbles: &[u8], scales: &[f16], m: usize, x: &[f32]) -> Vec<f64> {
+    let (row_bytes, groups) = (k.div_ceil(2), k.div_ceil(GROUP));
+    let mut y = vec![0f64; m * n];
+    for start in (0..k).step_by(COARSE_BLOCK) {
+        let block = start..k.min(start + COARSE_BLOCK);
+        for i in 0..m {
+            let x = &x[i * k..][block.clone()];
+            let finite = x.iter().all(|v| v.is_finite());
+            let largest = x.iter().fold(0f32, |a, v| a.max(v.abs()));
+            let (x_scale, inverse) = if !finite {
+                (f32::NAN, 0.0)
+            } else if largest < 1e-30 {
+                (0.0, 0.0)
+            } else {
+                (largest / 127.0, 127.0 / largest)
+            };
+            for j in 0..n {
+                let scale = |kk: usize| scales[j * groups + kk / GROUP].to_f32();
+                let largest_scale = block.clone().fold(1e-20f32, |a, kk| a.max(scale(kk).abs()));
+                let mut dot = 0i64;
+                for (kk, x) in block.clone().zip(x) {
+                    let byte = nibbles[j * row_bytes + kk / 2];
+                    let nibble = if kk % 2 == 0 { byte & 15 } else { byte >> 4 };
+                    let r = (scale(kk) * (4064.0 / largest_scale)).round_ties_even() as i32;
+                    let w8 = ((i32::from(nibble) - 8) * r + 128) >> 8;
+                    dot += i64::from(w8) * (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i64;
+                }
+                y[i * n + j] += dot as f64 * f64::from(largest_scale) * (8.0 / 127.0) * f64::from(x_scale);
+            }
+        }
+    }
+    y
+}
+
 /// `y[m,n] = x[m,k] · dequant(w)[k,n]` with activations quantised to INT8 per group of 32.
 ///
 /// Shapes: `nibbles` `[n, ⌈k/2⌉]` (low nibble = even k), `scales` `[n, ⌈k/32⌉]`, `x` `[m,k]`; returns `[m,n]`.

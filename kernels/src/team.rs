@@ -39,7 +39,7 @@ mod claim {
     const FIELD: u64 = (1 << 20) - 1;
 
     pub(super) fn new(epoch: u64, chunks: usize) -> u64 {
-        epoch % EPOCHS << 40 | (chunks as u64) << 20
+        ((epoch % EPOCHS) << 40) | ((chunks as u64) << 20)
     }
     pub(super) fn epoch(word: u64) -> u64 {
         word >> 40
@@ -98,7 +98,7 @@ pub fn set_pinned(pinned: bool) {
 }
 
 /// Runs `body(0) … body(chunks - 1)`, each once, on at most `width` threads (the calling one among them), and returns when all
-/// are done. Chunks are handed out in order. A panic in a chunk is raised again here, after the others are done.
+/// are done. Chunks are handed out in order. A panic in a chunk is raised again here; whether later chunks have run is open then.
 ///
 /// Regions do not nest: a region inside of a region, or one beside another thread's, runs on its calling thread alone.
 pub fn run(chunks: usize, width: usize, body: &(dyn Fn(usize) + Sync)) {

@@ -1,60 +1,14 @@
-//! The AMX kernel: one 32 × 32 block of `C` in four tile registers with `tdpbf16ps`, and permission to use them.
+//! The AMX kernel: one 32 × 32 block of `C` in four tile registers with `tdpbf16ps`.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count};
 
 use super::pack::Tile;
+use crate::amx::Element;
+pub(super) use crate::amx::TileConfig;
 
-/// Whether the CPU has AMX with bf16 and the operating system lets this process use it (asked for on this call).
+/// Whether the CPU has AMX with bf16 and the operating system lets this process use it.
 pub(super) fn is_available() -> bool {
-    if __cpuid(0).eax < 7 {
-        return false;
-    }
-    let features = __cpuid_count(7, 0).edx;
-    let (bf16, tile) = (features >> 22 & 1 == 1, features >> 24 & 1 == 1);
-    bf16 && tile && permitted()
-}
-
-/// Asks Linux for the tile data state; without the grant the first tile instruction would be a fault.
-#[cfg(target_os = "linux")]
-fn permitted() -> bool {
-    const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
-    const XFEATURE_XTILEDATA: libc::c_int = 18;
-    // SAFETY: a system call with two plain numbers that changes nothing but this process's permissions.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn permitted() -> bool {
-    false
-}
-
-/// All eight tile registers as 16 rows of 64 bytes, from creation to drop, on this thread.
-pub(super) struct TileConfig(());
-
-impl TileConfig {
-    /// # Safety
-    /// [`is_available`] must have returned true in this process.
-    pub(super) unsafe fn load() -> TileConfig {
-        #[repr(C, align(64))]
-        struct Bytes([u8; 64]);
-        let mut config = Bytes([0; 64]);
-        config.0[0] = 1; // palette 1
-        for i in 0..8 {
-            config.0[16 + 2 * i] = 64; // bytes a row, low byte of a u16
-            config.0[48 + i] = 16; // rows
-        }
-        // SAFETY: the caller vouches for AMX; the operand is the 64 bytes that the instruction reads.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) config.0.as_ptr(), options(nostack, readonly)) };
-        TileConfig(())
-    }
-}
-
-impl Drop for TileConfig {
-    fn drop(&mut self) {
-        // SAFETY: this value exists only where AMX is usable.
-        unsafe { asm!("tilerelease", options(nostack, nomem)) };
-    }
+    crate::amx::is_available(Element::Bf16)
 }
 
 /// `c[32,32] (+)= a · b` over all depth tiles; `a` and `b` are two panels each of `k_tiles` tiles.

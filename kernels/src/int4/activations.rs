@@ -36,6 +36,19 @@ pub(crate) struct Chunk<'a> {
     pub(crate) bias: &'a [i32],
 }
 
+/// How a row with panels of its own wants many tokens: see `amx.rs`.
+#[derive(Clone, Copy)]
+pub(crate) struct Coarse {
+    /// Inputs that share one scale.
+    pub(crate) block: usize,
+    /// Tokens of a tile.
+    pub(crate) tile_tokens: usize,
+    /// Tokens come in whole steps.
+    pub(crate) step_tokens: usize,
+    /// One token: `x` to `q` (padded with 0) and one scale a block.
+    pub(crate) quantize: unsafe fn(x: &[f32], q: &mut [i8], scales: &mut [f32]),
+}
+
 /// Buffers of one token, a thread.
 #[derive(Default)]
 struct TokenBuffers {
@@ -111,10 +124,13 @@ impl Activations {
         per_ns: u64,
         token: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync,
     ) {
-        let padded_k = k.next_multiple_of(BLOCK_K);
-        let groups = padded_k / GROUP;
         self.row = Some(row);
         (self.tokens, self.k) = (m, k);
+        if let Some(coarse) = row.int4_coarse.filter(|_| m > FEW_TOKENS) {
+            return self.fill_rows(&coarse, per_ns, token);
+        }
+        let padded_k = k.next_multiple_of(BLOCK_K);
+        let groups = padded_k / GROUP;
         let chunks = m.div_ceil(MAX_TOKENS);
         // Panels read whole chunks: what is missing in the last has scale and bias 0.
         let held = if m > FEW_TOKENS { chunks * MAX_TOKENS } else { m };
@@ -164,6 +180,48 @@ impl Activations {
         });
     }
 
+    /// For panels that read tiles of tokens: `q` `[m/16][k/64][16][64]`, scales `[m][parts]`, `m` padded to whole steps.
+    fn fill_rows(&mut self, coarse: &Coarse, per_ns: u64, token: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync) {
+        let (m, k) = (self.tokens, self.k);
+        let padded_k = k.next_multiple_of(BLOCK_K);
+        let parts = padded_k.div_ceil(coarse.block);
+        let held = m.next_multiple_of(coarse.step_tokens);
+        self.q.resize(held * padded_k, 0);
+        self.scales.resize(held * parts, 0.0);
+        let (q, scales) = (SharedOut::new(&mut self.q), SharedOut::new(&mut self.scales));
+        let tile = coarse.tile_tokens;
+        threads::split(held / tile, (m * k) as u64 / (1_000 * per_ns), |tiles| {
+            BUFFERS.with_borrow_mut(|TokenBuffers { x, q: row_q, .. }| {
+                x.resize(k, 0.0);
+                row_q.resize(padded_k, 0);
+                for i in tiles {
+                    // SAFETY: the buffers outlive the split; a tile belongs to one thread.
+                    let (q, scales) =
+                        unsafe { (q.part(i * tile * padded_k, tile * padded_k), scales.part(i * tile * parts, tile * parts)) };
+                    for (lane, scales) in scales.chunks_exact_mut(parts).enumerate() {
+                        let mut put = |row_q: &[i8]| {
+                            for (q, row_q) in q.chunks_exact_mut(tile * BLOCK_K).zip(row_q.as_chunks::<BLOCK_K>().0) {
+                                q[lane * BLOCK_K..(lane + 1) * BLOCK_K].copy_from_slice(row_q);
+                            }
+                        };
+                        if i * tile + lane >= m {
+                            scales.fill(0.0);
+                            row_q.fill(0);
+                            put(row_q);
+                            continue;
+                        }
+                        token(i * tile + lane, x, &mut |x| {
+                            assert_eq!(x.len(), k, "inputs of a token");
+                            // SAFETY: the row's instruction set was checked when it was handed out.
+                            unsafe { (coarse.quantize)(x, row_q, scales) };
+                            put(row_q);
+                        });
+                    }
+                }
+            });
+        });
+    }
+
     pub(crate) fn row(&self) -> &'static Row {
         self.row.unwrap_or_else(isa::active)
     }
@@ -184,10 +242,13 @@ impl Activations {
         })
     }
 
-    /// Everything in whole chunks of eight, if there are more than [`FEW_TOKENS`]: `q`, scales, bias.
-    pub(crate) fn whole_chunks(&self) -> (&[i8], &[f32], &[i32]) {
+    /// Everything as panels read it, if there are more than [`FEW_TOKENS`]: chunks of eight tokens (padded), `q`, scales, bias.
+    pub(crate) fn whole_chunks(&self) -> (usize, &[i8], &[f32], &[i32]) {
         debug_assert!(self.tokens > FEW_TOKENS);
-        (&self.q, &self.scales, &self.bias)
+        match self.row().int4_coarse {
+            Some(coarse) => (self.tokens.next_multiple_of(coarse.step_tokens) / MAX_TOKENS, &self.q, &self.scales, &[]),
+            None => (self.tokens.div_ceil(MAX_TOKENS), &self.q, &self.scales, &self.bias),
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx256;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512vnni;
 mod layout;
@@ -19,6 +21,9 @@ use std::fmt;
 use half::f16;
 
 pub use activations::Activations;
+pub(crate) use activations::Coarse;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx256::{avx2, avx2_quantize, avx512vl, avxvnni};
 use layout::{BLOCK_K, Block, TILE_ROWS};
 pub(crate) use product::PanelKernel;
 pub use product::{Epilogue, matmul_int4, matmul_int4_with, matmul_quantized};

@@ -35,6 +35,8 @@ pub struct Epilogue<'a> {
 /// Panics: if a length does not match its shape (always checked).
 /// A row of `y` has the same bits whatever the other rows are and how many: a warm cache computes what a cold one does.
 /// Accuracy: NMSE ≤ 1e-6 against `reference::gemm_int4`.
+/// The `amx` row differs for more than 16 tokens: those equal `reference::gemm_int4_requantized`, one to another with the same
+/// bits, but not the bits of 16 or fewer.
 pub fn matmul_int4(w: &Int4Matrix, x: &[f32], y: &mut [f32], activations: &mut Activations) {
     matmul_int4_with(isa::active(), w, x, y, activations);
 }
@@ -154,13 +156,12 @@ fn many(w: &Int4Matrix, x: &Activations, tile: usize, scratch: &mut PanelScratch
     let per_tile = w.blocks_per_tile();
     let n_tiles = PANEL_TILES.min(w.n.div_ceil(TILE_ROWS) - tile);
     let blocks = |i: usize| if i < n_tiles { &w.blocks[(tile + i) * per_tile..(tile + i + 1) * per_tile] } else { &[] };
-    let (q, x_scales, bias) = x.whole_chunks();
-    let chunks = x.tokens().div_ceil(MAX_TOKENS);
+    let (chunks, q, x_scales, bias) = x.whole_chunks();
     scratch.weights.resize(PANEL_BLOCKS * BLOCK_K / 4 * PANEL_TILES, Line([0; 64]));
     scratch.scales.resize(PANEL_GROUPS * PANEL_TILES, [0.0; TILE_ROWS]);
     scratch.sums.resize(chunks * MAX_TOKENS * PANEL_TILES, [0.0; TILE_ROWS]);
     let mut panel = Panel { tiles: [blocks(0), blocks(1)], n_tiles, chunks, q, x_scales, bias, scratch };
-    panel.check();
+    panel.check(x.row());
     // SAFETY: the row was checked for this CPU when it was handed out; the lengths by `check`.
     unsafe { (x.row().int4_panel)(&mut panel) };
     for (token, tiles) in scratch.sums.chunks_exact(n_tiles).enumerate().take(x.tokens()) {
@@ -173,12 +174,16 @@ fn many(w: &Int4Matrix, x: &Activations, tile: usize, scratch: &mut PanelScratch
 
 impl Panel<'_> {
     /// The lengths every [`PanelKernel`] relies on.
-    fn check(&self) {
-        let blocks = self.tiles[0].len();
-        assert!((1..=PANEL_TILES).contains(&self.n_tiles) && blocks > 0, "tiles of a panel");
-        assert!(self.n_tiles == 1 || self.tiles[1].len() == blocks, "tiles of a panel");
-        assert_eq!(self.q.len(), self.chunks * blocks * BLOCK_K * MAX_TOKENS, "activations of a panel");
-        assert_eq!(self.x_scales.len(), self.chunks * blocks * 2 * MAX_TOKENS, "scales of a panel");
-        assert_eq!(self.bias.len(), self.x_scales.len(), "bias of a panel");
+    fn check(&self, row: &Row) {
+        let k = self.tiles[0].len() * BLOCK_K;
+        let tokens = self.chunks * MAX_TOKENS;
+        assert!((1..=PANEL_TILES).contains(&self.n_tiles) && k > 0, "tiles of a panel");
+        assert!(self.n_tiles == 1 || self.tiles[1].len() == self.tiles[0].len(), "tiles of a panel");
+        assert_eq!(self.q.len(), tokens * k, "activations of a panel");
+        let (scales, bias) = match row.int4_coarse {
+            Some(coarse) => (tokens * k.div_ceil(coarse.block), 0),
+            None => (tokens * k / GROUP, tokens * k / GROUP),
+        };
+        assert_eq!((self.x_scales.len(), self.bias.len()), (scales, bias), "scales and bias of a panel");
     }
 }
