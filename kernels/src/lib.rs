@@ -11,6 +11,7 @@ mod amx;
 pub mod int4;
 pub mod isa;
 pub mod kv;
+pub mod limits;
 pub mod ops;
 mod pages;
 pub mod reference;
