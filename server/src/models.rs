@@ -12,7 +12,7 @@ use crate::config::Config;
 
 /// The embedded model's weights in our packed form, and its tokenizer (see `datasets/embedded`).
 const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../datasets/embedded/model.lacuna.safetensors");
-const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../../datasets/embedded/tokenizer.json");
+pub const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../../datasets/embedded/tokenizer.json");
 /// Name under which the embedded model is shown.
 pub const EMBEDDED: &str = "embedded";
 /// Larger tokenizer files are refused before they are read.

@@ -8,12 +8,14 @@ mod config;
 mod error;
 mod forward;
 mod generate;
+pub mod gguf;
 mod kv;
 mod map;
 mod model;
 mod packed;
 mod rope;
 mod sample;
+pub mod synth;
 mod tensors;
 mod weights;
 

@@ -104,7 +104,8 @@ pub fn pack(model_dir: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<(), Lo
     result
 }
 
-fn temporary_beside(out: &Path) -> PathBuf {
+/// A name in the folder of `out` for what becomes `out` once it is complete.
+pub(crate) fn temporary_beside(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     out.with_file_name(name)

@@ -31,6 +31,11 @@ impl Rope {
         }
     }
 
+    /// Inverse frequencies `[head_dim/2]`, scaling applied.
+    pub(crate) fn inverse_frequencies(&self) -> &[f32] {
+        &self.inverse_frequencies
+    }
+
     /// Elements a position, `head_dim/2`.
     pub(crate) fn width(&self) -> usize {
         self.inverse_frequencies.len()

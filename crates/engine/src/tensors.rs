@@ -4,6 +4,7 @@
 //! the bytes that are really there, so that a lying header costs an error and no memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -147,17 +148,23 @@ impl<'a> Taken<'a> {
 
     /// Appends the values as f32. Errors: not a float type, or a value that is not finite.
     pub(crate) fn append_f32(&self, out: &mut Vec<f32>) -> Result<(), LoadError> {
+        self.append_f32_range(0..self.view.shape().iter().product(), out)
+    }
+
+    /// Appends some of the values as f32, counted in the order of the file. Errors: as [`Taken::append_f32`].
+    /// Panics: the range is outside of the tensor.
+    pub(crate) fn append_f32_range(&self, range: Range<usize>, out: &mut Vec<f32>) -> Result<(), LoadError> {
         let start = out.len();
         let data = self.view.data();
         match self.view.dtype() {
-            Dtype::F32 => out.extend(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
-            Dtype::F16 => out.extend(data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
-            Dtype::BF16 => out.extend(data.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
+            Dtype::F32 => out.extend(data.as_chunks::<4>().0[range.clone()].iter().map(|b| f32::from_le_bytes(*b))),
+            Dtype::F16 => out.extend(data.as_chunks::<2>().0[range.clone()].iter().map(|b| f16::from_le_bytes(*b).to_f32())),
+            Dtype::BF16 => out.extend(data.as_chunks::<2>().0[range.clone()].iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
             _ => return Err(self.dtype_error("F32, F16 or BF16")),
         }
         match out[start..].iter().position(|v| !v.is_finite()) {
             None => Ok(()),
-            Some(index) => Err(LoadError::NotFinite { file: self.file.to_owned(), name: self.name.clone(), index }),
+            Some(index) => Err(LoadError::NotFinite { file: self.file.to_owned(), name: self.name.clone(), index: range.start + index }),
         }
     }
 

@@ -10,6 +10,7 @@ mod build;
 mod healing;
 mod sentinels;
 mod tokenizer;
+pub mod vocabulary;
 
 pub use build::{Input, Options, Prompt, Section, SectionKind, build};
 pub use healing::Healing;

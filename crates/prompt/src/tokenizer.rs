@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 /// Larger files are refused: the largest published `tokenizer.json` is below 40 MB.
-const MAX_FILE_BYTES: usize = 128 << 20;
+pub(crate) const MAX_FILE_BYTES: usize = 128 << 20;
 /// Ids above this are refused: the byte table is indexed by id, and a lying id must not choose our allocation.
 const MAX_ID: u64 = 1 << 22;
 

@@ -3,5 +3,6 @@
 pub mod fim;
 pub mod mine;
 pub mod pack;
+pub mod synth;
 pub mod tokenizer;
 pub mod trainer;

@@ -1,4 +1,8 @@
-//! `lacuna model`: what models there are, whether they load, and packing.
+//! `lacuna model`: what models there are, whether they load, packing, converting, and models of random weights.
+
+mod convert;
+mod progress;
+mod synth;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,6 +41,8 @@ enum Command {
         #[arg(short, long)]
         output: PathBuf,
     },
+    Synth(synth::Args),
+    Convert(convert::Args),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
@@ -67,6 +73,8 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
             }
             crate::say(&format!("wrote {} ({} bytes)", output.display(), std::fs::metadata(output)?.len()));
         }
+        Command::Synth(args) => synth::run(args)?,
+        Command::Convert(args) => convert::run(args)?,
     }
     Ok(Answer::Yes)
 }

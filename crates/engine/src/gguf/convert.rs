@@ -1,0 +1,289 @@
+//! From a checkpoint in Hugging Face layout to a GGUF file: names, order of rows, hyperparameters.
+//!
+//! Memory stays small whatever the model: weights are read from the map, encoded and written some thousand rows at a time.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::config::{Config, Family, RopeScaling, TensorSpec};
+use crate::error::LoadError;
+use crate::gguf::container::{self, ALIGNMENT, Entry};
+use crate::gguf::{Encoding, Value};
+use crate::model;
+use crate::packed::temporary_beside;
+use crate::tensors::{Checkpoint, Files, Taken};
+
+/// Values encoded at once.
+const CHUNK: usize = 1 << 20;
+
+/// What the file shall hold beside the weights themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Name of the model in the metadata.
+    pub name: String,
+    /// Encoding of matrices; vectors are always F32.
+    pub matrices: Encoding,
+    /// Encoding of the embedding and of the vocabulary projection.
+    pub head: Encoding,
+    /// Metadata of the tokenizer, written after those of the architecture.
+    pub metadata: Vec<(String, Value)>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Converted {
+    pub bytes: u64,
+    pub tensors: usize,
+    /// Tensors whose rows are no multiple of 32 and which therefore stay F16, by their GGUF names.
+    pub kept_f16: Vec<String>,
+}
+
+/// Why no file was written.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("interrupted; nothing was kept")]
+    Interrupted,
+}
+
+/// A tensor of the source and what becomes of it.
+struct Plan {
+    spec: TensorSpec,
+    entry: Entry,
+    /// Head width, where the rows of each head are to be interleaved.
+    interleave: Option<usize>,
+}
+
+/// Converts the model in `model_dir` (Hugging Face layout, Llama or Qwen2 family) into `out`; an existing file is replaced at
+/// the end, and kept on an error. `progress` gets the bytes written so far and in all; it can stop the work.
+///
+/// Errors: whatever loading the directory gives, writing, and [`ConvertError::Interrupted`].
+pub fn convert(
+    model_dir: &Path,
+    out: &Path,
+    options: &Options,
+    mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Converted, ConvertError> {
+    let (file, config_text) = model::read_config_text(model_dir)?;
+    let config = Config::from_json(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
+    let files = Files::of_directory(model_dir)?;
+    let mut checkpoint = Checkpoint::open(&files)?;
+    checkpoint.ignore_spare(&config);
+    let mut plans = Vec::new();
+    for spec in config.tensors() {
+        checkpoint.expect(&spec.name)?;
+        plans.push(plan(spec, &config, options));
+    }
+    let frequencies = rope_factors(&config);
+
+    let mut entries: Vec<Entry> = plans.iter().map(|p| p.entry.clone()).collect();
+    entries.extend(frequencies.as_ref().map(|f| Entry {
+        name: "rope_freqs.weight".to_owned(),
+        shape: vec![f.len()],
+        encoding: Encoding::F32,
+    }));
+    let mut metadata = architecture(&config, options);
+    metadata.extend(options.metadata.iter().cloned());
+    let header = container::header(&metadata, &entries);
+    let padded = |entry: &Entry| entry.bytes().next_multiple_of(ALIGNMENT);
+    let total = header.len() as u64 + entries.iter().map(padded).sum::<u64>();
+
+    let temporary = temporary_beside(out);
+    let write = |source| LoadError::Write { path: out.to_owned(), source };
+    let result = (|| {
+        let mut to = BufWriter::with_capacity(1 << 20, File::create(&temporary).map_err(write)?);
+        to.write_all(&header).map_err(write)?;
+        let mut done = header.len() as u64;
+        let mut put = |bytes: &[u8]| {
+            to.write_all(bytes).map_err(write)?;
+            done += bytes.len() as u64;
+            if progress(done, total).is_break() { Err(ConvertError::Interrupted) } else { Ok(()) }
+        };
+        for plan in &plans {
+            let taken = checkpoint.take(&plan.spec.name, &plan.spec.shape())?;
+            tensor(&taken, plan, &mut put)?;
+            put(&padding(&plan.entry))?;
+        }
+        if let (Some(values), Some(entry)) = (&frequencies, entries.last()) {
+            let mut bytes = Vec::new();
+            Encoding::F32.encode(values, &mut bytes);
+            bytes.extend(padding(entry));
+            put(&bytes)?;
+        }
+        checkpoint.finish()?;
+        to.into_inner().map_err(|e| write(e.into_error()))?.sync_all().map_err(write)?;
+        std::fs::rename(&temporary, out).map_err(write)?;
+        Ok(())
+    })();
+    if let Err(error) = result {
+        // Nothing of the user's is in it; a failure to remove it changes nothing for the caller.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(error);
+    }
+    let wanted_blocks = |p: &&Plan| p.spec.columns.is_some_and(|k| !wanted(&p.spec, options).fits(k));
+    let kept_f16 = plans.iter().filter(wanted_blocks).map(|p| p.entry.name.clone()).collect();
+    Ok(Converted { bytes: total, tensors: entries.len(), kept_f16 })
+}
+
+fn padding(entry: &Entry) -> Vec<u8> {
+    vec![0; (entry.bytes().next_multiple_of(ALIGNMENT) - entry.bytes()) as usize]
+}
+
+/// Encodes and hands out a tensor in runs of whole rows.
+fn tensor(taken: &Taken, plan: &Plan, put: &mut impl FnMut(&[u8]) -> Result<(), ConvertError>) -> Result<(), ConvertError> {
+    let k = plan.spec.columns.unwrap_or(1);
+    // A head's rows are interleaved among themselves: runs are of whole heads.
+    let step = plan.interleave.unwrap_or(1);
+    let run = (CHUNK / k / step).max(1) * step;
+    let (mut values, mut bytes) = (Vec::new(), Vec::new());
+    for start in (0..plan.spec.rows).step_by(run) {
+        let rows = start..plan.spec.rows.min(start + run);
+        values.clear();
+        taken.append_f32_range(rows.start * k..rows.end * k, &mut values)?;
+        if let Some(head_dim) = plan.interleave {
+            values = interleave(&values, head_dim, k);
+        }
+        bytes.clear();
+        plan.entry.encoding.encode(&values, &mut bytes);
+        put(&bytes)?;
+    }
+    Ok(())
+}
+
+/// Rows of q and k in the order in which llama.cpp's `llama` rotates them: Hugging Face files pair row `i` of a head with row
+/// `i + head_dim/2`, there they are neighbours.
+fn interleave(values: &[f32], head_dim: usize, k: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for head in values.chunks_exact(head_dim * k) {
+        let (first, second) = head.split_at(head_dim / 2 * k);
+        for (a, b) in first.chunks_exact(k).zip(second.chunks_exact(k)) {
+            out.extend_from_slice(a);
+            out.extend_from_slice(b);
+        }
+    }
+    out
+}
+
+fn plan(spec: TensorSpec, config: &Config, options: &Options) -> Plan {
+    let encoding = match spec.columns {
+        None => Encoding::F32,
+        Some(k) => Some(wanted(&spec, options)).filter(|e| e.fits(k)).unwrap_or(Encoding::F16),
+    };
+    let rotated = spec.name.contains(".self_attn.q_proj.") || spec.name.contains(".self_attn.k_proj.");
+    let interleave = (config.family == Family::Llama && rotated).then_some(config.head_dim);
+    let entry = Entry { name: name(&spec.name), shape: spec.shape(), encoding };
+    Plan { spec, entry, interleave }
+}
+
+/// The encoding that the options ask for a matrix.
+fn wanted(spec: &TensorSpec, options: &Options) -> Encoding {
+    if spec.name.starts_with("model.layers.") { options.matrices } else { options.head }
+}
+
+/// GGUF's name for a tensor of [`Config::tensors`].
+fn name(hugging_face: &str) -> String {
+    let mut name = hugging_face.to_owned();
+    for (from, to) in [
+        ("model.embed_tokens", "token_embd"),
+        ("model.norm", "output_norm"),
+        ("lm_head", "output"),
+        ("model.layers", "blk"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("input_layernorm", "attn_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+    ] {
+        name = name.replace(from, to);
+    }
+    name
+}
+
+/// Metadata of the architecture.
+fn architecture(config: &Config, options: &Options) -> Vec<(String, Value)> {
+    let family = match config.family {
+        Family::Llama => "llama",
+        Family::Qwen2 => "qwen2",
+    };
+    let text = |v: &str| Value::String(v.to_owned());
+    let number = |v: usize| Value::U32(v as u32);
+    // The numbers of llama.cpp's `llama_ftype`.
+    let file_type = match options.matrices {
+        Encoding::F32 => 0,
+        Encoding::F16 => 1,
+        Encoding::Q4_0 => 2,
+        Encoding::Q8_0 => 7,
+    };
+    let general = [
+        ("architecture", text(family)),
+        ("type", text("model")),
+        ("name", text(&options.name)),
+        ("file_type", Value::U32(file_type)),
+        ("quantization_version", Value::U32(2)),
+        ("alignment", Value::U32(ALIGNMENT as u32)),
+    ];
+    let mut own = vec![
+        ("vocab_size", number(config.n_vocab)),
+        ("context_length", number(config.max_positions)),
+        ("embedding_length", number(config.hidden)),
+        ("block_count", number(config.layers)),
+        ("feed_forward_length", number(config.ff)),
+        ("attention.head_count", number(config.heads)),
+        ("attention.head_count_kv", number(config.kv_heads)),
+        ("attention.key_length", number(config.head_dim)),
+        ("attention.value_length", number(config.head_dim)),
+        ("attention.layer_norm_rms_epsilon", Value::F32(config.rms_eps)),
+        ("rope.dimension_count", number(config.head_dim)),
+        ("rope.freq_base", Value::F32(config.rope_theta)),
+    ];
+    if let RopeScaling::Linear { factor } = config.rope_scaling {
+        own.push(("rope.scaling.type", text("linear")));
+        own.push(("rope.scaling.factor", Value::F32(factor)));
+    }
+    let general = general.into_iter().map(|(key, value)| (format!("general.{key}"), value));
+    general.chain(own.into_iter().map(|(key, value)| (format!("{family}.{key}"), value))).collect()
+}
+
+/// What llama.cpp divides the frequencies by, for a scaling that is not one factor: `[head_dim/2]`.
+fn rope_factors(config: &Config) -> Option<Vec<f32>> {
+    let RopeScaling::Llama3 { .. } = config.rope_scaling else { return None };
+    let plain = Config { rope_scaling: RopeScaling::None, ..config.clone() };
+    let (plain, scaled) = (crate::rope::Rope::new(&plain), crate::rope::Rope::new(config));
+    Some(plain.inverse_frequencies().iter().zip(scaled.inverse_frequencies()).map(|(plain, scaled)| plain / scaled).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_head_are_interleaved() {
+        // Two heads of four rows, one column: 0 and 2, 1 and 3 are pairs.
+        assert_eq!(interleave(&[0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0], 4, 1), [0.0, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0]);
+        // Two columns: rows move as a whole.
+        assert_eq!(interleave(&[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5], 4, 2), [0.0, 0.5, 2.0, 2.5, 1.0, 1.5, 3.0, 3.5]);
+    }
+
+    #[test]
+    fn names_are_those_of_llama_cpp() {
+        for (from, to) in [
+            ("model.embed_tokens.weight", "token_embd.weight"),
+            ("model.layers.11.self_attn.q_proj.bias", "blk.11.attn_q.bias"),
+            ("model.layers.1.self_attn.o_proj.weight", "blk.1.attn_output.weight"),
+            ("model.layers.0.mlp.down_proj.weight", "blk.0.ffn_down.weight"),
+            ("model.layers.0.input_layernorm.weight", "blk.0.attn_norm.weight"),
+            ("model.layers.0.post_attention_layernorm.weight", "blk.0.ffn_norm.weight"),
+            ("model.norm.weight", "output_norm.weight"),
+            ("lm_head.weight", "output.weight"),
+        ] {
+            assert_eq!(name(from), to);
+        }
+    }
+}
