@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lacuna_complete::Settings;
+use lacuna_engine::KvDtype;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -53,6 +54,10 @@ pub enum OrderSetting {
 pub struct LatencyConfig {
     /// Milliseconds after which the best so far is returned; 0: no deadline.
     pub deadline_ms: u64,
+    /// Threads that compute, the requesting one among them; 0: all cores that the process may use.
+    pub threads: usize,
+    /// Bind each helping thread to a core of its own.
+    pub pin_threads: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,11 +85,23 @@ pub struct ShowConfig {
 pub struct KvConfig {
     /// Documents whose KV cache is kept.
     pub warm_documents: usize,
+    /// How keys and values are held: `auto` (int8), `f16` or `f32`.
+    pub dtype: DtypeSetting,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DtypeSetting {
+    #[default]
+    Auto,
+    F32,
+    F16,
+    Int8,
 }
 
 impl Default for LatencyConfig {
     fn default() -> Self {
-        LatencyConfig { deadline_ms: 400 }
+        LatencyConfig { deadline_ms: 400, threads: 0, pin_threads: true }
     }
 }
 
@@ -104,7 +121,7 @@ impl Default for ShowConfig {
 
 impl Default for KvConfig {
     fn default() -> Self {
-        KvConfig { warm_documents: Settings::default().warm_documents }
+        KvConfig { warm_documents: Settings::default().warm_documents, dtype: DtypeSetting::Auto }
     }
 }
 
@@ -125,6 +142,12 @@ impl Config {
             min_confidence: self.show.min_confidence,
             max_file_bytes: self.context.max_file_bytes,
             warm_documents: self.kv.warm_documents,
+            kv_dtype: match self.kv.dtype {
+                DtypeSetting::Auto => None,
+                DtypeSetting::F32 => Some(KvDtype::F32),
+                DtypeSetting::F16 => Some(KvDtype::F16),
+                DtypeSetting::Int8 => Some(KvDtype::Int8),
+            },
             ..Settings::default()
         }
     }
@@ -137,6 +160,7 @@ impl Config {
         within("context.max_file_bytes", self.context.max_file_bytes, 1 << 10, 1 << 27)?;
         within("show.line_tokens", self.show.line_tokens, 1, 1024)?;
         within("show.block_tokens", self.show.block_tokens, 1, 4096)?;
+        within("latency.threads", self.latency.threads, 0, 256)?;
         within("kv.warm_documents", self.kv.warm_documents, 1, 1024)?;
         if !(0.0..=1.0).contains(&self.show.min_confidence) {
             bail!("show.min_confidence = {} is out of range: use 0 to 1", self.show.min_confidence);

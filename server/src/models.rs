@@ -29,6 +29,8 @@ pub struct Loaded {
 impl Loaded {
     /// The completer for this model under this configuration.
     pub fn completer(&self, config: &Config) -> anyhow::Result<Completer> {
+        lacuna_engine::set_threads(config.latency.threads);
+        lacuna_engine::set_pinned(config.latency.pin_threads);
         let mut settings = config.settings(self.sentinels.order, true);
         let limit = self.model.config().max_positions;
         let longest = settings.line_tokens.max(settings.block_tokens) + 1;

@@ -212,9 +212,16 @@ fn doctor_tells_what_was_found() {
         assert!(setting("show.line_tokens").contains("17") && setting("show.line_tokens").contains("lacuna.toml"));
         assert!(setting("latency.deadline_ms").ends_with("(default)"));
         assert!(setting("model.path").ends_with(if model.is_empty() { "(default)" } else { "(flag)" }));
-        for name in
-            ["model.order", "model.heal", "context.prompt_tokens", "context.max_file_bytes", "show.block_tokens", "kv.warm_documents"]
-        {
+        for name in [
+            "model.order",
+            "model.heal",
+            "context.prompt_tokens",
+            "context.max_file_bytes",
+            "show.block_tokens",
+            "kv.warm_documents",
+            "kv.dtype",
+            "latency.threads",
+        ] {
             setting(name);
         }
         let (_, tests) = output.stdout.split_once("self-test\n").unwrap();

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use lacuna_context::{Excerpt, ExcerptKind, FileFacts, Language, SyntaxTree, cursor_facts, cut_repeated_closers, gather, rank};
-use lacuna_engine::{Cancel, Finish, Generation, Model, Sampling};
+use lacuna_engine::{Cancel, Finish, Generation, KvDtype, Model, Sampling};
 use lacuna_prompt::{Input, Options, Order, Prompt, SectionKind, Sentinels, Tokenizer, build};
 use lacuna_text::Document;
 
@@ -35,6 +35,8 @@ pub struct Settings {
     pub max_file_bytes: usize,
     /// Documents whose KV cache is kept.
     pub warm_documents: usize,
+    /// How keys and values are held; `None`: as the engine chooses for the model.
+    pub kv_dtype: Option<KvDtype>,
     /// Temperature of the alternatives after the first, which is always greedy.
     pub temperature: f32,
     pub seed: u64,
@@ -52,6 +54,7 @@ impl Default for Settings {
             min_confidence: 0.0,
             max_file_bytes: 4 << 20,
             warm_documents: 8,
+            kv_dtype: None,
             temperature: 0.8,
             seed: 0,
         }
@@ -91,7 +94,7 @@ const MAX_ALTERNATIVES: usize = 8;
 
 impl Completer {
     pub fn new(model: Arc<Model>, tokenizer: Arc<Tokenizer>, sentinels: Sentinels, settings: Settings) -> Completer {
-        let slots = Slots::new(settings.warm_documents);
+        let slots = Slots::new(settings.warm_documents, settings.kv_dtype);
         Completer { model, tokenizer, sentinels, settings, slots }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dashmap::DashMap;
-use lacuna_engine::{KvCache, Model};
+use lacuna_engine::{KvCache, KvDtype, Model};
 
 use crate::ghost::Ghost;
 
@@ -24,11 +24,12 @@ pub(crate) struct Slots {
     entries: DashMap<String, Entry>,
     clock: AtomicU64,
     max: usize,
+    dtype: Option<KvDtype>,
 }
 
 impl Slots {
-    pub fn new(max: usize) -> Slots {
-        Slots { entries: DashMap::new(), clock: AtomicU64::new(0), max: max.max(1) }
+    pub fn new(max: usize, dtype: Option<KvDtype>) -> Slots {
+        Slots { entries: DashMap::new(), clock: AtomicU64::new(0), max: max.max(1), dtype }
     }
 
     /// The slot of a document, made when it is new. `capacity` is the prompt and its answer, in tokens.
@@ -46,7 +47,11 @@ impl Slots {
                 None => break,
             };
         }
-        let slot = Arc::new(Mutex::new(Slot { cache: KvCache::new(model, capacity), ghost: None }));
+        let cache = match self.dtype {
+            Some(dtype) => KvCache::with_dtype(model, capacity, dtype),
+            None => KvCache::new(model, capacity),
+        };
+        let slot = Arc::new(Mutex::new(Slot { cache, ghost: None }));
         let entry = Entry { slot: Arc::clone(&slot), last_used: AtomicU64::new(now) };
         self.entries.insert(key.to_owned(), entry);
         slot

@@ -30,8 +30,12 @@ pub use model::{Info, Model, Precision};
 pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack};
 pub use sample::Sampling;
 
+/// What the CPU has but this process may not use, and why.
+pub use lacuna_kernels::isa::withheld;
 /// Sets how many threads the forward pass may use in this process; 0 means all cores.
 pub use lacuna_kernels::threads::set_threads;
+/// Whether the threads that help are bound to a core each (the default); see `lacuna_kernels::team`.
+pub use lacuna_kernels::threads::{set_pinned, threads};
 /// The name of the kernel row in use (`doctor` prints it), or why `LACUNA_ISA` cannot be honoured.
 pub fn kernel_row() -> Result<&'static str, lacuna_kernels::isa::IsaError> {
     lacuna_kernels::isa::selected().map(|row| row.isa().name()).map_err(Clone::clone)

@@ -22,9 +22,9 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "lacuna       {}", env!("CARGO_PKG_VERSION"))?;
     let row = lacuna_engine::kernel_row().context("LACUNA_ISA")?;
-    writeln!(out, "kernels      {row}")?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    writeln!(out, "machine      {cores} cores, {}", memory())?;
+    let withheld = lacuna_engine::withheld().map(|why| format!(" ({why})")).unwrap_or_default();
+    writeln!(out, "kernels      {row}{withheld}")?;
+    writeln!(out, "machine      {}, {}", cores(), memory())?;
 
     let here = std::env::current_dir()?;
     let resolved = config::resolve(&here, None, args.model.as_deref())?;
@@ -70,6 +70,16 @@ const SELF_TEST: [(&str, &str, &str); 3] = [
     ("test.js", "for (let i = 0; i < items.len", "\n}\n"),
     ("test.rs", "struct Point {\n    x: f64,\n}\n\nimpl Point {\n    fn new(x: f64) -> Sel", "\n}\n"),
 ];
+
+/// Cores that this process may use, and those that it may not.
+fn cores() -> String {
+    let usable = std::thread::available_parallelism().map_or(1, usize::from);
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    match text.lines().filter(|line| line.starts_with("processor")).count() {
+        all if all > usable => format!("{usable} of {all} cores, the others withheld by an affinity mask or a container's limit"),
+        _ => format!("{usable} cores"),
+    }
+}
 
 /// Memory in total and available, from the kernel where it tells.
 fn memory() -> String {
