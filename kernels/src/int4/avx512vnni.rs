@@ -146,11 +146,8 @@ fn panel_of<const T: usize>(panel: &mut Panel) {
             let x = &panel.q.as_chunks::<4>().0.as_chunks::<MAX_TOKENS>().0.as_chunks::<8>().0[at..at + groups];
             let x_scales = &panel.x_scales.as_chunks::<MAX_TOKENS>().0[at..at + groups];
             let bias = &panel.bias.as_chunks::<MAX_TOKENS>().0[at..at + groups];
-            if first == 0 {
-                *sums = [[[0.0; TILE_ROWS]; T]; MAX_TOKENS];
-            }
-            half_chunk::<T, 0>(weights, scales, x, x_scales, bias, sums);
-            half_chunk::<T, 4>(weights, scales, x, x_scales, bias, sums);
+            half_chunk::<T, 0>(weights, scales, x, x_scales, bias, first == 0, sums);
+            half_chunk::<T, 4>(weights, scales, x, x_scales, bias, first == 0, sums);
         }
     }
 }
@@ -183,12 +180,15 @@ fn half_chunk<const T: usize, const FIRST: usize>(
     x: &[[[[i8; 4]; MAX_TOKENS]; 8]],
     x_scales: &[[f32; MAX_TOKENS]],
     bias: &[[i32; MAX_TOKENS]],
+    from_zero: bool,
     sums: &mut [[[f32; TILE_ROWS]; T]; MAX_TOKENS],
 ) {
     let mut acc = [[_mm512_setzero_ps(); T]; 4];
-    for t in 0..4 {
-        for i in 0..T {
-            acc[t][i] = load(&sums[FIRST + t][i]);
+    if !from_zero {
+        for t in 0..4 {
+            for i in 0..T {
+                acc[t][i] = load(&sums[FIRST + t][i]);
+            }
         }
     }
     for ((((weights, scales), x), x_scales), bias) in weights.iter().zip(scales).zip(x).zip(x_scales).zip(bias) {

@@ -4,6 +4,7 @@
 //! the weights. Many tokens: the nibbles of two tiles are unpacked once into L1 ([`Panel`]) and all tokens pass over them.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::activations::Activations;
 use super::layout::{BLOCK_K, Block, TILE_ROWS};
@@ -16,6 +17,7 @@ use crate::threads::{self, SharedOut};
 pub(crate) const PANEL_BLOCKS: usize = 8;
 /// Tiles that a panel joins.
 pub(crate) const PANEL_TILES: usize = 2;
+const _: () = assert!(FEW_TOKENS == 2 * MAX_TOKENS, "`few` takes two chunks");
 /// Groups along `k` of a panel step.
 pub(crate) const PANEL_GROUPS: usize = PANEL_BLOCKS * BLOCK_K / GROUP;
 
@@ -62,7 +64,7 @@ pub fn matmul_quantized(w: &Int4Matrix, x: &Activations, epilogue: Epilogue, y: 
     // Multiply-adds a nanosecond and core: 60 when there is work for the registers; one token is bound by reading and costs as much as four.
     let estimated_us = n as u64 * w.k as u64 * (m as u64 + 3) / 60_000;
     if m <= FEW_TOKENS {
-        threads::split(n.div_ceil(TILE_ROWS), estimated_us, |tiles| tiles.for_each(|tile| few(w, x, tile, &out)));
+        threads::split(n.div_ceil(TILE_ROWS), estimated_us, |tiles| few(w, x, tiles, &out));
     } else {
         threads::split(n.div_ceil(PANEL_TILES * TILE_ROWS), estimated_us, |panels| {
             SCRATCH.with_borrow_mut(|scratch| panels.for_each(|p| many(w, x, p * PANEL_TILES, scratch, &out)));
@@ -86,30 +88,47 @@ impl Out<'_> {
     unsafe fn write(&self, token: usize, first: usize, values: &[f32]) {
         // SAFETY: the caller's promise.
         let place = unsafe { self.y.part(token * self.n + first, values.len()) };
+        // Whole tiles have a fixed size, which saves a call for each 64 bytes.
+        let ((tiles, rest), (values, values_rest)) = (place.as_chunks_mut::<TILE_ROWS>(), values.as_chunks::<TILE_ROWS>());
+        for (i, (y, v)) in tiles.iter_mut().zip(values).enumerate() {
+            self.finish(first + i * TILE_ROWS, y, v);
+        }
+        self.finish(first + tiles.len() * TILE_ROWS, rest, values_rest);
+    }
+
+    /// The epilogue for columns `first ..`.
+    #[inline(always)]
+    fn finish(&self, first: usize, y: &mut [f32], product: &[f32]) {
         match (self.epilogue.bias, self.epilogue.add) {
-            (None, false) => place.copy_from_slice(values),
-            (None, true) => place.iter_mut().zip(values).for_each(|(y, v)| *y += v),
+            (None, false) => y.iter_mut().zip(product).for_each(|(y, p)| *y = *p),
+            (None, true) => y.iter_mut().zip(product).for_each(|(y, p)| *y += p),
             (Some(bias), add) => {
-                for ((y, v), b) in place.iter_mut().zip(values).zip(&bias[first..]) {
-                    *y = if add { *y + (v + b) } else { v + b };
+                for ((y, p), b) in y.iter_mut().zip(product).zip(&bias[first..]) {
+                    *y = if add { *y + (p + b) } else { p + b };
                 }
             }
         }
     }
 }
 
-fn few(w: &Int4Matrix, x: &Activations, tile: usize, out: &Out) {
+fn few(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
     let per_tile = w.blocks_per_tile();
-    let blocks = &w.blocks[tile * per_tile..(tile + 1) * per_tile];
-    let first_row = tile * TILE_ROWS;
-    let rows = TILE_ROWS.min(w.n - first_row);
+    let kernel = x.row().int4_tile;
     let mut sums = [[0f32; TILE_ROWS]; MAX_TOKENS];
-    for chunk in x.chunks() {
-        // SAFETY: the row was checked for this CPU when it was handed out.
-        unsafe { (x.row().int4_tile)(blocks, chunk.q, chunk.scales, chunk.bias, chunk.tokens, &mut sums) };
-        for (t, values) in sums.iter().enumerate().take(chunk.tokens) {
-            // SAFETY: `y` outlives the split; each tile owns its columns.
-            unsafe { out.write(chunk.first_token + t, first_row, &values[..rows]) };
+    let mut chunks = x.chunks();
+    let chunks = [chunks.next(), chunks.next()];
+    for tile in tiles {
+        let blocks = &w.blocks[tile * per_tile..(tile + 1) * per_tile];
+        let first_row = tile * TILE_ROWS;
+        let rows = TILE_ROWS.min(w.n - first_row);
+        // The second chunk finds the tile in the cache.
+        for chunk in chunks.iter().flatten() {
+            // SAFETY: the row was checked for this CPU when it was handed out.
+            unsafe { kernel(blocks, chunk.q, chunk.scales, chunk.bias, chunk.tokens, &mut sums) };
+            for (t, values) in sums.iter().enumerate().take(chunk.tokens) {
+                // SAFETY: `y` outlives the split; each tile owns its columns.
+                unsafe { out.write(chunk.first_token + t, first_row, &values[..rows]) };
+            }
         }
     }
 }
