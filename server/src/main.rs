@@ -27,6 +27,7 @@ enum Command {
     Model(commands::model::Args),
     Finetune(commands::finetune::Args),
     FimEval(commands::fim_eval::Args),
+    Bench(commands::bench::Args),
     Doctor(commands::doctor::Args),
 }
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Model(args) => commands::model::run(&args),
         Command::Finetune(args) => commands::finetune::run(&args),
         Command::FimEval(args) => commands::fim_eval::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
     };
     match result {

@@ -1,5 +1,6 @@
 //! One module a command; each has its `Args` and a `run`.
 
+pub mod bench;
 pub mod complete;
 pub mod doctor;
 pub mod fim_eval;

@@ -1,0 +1,181 @@
+//! Graphs as small hand-written SVG files that read well on a light and on a dark page.
+
+use std::fmt::Write;
+
+const WIDTH: f64 = 720.0;
+const LEFT: f64 = 64.0;
+const RIGHT: f64 = 16.0;
+const TOP: f64 = 64.0;
+const BOTTOM: f64 = 52.0;
+const HEIGHT: f64 = 360.0;
+/// Middle tones, so that they stand out from white and from black.
+const COLOURS: [&str; 6] = ["#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#64748b"];
+
+/// A named line.
+pub struct Series {
+    pub name: String,
+    /// Ascending in the first number, which is above 0.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Lines over a logarithmic x axis; y starts at 0.
+pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series]) -> String {
+    let all = || series.iter().flat_map(|s| &s.points);
+    let (mut xs, most): (Vec<f64>, f64) = (all().map(|p| p.0).collect(), all().map(|p| p.1).fold(0.0, f64::max));
+    xs.sort_by(f64::total_cmp);
+    xs.dedup();
+    let (first, last) = (xs.first().copied().unwrap_or(1.0), xs.last().copied().unwrap_or(1.0));
+    let inner = WIDTH - LEFT - RIGHT;
+    let x = |v: f64| LEFT + if last > first { inner * (v / first).ln() / (last / first).ln() } else { inner / 2.0 };
+    let step = nice_step(most / 5.0);
+    let top = step * (most / step).ceil().max(1.0);
+    let y = |v: f64| HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * v / top;
+    let mut out = head(title, HEIGHT);
+    for i in 0..=(top / step).round() as usize {
+        let v = i as f64 * step;
+        let at = y(v);
+        let _ = write!(out, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{}\"/>", WIDTH - RIGHT);
+        text(&mut out, LEFT - 6.0, at + 4.0, "end", &number(v));
+    }
+    for v in &xs {
+        text(&mut out, x(*v), HEIGHT - BOTTOM + 18.0, "middle", &number(*v));
+    }
+    text(&mut out, LEFT + inner / 2.0, HEIGHT - 14.0, "middle", x_label);
+    text(&mut out, 8.0, TOP - 12.0, "start", y_label);
+    let names: Vec<&str> = series.iter().map(|s| s.name.as_str()).collect();
+    legend(&mut out, &names);
+    for (s, colour) in series.iter().zip(COLOURS.iter().cycle()) {
+        let path: Vec<String> = s.points.iter().map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
+        let _ = write!(out, "<path class=\"line\" stroke=\"{colour}\" d=\"M{}\"/>", path.join("L"));
+        for p in &s.points {
+            let _ = write!(out, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", x(p.0), y(p.1));
+        }
+    }
+    out + "</svg>\n"
+}
+
+/// A labelled group of bars, one for each name; what is missing has no bar.
+pub struct Bars {
+    pub label: String,
+    /// Length (shares of the longest of all groups, or of 1) and what stands behind the bar.
+    pub bars: Vec<Option<(f64, String)>>,
+}
+
+/// Horizontal bars in groups. `full`: the length that fills the width, with a line there; `None`: the longest.
+pub fn bars(title: &str, names: &[&str], groups: &[Bars], full: Option<f64>) -> String {
+    let (bar, gap, label_width, value_width) = (16.0, 14.0, 120.0, 150.0);
+    let rows: usize = groups.iter().map(|g| g.bars.len()).sum();
+    let height = TOP + rows as f64 * bar + groups.len() as f64 * gap + 12.0;
+    let longest = groups.iter().flat_map(|g| g.bars.iter().flatten()).map(|b| b.0).fold(f64::MIN_POSITIVE, f64::max);
+    let scale = (WIDTH - label_width - value_width) / longest.max(full.unwrap_or(0.0));
+    let mut out = head(title, height);
+    legend(&mut out, names);
+    let mut y = TOP;
+    for group in groups {
+        text(&mut out, label_width - 8.0, y + bar * group.bars.len() as f64 / 2.0 + 4.0, "end", &group.label);
+        for (value, colour) in group.bars.iter().zip(COLOURS.iter().cycle()) {
+            if let Some((length, label)) = value {
+                let width = (length * scale).max(1.0);
+                let _ = write!(
+                    out,
+                    "<rect x=\"{label_width}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>",
+                    bar - 2.0
+                );
+                text(&mut out, label_width + width + 6.0, y + bar - 5.0, "start", label);
+            }
+            y += bar;
+        }
+        y += gap;
+    }
+    if let Some(full) = full {
+        let at = label_width + full * scale;
+        let _ = write!(out, "<path class=\"mark\" d=\"M{at:.1} {TOP}V{:.1}\"/>", height - 12.0);
+    }
+    out + "</svg>\n"
+}
+
+fn head(title: &str, height: f64) -> String {
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\">\
+         <style>text{{font:12px system-ui,sans-serif;fill:#1f2937}}.title{{font-size:15px;font-weight:600}}\
+         .grid{{stroke:#9ca3af;stroke-opacity:.35}}.mark{{stroke:#9ca3af;stroke-dasharray:4 3}}.line{{fill:none;stroke-width:2}}\
+         @media(prefers-color-scheme:dark){{text{{fill:#e5e7eb}}}}</style><title>{0}</title>",
+        escaped(title)
+    );
+    let _ = write!(out, "<text class=\"title\" x=\"8\" y=\"20\">{}</text>", escaped(title));
+    out
+}
+
+fn legend(out: &mut String, names: &[&str]) {
+    let mut x = 8.0;
+    for (name, colour) in names.iter().zip(COLOURS.iter().cycle()) {
+        let _ = write!(out, "<rect x=\"{x:.1}\" y=\"30\" width=\"10\" height=\"10\" fill=\"{colour}\"/>");
+        text(out, x + 14.0, 39.0, "start", name);
+        x += 30.0 + 6.6 * name.chars().count() as f64;
+    }
+}
+
+fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
+    let _ = write!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(text));
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// The next of 1, 2, 5 × 10ⁿ.
+fn nice_step(least: f64) -> f64 {
+    if least <= 0.0 || !least.is_finite() {
+        return 1.0;
+    }
+    let power = 10f64.powf(least.log10().floor());
+    let step = [1.0, 2.0, 5.0].into_iter().find(|s| s * power >= least * 0.999).unwrap_or(10.0);
+    step * power
+}
+
+/// Without digits that say nothing.
+fn number(v: f64) -> String {
+    let text = format!("{v:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every tag is closed, in order.
+    fn check(svg: &str) {
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        let mut open = Vec::new();
+        for tag in svg.split('<').skip(1) {
+            let inside = tag.split('>').next().expect("a tag");
+            if let Some(name) = inside.strip_prefix('/') {
+                assert_eq!(open.pop().as_deref(), Some(name), "{svg}");
+            } else if !inside.ends_with('/') {
+                open.push(inside.split(' ').next().expect("a name").to_owned());
+            }
+        }
+        assert!(open.is_empty(), "{open:?}");
+    }
+
+    #[test]
+    fn graphs_are_well_formed_whatever_the_data() {
+        let series = |points: &[(f64, f64)]| Series { name: "a < \"b\" & c".to_owned(), points: points.to_vec() };
+        for points in [&[][..], &[(1.0, 0.0)], &[(1.0, 2.5), (8.0, 1e4), (512.0, 3.0)]] {
+            let svg = lines("title & more", "x", "y", &[series(points), series(points)]);
+            check(&svg);
+            assert_eq!(svg.matches("<circle").count(), 2 * points.len());
+        }
+        let group = |bars| Bars { label: "pp<1>".to_owned(), bars };
+        let svg = bars("title", &["a", "b"], &[group(vec![Some((1.0, "one".to_owned())), None]), group(vec![])], Some(1.0));
+        check(&svg);
+        check(&bars("title", &[], &[], None));
+        assert!(svg.contains(">one<"));
+    }
+
+    #[test]
+    fn steps_and_numbers_are_round() {
+        assert_eq!([0.0, 0.03, 1.0, 1.1, 7.0].map(nice_step), [1.0, 0.05, 1.0, 2.0, 10.0]);
+        assert_eq!([0.0, 0.5, 512.0, 1.25].map(number), ["0", "0.5", "512", "1.25"]);
+    }
+}
