@@ -1,7 +1,8 @@
 //! From f32 weights to INT4: the choice of a scale a group.
 //!
 //! For each group of 32 a few scales around the largest weight are tried, each refitted by least squares, and the one with
-//! the least squared error is kept (a plain `largest / -8` is one of the candidates, so the result is never worse).
+//! the least squared error is kept (a plain `largest / -8` is one of the candidates, so the result is not worse but for the
+//! rounding of the scale to f16). The same bits come out on every machine: sums are taken in 16 lanes in a fixed order.
 
 use half::f16;
 use rayon::prelude::*;
@@ -13,61 +14,102 @@ pub(crate) fn quantize_rows(n: usize, k: usize, weights: &[f32]) -> (Vec<u8>, Ve
     let (row_bytes, groups) = (k.div_ceil(2), k.div_ceil(GROUP));
     let mut nibbles = vec![0u8; n * row_bytes];
     let mut scales = vec![f16::ZERO; n * groups];
+    let row = best_row();
     nibbles.par_chunks_mut(row_bytes).zip(scales.par_chunks_mut(groups)).zip(weights.par_chunks(k)).for_each(
-        |((nibbles, scales), weights)| {
-            let mut group_q = [8u8; GROUP];
-            for (g, group) in weights.chunks(GROUP).enumerate() {
-                scales[g] = quantize_group(group, &mut group_q);
-                for (b, pair) in group_q[..group.len().next_multiple_of(2)].chunks(2).enumerate() {
-                    nibbles[g * GROUP / 2 + b] = pair[0] | pair[1] << 4;
-                }
-            }
-        },
+        // SAFETY: `best_row` chose it for this CPU.
+        |((nibbles, scales), weights)| unsafe { row(weights, nibbles, scales) },
     );
     (nibbles, scales)
+}
+
+/// Quantises one row: weights `[k]`, nibbles `[⌈k/2⌉]`, scales `[⌈k/32⌉]`.
+type RowKernel = unsafe fn(&[f32], &mut [u8], &mut [f16]);
+
+fn best_row() -> RowKernel {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2")]
+        fn avx512(weights: &[f32], nibbles: &mut [u8], scales: &mut [f16]) {
+            row_body(weights, nibbles, scales);
+        }
+        #[target_feature(enable = "avx2")]
+        fn avx2(weights: &[f32], nibbles: &mut [u8], scales: &mut [f16]) {
+            row_body(weights, nibbles, scales);
+        }
+        if super::avx512vnni::is_available() {
+            return avx512;
+        }
+        if super::avx2::is_available() {
+            return avx2;
+        }
+    }
+    row_body
+}
+
+#[inline(always)]
+fn row_body(weights: &[f32], nibbles: &mut [u8], scales: &mut [f16]) {
+    for ((group, nibbles), scale) in weights.chunks(GROUP).zip(nibbles.chunks_mut(GROUP / 2)).zip(scales) {
+        let mut padded = [0f32; GROUP];
+        padded[..group.len()].copy_from_slice(group);
+        let (fitted, levels) = quantize_group(&padded);
+        *scale = fitted;
+        for (byte, pair) in nibbles.iter_mut().zip(levels.as_chunks::<2>().0) {
+            *byte = (pair[0] + 8.0) as u8 | ((pair[1] + 8.0) as u8) << 4;
+        }
+    }
 }
 
 /// Divisors of the largest weight that are tried: below 8 the largest is clipped less and small ones are coarser.
 const DIVISORS: [f32; 10] = [8.0, 7.0, 7.25, 7.5, 7.75, 8.25, 8.5, 9.0, 9.75, 10.5];
 
-/// Quantises one group (up to 32 weights); unused places of `out` get 8 (weight zero).
-fn quantize_group(group: &[f32], out: &mut [u8; GROUP]) -> f16 {
-    out.fill(8);
-    let mut padded = [0f32; GROUP];
-    padded[..group.len()].copy_from_slice(group);
+/// Scale and levels (−8 … 7) of a group; what is missing of a last group is weight 0.
+#[inline(always)]
+fn quantize_group(group: &[f32; GROUP]) -> (f16, [f32; GROUP]) {
     let largest = group.iter().fold(0f32, |a, w| if w.abs() > a.abs() { *w } else { a });
-    let mut best = (f32::INFINITY, 0f32, [0f32; GROUP]);
+    // Least squares leave `Σ w² - cross² / square`, so the largest gain has the least error.
+    let (mut most, mut best) = (f32::NEG_INFINITY, (0f32, [0f32; GROUP]));
     for divisor in DIVISORS {
         // Both signs: the code has one more negative step than positive ones.
         for sign in [-1.0, 1.0] {
-            try_scale(&padded, sign * largest / divisor, &mut best);
+            let scale = sign * largest / divisor;
+            let inverse = if scale.abs() > 1e-30 { 1.0 / scale } else { 0.0 };
+            let (levels, cross, square) = round_levels(group, inverse);
+            let gain = if square > 0.0 { cross * (cross / square) } else { 0.0 };
+            if gain > most {
+                most = gain;
+                best = (if square > 0.0 { cross / square } else { 0.0 }, levels);
+            }
         }
     }
-    let (_, scale, levels) = best;
-    for (out, level) in out[..group.len()].iter_mut().zip(&levels) {
-        *out = (level + 8.0) as u8;
-    }
-    f16::from_f32(scale)
+    (f16::from_f32(best.0.clamp(f16::MIN.to_f32(), f16::MAX.to_f32())), best.1)
 }
 
-/// Rounds with `scale`, refits the scale by least squares, and keeps the result if its error is the least so far.
-fn try_scale(group: &[f32; GROUP], scale: f32, best: &mut (f32, f32, [f32; GROUP])) {
-    let inverse = if scale.abs() > 1e-30 { 1.0 / scale } else { 0.0 };
+/// The levels at a scale, `Σ level · w` and `Σ level²`.
+#[inline(always)]
+fn round_levels(group: &[f32; GROUP], inverse: f32) -> ([f32; GROUP], f32, f32) {
+    const LANES: usize = 16;
     let mut levels = [0f32; GROUP];
-    let (mut cross, mut square) = (0f32, 0f32);
-    for (level, w) in levels.iter_mut().zip(group) {
-        *level = round(w * inverse).clamp(-8.0, 7.0);
-        cross += *level * w;
-        square += *level * *level;
-    }
-    let fitted = if square > 0.0 { cross / square } else { 0.0 };
-    for scale in [fitted, scale] {
-        let scale = f16::from_f32(scale.clamp(f16::MIN.to_f32(), f16::MAX.to_f32())).to_f32();
-        let error = levels.iter().zip(group).map(|(l, w)| (l * scale - w).powi(2)).sum::<f32>();
-        if error < best.0 {
-            *best = (error, scale, levels);
+    let (mut cross, mut square) = ([0f32; LANES], [0f32; LANES]);
+    for half in 0..GROUP / LANES {
+        for lane in 0..LANES {
+            let i = half * LANES + lane;
+            let level = round(group[i] * inverse);
+            let level = if level < -8.0 { -8.0 } else { level };
+            let level = if level > 7.0 { 7.0 } else { level };
+            levels[i] = level;
+            cross[lane] += level * group[i];
+            square[lane] += level * level;
         }
     }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            cross[lane] += cross[lane + width];
+            square[lane] += square[lane + width];
+        }
+        width /= 2;
+    }
+    (levels, cross[0], square[0])
 }
 
 /// Round half to even for `|x| < 2^22`, in two additions (a call to the C library on plain x86-64 otherwise).
