@@ -1,5 +1,7 @@
 //! The prompt crate at its boundary: a small byte-level tokenizer made here, real rules.
 
+mod vocabulary;
+
 use lacuna_prompt::{Input, Options, Order, SectionKind, Sentinels, Tokenizer, build, header, layout};
 
 /// Every byte is a token, plus a few merges, plus the sentinels. Ids: sentinels 0–6, bytes 7–262, merges after.

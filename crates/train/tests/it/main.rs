@@ -4,4 +4,5 @@ mod corpus;
 mod fim;
 mod mine;
 mod pack;
+mod synth;
 mod tokenizer;
