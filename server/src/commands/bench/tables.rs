@@ -18,6 +18,7 @@ fn kernels(run: &Kernels) -> String {
     let mut out = String::new();
     for row in &run.rows {
         let _ = writeln!(out, "## Kernels: {}\n\n{}.  \n{}\n", row.isa, run.machine.line(run.threads), limits(&row.limits));
+        out += "Median of repeats taken in turn (range); share of the nearer limit, r: reading the weights, i: multiply-adds.\n\n";
         kernel_row(&mut out, row);
     }
     out
@@ -63,8 +64,10 @@ fn cell(case: &KernelCase) -> String {
         (_, Some(gbs)) => format!(", {gbs:.1} GB/s"),
         _ => String::new(),
     };
-    let share =
-        case.of_limit.zip(case.bound).map_or_else(String::new, |(share, bound)| format!(", {:.0} % of {}", share * 100.0, bound.name()));
+    let share = case
+        .of_limit
+        .zip(case.bound)
+        .map_or_else(String::new, |(share, bound)| format!(", {:.0} % {}", share * 100.0, if bound == Bound::Read { "r" } else { "i" }));
     format!("{}{rate}{share}", micro(&case.us))
 }
 
