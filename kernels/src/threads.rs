@@ -57,6 +57,11 @@ impl<T> SharedOut<T> {
         SharedOut { pointer: out.as_mut_ptr(), len: out.len() }
     }
 
+    /// Where the output begins, for prefetches.
+    pub(crate) fn address(&self) -> *const T {
+        self.pointer
+    }
+
     /// A part of the output; the bounds are checked.
     ///
     /// # Safety

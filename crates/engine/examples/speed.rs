@@ -1,4 +1,4 @@
-//! `speed MODEL`: prefill and decode speed of a model directory, for profiling; `lacuna bench decode` is the measurement.
+//! `speed MODEL [pp|tg]`: prefill and decode speed of a model directory, for profiling; `lacuna bench decode` is the measurement.
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, generate, prefill};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -10,7 +10,18 @@ fn main() {
     println!("loaded in {:.1} s, {} MB", start.elapsed().as_secs_f64(), model.info().bytes / 1_000_000);
     let cancel = Cancel::new();
     let ids: Vec<u32> = (0..4400u32).map(|i| i * 7919 % 30_000).collect();
-    if std::env::args().nth(2).is_some() {
+    let only = std::env::args().nth(2);
+    if only.as_deref() == Some("pp") {
+        let mut kv = KvCache::new(&model, 8192);
+        for _ in 0..6 {
+            kv.truncate(0);
+            let start = Instant::now();
+            prefill(&model, &mut kv, &ids[..512], &cancel).expect("fits");
+            println!("pp512: {:.1} tok/s", 512.0 / start.elapsed().as_secs_f64());
+        }
+        return;
+    }
+    if only.as_deref() == Some("tg") {
         let mut kv = KvCache::new(&model, 8192);
         for _ in 0..5 {
             let start = Instant::now();

@@ -96,6 +96,22 @@ impl Out<'_> {
         self.finish(first + tiles.len() * TILE_ROWS, rest, values_rest);
     }
 
+    /// Asks for `columns` columns of all tokens, which lie a row apart, to be near when the sums are done.
+    #[cfg(target_arch = "x86_64")]
+    fn prefetch(&self, tokens: usize, first: usize, columns: usize) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        for token in 0..tokens {
+            let start = self.y.address().wrapping_add(token * self.n + first);
+            for column in (0..columns + 15).step_by(16) {
+                // SAFETY: a prefetch of any address is allowed.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(column).cast()) };
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn prefetch(&self, _tokens: usize, _first: usize, _columns: usize) {}
+
     /// The epilogue for columns `first ..`.
     #[inline(always)]
     fn finish(&self, first: usize, y: &mut [f32], product: &[f32]) {
@@ -181,6 +197,7 @@ fn many(w: &Int4Matrix, x: &Activations, tile: usize, scratch: &mut PanelScratch
     scratch.sums.resize(chunks * MAX_TOKENS * PANEL_TILES, [0.0; TILE_ROWS]);
     let mut panel = Panel { tiles: [blocks(0), blocks(1)], n_tiles, chunks, q, x_scales, bias, scratch };
     panel.check(x.row());
+    out.prefetch(x.tokens(), tile * TILE_ROWS, n_tiles * TILE_ROWS);
     // SAFETY: the row was checked for this CPU when it was handed out; the lengths by `check`.
     unsafe { (x.row().int4_panel)(&mut panel) };
     for (token, tiles) in scratch.sums.chunks_exact(n_tiles).enumerate().take(x.tokens()) {
