@@ -177,7 +177,9 @@ pub fn quantize_value(v: &[f32]) -> (Vec<i8>, f32) {
 ///
 /// Scores are products of [`quantize_key`] of query and key. A weight times the scale of its value is rounded to an integer of
 /// 0 to 255, in units of 1/255 of the largest of the [`KV_PAGE`] positions around it (counted from position 0) for this query;
-/// the sum of the weights, by which the result is divided, is that of the weights before rounding.
+/// the sum of the weights, by which the result is divided, is that of the weights before rounding. Position 0, where models rest
+/// the attention that they have no use for, would make the unit too coarse for its page: its weight is not rounded, and is not
+/// among those of which the unit is a part.
 pub fn attention_int8(q: &[f32], k: &[f32], v: &[f32], m: usize, past: usize, d: usize, scale: f32) -> Vec<f64> {
     let keys: Vec<_> = k.chunks_exact(d).map(quantize_key).collect();
     let values: Vec<_> = v.chunks_exact(d).map(quantize_value).collect();
@@ -193,8 +195,15 @@ pub fn attention_int8(q: &[f32], k: &[f32], v: &[f32], m: usize, past: usize, d:
         let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
         let sum: f64 = weights.iter().sum();
-        for (weights, values) in weights.chunks(KV_PAGE).zip(values.chunks(KV_PAGE)) {
-            let scaled: Vec<f64> = weights.iter().zip(values).map(|(w, (_, scale))| w * f64::from(*scale)).collect();
+        let (first, first_scale) = &values[0];
+        for c in 0..d {
+            out[i * d + c] = weights[0] * f64::from(*first_scale) * f64::from(first[c]) / sum;
+        }
+        for (page, (weights, values)) in weights.chunks(KV_PAGE).zip(values.chunks(KV_PAGE)).enumerate() {
+            let mut scaled: Vec<f64> = weights.iter().zip(values).map(|(w, (_, scale))| w * f64::from(*scale)).collect();
+            if page == 0 {
+                scaled[0] = 0.0;
+            }
             let unit = scaled.iter().copied().fold(0f64, f64::max) / 255.0;
             for (scaled, (value, _)) in scaled.iter().zip(values) {
                 let level = if unit == 0.0 { 0.0 } else { (scaled / unit).round_ties_even() };

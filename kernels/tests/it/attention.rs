@@ -88,8 +88,8 @@ impl Case {
 fn bound(dtype: KvDtype, d: usize) -> f64 {
     match dtype {
         KvDtype::F32 | KvDtype::F16 => 1e-10,
-        KvDtype::Int8 if d < 8 => 1e-5,
-        KvDtype::Int8 => 1e-6,
+        KvDtype::Int8 if d < 32 => 1e-4,
+        KvDtype::Int8 => 1e-5,
     }
 }
 
@@ -232,9 +232,20 @@ fn the_price_of_a_type_is_bounded() {
             q.iter_mut().zip(k).for_each(|(q, k)| *q = q.mul_add(0.5, 1.5 * k));
         }
     }
-    for (name, case, bounds) in
-        [("normal", &normal, [1e-5, 1e-3, 0.02]), ("outliers", &outliers, [1e-5, 2e-2, 0.2]), ("peaked", &peaked, [1e-5, 1e-3, 0.02])]
-    {
+    let mut resting = normal.clone();
+    // Most of the attention rests at position 0, whose value is next to nothing; early tokens, so that few others share a page.
+    resting.past = 40;
+    resting.k.truncate(48 * 128);
+    resting.v.truncate(48 * 128);
+    resting.k[..128].copy_from_slice(&[4.0; 128]);
+    resting.v[..128].iter_mut().for_each(|v| *v *= 0.01);
+    resting.q.iter_mut().for_each(|q| *q = *q * 0.3 + 0.2);
+    for (name, case, bounds) in [
+        ("resting", &resting, [1e-5, 1e-3, 0.03]),
+        ("normal", &normal, [1e-5, 1e-3, 0.02]),
+        ("outliers", &outliers, [1e-5, 2e-2, 0.2]),
+        ("peaked", &peaked, [1e-5, 1e-3, 0.02]),
+    ] {
         for (dtype, bound) in KvDtype::ALL.into_iter().zip(bounds) {
             let (error, of_storing) = price(case, dtype);
             println!("{name:9} {dtype:5} relative L2 error {error:.2e}, of which storing alone {of_storing:.2e}");

@@ -1,15 +1,54 @@
-//! One block over f32 or f16 keys and values, in plain Rust that vectorises; and the softmax that the portable rows share.
+//! One block over f32 or f16 keys and values, written once over 16 lanes; and the softmax that the portable rows share.
 
 use half::f16;
 
-use super::{BLOCK, MAX_QUERIES, Task, Work, partial_len};
+use super::{BLOCK, MAX_QUERIES, Task, partial_len};
 use crate::kv::{KvDtype, Line, PAGE, TILE, floats, halves};
 use crate::ops::body::mul_add;
 
-/// f16 bits to f32 in plain Rust.
-pub(super) fn widen(from: &[u16], to: &mut [f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = f16::from_bits(*from).to_f32();
+/// Sixteen f32 in the registers of an instruction set. Its functions are sound only where that instruction set runs.
+pub(super) trait Lanes: Copy {
+    /// Registers that hold sums: queries × [`TILE`]s at once.
+    const SUMS: usize;
+    fn zero() -> Self;
+    fn load(from: &[f32; TILE]) -> Self;
+    /// f16 bits.
+    fn load_halves(from: &[u16; TILE]) -> Self;
+    /// `self + a · b`, `b` in every lane.
+    fn add_scaled(self, a: Self, b: f32) -> Self;
+    fn store(self, to: &mut [f32; TILE]);
+}
+
+/// Plain Rust.
+impl Lanes for [f32; TILE] {
+    const SUMS: usize = 1;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        [0.0; TILE]
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32; TILE]) -> Self {
+        *from
+    }
+
+    #[inline(always)]
+    fn load_halves(from: &[u16; TILE]) -> Self {
+        from.map(|bits| f16::from_bits(bits).to_f32())
+    }
+
+    #[inline(always)]
+    fn add_scaled(mut self, a: Self, b: f32) -> Self {
+        for lane in 0..TILE {
+            self[lane] += a[lane] * b;
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [f32; TILE]) {
+        *to = self;
     }
 }
 
@@ -20,10 +59,10 @@ pub(super) fn exp2<const FMA: bool>(x: f32) -> f32 {
     let clamped = if x < -126.0 { -126.0 } else { x };
     let shifted = clamped + MAGIC;
     let r = clamped - (shifted - MAGIC);
-    let p = mul_add::<FMA>(1.327_647_013e-3, r, 9.675_540_961e-3);
-    let p = mul_add::<FMA>(p, r, 5.550_713_092e-2);
-    let p = mul_add::<FMA>(p, r, 2.402_212_024e-1);
-    let p = mul_add::<FMA>(p, r, 6.931_469_44e-1);
+    let p = mul_add::<FMA>(1.327_647e-3, r, 9.675_541e-3);
+    let p = mul_add::<FMA>(p, r, 5.550_713e-2);
+    let p = mul_add::<FMA>(p, r, 2.402_212e-1);
+    let p = mul_add::<FMA>(p, r, 6.931_469_4e-1);
     let p = mul_add::<FMA>(p, r, 1.0);
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     let value = p * power;
@@ -66,131 +105,98 @@ fn sum_lanes(lanes: &[f32; TILE]) -> f32 {
     halved[0]
 }
 
-/// Body of [`super::Kernels::float`]; `WIDE`: registers for eight queries at once; `widen`: f16 bits to f32.
+/// Body of [`super::Kernels::float`].
 #[inline(always)]
-pub(super) fn block<const FMA: bool, const WIDE: bool>(task: &mut Task, widen: impl Fn(&[u16], &mut [f32])) {
-    let tiles = task.n_positions().div_ceil(TILE);
+pub(super) fn block<const FMA: bool, L: Lanes>(task: &mut Task) {
+    match task.layout.dtype {
+        KvDtype::F16 => block_of::<FMA, true, L>(task),
+        _ => block_of::<FMA, false, L>(task),
+    }
+}
+
+#[inline(always)]
+fn block_of<const FMA: bool, const HALF: bool, L: Lanes>(task: &mut Task) {
+    let (n, tiles) = (task.queries.n, task.n_positions().div_ceil(TILE));
     for tile in 0..tiles {
-        let (keys, _) = task.head_of_page(tile * TILE / PAGE);
-        let lines = task.layout.tile_lines();
-        let keys = &keys[tile % (PAGE / TILE) * lines..][..lines];
-        let Work { scores, tile: buffer, .. } = &mut *task.work;
-        let keys = as_floats(task.layout.dtype, keys, buffer, &widen).as_chunks::<TILE>().0;
-        let queries = task.queries.floats;
-        each_part::<WIDE>(task.queries.n, |first, width| match width {
-            8 => dots::<FMA, 8>(keys, queries, scores, tile, first),
-            4 => dots::<FMA, 4>(keys, queries, scores, tile, first),
-            2 => dots::<FMA, 2>(keys, queries, scores, tile, first),
-            _ => dots::<FMA, 1>(keys, queries, scores, tile, first),
-        });
+        let mut first = 0;
+        while first < n {
+            first += match n - first {
+                left if left >= 7 && L::SUMS >= 8 => dots::<HALF, L, 8>(task, tile, first),
+                left if left >= 3 && L::SUMS >= 4 => dots::<HALF, L, 4>(task, tile, first),
+                left if left >= 2 => dots::<HALF, L, 2>(task, tile, first),
+                _ => dots::<HALF, L, 1>(task, tile, first),
+            };
+        }
     }
     let len = partial_len(task.layout);
-    for i in 0..task.queries.n {
+    for i in 0..n {
         let out = &mut task.out[i * len..(i + 1) * len];
         let (largest, sum) = weights::<FMA>(&mut task.work.scores[i], task.seen[i], tiles * TILE);
         out.fill(0.0);
         (out[len - 16], out[len - 15]) = (largest, sum);
     }
-    let row = task.layout.columns() * 16;
-    for tile in 0..tiles {
-        let (_, values) = task.head_of_page(tile * TILE / PAGE);
-        let lines = task.layout.value_lines() / (PAGE / TILE);
-        let values = &values[tile % (PAGE / TILE) * lines..][..lines];
-        let Work { scores, tile: buffer, .. } = &mut *task.work;
-        let values = as_floats(task.layout.dtype, values, buffer, &widen);
-        let out = &mut *task.out;
-        each_part::<WIDE>(task.queries.n, |first, width| match width {
-            8 => weigh::<FMA, 8>(values, row, scores, tile, first, out, len),
-            4 => weigh::<FMA, 4>(values, row, scores, tile, first, out, len),
-            2 => weigh::<FMA, 2>(values, row, scores, tile, first, out, len),
-            _ => weigh::<FMA, 1>(values, row, scores, tile, first, out, len),
-        });
+    for page in 0..tiles.div_ceil(PAGE / TILE) {
+        let positions = (tiles * TILE - page * PAGE).min(PAGE);
+        for column in 0..task.layout.columns() {
+            let mut first = 0;
+            while first < n {
+                first += match n - first {
+                    left if left >= 8 && L::SUMS >= 8 => weigh::<HALF, L, 8>(task, page, positions, column, first),
+                    left if left >= 4 && L::SUMS >= 4 => weigh::<HALF, L, 4>(task, page, positions, column, first),
+                    left if left >= 2 => weigh::<HALF, L, 2>(task, page, positions, column, first),
+                    _ => weigh::<HALF, L, 1>(task, page, positions, column, first),
+                };
+            }
+        }
     }
 }
 
-/// Cuts `n` queries into parts that the registers hold: first query and width.
+/// Sixteen elements at place `at` (in units of 16).
 #[inline(always)]
-fn each_part<const WIDE: bool>(n: usize, mut body: impl FnMut(usize, usize)) {
-    let mut first = 0;
-    while first < n {
-        let width = match n - first {
-            // Seven queries cost what eight do; the eighth is not read.
-            7.. if WIDE => 8,
-            3.. => 4,
-            left => left,
-        };
-        body(first, width);
-        first += width;
-    }
+fn lanes<const HALF: bool, L: Lanes>(lines: &[Line], at: usize) -> L {
+    if HALF { L::load_halves(&halves(lines).as_chunks().0[at]) } else { L::load(&floats(lines).as_chunks().0[at]) }
 }
 
+/// Scores of queries `first .. first + Q` in a tile; returns `Q`. Queries that do not exist get scores that nobody reads.
 #[inline(always)]
-fn as_floats<'a>(dtype: KvDtype, lines: &'a [Line], buffer: &'a mut Vec<f32>, widen: &impl Fn(&[u16], &mut [f32])) -> &'a [f32] {
-    if dtype == KvDtype::F32 {
-        return floats(lines);
-    }
-    let halves = halves(lines);
-    if buffer.len() < halves.len() {
-        buffer.resize(halves.len(), 0.0);
-    }
-    let buffer = &mut buffer[..halves.len()];
-    widen(halves, buffer);
-    buffer
-}
-
-/// Scores of queries `first .. first + Q` in a tile.
-#[inline(always)]
-fn dots<const FMA: bool, const Q: usize>(
-    keys: &[[f32; TILE]],
-    queries: &[[f32; MAX_QUERIES]],
-    scores: &mut [[f32; BLOCK]; MAX_QUERIES],
-    tile: usize,
-    first: usize,
-) {
-    let mut acc = [[0f32; TILE]; Q];
-    for (key, q) in keys.iter().zip(queries) {
+fn dots<const HALF: bool, L: Lanes, const Q: usize>(task: &mut Task, tile: usize, first: usize) -> usize {
+    let lines = task.layout.tile_lines();
+    let (keys, _) = task.head_of_page(tile * TILE / PAGE);
+    let keys = &keys[tile % (PAGE / TILE) * lines..][..lines];
+    let mut acc = [L::zero(); Q];
+    for (c, q) in task.queries.floats.iter().enumerate() {
+        let key = lanes::<HALF, L>(keys, c);
         let q: &[f32; Q] = q[first..].first_chunk().expect("Q queries");
         for i in 0..Q {
-            for lane in 0..TILE {
-                acc[i][lane] = mul_add::<FMA>(q[i], key[lane], acc[i][lane]);
-            }
+            acc[i] = acc[i].add_scaled(key, q[i]);
         }
     }
     for i in 0..Q {
-        scores[first + i].as_chunks_mut::<TILE>().0[tile] = acc[i];
+        acc[i].store(&mut task.work.scores[first + i].as_chunks_mut().0[tile]);
     }
+    Q
 }
 
-/// Adds a tile's weighted values to the results of queries `first .. first + Q`.
+/// Adds a column of a page's weighted values to the results of queries `first .. first + Q`; returns `Q`.
 #[inline(always)]
-fn weigh<const FMA: bool, const Q: usize>(
-    values: &[f32],
-    row: usize,
-    scores: &[[f32; BLOCK]; MAX_QUERIES],
-    tile: usize,
-    first: usize,
-    out: &mut [f32],
-    len: usize,
-) {
-    let weights: [&[f32; TILE]; Q] = std::array::from_fn(|i| &scores[first + i].as_chunks::<TILE>().0[tile]);
-    for column in (0..row).step_by(16) {
-        // Beyond the last query: a result that nobody reads.
-        let mut acc: [[f32; 16]; Q] =
-            std::array::from_fn(|i| out.get((first + i) * len + column..).and_then(|o| o.first_chunk().copied()).unwrap_or([0.0; 16]));
-        for t in 0..TILE {
-            let v: &[f32; 16] = values[t * row + column..].first_chunk().expect("a row of values");
-            for i in 0..Q {
-                for lane in 0..16 {
-                    acc[i][lane] = mul_add::<FMA>(weights[i][t], v[lane], acc[i][lane]);
-                }
-            }
-        }
+fn weigh<const HALF: bool, L: Lanes, const Q: usize>(task: &mut Task, page: usize, positions: usize, column: usize, first: usize) -> usize {
+    let (len, columns) = (partial_len(task.layout), task.layout.columns());
+    let (_, values) = task.head_of_page(page);
+    let mut acc = [L::zero(); Q];
+    for i in 0..Q {
+        acc[i] = L::load(task.out[(first + i) * len + column * 16..].first_chunk().expect("a column"));
+    }
+    let weights: &[[f32; BLOCK]; Q] = task.work.scores[first..].first_chunk().expect("Q queries");
+    for t in 0..positions {
+        let v = lanes::<HALF, L>(values, t * columns + column);
         for i in 0..Q {
-            if let Some(out) = out.get_mut((first + i) * len + column..) {
-                if let Some(out) = out.first_chunk_mut() {
-                    *out = acc[i];
-                }
-            }
+            acc[i] = acc[i].add_scaled(v, weights[i][page * PAGE + t]);
         }
     }
+    for i in 0..Q {
+        acc[i].store(task.out[(first + i) * len + column * 16..].first_chunk_mut().expect("a column"));
+    }
+    Q
 }
+
+const _: () = assert!(MAX_QUERIES == 8);

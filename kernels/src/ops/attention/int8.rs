@@ -2,7 +2,7 @@
 //!
 //! Scores are integer products of quantised queries and keys, one f32 multiply-add a group of 32 elements. Weights times the
 //! scales of the values are rounded to u8, in units of 1/255 of the largest of their page and query, so that values are summed
-//! in integers too: `reference::attention_int8`.
+//! in integers too; but position 0 is weighed in f32: `reference::attention_int8`.
 
 use super::float::weights;
 use super::{BLOCK, MAX_QUERIES, Task, partial_len};
@@ -16,9 +16,12 @@ pub(super) const LEVELS: f32 = 255.0;
 /// Weights below this are nothing.
 pub(super) const SMALLEST: f32 = 1e-30;
 
-/// Scales `[groups][16]` and elements `[quads][16][4]` of tile `tile` of a page's keys.
+/// Scales `[groups][16]` and elements `[quads][16][4]` of 16 keys.
+pub(super) type KeyTile<'a> = (&'a [[f32; TILE]], &'a [[u8; 64]]);
+
+/// Tile `tile` of a page's keys.
 #[inline(always)]
-pub(super) fn key_tile<'a>(task: &Task, keys: &'a [Line], tile: usize) -> (&'a [[f32; TILE]], &'a [[u8; 64]]) {
+pub(super) fn key_tile<'a>(task: &Task, keys: &'a [Line], tile: usize) -> KeyTile<'a> {
     let lines = task.layout.tile_lines();
     let (scales, quads) = keys[tile * lines..][..lines].split_at(task.layout.groups());
     (floats(scales).as_chunks().0, bytes(quads).as_chunks().0)
@@ -31,7 +34,14 @@ pub(super) fn value_page(values: &[Line]) -> (&[f32; PAGE], &[[[u8; 64]; PAGE / 
     (floats(scales).first_chunk().expect("a page of scales"), bytes(levels).as_chunks().0.as_chunks().0)
 }
 
-/// Scores of a block to weights and their levels; writes the largest score and the sum behind the (zeroed) values of `out`.
+/// Four elements as an instruction takes them.
+#[inline(always)]
+pub(super) fn as_i32(quad: &[i8; 4]) -> i32 {
+    i32::from_ne_bytes(quad.map(|b| b as u8))
+}
+
+/// Scores of a block to weights and their levels; writes the largest score and the sum behind the values of `out`, which become
+/// those of position 0, or 0.
 #[inline(always)]
 pub(super) fn quantize_weights<const FMA: bool>(task: &mut Task, pages: usize) {
     let len = partial_len(task.layout);
@@ -43,9 +53,18 @@ pub(super) fn quantize_weights<const FMA: bool>(task: &mut Task, pages: usize) {
         (out[len - 16], out[len - 15]) = (largest, sum);
     }
     for page in 0..pages {
-        let (scales, _) = value_page(task.head_of_page(page).1);
+        let (scales, columns) = value_page(task.head_of_page(page).1);
         for i in 0..task.queries.n {
             let mut scaled: [f32; PAGE] = task.work.scores[i].as_chunks().0[page];
+            if page == 0 && task.begins {
+                let weight = scaled[0] * scales[0];
+                scaled[0] = 0.0;
+                for (out, column) in task.out[i * len..].as_chunks_mut::<16>().0.iter_mut().zip(columns) {
+                    for (out, v) in out.iter_mut().zip(column[0].as_chunks::<4>().0) {
+                        *out = weight * f32::from(v[0] as i8);
+                    }
+                }
+            }
             let mut largest = [0f32; TILE];
             for (tile, scales) in scaled.as_chunks_mut::<TILE>().0.iter_mut().zip(scales.as_chunks::<TILE>().0) {
                 for lane in 0..TILE {

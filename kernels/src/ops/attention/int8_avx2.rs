@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::int8::{GROUP_QUADS, key_tile, quantize_weights, value_page};
+use super::int8::{GROUP_QUADS, as_i32, key_tile, quantize_weights, value_page};
 use super::{Task, partial_len};
 use crate::kv::{PAGE, TILE};
 
@@ -44,7 +44,7 @@ fn scores<const Q: usize>(task: &mut Task, page: usize, first: usize) {
                 let q: [__m256i; Q] = {
                     let mut all = [_mm256_setzero_si256(); Q];
                     for i in 0..Q {
-                        let bytes = _mm_cvtsi32_si128(i32::from_ne_bytes(q[first + i].map(|b| b as u8)));
+                        let bytes = _mm_cvtsi32_si128(as_i32(&q[first + i]));
                         all[i] = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(bytes));
                     }
                     all
@@ -105,19 +105,6 @@ fn values<const Q: usize>(task: &mut Task, page: usize, first: usize) {
                 store(_mm256_fmadd_ps(sum, unit, load_floats(out)), out);
             }
         }
-    }
-}
-
-/// f16 bits to f32.
-#[target_feature(enable = "avx2,f16c")]
-#[inline]
-pub(super) fn widen(from: &[u16], to: &mut [f32]) {
-    let (from, from_rest) = from.as_chunks::<8>();
-    let (to, to_rest) = to.as_chunks_mut::<8>();
-    assert!(from.len() == to.len() && from_rest.is_empty() && to_rest.is_empty(), "whole half lines");
-    for (to, from) in to.iter_mut().zip(from) {
-        // SAFETY: `from` is 16 readable bytes; the load is unaligned.
-        store(_mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.as_ptr().cast()) }), to);
     }
 }
 

@@ -4,12 +4,14 @@
 
 use std::arch::x86_64::*;
 
-use super::int8::{GROUP_QUADS, LEVELS, SMALLEST, key_tile, value_page};
+use super::int8::{GROUP_QUADS, KeyTile, LEVELS, SMALLEST, as_i32, key_tile, value_page};
 use super::{BLOCK, MAX_QUERIES, Task, partial_len};
 use crate::kv::{Line, PAGE, TILE};
 
 /// Tiles of a page.
 const TILES: usize = PAGE / TILE;
+/// Pages of a block.
+const PAGES: usize = BLOCK / PAGE;
 
 /// See [`super::Kernels::int8`]; equals `reference::attention_int8`.
 ///
@@ -18,27 +20,27 @@ const TILES: usize = PAGE / TILE;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(super) unsafe fn block(task: &mut Task) {
     match task.queries.n {
-        1 => sized::<1, 4>(task),
-        2 => sized::<2, 4>(task),
-        3 => sized::<3, 4>(task),
-        4 => sized::<4, 2>(task),
-        5 => sized::<5, 2>(task),
-        6 => sized::<6, 2>(task),
-        7 => sized::<7, 2>(task),
-        _ => sized::<8, 2>(task),
+        1 => sized::<1, 4, 4>(task),
+        2 => sized::<2, 4, 4>(task),
+        3 => sized::<3, 2, 2>(task),
+        4 => sized::<4, 2, 2>(task),
+        5 => sized::<5, 1, 2>(task),
+        6 => sized::<6, 1, 1>(task),
+        7 => sized::<7, 1, 1>(task),
+        _ => sized::<8, 1, 1>(task),
     }
 }
 
 /// `Q` queries; `T` registers of keys or values at once, so that there are enough independent sums.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-fn sized<const Q: usize, const T: usize>(task: &mut Task) {
+fn sized<const Q: usize, const T: usize, const V: usize>(task: &mut Task) {
     let pages = task.n_positions().div_ceil(PAGE);
     for page in 0..pages {
         scores::<Q, T>(task, page);
     }
     weights::<Q>(task, pages);
     for page in 0..pages {
-        values::<Q, T>(task, page);
+        values::<Q, V>(task, page);
     }
 }
 
@@ -46,31 +48,37 @@ fn sized<const Q: usize, const T: usize>(task: &mut Task) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline]
 fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
-    let (keys, values) = task.head_of_page(page);
-    let mut ahead = values.iter();
+    let (keys, _) = task.head_of_page(page);
+    // The values lie behind the keys.
+    let ahead = task.layout.key_lines() * size_of::<Line>();
     let groups = task.layout.groups();
     for first in (0..TILES).step_by(T) {
-        let tiles: [_; T] = std::array::from_fn(|t| key_tile(task, keys, first + t));
+        let mut tiles: [KeyTile; T] = [(&[], &[]); T];
+        for t in 0..T {
+            tiles[t] = key_tile(task, keys, first + t);
+        }
         let mut acc = [[_mm512_setzero_ps(); Q]; T];
         for g in 0..groups {
             let (scales, bias): (&[f32; Q], &[i32; Q]) = (first_of(&task.queries.scales[g]), first_of(&task.queries.bias[g]));
             let mut sums = [[_mm512_setzero_si512(); Q]; T];
-            for sums in &mut sums {
-                for (sum, bias) in sums.iter_mut().zip(bias) {
-                    *sum = _mm512_set1_epi32(*bias);
+            for t in 0..T {
+                for i in 0..Q {
+                    sums[t][i] = _mm512_set1_epi32(bias[i]);
                 }
             }
-            let quads = g * GROUP_QUADS..((g + 1) * GROUP_QUADS).min(task.layout.quads());
-            let q = &task.queries.quads[quads.clone()];
-            let k: [&[[u8; 64]]; T] = std::array::from_fn(|t| &tiles[t].1[quads.clone()]);
-            for (quad, q) in q.iter().enumerate() {
-                let q: &[[i8; 4]; Q] = first_of(q);
-                for t in 0..T {
-                    let k = load(&k[t][quad]);
-                    prefetch(ahead.next());
-                    for (sum, q) in sums[t].iter_mut().zip(q) {
-                        *sum = _mm512_dpbusd_epi32(*sum, k, _mm512_set1_epi32(i32::from_ne_bytes(q.map(|b| b as u8))));
+            let q = &task.queries.quads[g * GROUP_QUADS..];
+            let mut k: [&[[u8; 64]]; T] = [&[]; T];
+            for t in 0..T {
+                k[t] = &tiles[t].1[g * GROUP_QUADS..];
+            }
+            if q.len() >= GROUP_QUADS {
+                dots::<Q, T, GROUP_QUADS>(k, q, &mut sums, ahead);
+            } else {
+                for quad in 0..q.len() {
+                    for k in &mut k {
+                        *k = &k[usize::from(quad > 0)..];
                     }
+                    dots::<Q, T, 1>(k, &q[quad..], &mut sums, ahead);
                 }
             }
             for t in 0..T {
@@ -87,7 +95,31 @@ fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
             }
         }
     }
-    ahead.for_each(|line| prefetch(Some(line)));
+}
+
+/// Adds the products of `N` quads of `T` tiles and `Q` queries; prefetches `ahead` bytes behind the keys.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+#[inline]
+fn dots<const Q: usize, const T: usize, const N: usize>(
+    keys: [&[[u8; 64]]; T],
+    q: &[[[i8; 4]; MAX_QUERIES]],
+    sums: &mut [[__m512i; Q]; T],
+    ahead: usize,
+) {
+    let q: &[[[i8; 4]; MAX_QUERIES]; N] = first_of(q);
+    let mut fixed: [&[[u8; 64]; N]; T] = [&[[0; 64]; N]; T];
+    for t in 0..T {
+        fixed[t] = first_of(keys[t]);
+    }
+    for quad in 0..N {
+        for t in 0..T {
+            let k = load(&fixed[t][quad]);
+            prefetch(&fixed[t][quad], ahead);
+            for i in 0..Q {
+                sums[t][i] = _mm512_dpbusd_epi32(sums[t][i], k, _mm512_set1_epi32(as_i32(&q[quad][i])));
+            }
+        }
+    }
 }
 
 /// Scores to weights and levels: see `int8::quantize_weights`.
@@ -95,15 +127,18 @@ fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
 #[inline]
 fn weights<const Q: usize>(task: &mut Task, pages: usize) {
     let len = partial_len(task.layout);
-    let minus_infinity = _mm512_set1_ps(f32::NEG_INFINITY);
-    let scales: [Option<&[f32; PAGE]>; BLOCK / PAGE] =
-        std::array::from_fn(|page| (page < pages).then(|| value_page(task.head_of_page(page).1).0));
+    let mut scales = [&[0f32; PAGE]; PAGES];
+    for page in 0..pages {
+        scales[page] = value_page(task.head_of_page(page).1).0;
+    }
+    // The lane of position 0.
+    let rounded = if task.begins { 0xfffe } else { 0xffff };
     for i in 0..Q {
         let seen = task.seen[i];
         let scores = &mut task.work.scores[i];
         scores[seen..pages * PAGE].fill(f32::NEG_INFINITY);
-        let tiles = scores[..pages * PAGE].as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0;
-        let mut largest = [minus_infinity; TILES];
+        let tiles = &mut scores.as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0[..pages];
+        let mut largest = [_mm512_set1_ps(f32::NEG_INFINITY); TILES];
         for page in tiles.iter() {
             for t in 0..TILES {
                 largest[t] = _mm512_max_ps(largest[t], load_floats(&page[t]));
@@ -113,22 +148,37 @@ fn weights<const Q: usize>(task: &mut Task, pages: usize) {
         let largest = _mm512_reduce_max_ps(largest);
         let shift = _mm512_set1_ps(largest);
         let mut sum = _mm512_setzero_ps();
-        let levels = task.work.levels[i].as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0;
-        for (p, page) in tiles.iter().enumerate() {
-            let scales = scales[p].expect("a page of the block").as_chunks::<TILE>().0;
+        let mut tops = [_mm512_setzero_ps(); PAGES];
+        for (p, page) in tiles.iter_mut().enumerate() {
+            let scales = scales[p].as_chunks::<TILE>().0.first_chunk::<TILES>().expect("a page of scales");
             let mut scaled = [_mm512_setzero_ps(); TILES];
             for t in 0..TILES {
                 let weight = exp2(_mm512_sub_ps(load_floats(&page[t]), shift));
                 sum = _mm512_add_ps(sum, weight);
                 scaled[t] = _mm512_mul_ps(weight, load_floats(&scales[t]));
             }
-            let top = _mm512_max_ps(_mm512_max_ps(scaled[0], scaled[1]), _mm512_max_ps(scaled[2], scaled[3]));
-            let top = _mm512_reduce_max_ps(top);
-            let (unit, inverse) = if top < SMALLEST { (0.0, 0.0) } else { (top / LEVELS, LEVELS / top) };
-            task.work.units[i][p] = unit;
-            let inverse = _mm512_set1_ps(inverse);
+            if p == 0 {
+                task.work.first[i] = _mm512_cvtss_f32(scaled[0]);
+                scaled[0] = _mm512_maskz_mov_ps(rounded, scaled[0]);
+            }
             for t in 0..TILES {
-                let level = _mm512_cvtps_epi32(_mm512_mul_ps(scaled[t], inverse));
+                store(scaled[t], &mut page[t]);
+            }
+            tops[p] = _mm512_max_ps(_mm512_max_ps(scaled[0], scaled[1]), _mm512_max_ps(scaled[2], scaled[3]));
+        }
+        let mut inverses = [[0f32; 4]; PAGES / 4];
+        for (quad, inverse) in inverses.iter_mut().enumerate().take(pages.div_ceil(4)) {
+            let top = reduce_max_4([tops[quad * 4], tops[quad * 4 + 1], tops[quad * 4 + 2], tops[quad * 4 + 3]]);
+            let something = _mm_cmpge_ps(top, _mm_set1_ps(SMALLEST));
+            let unit = _mm_and_ps(something, _mm_mul_ps(top, _mm_set1_ps(1.0 / LEVELS)));
+            store_4(unit, &mut task.work.units[i].as_chunks_mut::<4>().0[quad]);
+            store_4(_mm_and_ps(something, _mm_div_ps(_mm_set1_ps(LEVELS), top)), inverse);
+        }
+        let levels = task.work.levels[i].as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0;
+        for (p, page) in tiles.iter().enumerate() {
+            let inverse = _mm512_set1_ps(inverses.as_flattened()[p]);
+            for t in 0..TILES {
+                let level = _mm512_cvtps_epi32(_mm512_mul_ps(load_floats(&page[t]), inverse));
                 store_bytes(_mm512_cvtepi32_epi8(level), &mut levels[p][t]);
             }
         }
@@ -137,47 +187,58 @@ fn weights<const Q: usize>(task: &mut Task, pages: usize) {
     }
 }
 
+/// The largest element of each of four registers.
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn reduce_max_4(x: [__m512; 4]) -> __m128 {
+    let ab = _mm512_max_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
+    let cd = _mm512_max_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
+    let all = _mm512_max_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xee>(ab, cd));
+    let half = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps::<1>(all));
+    _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half))
+}
+
 /// Adds a page's weighted values.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline]
 fn values<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
-    let (_, values) = task.head_of_page(page);
-    // The keys of the same page of the next block.
+    let (_, columns) = value_page(task.head_of_page(page).1);
+    // From the values to the keys of the same page of the next block.
     let layout = task.layout;
-    let next = (page + BLOCK / PAGE) * layout.page_lines() + task.kv_head * layout.head_lines();
-    let mut ahead = task.pages.get(next..next + layout.key_lines()).unwrap_or(&[]).iter();
-    let (_, columns) = value_page(values);
+    let ahead = (layout.page_lines() * PAGES - layout.key_lines()) * size_of::<Line>();
     let mut column = 0;
     while column + T <= columns.len() {
-        some_columns::<Q, T>(task, page, column, &columns[column..], &mut ahead);
+        some_columns::<Q, T>(task, page, column, &columns[column..], ahead);
         column += T;
     }
     while column < columns.len() {
-        some_columns::<Q, 1>(task, page, column, &columns[column..], &mut ahead);
+        some_columns::<Q, 1>(task, page, column, &columns[column..], ahead);
         column += 1;
     }
-    ahead.for_each(|line| prefetch(Some(line)));
 }
 
-/// `T` columns of 16 elements, from `column` on.
+/// `T` columns of 16 elements, from `column` on; prefetches `ahead` bytes behind them.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline]
-fn some_columns<'a, const Q: usize, const T: usize>(
+fn some_columns<const Q: usize, const T: usize>(
     task: &mut Task,
     page: usize,
     column: usize,
     columns: &[[[u8; 64]; PAGE / 4]],
-    ahead: &mut impl Iterator<Item = &'a Line>,
+    ahead: usize,
 ) {
     let len = partial_len(task.layout);
     let columns: &[[[u8; 64]; PAGE / 4]; T] = first_of(columns);
-    let levels: [&[[u8; 4]; PAGE / 4]; Q] = std::array::from_fn(|i| first_of(task.work.levels[i][page * PAGE..].as_chunks::<4>().0));
+    let mut levels: [&[[u8; 4]; PAGE / 4]; Q] = [&[[0; 4]; PAGE / 4]; Q];
+    for i in 0..Q {
+        levels[i] = first_of(task.work.levels[i][page * PAGE..].as_chunks::<4>().0);
+    }
     let mut sums = [[_mm512_setzero_si512(); T]; Q];
     for quad in 0..PAGE / 4 {
         let mut v = [_mm512_setzero_si512(); T];
         for t in 0..T {
             v[t] = load(&columns[t][quad]);
-            prefetch(ahead.next());
+            prefetch(&columns[t][quad], ahead);
         }
         for i in 0..Q {
             let level = _mm512_set1_epi32(i32::from_ne_bytes(levels[i][quad]));
@@ -191,36 +252,34 @@ fn some_columns<'a, const Q: usize, const T: usize>(
         for t in 0..T {
             let out: &mut [f32; 16] = task.out[i * len + (column + t) * 16..].first_chunk_mut().expect("a column");
             // The first page overwrites what an earlier call has left.
-            let before = if page == 0 { _mm512_setzero_ps() } else { load_floats(out) };
+            let before = if page > 0 {
+                load_floats(out)
+            } else if task.begins {
+                // Position 0 is the first byte of four.
+                let v = _mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(load(&columns[t][0])));
+                _mm512_mul_ps(_mm512_cvtepi32_ps(v), _mm512_set1_ps(task.work.first[i]))
+            } else {
+                _mm512_setzero_ps()
+            };
             store(_mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][t]), unit, before), out);
         }
     }
 }
 
-/// f16 bits to f32.
-#[target_feature(enable = "avx512f,f16c")]
-#[inline]
-pub(super) fn widen(from: &[u16], to: &mut [f32]) {
-    let (from, from_rest) = from.as_chunks::<16>();
-    let (to, to_rest) = to.as_chunks_mut::<16>();
-    assert!(from.len() == to.len() && from_rest.is_empty() && to_rest.is_empty(), "whole half lines");
-    for (to, from) in to.iter_mut().zip(from) {
-        // SAFETY: `from` is 32 readable bytes; the load is unaligned.
-        store(_mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }), to);
-    }
-}
-
-/// `2^x` for `x ≤ 0` to 3e-6; 0 far below zero, NaN stays NaN.
-#[target_feature(enable = "avx512f,avx512dq,fma")]
+/// `2^x` for `x ≤ 0` to 8e-5 (a level is 4e-3); at least `2^-126`, NaN stays NaN (those of this crate: the low bits of others would count).
+#[target_feature(enable = "avx512f,fma")]
 #[inline]
 fn exp2(x: __m512) -> __m512 {
-    // x - floor(x), exceptions suppressed.
-    let r = _mm512_reduce_ps::<9>(x);
-    let p = _mm512_fmadd_ps(_mm512_set1_ps(1.353_416_6e-2), r, _mm512_set1_ps(5.201_146_4e-2));
-    let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.414_427_5e-1));
-    let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.930_038e-1));
-    let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.000_002_6));
-    _mm512_scalef_ps(p, x)
+    // 1.5·2^23: the low bits of the sum are x rounded. Cheaper than `vreduceps` and `vscalefps`.
+    let magic = _mm512_set1_ps(12_582_912.0);
+    let x = _mm512_max_ps(_mm512_set1_ps(-126.0), x);
+    let shifted = _mm512_add_ps(x, magic);
+    let r = _mm512_sub_ps(x, _mm512_sub_ps(shifted, magic));
+    let p = _mm512_fmadd_ps(_mm512_set1_ps(5.517_165_8e-2), r, _mm512_set1_ps(2.426_111_2e-1));
+    let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.932_61e-1));
+    let p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.999_281e-1));
+    let power = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
+    _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), power))
 }
 
 #[inline(always)]
@@ -249,6 +308,13 @@ fn store(v: __m512, out: &mut [f32; 16]) {
     unsafe { _mm512_storeu_ps(out.as_mut_ptr(), v) }
 }
 
+#[target_feature(enable = "sse")]
+#[inline]
+fn store_4(v: __m128, out: &mut [f32; 4]) {
+    // SAFETY: `out` is 16 writable bytes; the store is unaligned.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), v) }
+}
+
 #[target_feature(enable = "sse2")]
 #[inline]
 fn store_bytes(v: __m128i, out: &mut [u8; 16]) {
@@ -256,12 +322,11 @@ fn store_bytes(v: __m128i, out: &mut [u8; 16]) {
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), v) }
 }
 
+/// Asks for the line `ahead` bytes behind `bytes`; one that does not exist is no fault.
 #[target_feature(enable = "sse")]
 #[inline]
-fn prefetch(line: Option<&Line>) {
-    if let Some(line) = line {
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast());
-    }
+fn prefetch(bytes: &[u8; 64], ahead: usize) {
+    _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(ahead).cast());
 }
 
-const _: () = assert!(MAX_QUERIES == 8 && TILES == 4);
+const _: () = assert!(MAX_QUERIES == 8 && TILES == 4 && PAGES.is_multiple_of(4));

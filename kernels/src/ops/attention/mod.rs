@@ -12,6 +12,8 @@ mod int8;
 mod int8_avx2;
 #[cfg(target_arch = "x86_64")]
 mod int8_vnni;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod queries;
 
 use std::cell::Cell;
@@ -25,7 +27,7 @@ use crate::threads::{self, SharedOut};
 pub(crate) use queries::{Prepare, Queries};
 
 /// Positions whose scores are held at once.
-const BLOCK: usize = 256;
+const BLOCK: usize = 512;
 /// Queries of one kernel call at most.
 const MAX_QUERIES: usize = 8;
 /// Queries of one work item at most: they share keys and values in the cache.
@@ -49,7 +51,7 @@ pub struct Attention {
 /// finite ([`KvStore::put_many`]); no other output is touched.
 /// Panics: lengths. A token's output has the same bits whatever other tokens are computed with it, on any number of threads.
 /// Accuracy: NMSE ≤ 1e-10 against `reference::attention` over what the store holds for f32 and f16; ≤ 1e-5 against
-/// `reference::attention_int8` for INT8.
+/// `reference::attention_int8` for INT8 (heads of 32 elements or more).
 pub fn attention(shape: &Attention, q: &[f32], kv: &KvStore, out: &mut [f32]) {
     attention_with(isa::active(), shape, q, kv, out);
 }
@@ -104,6 +106,8 @@ struct Task<'a> {
     /// The store from the block's first page on.
     pages: &'a [Line],
     kv_head: usize,
+    /// Whether position 0 is in the block.
+    begins: bool,
     queries: Queries<'a>,
     /// Positions of the block that each query sees, ascending; the last is not 0. Those beyond the number of queries are 0.
     seen: [usize; MAX_QUERIES],
@@ -126,16 +130,17 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Buffers of a kernel call.
+/// Buffers of a kernel call; a register never lies across two cache lines.
+#[repr(align(64))]
 struct Work {
     /// Scores, then weights, in units of log 2.
     scores: [[f32; BLOCK]; MAX_QUERIES],
     /// INT8: weights times the scales of values, in units of `units`.
     levels: [[u8; BLOCK]; MAX_QUERIES],
+    /// INT8: weight times scale of the value at position 0, if the block has it.
+    first: [f32; MAX_QUERIES],
     /// INT8: one a page.
     units: [[f32; BLOCK / PAGE]; MAX_QUERIES],
-    /// f16: a tile of keys or values in f32.
-    tile: Vec<f32>,
 }
 
 /// Buffers of a thread, reused from call to call.
@@ -288,7 +293,7 @@ impl Call<'_> {
                     continue;
                 }
                 let queries = prepared.group(layout, g, n);
-                let mut task = Task { layout, pages, kv_head, queries, seen, work, out: &mut partial[..n * len] };
+                let mut task = Task { layout, pages, kv_head, begins: block == 0, queries, seen, work, out: &mut partial[..n * len] };
                 // SAFETY: the row's instruction set was checked when it was made.
                 unsafe { kernel(&mut task) };
                 for i in 0..n {
@@ -380,14 +385,14 @@ impl Work {
         Box::new(Work {
             scores: [[0.0; BLOCK]; MAX_QUERIES],
             levels: [[0; BLOCK]; MAX_QUERIES],
+            first: [0.0; MAX_QUERIES],
             units: [[0.0; BLOCK / PAGE]; MAX_QUERIES],
-            tile: Vec::new(),
         })
     }
 }
 
 macro_rules! kernels {
-    ($table:ident, $module:ident, $fma:literal, $wide:literal, $int8:path, $widen:path, $(#[$feature:meta])?) => {
+    ($table:ident, $module:ident, $fma:literal, $lanes:ty, $int8:path, $(#[$feature:meta])?) => {
         mod $module {
             use super::{Prepare, Put, Task};
 
@@ -401,7 +406,7 @@ macro_rules! kernels {
             }
             $(#[$feature])?
             pub(super) fn float(task: &mut Task) {
-                super::float::block::<$fma, $wide>(task, |from, to| $widen(from, to))
+                super::float::block::<$fma, $lanes>(task)
             }
             $(#[$feature])?
             pub(super) fn merge(all: &mut [f32], next: &[f32]) {
@@ -413,16 +418,15 @@ macro_rules! kernels {
     };
 }
 
-kernels!(SCALAR, scalar, false, false, int8::block, crate::ops::attention::float::widen,);
+kernels!(SCALAR, scalar, false, [f32; 16], int8::block,);
 #[cfg(target_arch = "x86_64")]
-kernels!(AVX2, avx2, true, false, int8_avx2::block, crate::ops::attention::int8_avx2::widen, #[target_feature(enable = "avx2,fma,f16c")]);
+kernels!(AVX2, avx2, true, crate::ops::attention::lanes::Avx2, int8_avx2::block, #[target_feature(enable = "avx2,fma,f16c")]);
 #[cfg(target_arch = "x86_64")]
 kernels!(
     AVX512,
     avx512,
     true,
-    true,
+    crate::ops::attention::lanes::Avx512,
     int8_vnni::block,
-    crate::ops::attention::int8_vnni::widen,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
 );
