@@ -5,6 +5,7 @@
 //! computed a token at a time on the way in: its result never goes to memory as f32.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::layout::BLOCK_K;
 use super::{FEW_TOKENS, MAX_TOKENS};
@@ -106,6 +107,13 @@ impl Activations {
     pub fn quantize_swiglu(&mut self, gate_up: &[f32], f: usize) {
         assert!(f > 0 && gate_up.len().is_multiple_of(2 * f), "gate_up is not [m,{}]", 2 * f);
         let row = isa::active();
+        if gate_up.len() / (2 * f) <= MAX_TOKENS {
+            return self.fill_columns(row, gate_up.len() / (2 * f), f, 2, |t, columns, activated| {
+                let (gate, up) = gate_up[t * 2 * f..(t + 1) * 2 * f].split_at(f);
+                // SAFETY: the active row's instruction set was checked when it was chosen.
+                unsafe { (row.ops.silu_mul)(&gate[columns.clone()], &up[columns], activated) };
+            });
+        }
         self.fill(row, gate_up.len() / (2 * f), f, 2, |t, activated, quantize| {
             let (gate, up) = gate_up[t * 2 * f..(t + 1) * 2 * f].split_at(f);
             // SAFETY: the active row's instruction set was checked when it was chosen.
@@ -175,6 +183,40 @@ impl Activations {
                             scatter(bias, row_bias, lane, width);
                         });
                     }
+                }
+            });
+        });
+    }
+
+    /// [`Activations::fill`] for a single chunk, split by columns: a few tokens with many inputs keep several threads busy.
+    /// `part(t, columns, buffer)` writes these inputs of token `t`.
+    fn fill_columns(&mut self, row: &'static Row, m: usize, k: usize, per_ns: u64, part: impl Fn(usize, Range<usize>, &mut [f32]) + Sync) {
+        self.row = Some(row);
+        (self.tokens, self.k) = (m, k);
+        let padded_k = k.next_multiple_of(BLOCK_K);
+        self.q.resize(m * padded_k, 0);
+        self.scales.resize(m * padded_k / GROUP, 0.0);
+        self.bias.resize(m * padded_k / GROUP, 0);
+        let (q, scales, bias) = (SharedOut::new(&mut self.q), SharedOut::new(&mut self.scales), SharedOut::new(&mut self.bias));
+        threads::split(padded_k / BLOCK_K, (m * k) as u64 / (1_000 * per_ns), |blocks| {
+            let (first, width) = (blocks.start * BLOCK_K, blocks.len() * BLOCK_K);
+            let (first_group, groups) = (first / GROUP, width / GROUP);
+            let columns = first..k.min(first + width);
+            // SAFETY: the buffers outlive the split; columns belong to one thread.
+            let (q, scales, bias) =
+                unsafe { (q.part(first * m, width * m), scales.part(first_group * m, groups * m), bias.part(first_group * m, groups * m)) };
+            BUFFERS.with_borrow_mut(|TokenBuffers { x, q: row_q, scales: row_scales, bias: row_bias }| {
+                x.resize(columns.len(), 0.0);
+                row_q.resize(width, 0);
+                row_scales.resize(groups, 0.0);
+                row_bias.resize(groups, 0);
+                for lane in 0..m {
+                    part(lane, columns.clone(), x);
+                    // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
+                    unsafe { (row.quantize)(x, row_q, row_scales, row_bias) };
+                    scatter(q.as_chunks_mut::<4>().0, row_q.as_chunks::<4>().0, lane, m);
+                    scatter(scales, row_scales, lane, m);
+                    scatter(bias, row_bias, lane, m);
                 }
             });
         });

@@ -80,7 +80,10 @@ macro_rules! kernels {
                         let at = b * 2 + group;
                         let group_quads: &[[[i8; 4]; ALL]; 8] = &quads.as_chunks::<8>().0[at];
                         for half in 0..2 {
-                            let mut sums: [__m256i; M] = std::array::from_fn(|t| start(bias[at][first + t]));
+                            let mut sums = [_mm256_setzero_si256(); M];
+                            for t in 0..M {
+                                sums[t] = start(bias[at][first + t]);
+                            }
                             for quad in 0..4 {
                                 let v = load_half_quad(block, group, quad, half);
                                 let low = _mm256_and_si256(v, low_mask);
@@ -157,7 +160,10 @@ macro_rules! kernels {
                 out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
             ) {
                 for ((((weights, scales), x), x_scales), bias) in weights.iter().zip(scales).zip(x).zip(x_scales).zip(bias) {
-                    let mut sums: [[__m256i; 2]; 4] = std::array::from_fn(|t| [start(bias[FIRST + t]); 2]);
+                    let mut sums = [[_mm256_setzero_si256(); 2]; 4];
+                    for t in 0..4 {
+                        sums[t] = [start(bias[FIRST + t]); 2];
+                    }
                     for quad in 0..8 {
                         let w = [load_half(&weights[quad], 0), load_half(&weights[quad], 1)];
                         for t in 0..4 {

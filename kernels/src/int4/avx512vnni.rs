@@ -197,7 +197,10 @@ fn half_chunk<const T: usize, const FIRST: usize>(
             dots[t] = [_mm512_set1_epi32(bias[FIRST + t]); T];
         }
         for quad in 0..8 {
-            let w: [__m512i; T] = std::array::from_fn(|i| load_line(&weights[quad][i]));
+            let mut w = [_mm512_setzero_si512(); T];
+            for i in 0..T {
+                w[i] = load_line(&weights[quad][i]);
+            }
             for t in 0..4 {
                 let x = _mm512_set1_epi32(as_i32(&x[quad][FIRST + t]));
                 for i in 0..T {

@@ -3,7 +3,7 @@
 use half::f16;
 use lacuna_kernels::int4::matmul_int4_with;
 use lacuna_kernels::isa::{Isa, row};
-use lacuna_kernels::{Activations, Int4Error, Int4Matrix, reference};
+use lacuna_kernels::{Activations, Epilogue, Int4Error, Int4Matrix, matmul_quantized, ops, reference};
 
 use crate::random::{Guarded, LENGTHS, Random, nmse};
 
@@ -233,4 +233,57 @@ fn shapes_and_lengths_that_do_not_fit_are_errors() {
     let scales = [f16::ONE, f16::NAN];
     let error = Int4Matrix::from_file_parts(2, 32, &[0; 32], &scales).expect_err("not finite");
     assert_eq!(error, Int4Error::ScaleNotFinite { row: 1, group: 0 });
+}
+
+/// SwiGLU and RMSNorm on the way in are what they are apart: the same bits, for any number of tokens.
+#[test]
+fn inputs_computed_on_the_way_in_have_the_bits_of_inputs_computed_before() {
+    let mut random = Random::new();
+    for (n, k) in [(20, 96), (16, 4864), (33, 333)] {
+        let (nibbles, scales) = file_parts(&mut random, n, k);
+        let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
+        for m in [1, 2, 7, 8, 9, 16, 17, 40] {
+            let (gate_up, weight, eps) = (random.normals(m * 2 * k), random.normals(k), 1e-6);
+            let (mut activated, mut normed) = (vec![0f32; m * k], vec![0f32; m * k]);
+            ops::swiglu(&gate_up, k, &mut activated);
+            let x = &gate_up[..m * k];
+            ops::rms_norm(x, &weight, eps, &mut normed);
+            let product = |fill: &dyn Fn(&mut Activations)| {
+                let mut activations = Activations::new();
+                fill(&mut activations);
+                let mut y = vec![0f32; m * n];
+                matmul_quantized(&matrix, &activations, Epilogue::default(), &mut y);
+                y
+            };
+            let apart = product(&|a| a.quantize(&activated, k));
+            assert!(product(&|a| a.quantize_swiglu(&gate_up, k)) == apart, "swiglu n={n} k={k} m={m}");
+            let apart = product(&|a| a.quantize(&normed, k));
+            assert!(product(&|a| a.quantize_rms_norm(x, &weight, eps)) == apart, "rms_norm n={n} k={k} m={m}");
+        }
+    }
+}
+
+#[test]
+fn an_epilogue_adds_what_it_says() {
+    let mut random = Random::new();
+    let (n, k) = (45, 70);
+    let (nibbles, scales) = file_parts(&mut random, n, k);
+    let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("valid");
+    for m in [1, 3, 20] {
+        let (x, bias, before) = (random.normals(m * k), random.normals(n), random.normals(m * n));
+        let mut activations = Activations::new();
+        activations.quantize(&x, k);
+        let mut plain = vec![0f32; m * n];
+        matmul_quantized(&matrix, &activations, Epilogue::default(), &mut plain);
+        for (bias, add) in [(None, true), (Some(&bias), false), (Some(&bias), true)] {
+            let mut y = Guarded::new(m * n);
+            y.inner().copy_from_slice(&before);
+            matmul_quantized(&matrix, &activations, Epilogue { bias: bias.map(|b| &b[..]), add }, y.inner());
+            for (i, y) in y.checked().iter().enumerate() {
+                let p = plain[i] + bias.map_or(0.0, |b| b[i % n]);
+                let want = if add { before[i] + p } else { p };
+                assert!(*y == want, "m={m} add={add} bias={}: {y} at {i}, not {want}", bias.is_some());
+            }
+        }
+    }
 }
