@@ -26,7 +26,7 @@ use super::weights;
 #[derive(clap::Args)]
 pub struct Args {
     /// The shape, for example qwen2.5-coder-0.5b; its files are made in --cache when they are not there
-    #[arg(long, value_name = "SHAPE", conflicts_with = "model", required_unless_present = "model")]
+    #[arg(long, value_name = "SHAPE", conflicts_with = "model")]
     like: Option<String>,
     /// A model instead: a directory in Hugging Face layout; its GGUF files are DIR-q4_0-head-q8_0.gguf and the like
     #[arg(long, value_name = "DIR")]
@@ -247,7 +247,7 @@ impl Files {
                 (dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()), dir.clone())
             }
             (None, Some(dir)) => bail!("--model {} is not a directory: give one in Hugging Face layout", dir.display()),
-            (None, None) => bail!("--like or --model is needed"),
+            (None, None) => bail!("what shall be measured? Give --like SHAPE, for example qwen2.5-coder-0.5b, or --model DIR"),
         };
         let ours = if args.like.is_some() { packed(&dir)? } else { dir.clone() };
         let mut gguf: Vec<(PathBuf, String)> = Vec::new();

@@ -37,13 +37,14 @@ pub fn find(named: Option<&Path>, isa: Option<Isa>) -> anyhow::Result<PathBuf> {
         if !path.is_file() {
             bail!("--llama-bench {} is not a file", path.display());
         }
-        return Ok(path.to_owned());
+        // A bare name would be looked for in PATH when it is started.
+        return Ok(std::path::absolute(path)?);
     }
     if let Some(path) = std::env::var_os(VARIABLE).map(PathBuf::from) {
         if !path.is_file() {
             bail!("{VARIABLE}={} is not a file", path.display());
         }
-        return Ok(path);
+        return Ok(std::path::absolute(path)?);
     }
     let exe = std::env::current_exe()?;
     let places = exe.ancestors().skip(1).map(|dir| dir.join("peers")).chain([PathBuf::from("target/peers")]);

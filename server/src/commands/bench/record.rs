@@ -8,6 +8,7 @@ use super::timing::Spread;
 /// A run of `bench kernels` or `bench decode`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[allow(clippy::large_enum_variant, reason = "there are a few in a process")]
 pub enum Record {
     Kernels(Kernels),
     Decode(Decode),
