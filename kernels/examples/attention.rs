@@ -1,7 +1,7 @@
 //! Time of attention for one token (all layers of a model) over a long prefix, and for a chunk of a prompt, by type.
 //!
-//! `cargo run --release -p lacuna-kernels --example attention`. Between two tokens 256 MB are read, as a model's weights would be,
-//! so that keys and values come from where they come from when a model decodes. Medians.
+//! `cargo run --release -p lacuna-kernels --example attention`. Medians. Cold: between two tokens 256 MB are read, as the weights
+//! of a large model would be; warm: nothing else is read, as with a model that fits the cache.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ const CHUNK: usize = 256;
 
 fn main() {
     println!("kernels: {}", isa::active().isa());
-    println!("{:9} {:5} {:>7} {:>10} {:>8} {:>18}", "model", "type", "threads", "ms/token", "GB/s", "ms/256 after 1024");
+    println!("{:9} {:5} {:>7} {:>9} {:>9} {:>9} {:>18}", "model", "type", "threads", "cold ms", "GB/s", "warm ms", "ms/256 after 1024");
     let weights = vec![1u64; 32 << 20];
     for model in &MODELS {
         let Model { name, layers, heads, head_dim, prefix, .. } = *model;
@@ -41,10 +41,12 @@ fn main() {
             let mut out = vec![0f32; CHUNK * width];
             for n in [1, 2] {
                 threads::set_threads(n);
-                let mut run = |past: usize, m: usize, repeats: usize| {
+                let mut run = |past: usize, m: usize, repeats: usize, cold: bool| {
                     let shape = Attention { heads, past, q_stride: width };
                     median(repeats, || {
-                        std::hint::black_box(weights.iter().sum::<u64>());
+                        if cold {
+                            std::hint::black_box(weights.iter().sum::<u64>());
+                        }
                         let start = Instant::now();
                         for store in &stores {
                             ops::attention(&shape, &q, store, &mut out[..m * width]);
@@ -52,11 +54,13 @@ fn main() {
                         start.elapsed()
                     })
                 };
-                let token = run(prefix - 1, 1, 15).as_secs_f64();
-                let chunk = run(1024, CHUNK, 3).as_secs_f64();
+                let (cold, warm) = (run(prefix - 1, 1, 31, true), run(prefix - 1, 1, 31, false));
+                let chunk = run(1024, CHUNK, 5, false);
+                // Keys and values of the prefix, of what the stores hold.
                 let bytes = stores.iter().map(|s| s.bytes() * prefix / s.tokens()).sum::<usize>();
-                let rate = bytes as f64 / token / 1e9;
-                println!("{name:9} {dtype:5} {n:>7} {:>10.3} {rate:>8.1} {:>18.2}", token * 1e3, chunk * 1e3);
+                let rate = bytes as f64 / cold.as_secs_f64() / 1e9;
+                let ms = |time: Duration| time.as_secs_f64() * 1e3;
+                println!("{name:9} {:5} {n:>7} {:>9.3} {rate:>9.1} {:>9.3} {:>18.2}", dtype.name(), ms(cold), ms(warm), ms(chunk));
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Where each element of a page lies.
+//! Where each element of a block lies.
 //!
-//! A page holds [`PAGE`] positions of every head; a head's part is [`Layout::key_lines`] lines of keys, then
-//! [`Layout::value_lines`] of values. A line is 64 bytes.
+//! A block holds [`BLOCK`] positions of every head; a head's part is the keys of its pages of [`PAGE`] positions, one after the
+//! other, then the values of its pages: streams long enough for a core's prefetchers. A line is 64 bytes. A page holds:
 //!
 //! | | keys: 4 tiles of 16 positions | values |
 //! |---|---|---|
@@ -12,12 +12,18 @@
 //! INT8 keys have their elements in [`pair_source`] order, so that a group of 32 holds whole rotation pairs: the few elements
 //! of a key that are far larger than the rest come in such pairs, and spoil the scale of one group instead of two.
 
+use std::ops::Range;
+
 use super::KvDtype;
 
+/// Positions of a block.
+pub(crate) const BLOCK: usize = 512;
 /// Positions of a page.
 pub(crate) const PAGE: usize = 64;
 /// Positions of a tile.
 pub(crate) const TILE: usize = 16;
+/// Pages of a block.
+pub(crate) const PAGES: usize = BLOCK / PAGE;
 /// Tiles of a page.
 const TILES: usize = PAGE / TILE;
 /// Elements of an INT8 key that share a scale.
@@ -71,12 +77,12 @@ impl Layout {
         }
     }
 
-    /// Lines of the keys of one head of a page.
+    /// Lines of the keys of a head of a page.
     pub(crate) fn key_lines(&self) -> usize {
         TILES * self.tile_lines()
     }
 
-    /// Lines of the values of one head of a page.
+    /// Lines of the values of a head of a page.
     pub(crate) fn value_lines(&self) -> usize {
         match self.dtype {
             KvDtype::F32 => PAGE * self.columns(),
@@ -85,14 +91,36 @@ impl Layout {
         }
     }
 
-    /// Lines of one head of a page.
+    /// Lines of one head of a block.
     pub(crate) fn head_lines(&self) -> usize {
-        self.key_lines() + self.value_lines()
+        PAGES * (self.key_lines() + self.value_lines())
     }
 
-    /// Lines of a page.
-    pub(crate) fn page_lines(&self) -> usize {
+    /// Lines of a block.
+    pub(crate) fn block_lines(&self) -> usize {
         self.kv_heads * self.head_lines()
+    }
+
+    /// Where the keys and the values of page `page` (of a block) lie in a head's lines.
+    #[inline(always)]
+    pub(crate) fn page(&self, page: usize) -> (Range<usize>, Range<usize>) {
+        let (keys, values) = (self.key_lines(), self.value_lines());
+        let first = PAGES * keys + page * values;
+        (page * keys..(page + 1) * keys, first..first + values)
+    }
+}
+
+impl Layout {
+    /// Where everything of some pages (counted from position 0) lies in the lines of a store.
+    pub(crate) fn pages(&self, pages: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let layout = *self;
+        pages.flat_map(move |page| {
+            (0..layout.kv_heads).flat_map(move |head| {
+                let at = page / PAGES * layout.block_lines() + head * layout.head_lines();
+                let (keys, values) = layout.page(page % PAGES);
+                [at + keys.start..at + keys.end, at + values.start..at + values.end]
+            })
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keys and values of one layer as attention reads them: f32, f16 or INT8.
 //!
 //! Owns the memory and its layout ([`layout`]) and how a row comes in ([`put`]); the products are in `ops::attention`. Positions
-//! lie in pages of 64; in a page, each head has its keys and then its values, so that one head is read in one stream.
+//! lie in blocks; in a block, each head has its keys and then its values, so that a head is read in long streams.
 //! Start at [`KvStore`].
 
 mod layout;
@@ -10,7 +10,7 @@ mod put;
 use std::fmt;
 use std::ops::Range;
 
-pub(crate) use layout::{Layout, Line, PAGE, TILE, bytes, floats, halves};
+pub(crate) use layout::{BLOCK, Layout, Line, PAGE, PAGES, TILE, bytes, floats, halves};
 pub(crate) use put::{Put, gather_group, put_body, quantize_group};
 
 use crate::isa::{self, Row};
@@ -49,14 +49,14 @@ impl fmt::Display for KvDtype {
 /// Keys and values of one layer, from position 0 on. Memory grows with use, in steps of a quarter.
 pub struct KvStore {
     layout: Layout,
-    pages: usize,
+    blocks: usize,
     lines: Vec<Line>,
 }
 
 /// A copy of some positions: see [`KvStore::save`].
 #[derive(Default)]
 pub struct KvSaved {
-    first_line: usize,
+    pages: Range<usize>,
     lines: Vec<Line>,
 }
 
@@ -64,7 +64,7 @@ impl KvStore {
     /// An empty store. Panics: a dimension is zero.
     pub fn new(dtype: KvDtype, kv_heads: usize, head_dim: usize) -> Self {
         assert!(kv_heads > 0 && head_dim > 0, "{kv_heads} heads of {head_dim} elements");
-        KvStore { layout: Layout::new(dtype, kv_heads, head_dim), pages: 0, lines: Vec::new() }
+        KvStore { layout: Layout::new(dtype, kv_heads, head_dim), blocks: 0, lines: Vec::new() }
     }
 
     /// How keys and values are held.
@@ -84,7 +84,7 @@ impl KvStore {
 
     /// Positions that there is room for.
     pub fn tokens(&self) -> usize {
-        self.pages * PAGE
+        self.blocks * BLOCK
     }
 
     /// Bytes in memory, room to grow included.
@@ -94,17 +94,17 @@ impl KvStore {
 
     /// Makes room for `tokens` positions; keeps what there is. New memory is asked for in steps, so that most calls do nothing.
     pub fn grow(&mut self, tokens: usize) {
-        let pages = tokens.div_ceil(PAGE);
-        if pages <= self.pages {
+        let blocks = tokens.div_ceil(BLOCK);
+        if blocks <= self.blocks {
             return;
         }
-        let lines = pages * self.layout.page_lines();
+        let lines = blocks * self.layout.block_lines();
         if lines > self.lines.capacity() {
-            let with_room = pages.max(self.pages + self.pages / 4 + 1) * self.layout.page_lines();
+            let with_room = blocks.max(self.blocks + self.blocks / 4) * self.layout.block_lines();
             self.lines.reserve_exact(with_room - self.lines.len());
         }
         self.lines.resize(lines, Line::ZERO);
-        self.pages = pages;
+        self.blocks = blocks;
     }
 
     /// Takes the keys `k` and values `v`, `[kv_heads·head_dim]` each, of one position. Panics: see [`KvStore::put_many`].
@@ -138,10 +138,10 @@ impl KvStore {
         let layout = self.layout;
         for i in 0..m {
             let position = first + i;
-            let page = &mut self.lines[position / PAGE * layout.page_lines()..][..layout.page_lines()];
-            for (head, lines) in page.chunks_exact_mut(layout.head_lines()).enumerate() {
+            let block = &mut self.lines[position / BLOCK * layout.block_lines()..][..layout.block_lines()];
+            for (head, lines) in block.chunks_exact_mut(layout.head_lines()).enumerate() {
                 let at = i * stride + head * d;
-                let mut put = Put { layout: &layout, lines, lane: position % PAGE, k: &k[at..at + d], v: &v[at..at + d] };
+                let mut put = Put { layout: &layout, lines, lane: position % BLOCK, k: &k[at..at + d], v: &v[at..at + d] };
                 // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
                 unsafe { (row.ops.attention.put)(&mut put) };
             }
@@ -153,16 +153,24 @@ impl KvStore {
         if positions.is_empty() {
             return KvSaved::default();
         }
-        let page = self.layout.page_lines();
         // Whole pages: the other positions in them have not changed when they are put back.
-        let lines = positions.start / PAGE * page..positions.end.div_ceil(PAGE) * page;
-        KvSaved { first_line: lines.start, lines: self.lines[lines].to_vec() }
+        let pages = positions.start / PAGE..positions.end.div_ceil(PAGE);
+        let mut lines = Vec::with_capacity(pages.len() * self.layout.block_lines() / PAGES);
+        for range in self.layout.pages(pages.clone()) {
+            lines.extend_from_slice(&self.lines[range]);
+        }
+        KvSaved { pages, lines }
     }
 
     /// Puts back what [`KvStore::save`] of this store has copied, as far as whole pages that hold those positions go: positions
     /// before them must be as they were then.
     pub fn restore(&mut self, saved: &KvSaved) {
-        self.lines[saved.first_line..][..saved.lines.len()].copy_from_slice(&saved.lines);
+        let mut rest = saved.lines.as_slice();
+        for range in self.layout.pages(saved.pages.clone()) {
+            let (part, after) = rest.split_at(range.len());
+            self.lines[range].copy_from_slice(part);
+            rest = after;
+        }
     }
 
     pub(crate) fn layout(&self) -> &Layout {

@@ -3,14 +3,14 @@
 use half::f16;
 
 use super::KvDtype;
-use super::layout::{GROUP, Layout, Line, PAGE, TILE, bytes_mut, floats_mut, halves_mut, pair_source};
+use super::layout::{BLOCK, GROUP, Layout, Line, PAGE, TILE, bytes_mut, floats_mut, halves_mut, pair_source};
 
 /// What one call stores.
 pub(crate) struct Put<'a> {
     pub(crate) layout: &'a Layout,
-    /// The head's lines of the page.
+    /// The head's lines of the block.
     pub(crate) lines: &'a mut [Line],
-    /// Position in the page.
+    /// Position in the block.
     pub(crate) lane: usize,
     /// `[d]`
     pub(crate) k: &'a [f32],
@@ -84,10 +84,11 @@ fn all_finite(x: &[f32]) -> bool {
 pub(crate) fn put_body(put: &mut Put) {
     let Layout { dtype, head_dim: d, .. } = *put.layout;
     let layout = put.layout;
-    assert!(put.lane < PAGE && put.k.len() == d && put.v.len() == d && put.lines.len() == layout.head_lines());
-    let (keys, values) = put.lines.split_at_mut(layout.key_lines());
+    assert!(put.lane < BLOCK && put.k.len() == d && put.v.len() == d && put.lines.len() == layout.head_lines());
+    let (_, values) = layout.page(put.lane / PAGE);
+    let (keys, values) = put.lines[..values.end].split_at_mut(values.start);
     let tile = &mut keys[put.lane / TILE * layout.tile_lines()..][..layout.tile_lines()];
-    let (tile_lane, lane) = (put.lane % TILE, put.lane);
+    let (tile_lane, lane) = (put.lane % TILE, put.lane % PAGE);
     // A fault anywhere sits in the key, where every query meets it; the value is finite, so that weight 0 makes it 0.
     let sound = all_finite(put.k) && all_finite(put.v);
     match dtype {

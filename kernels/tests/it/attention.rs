@@ -361,9 +361,9 @@ fn positions_can_be_put_back_and_growing_keeps_them() {
 }
 
 #[test]
-#[should_panic(expected = "in room for 64")]
+#[should_panic(expected = "in room for 512")]
 fn a_position_without_room_is_refused() {
     let mut kv = KvStore::new(KvDtype::Int8, 1, 4);
     kv.grow(1);
-    kv.put(64, &[0.0; 4], &[0.0; 4]);
+    kv.put(512, &[0.0; 4], &[0.0; 4]);
 }

@@ -2,8 +2,8 @@
 
 use half::f16;
 
-use super::{BLOCK, MAX_QUERIES, Task, partial_len};
-use crate::kv::{KvDtype, Line, PAGE, TILE, floats, halves};
+use super::{MAX_QUERIES, Task, partial_len};
+use crate::kv::{BLOCK, KvDtype, Line, PAGE, TILE, floats, halves};
 use crate::ops::body::mul_add;
 
 /// Sixteen f32 in the registers of an instruction set. Its functions are sound only where that instruction set runs.

@@ -5,8 +5,8 @@
 //! in integers too; but position 0 is weighed in f32: `reference::attention_int8`.
 
 use super::float::weights;
-use super::{BLOCK, MAX_QUERIES, Task, partial_len};
-use crate::kv::{Line, PAGE, TILE, bytes, floats};
+use super::{MAX_QUERIES, Task, partial_len};
+use crate::kv::{BLOCK, Line, PAGE, TILE, bytes, floats};
 use crate::reference::GROUP;
 
 /// Quads of a group.

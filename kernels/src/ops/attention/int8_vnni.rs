@@ -5,13 +5,11 @@
 use std::arch::x86_64::*;
 
 use super::int8::{GROUP_QUADS, KeyTile, LEVELS, SMALLEST, as_i32, key_tile, value_page};
-use super::{BLOCK, MAX_QUERIES, Task, partial_len};
-use crate::kv::{Line, PAGE, TILE};
+use super::{MAX_QUERIES, Task, partial_len};
+use crate::kv::{Line, PAGE, PAGES, TILE};
 
 /// Tiles of a page.
 const TILES: usize = PAGE / TILE;
-/// Pages of a block.
-const PAGES: usize = BLOCK / PAGE;
 
 /// See [`super::Kernels::int8`]; equals `reference::attention_int8`.
 ///
@@ -48,10 +46,13 @@ fn sized<const Q: usize, const T: usize, const V: usize>(task: &mut Task) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline]
 fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
-    let (keys, _) = task.head_of_page(page);
-    // The values lie behind the keys.
-    let ahead = task.layout.key_lines() * size_of::<Line>();
+    let (keys, values) = task.head_of_page(page);
     let groups = task.layout.groups();
+    // The page's values are read when the keys of all pages have been.
+    let mut ahead = Ahead::new(values, TILES / T * groups);
+    // Nobody has asked for the keys of the first block.
+    let (keys_ahead, _) = task.head_of_page((page + 1).min(PAGES - 1));
+    let mut first_keys = Ahead::new(if task.begins { keys_ahead } else { &[] }, TILES / T * groups);
     for first in (0..TILES).step_by(T) {
         let mut tiles: [KeyTile; T] = [(&[], &[]); T];
         for t in 0..T {
@@ -71,14 +72,16 @@ fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
             for t in 0..T {
                 k[t] = &tiles[t].1[g * GROUP_QUADS..];
             }
+            ahead.prefetch();
+            first_keys.prefetch();
             if q.len() >= GROUP_QUADS {
-                dots::<Q, T, GROUP_QUADS>(k, q, &mut sums, ahead);
+                dots::<Q, T, GROUP_QUADS>(k, q, &mut sums);
             } else {
                 for quad in 0..q.len() {
                     for k in &mut k {
                         *k = &k[usize::from(quad > 0)..];
                     }
-                    dots::<Q, T, 1>(k, &q[quad..], &mut sums, ahead);
+                    dots::<Q, T, 1>(k, &q[quad..], &mut sums);
                 }
             }
             for t in 0..T {
@@ -97,14 +100,13 @@ fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
     }
 }
 
-/// Adds the products of `N` quads of `T` tiles and `Q` queries; prefetches `ahead` bytes behind the keys.
+/// Adds the products of `N` quads of `T` tiles and `Q` queries.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline]
 fn dots<const Q: usize, const T: usize, const N: usize>(
     keys: [&[[u8; 64]]; T],
     q: &[[[i8; 4]; MAX_QUERIES]],
     sums: &mut [[__m512i; Q]; T],
-    ahead: usize,
 ) {
     let q: &[[[i8; 4]; MAX_QUERIES]; N] = first_of(q);
     let mut fixed: [&[[u8; 64]; N]; T] = [&[[0; 64]; N]; T];
@@ -114,7 +116,6 @@ fn dots<const Q: usize, const T: usize, const N: usize>(
     for quad in 0..N {
         for t in 0..T {
             let k = load(&fixed[t][quad]);
-            prefetch(&fixed[t][quad], ahead);
             for i in 0..Q {
                 sums[t][i] = _mm512_dpbusd_epi32(sums[t][i], k, _mm512_set1_epi32(as_i32(&q[quad][i])));
             }
@@ -203,30 +204,26 @@ fn reduce_max_4(x: [__m512; 4]) -> __m128 {
 #[inline]
 fn values<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
     let (_, columns) = value_page(task.head_of_page(page).1);
-    // From the values to the keys of the same page of the next block.
-    let layout = task.layout;
-    let ahead = (layout.page_lines() * PAGES - layout.key_lines()) * size_of::<Line>();
+    // The keys of the same page of the next block come next; where there is none, so does no prefetch's fault.
+    let columns_left = columns.len().div_ceil(T);
+    let mut ahead = Ahead::new(task.keys_after(page), columns_left);
     let mut column = 0;
     while column + T <= columns.len() {
-        some_columns::<Q, T>(task, page, column, &columns[column..], ahead);
+        ahead.prefetch();
+        some_columns::<Q, T>(task, page, column, &columns[column..]);
         column += T;
     }
     while column < columns.len() {
-        some_columns::<Q, 1>(task, page, column, &columns[column..], ahead);
+        ahead.prefetch();
+        some_columns::<Q, 1>(task, page, column, &columns[column..]);
         column += 1;
     }
 }
 
-/// `T` columns of 16 elements, from `column` on; prefetches `ahead` bytes behind them.
+/// `T` columns of 16 elements, from `column` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline]
-fn some_columns<const Q: usize, const T: usize>(
-    task: &mut Task,
-    page: usize,
-    column: usize,
-    columns: &[[[u8; 64]; PAGE / 4]],
-    ahead: usize,
-) {
+fn some_columns<const Q: usize, const T: usize>(task: &mut Task, page: usize, column: usize, columns: &[[[u8; 64]; PAGE / 4]]) {
     let len = partial_len(task.layout);
     let columns: &[[[u8; 64]; PAGE / 4]; T] = first_of(columns);
     let mut levels: [&[[u8; 4]; PAGE / 4]; Q] = [&[[0; 4]; PAGE / 4]; Q];
@@ -238,7 +235,6 @@ fn some_columns<const Q: usize, const T: usize>(
         let mut v = [_mm512_setzero_si512(); T];
         for t in 0..T {
             v[t] = load(&columns[t][quad]);
-            prefetch(&columns[t][quad], ahead);
         }
         for i in 0..Q {
             let level = _mm512_set1_epi32(i32::from_ne_bytes(levels[i][quad]));
@@ -322,11 +318,28 @@ fn store_bytes(v: __m128i, out: &mut [u8; 16]) {
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), v) }
 }
 
-/// Asks for the line `ahead` bytes behind `bytes`; one that does not exist is no fault.
-#[target_feature(enable = "sse")]
-#[inline]
-fn prefetch(bytes: &[u8; 64], ahead: usize) {
-    _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(ahead).cast());
+/// Lines that are asked for in equal steps.
+struct Ahead<'a> {
+    lines: &'a [Line],
+    step: usize,
+}
+
+impl<'a> Ahead<'a> {
+    #[inline(always)]
+    fn new(lines: &'a [Line], steps: usize) -> Self {
+        Ahead { lines, step: lines.len().div_ceil(steps) }
+    }
+
+    /// The next step's lines go into the second-level cache.
+    #[inline(always)]
+    fn prefetch(&mut self) {
+        let (now, later) = self.lines.split_at(self.step.min(self.lines.len()));
+        for line in now {
+            // SAFETY: SSE is always there on x86-64.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast()) };
+        }
+        self.lines = later;
+    }
 }
 
 const _: () = assert!(MAX_QUERIES == 8 && TILES == 4 && PAGES.is_multiple_of(4));

@@ -21,13 +21,11 @@ use std::ops::Range;
 
 use super::body::mul_add;
 use crate::isa::{self, Row};
-use crate::kv::{KvDtype, KvStore, Layout, Line, PAGE, Put};
+use crate::kv::{BLOCK, KvDtype, KvStore, Layout, Line, PAGES, Put};
 use crate::threads::{self, SharedOut};
 
 pub(crate) use queries::{Prepare, Queries};
 
-/// Positions whose scores are held at once.
-const BLOCK: usize = 512;
 /// Queries of one kernel call at most.
 const MAX_QUERIES: usize = 8;
 /// Queries of one work item at most: they share keys and values in the cache.
@@ -103,9 +101,10 @@ pub(crate) struct Kernels {
 /// Up to eight queries against one block of one head.
 struct Task<'a> {
     layout: &'a Layout,
-    /// The store from the block's first page on.
-    pages: &'a [Line],
-    kv_head: usize,
+    /// The head's lines of the block.
+    lines: &'a [Line],
+    /// Those of the next block, or nothing.
+    next: &'a [Line],
     /// Whether position 0 is in the block.
     begins: bool,
     queries: Queries<'a>,
@@ -124,9 +123,14 @@ impl<'a> Task<'a> {
 
     /// The head's keys and values in a page of the block.
     fn head_of_page(&self, page: usize) -> (&'a [Line], &'a [Line]) {
-        let layout = self.layout;
-        let head = &self.pages[page * layout.page_lines() + self.kv_head * layout.head_lines()..][..layout.head_lines()];
-        head.split_at(layout.key_lines())
+        let (keys, values) = self.layout.page(page);
+        (&self.lines[keys], &self.lines[values])
+    }
+
+    /// The head's keys in the same page of the next block, for prefetching.
+    #[cfg(target_arch = "x86_64")]
+    fn keys_after(&self, page: usize) -> &'a [Line] {
+        self.next.get(self.layout.page(page).0).unwrap_or(&[])
     }
 }
 
@@ -140,7 +144,7 @@ struct Work {
     /// INT8: weight times scale of the value at position 0, if the block has it.
     first: [f32; MAX_QUERIES],
     /// INT8: one a page.
-    units: [[f32; BLOCK / PAGE]; MAX_QUERIES],
+    units: [[f32; PAGES]; MAX_QUERIES],
 }
 
 /// Buffers of a thread, reused from call to call.
@@ -282,7 +286,11 @@ impl Call<'_> {
         let kernel = if layout.dtype == KvDtype::Int8 { kernels.int8 } else { kernels.float };
         for block in blocks {
             let first_position = block * BLOCK;
-            let pages = &self.kv.lines()[first_position / PAGE * layout.page_lines()..];
+            let of_block = |block: usize| {
+                let first = block * layout.block_lines() + kv_head * layout.head_lines();
+                self.kv.lines().get(first..first + layout.head_lines()).unwrap_or(&[])
+            };
+            let (lines, next) = (of_block(block), of_block(block + 1));
             for (g, first) in queries.clone().step_by(MAX_QUERIES).enumerate() {
                 let n = MAX_QUERIES.min(queries.end - first);
                 let mut seen = [0; MAX_QUERIES];
@@ -293,7 +301,7 @@ impl Call<'_> {
                     continue;
                 }
                 let queries = prepared.group(layout, g, n);
-                let mut task = Task { layout, pages, kv_head, begins: block == 0, queries, seen, work, out: &mut partial[..n * len] };
+                let mut task = Task { layout, lines, next, begins: block == 0, queries, seen, work, out: &mut partial[..n * len] };
                 // SAFETY: the row's instruction set was checked when it was made.
                 unsafe { kernel(&mut task) };
                 for i in 0..n {
@@ -386,7 +394,7 @@ impl Work {
             scores: [[0.0; BLOCK]; MAX_QUERIES],
             levels: [[0; BLOCK]; MAX_QUERIES],
             first: [0.0; MAX_QUERIES],
-            units: [[0.0; BLOCK / PAGE]; MAX_QUERIES],
+            units: [[0.0; PAGES]; MAX_QUERIES],
         })
     }
 }
