@@ -164,10 +164,12 @@ macro_rules! kernels {
                     for t in 0..4 {
                         sums[t] = [start(bias[FIRST + t]); 2];
                     }
-                    for quad in 0..8 {
-                        let w = [load_half(&weights[quad], 0), load_half(&weights[quad], 1)];
+                    // A length that the compiler does not know keeps it from unrolling into an order that spills.
+                    let weights: &[Line] = std::hint::black_box(&weights[..]);
+                    for (line, x) in weights.iter().zip(x) {
+                        let w = [load_half(line, 0), load_half(line, 1)];
                         for t in 0..4 {
-                            let x = _mm256_set1_epi32(as_i32(&x[quad][FIRST + t]));
+                            let x = _mm256_set1_epi32(as_i32(&x[FIRST + t]));
                             for half in 0..2 {
                                 sums[t][half] = step(sums[t][half], w[half], x);
                             }
