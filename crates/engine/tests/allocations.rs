@@ -64,8 +64,7 @@ fn a_token_allocates_nothing_after_the_first_generation() {
             let cold = during_tokens(&model, &mut kv, &prompt);
             // The threads of the team have buffers of their own: a few rounds let each of them take part once.
             let warm = (0..5).map(|_| during_tokens(&model, &mut kv, &prompt)).min().expect("rounds");
-            println!("{fixture} {precision:?}: {cold} allocations cold, {warm} warm");
-            assert_eq!(warm, 0, "{fixture} {precision:?}");
+            assert_eq!(warm, 0, "{fixture} {precision:?} ({cold} cold)");
             counted += cold;
         }
     }
