@@ -1,7 +1,7 @@
 //! `lacuna bench decode`: the whole engine at work, and llama.cpp beside it, on the same random weights.
 //!
-//! The engines take turns (A B A B), round after round; ours sleeps while the other runs. The limits of the machine are
-//! measured in every round.
+//! The engines take turns (A B A B), round after round; ours sleeps while the other runs. The limits of the machine are measured
+//! before every group of tests: on a virtual machine they move with the neighbours.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -162,15 +162,18 @@ fn compare(args: &Args, isa: Isa, mut ours: Ours, peers: &[Peer], plans: &[Plan]
     let n_threads = threads::threads();
     let limit_bytes = if name.starts_with("tiny") { 1 << 24 } else { machine::limit_bytes(&machine) };
     let mut limits = Vec::new();
+    let mut test_limits = vec![Vec::new(); plans.len()];
     let mut ours_ms: Vec<Vec<f64>> = vec![Vec::new(); plans.len()];
     let mut peer_ms: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); peers.len()]; plans.len()];
     for round in 0..args.rounds {
-        limits.push(machine::measure_limits(isa, n_threads, limit_bytes));
         for group in groups(plans) {
             let names: Vec<String> = group.iter().map(|i| plans[*i].name()).collect();
             super::note(&format!("round {} of {}: {}", round + 1, args.rounds, names.join(" ")));
+            let measured = machine::measure_limits(isa, n_threads, limit_bytes);
+            limits.push(measured);
             let repeats = plans[group[0]].repeats();
             for i in &group {
+                test_limits[*i].push(measured);
                 ours_ms[*i].extend(ours.run(&plans[*i], repeats)?);
             }
             let of_group: Vec<Plan> = group.iter().map(|i| plans[*i]).collect();
@@ -191,11 +194,12 @@ fn compare(args: &Args, isa: Isa, mut ours: Ours, peers: &[Peer], plans: &[Plan]
         let bits = if head == "q4_0" { 18 } else { 34 };
         layer_weights * 18 / 32 + head_weights * bits / 32 + weights::vector_bytes(config)
     };
-    let tests = plans.iter().zip(ours_ms).zip(peer_ms).map(|((plan, ours), peers)| Test {
+    let tests = plans.iter().zip(test_limits).zip(ours_ms).zip(peer_ms).map(|(((plan, limits), ours), peers)| Test {
         name: plan.name(),
         generate: plan.generate,
         tokens: plan.tokens,
         depth: plan.depth,
+        limits: limits_of(&limits),
         ours_ms: Spread::of(&ours),
         peer_ms: peers.iter().map(|times| Spread::of(times)).collect(),
     });

@@ -162,7 +162,7 @@ fn decode_graphs(run: &Decode, name: &str) -> Vec<Graph> {
         let bars = speeds.iter().map(|v| Some((v / fastest, format!("{v:.1} tok/s")))).collect();
         groups.push(Bars { label: test.name.clone(), bars });
         let share = |i: usize| {
-            let (share, bound) = test.of_limit(engines[i], &run.limits, &of(test, i));
+            let (share, bound) = test.of_limit(engines[i], &of(test, i));
             Some((share, format!("{:.0} % ({})", share * 100.0, bound.name())))
         };
         shares.push(Bars { label: test.name.clone(), bars: (0..engines.len()).map(share).collect() });

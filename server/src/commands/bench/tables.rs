@@ -18,7 +18,7 @@ fn kernels(run: &Kernels) -> String {
     let mut out = String::new();
     for row in &run.rows {
         let _ = writeln!(out, "## Kernels: {}\n\n{}.  \n{}\n", row.isa, run.machine.line(run.threads), limits(&row.limits));
-        out += "Median of repeats taken in turn (range); share of the nearer limit, r: reading the weights, i: multiply-adds.\n\n";
+        out += "Median of repeats taken in turn (range); share of the nearer limit, as measured beside the case at best, r: reading, i: multiply-adds.\n\n";
         kernel_row(&mut out, row);
     }
     out
@@ -105,8 +105,11 @@ fn decode(run: &Decode) -> String {
     out += &describe(&run.ours);
     run.peers.iter().for_each(|peer| out += &describe(peer));
     let turns = if run.peers.is_empty() { "rounds" } else { "rounds in turn" };
-    let _ =
-        writeln!(out, "\nMedian (range) of {} {turns}; ppN: N tokens in one go, tgN: one after another, @D: after D tokens.\n", run.rounds);
+    let _ = writeln!(
+        out,
+        "\nMedian (range) of {} {turns}; ppN: N tokens in one go, tgN: one after another, @D: after D tokens;\nof limit: share of the nearer limit, as measured beside the test at best.\n",
+        run.rounds
+    );
     let _ = write!(out, "| test | {} ms | tok/s | of limit |", title(&run.ours));
     for peer in &run.peers {
         let _ = write!(out, " {} ms | tok/s | of limit | ratio |", title(peer));
@@ -114,7 +117,7 @@ fn decode(run: &Decode) -> String {
     let _ = writeln!(out, "\n|---|---:|---:|---:|{}", "---:|---:|---:|---:|".repeat(run.peers.len()));
     for test in &run.tests {
         let columns = |engine: &Engine, ms: &Spread| {
-            let (share, bound) = test.of_limit(engine, &run.limits, ms);
+            let (share, bound) = test.of_limit(engine, ms);
             let digits = if ms.median < 100.0 { 1 } else { 0 };
             format!(
                 "{:.digits$} ({:.digits$}–{:.digits$}) | {:.1} | {:.0} % {}",
