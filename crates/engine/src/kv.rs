@@ -9,6 +9,10 @@ use crate::model::{Model, Precision};
 use crate::weights::ProductBuffers;
 
 /// How the keys and values of an INT4 model are held, unless the caller says otherwise. Those of an f32 model stay f32.
+///
+/// Measured with the embedded model (`examples/kv_quality.rs`), nats a token against f32: 13,044 tokens of `datasets/samples`
+/// +0.0001 ± 0.0003; 16,312 tokens of Rust in sequences of 2,040 −0.0007 ± 0.0003 (f16: +0.0000 and +0.0001 ± 0.0003). A quarter of
+/// the memory of f32.
 pub const DEFAULT_KV: KvDtype = KvDtype::Int8;
 
 /// Keys and values of one sequence of a model, at most `capacity` tokens. Memory grows with use.
@@ -74,6 +78,11 @@ impl KvCache {
     /// Logits after the last token, `[n_vocab]`; empty before the first prefill.
     pub fn logits(&self) -> &[f32] {
         &self.logits
+    }
+
+    /// How keys and values are held.
+    pub fn dtype(&self) -> KvDtype {
+        self.layers[0].dtype()
     }
 
     /// Bytes that keys and values take now.

@@ -1,6 +1,6 @@
 //! The KV cache: reuse gives the same logits as a cold start, cancelling changes nothing, limits are errors.
 
-use lacuna_engine::{Cancel, KvCache, Precision, PrefillStats, PromptError, kernel_row, prefill};
+use lacuna_engine::{Cancel, DEFAULT_KV, KvCache, KvDtype, Precision, PrefillStats, PromptError, kernel_row, prefill};
 
 use crate::fixtures::{self, ALL};
 
@@ -9,13 +9,18 @@ const WARM_COLD: f32 = 1e-4;
 /// Relative L2 on the AMX row, which computes more than 16 tokens with coarser scales than fewer (random weights: the worst case).
 const WARM_COLD_AMX: f64 = 0.1;
 
+/// Every precision with the type its caches have unless told otherwise, and INT4 with every type.
+fn kinds() -> impl Iterator<Item = (Precision, KvDtype)> {
+    KvDtype::ALL.into_iter().map(|dtype| (Precision::Int4, dtype)).chain([(Precision::F32, KvDtype::F32)])
+}
+
 #[test]
 fn a_warm_cache_gives_the_logits_of_a_cold_one() {
-    for precision in [Precision::F32, Precision::Int4] {
+    for (precision, dtype) in kinds() {
         for name in ALL {
             let model = fixtures::load(name, precision);
             let (ids, _) = fixtures::expected(name);
-            let mut warm = KvCache::new(&model, 64);
+            let mut warm = KvCache::with_dtype(&model, 64, dtype);
             // Grown a token or several at a time, cut in the middle, changed, cut to one token, repeated.
             let mut edited = ids.clone();
             edited[ids.len() / 2] ^= 1;
@@ -26,16 +31,16 @@ fn a_warm_cache_gives_the_logits_of_a_cold_one() {
                 let stats = prefill(&model, &mut warm, prompt, &Cancel::new()).expect("fits");
                 assert_eq!(stats, PrefillStats { cached: shared, prefilled: prompt.len() - shared }, "{name} step {step}");
                 assert_eq!(warm.ids(), prompt);
-                let mut cold = KvCache::new(&model, 64);
+                let mut cold = KvCache::with_dtype(&model, 64, dtype);
                 prefill(&model, &mut cold, prompt, &Cancel::new()).expect("fits");
                 if precision == Precision::Int4 && kernel_row().expect("a row").starts_with("amx") {
                     let difference = fixtures::relative_l2(warm.logits(), cold.logits());
-                    assert!(difference <= WARM_COLD_AMX, "{name} {precision:?} step {step}: {difference}");
+                    assert!(difference <= WARM_COLD_AMX, "{name} {precision:?} {dtype} step {step}: {difference}");
                     continue;
                 }
                 let difference = fixtures::largest_difference(warm.logits(), cold.logits());
                 let bound = if precision == Precision::Int4 { 0.0 } else { WARM_COLD };
-                assert!(difference <= bound, "{name} {precision:?} step {step}: {difference}");
+                assert!(difference <= bound, "{name} {precision:?} {dtype} step {step}: {difference}");
             }
         }
     }
@@ -43,32 +48,60 @@ fn a_warm_cache_gives_the_logits_of_a_cold_one() {
 
 #[test]
 fn cancelling_at_any_layer_leaves_the_cache_as_it_was() {
-    let model = fixtures::load("llama-tied-gqa", Precision::F32);
-    let (ids, _) = fixtures::expected("llama-tied-gqa");
-    let mut other = ids.clone();
-    other[5] ^= 1;
-    let mut kv = KvCache::new(&model, 64);
-    prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
-    let mut logits = kv.logits().to_vec();
-    let mut cancelled = 0;
-    for layer in 0.. {
-        let result = prefill(&model, &mut kv, &other, &Cancel::new().at_check(layer));
-        if result.is_ok() {
-            break;
-        }
-        cancelled += 1;
-        assert_eq!(result, Err(PromptError::Cancelled));
-        assert_eq!(kv.ids(), ids);
-        assert_eq!(kv.logits(), logits);
-        // The keys and values are those of before: going on from the last token gives what it gave.
+    for (precision, dtype) in kinds() {
+        let model = fixtures::load("llama-tied-gqa", precision);
+        // In f32, products of several tokens add in another order than those of one.
+        let bound = if precision == Precision::Int4 { 0.0 } else { WARM_COLD };
+        let (ids, _) = fixtures::expected("llama-tied-gqa");
+        let mut other = ids.clone();
+        other[5] ^= 1;
+        let mut kv = KvCache::with_dtype(&model, 64, dtype);
         prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
-        assert!(fixtures::largest_difference(kv.logits(), &logits) <= WARM_COLD);
-        logits = kv.logits().to_vec();
+        let mut logits = kv.logits().to_vec();
+        let mut cancelled = 0;
+        for layer in 0.. {
+            let result = prefill(&model, &mut kv, &other, &Cancel::new().at_check(layer));
+            if result.is_ok() {
+                break;
+            }
+            cancelled += 1;
+            assert_eq!(result, Err(PromptError::Cancelled));
+            assert_eq!(kv.ids(), ids);
+            assert_eq!(kv.logits(), logits);
+            // The keys and values are those of before: going on from the last token gives what it gave.
+            prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
+            assert!(fixtures::largest_difference(kv.logits(), &logits) <= bound, "{precision:?} {dtype} layer {layer}");
+            logits = kv.logits().to_vec();
+        }
+        assert_eq!(cancelled, model.config().layers, "one check a layer");
+        let mut cold = KvCache::with_dtype(&model, 64, dtype);
+        prefill(&model, &mut cold, &other, &Cancel::new()).expect("fits");
+        assert!(fixtures::largest_difference(kv.logits(), cold.logits()) <= bound, "{precision:?} {dtype}");
     }
-    assert_eq!(cancelled, model.config().layers, "one check a layer");
-    let mut cold = KvCache::new(&model, 64);
-    prefill(&model, &mut cold, &other, &Cancel::new()).expect("fits");
-    assert!(fixtures::largest_difference(kv.logits(), cold.logits()) <= WARM_COLD);
+}
+
+#[test]
+fn the_type_follows_the_precision_unless_it_is_given() {
+    let exact = fixtures::load("qwen2-bias", Precision::F32);
+    assert_eq!(KvCache::new(&exact, 8).dtype(), KvDtype::F32);
+    let model = fixtures::load("qwen2-bias", Precision::Int4);
+    assert_eq!(KvCache::new(&model, 8).dtype(), DEFAULT_KV);
+    let (ids, _) = fixtures::expected("qwen2-bias");
+    let of = |dtype| {
+        let mut kv = KvCache::with_dtype(&model, 64, dtype);
+        assert_eq!((kv.dtype(), kv.bytes()), (dtype, 0));
+        prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
+        (kv.logits().to_vec(), kv.bytes())
+    };
+    let (f32, most) = of(KvDtype::F32);
+    // Random weights of width 32, heads of 8: a trained model loses far less.
+    for (dtype, bound, share) in [(KvDtype::F16, 0.02, 0.55), (KvDtype::Int8, 0.05, 0.55)] {
+        let (logits, bytes) = of(dtype);
+        let error = fixtures::relative_l2(&logits, &f32);
+        eprintln!("{dtype}: relative L2 error {error:.4}, {bytes} bytes");
+        assert!(error > 0.0 && error <= bound, "{dtype}: relative L2 error {error:.4} > {bound}");
+        assert!(bytes > 0 && bytes as f64 <= most as f64 * share, "{dtype}: {bytes} bytes of {most}");
+    }
 }
 
 #[test]
