@@ -1,6 +1,6 @@
 //! One block over INT8 keys and values with AVX-512 VNNI: `vpdpbusd` of 16 positions (keys) or 16 elements (values) × 4.
 //!
-//! Keys and weights are the unsigned operand. With few queries, lines that are needed half a block later are prefetched.
+//! Keys and weights are the unsigned operand. Keys and values are prefetched half a block ahead.
 
 use std::arch::x86_64::*;
 
