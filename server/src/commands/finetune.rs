@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use lacuna_train::fim::FimConfig;
 use lacuna_train::trainer::{
     OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, read_shape, snapshot,
 };
@@ -72,6 +73,9 @@ struct MineArgs {
     /// Use this tokenizer.json instead of training one
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
+    /// Share of the documents with a hole that are laid out suffix first, the order that is served (0 to 1)
+    #[arg(long, default_value_t = FimConfig::default().spm, value_name = "SHARE")]
+    spm: f64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -169,7 +173,13 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     };
     std::fs::write(args.out.join("tokenizer.json"), &tokenizer_json)?;
 
-    let config = pack::ShardConfig { train_tokens: args.tokens, seed: args.seed, ..Default::default() };
+    if !(0.0..=1.0).contains(&args.spm) {
+        bail!("--spm {} is out of range: use 0 to 1", args.spm);
+    }
+    let mut config = pack::ShardConfig { train_tokens: args.tokens, seed: args.seed, ..Default::default() };
+    for fim in [&mut config.fim, &mut config.functions] {
+        fim.spm = args.spm;
+    }
     let bar = self::bar("packing {bar:30} {pos}/{len} eta {eta}", documents.len() as u64)?;
     let shards = args.out.join("shards");
     let progress = |done, total| {
