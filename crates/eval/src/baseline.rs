@@ -24,7 +24,7 @@ pub fn copy_similar_line(example: &Example) -> String {
 
 /// Closes the innermost bracket that is open before the hole.
 pub fn close_bracket(example: &Example) -> String {
-    match balance(example.language, &example.prefix).unmatched_openers.last().map(|b| b.byte) {
+    match balance(example.syntax(), &example.prefix).unmatched_openers.last().map(|b| b.byte) {
         Some(b'(') => ")".to_owned(),
         Some(b'[') => "]".to_owned(),
         Some(b'{') => "}".to_owned(),

@@ -4,11 +4,12 @@
 //! So far: single-line infilling (SantaCoder-FIM's format). Start reading at [`run`].
 
 mod baseline;
-mod example;
+pub mod example;
+pub mod format;
 mod metric;
 mod run;
 
 pub use baseline::{close_bracket, copy_similar_line};
-pub use example::{Example, ReadError, read_santacoder};
+pub use example::Example;
 pub use metric::{edit_similarity, first_line, is_bracket_only, line_exact_match};
 pub use run::{Score, Scored, Summary, run, summarise};

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lacuna_complete::{Completer, Outcome, Reply, Request};
-use lacuna_context::SyntaxTree;
+use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::Document;
 
@@ -14,7 +14,7 @@ use crate::{Example, close_bracket, copy_similar_line, edit_similarity, first_li
 #[derive(Clone, Debug)]
 pub struct Scored {
     pub id: String,
-    pub language: &'static str,
+    pub language: String,
     pub bracket_only: bool,
     pub middle: String,
     /// The line that counted; empty when nothing was suggested.
@@ -58,11 +58,12 @@ pub fn run(completer: &Completer, examples: &[Example], jobs: usize, cancel: &Ca
 
 fn complete(completer: &Completer, example: &Example, key: &str, cancel: &Cancel) -> Reply {
     let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
-    let tree = SyntaxTree::parse(example.language, document.rope());
+    let language = example.syntax();
+    let tree = SyntaxTree::parse(language, document.rope());
     let request = Request {
         key,
-        path: Some(file_name(example)),
-        language: example.language,
+        path: Some(example.path.as_deref().unwrap_or(file_name(language))),
+        language,
         document: &document,
         tree: &tree,
         cursor: example.prefix.len(),
@@ -72,12 +73,12 @@ fn complete(completer: &Completer, example: &Example, key: &str, cancel: &Cancel
     completer.complete(&request, cancel)
 }
 
-/// The set gives no paths; a neutral name tells the language, as an editor's file name would.
-fn file_name(example: &Example) -> &'static str {
-    match example.language {
-        lacuna_context::Language::Python => "solution.py",
-        lacuna_context::Language::Java => "Solution.java",
-        lacuna_context::Language::JavaScript => "solution.js",
+/// For sets without paths: a neutral name tells the language, as an editor's file name would.
+fn file_name(language: Language) -> &'static str {
+    match language {
+        Language::Python => "solution.py",
+        Language::Java => "Solution.java",
+        Language::JavaScript => "solution.js",
         _ => "solution.txt",
     }
 }
@@ -89,7 +90,7 @@ fn score(example: &Example, reply: &Reply) -> Scored {
     };
     Scored {
         id: example.id.clone(),
-        language: example.language.name(),
+        language: example.language.clone(),
         bracket_only: is_bracket_only(&example.middle),
         middle: example.middle.clone(),
         prediction: first_line(text).to_owned(),
@@ -122,7 +123,7 @@ impl Score {
 /// Scores of one language: all rows, rows with code in the middle, rows whose middle only closes brackets.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    pub language: &'static str,
+    pub language: String,
     pub all: Score,
     pub code: Score,
     pub brackets: Score,
@@ -133,7 +134,7 @@ pub struct Summary {
 
 /// One summary a language, in order of their names.
 pub fn summarise(scored: &[Scored]) -> Vec<Summary> {
-    let mut languages: Vec<&'static str> = scored.iter().map(|s| s.language).collect();
+    let mut languages: Vec<String> = scored.iter().map(|s| s.language.clone()).collect();
     languages.sort_unstable();
     languages.dedup();
     languages
@@ -144,7 +145,7 @@ pub fn summarise(scored: &[Scored]) -> Vec<Summary> {
             ms.sort_by(f64::total_cmp);
             let quantile = |q: f64| ms[((ms.len() - 1) as f64 * q).round() as usize];
             Summary {
-                language,
+                language: language.clone(),
                 all: total(rows()),
                 code: total(rows().filter(|s| !s.bracket_only)),
                 brackets: total(rows().filter(|s| s.bracket_only)),

@@ -153,7 +153,8 @@ pub fn judge(text: &str, language: Language, limits: &Limits) -> Result<(), &'st
     }
 }
 
-fn is_generated(text: &str) -> bool {
+/// Whether the first lines say that a program wrote the text.
+pub fn is_generated(text: &str) -> bool {
     let head: String = text.lines().take(30).collect::<Vec<_>>().join("\n").to_ascii_lowercase();
     const MARKS: &[&str] = &[
         "do not edit",

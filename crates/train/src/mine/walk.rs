@@ -141,7 +141,8 @@ pub fn is_forbidden(path: &str, forbidden: &HashSet<String>) -> bool {
     })
 }
 
-fn is_product_name(name: &str) -> bool {
+/// Whether a file name is one that bundlers, compilers and generators give.
+pub fn is_product_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     lower.contains(".min.")
         || lower.contains("-min.")

@@ -1,32 +1,21 @@
-//! `lacuna fim-eval`: fill-in-the-middle scores with the completer that serves editors.
+//! `lacuna fim-eval run`: scores with the completer that serves editors.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use clap::{Args as ClapArgs, Subcommand};
+use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use lacuna_engine::{Cancel, Precision};
-use lacuna_eval::{Score, Summary, read_santacoder, run as run_examples, summarise};
+use lacuna_eval::example::ReadError;
+use lacuna_eval::{Score, Summary, format, run as run_examples, summarise};
 
-use crate::{Answer, config, models};
+use crate::{Answer, config, models, say};
 
-/// Measure fill-in-the-middle
+/// Single-line infilling: exact match of the first line, greedy, beside two baselines without a model
 #[derive(ClapArgs)]
 pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Single-line infilling: exact match of the first line, greedy, beside two baselines without a model
-    Run(RunArgs),
-}
-
-#[derive(ClapArgs)]
-struct RunArgs {
-    /// Rows in the format of bigcode/santacoder-fim-task: JSON lines, plain or gzipped
+    /// JSON lines, plain, gzipped or zstd: rows of `fim-eval build` or of bigcode/santacoder-fim-task
     set: PathBuf,
     /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
     #[arg(long, value_name = "M")]
@@ -61,10 +50,23 @@ enum Order {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
-    let Command::Run(args) = &args.command;
-    let mut examples = read_santacoder(&args.set)?;
+    let mut examples = Vec::new();
+    let mut skipped = 0;
+    for example in format::open(&args.set)? {
+        match example {
+            Ok(example) => examples.push(example),
+            Err(ReadError::Row(row)) => {
+                say(&format!("skipped: {row}"));
+                skipped += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     if examples.is_empty() {
-        bail!("{} has no rows: give a file in the format of bigcode/santacoder-fim-task", args.set.display());
+        bail!(
+            "{} has no usable rows ({skipped} skipped): give rows of `fim-eval build` or of bigcode/santacoder-fim-task",
+            args.set.display()
+        );
     }
     if let Some(limit) = args.limit.filter(|&n| n > 0 && n < examples.len()) {
         let step = examples.len() as f64 / limit as f64;
@@ -120,7 +122,7 @@ fn print(out: &mut impl Write, model: &str, summaries: &[Summary]) -> std::io::R
     writeln!(out, "|---|---|---|---|---|---|---|")?;
     for s in summaries {
         for (name, score) in [("all", &s.all), ("code", &s.code), ("brackets only", &s.brackets)] {
-            row(out, s.language, name, score)?;
+            row(out, &s.language, name, score)?;
         }
     }
     for s in summaries {
