@@ -9,7 +9,7 @@ use crate::threads::{self, SharedOut};
 pub(crate) mod attention;
 mod body;
 
-pub use attention::{Attention, attention, attention_with};
+pub use attention::{Attention, attention, attention_at, attention_with};
 
 /// Pointers to the bodies as compiled for one instruction set.
 #[derive(Clone, Copy)]

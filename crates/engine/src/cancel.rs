@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Instant;
 
+use crate::schedule::{Turn, Working};
+
 /// A cheap, clonable flag with an optional deadline. Clones share the flag.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
@@ -11,6 +13,7 @@ pub struct Cancel {
     deadline: Option<Instant>,
     /// Checks still answered with "go on"; `None` = unlimited.
     checks: Option<Arc<AtomicI64>>,
+    turn: Option<Turn>,
 }
 
 impl Cancel {
@@ -23,6 +26,14 @@ impl Cancel {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(self.deadline.map_or(deadline, |d| d.min(deadline)));
+        self
+    }
+
+    /// The same flag for work that shares the machine by turns: at every layer it goes behind work that comes first, see
+    /// [`crate::Scheduler`].
+    #[must_use]
+    pub fn with_turn(mut self, turn: Turn) -> Self {
+        self.turn = Some(turn);
         self
     }
 
@@ -46,5 +57,28 @@ impl Cancel {
             self.cancel();
         }
         self.flag.load(Ordering::Acquire) || self.deadline.is_some_and(|d| Instant::now() >= d)
+    }
+
+    /// Waits for the turn, if there is one to wait for; the machine is handed on when the result is dropped.
+    pub(crate) fn enter(&self) -> Option<Working> {
+        self.turn.as_ref().map(Turn::enter)
+    }
+
+    /// From here on this is decoding: it comes before prefills.
+    pub(crate) fn begin_decoding(&self) {
+        if let Some(turn) = &self.turn {
+            turn.begin_decoding();
+        }
+    }
+
+    /// [`Cancel::is_cancelled`] before a layer; lets work that comes first go first. `first_layer`: equals may go first too.
+    pub(crate) fn checkpoint(&self, first_layer: bool) -> bool {
+        if self.is_cancelled() {
+            return true;
+        }
+        match &self.turn {
+            Some(turn) if turn.step_aside(first_layer) => self.flag.load(Ordering::Acquire),
+            _ => false,
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! The forward pass, prefill with reuse of the longest common prefix, and scoring of whole sequences.
+//! The forward pass: layers over a workspace, and scoring of whole sequences.
 //!
-//! One implementation for both precisions and any number of tokens. Long prompts go in chunks of [`CHUNK`] tokens; the cancel flag
-//! is looked at before every layer.
+//! One implementation for both precisions and any number of tokens, in line or scattered. Who calls layer after layer, and what is
+//! kept when that is broken off, is in `prefill`; the cancel flag is looked at before every layer.
 
 use lacuna_kernels::Epilogue;
 use lacuna_kernels::kv::KvStore;
@@ -9,59 +9,34 @@ use lacuna_kernels::ops::{self, Attention};
 
 use crate::cancel::Cancel;
 use crate::error::PromptError;
-use crate::kv::{KvCache, Workspace};
+use crate::kv::KvCache;
 use crate::model::{Layer, Model};
 use crate::weights::{Input, Norm, ProductBuffers};
+use crate::workspace::{self, Workspace};
 
 /// Tokens evaluated at once.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 /// Positions whose logits are held at once when scoring.
 const SCORE_CHUNK: usize = 64;
-
-/// What a prefill did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PrefillStats {
-    /// Leading tokens that were in the cache.
-    pub cached: usize,
-    /// Tokens that were computed.
-    pub prefilled: usize,
-}
 
 /// The evaluation was cancelled.
 pub(crate) struct Cancelled;
 
-/// Makes the cache hold exactly `ids`, computing only what follows the longest common prefix (at least the last token, for
-/// its logits: [`KvCache::logits`]).
-///
-/// Errors: [`PromptError::Cancelled`] and the other [`PromptError`]s leave the cache, logits included, as it was.
-/// Panics: the cache was made for another model.
-pub fn prefill(model: &Model, kv: &mut KvCache, ids: &[u32], cancel: &Cancel) -> Result<PrefillStats, PromptError> {
-    kv.check_model(model);
-    check_ids(model, ids)?;
-    if ids.len() > kv.capacity() {
-        return Err(PromptError::TooLong { tokens: ids.len(), capacity: kv.capacity() });
-    }
-    let cached = kv.common_prefix(ids).min(ids.len() - 1);
-    let undo = kv.begin(cached);
-    match evaluate(model, kv, ids, cached, cancel) {
-        Ok(()) => {
-            last_logits(model, kv);
-            kv.ids.extend_from_slice(&ids[cached..]);
-            Ok(PrefillStats { cached, prefilled: ids.len() - cached })
-        }
-        Err(Cancelled) => {
-            kv.roll_back(undo);
-            Err(PromptError::Cancelled)
-        }
-    }
+/// Where the tokens of a pass sit.
+#[derive(Clone, Copy)]
+pub(crate) enum At<'a> {
+    /// Side by side from this position on.
+    From(usize),
+    /// At these positions, ascending.
+    Each(&'a [usize]),
 }
 
-/// Appends one token and computes its logits; the cache has room for it.
-pub(crate) fn extend(model: &Model, kv: &mut KvCache, id: u32, cancel: &Cancel) -> Result<(), Cancelled> {
-    let start = kv.ids.len();
-    chunk(model, kv, &[id], start, cancel)?;
-    last_logits(model, kv);
-    kv.ids.push(id);
+/// Evaluates `ids` behind the visible tokens and computes their logits, a row each; none becomes visible ([`KvCache::push`]).
+pub(crate) fn extend(model: &Model, kv: &mut KvCache, ids: &[u32], cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
+    let start = kv.ids().len();
+    chunk(model, &mut kv.sequence.layers, ids, start, cancel, w)?;
+    let logits = kv.logits_mut(ids.len());
+    head(model, &w.x, logits, &mut w.product);
     Ok(())
 }
 
@@ -95,9 +70,10 @@ fn each_logits(model: &Model, ids: &[u32], cancel: &Cancel, mut body: impl FnMut
     }
     let (d, n_vocab) = (model.config.hidden, model.config.n_vocab);
     let mut logits = Vec::new();
+    let mut workspace = workspace::borrow();
     for (c, part) in ids.chunks(CHUNK).enumerate() {
-        chunk(model, &mut kv, part, c * CHUNK, cancel).map_err(|Cancelled| PromptError::Cancelled)?;
-        let Workspace { x, product, .. } = &mut kv.workspace;
+        chunk(model, &mut kv.sequence.layers, part, c * CHUNK, cancel, &mut workspace).map_err(|Cancelled| PromptError::Cancelled)?;
+        let Workspace { x, product, .. } = &mut *workspace;
         for (s, x) in x.chunks(SCORE_CHUNK * d).enumerate() {
             logits.resize(x.len() / d * n_vocab, 0.0);
             head(model, x, &mut logits, product);
@@ -109,7 +85,8 @@ fn each_logits(model: &Model, ids: &[u32], cancel: &Cancel, mut body: impl FnMut
     Ok(())
 }
 
-fn check_ids(model: &Model, ids: &[u32]) -> Result<(), PromptError> {
+/// Errors: no ids, or one that the model does not know.
+pub(crate) fn check_ids(model: &Model, ids: &[u32]) -> Result<(), PromptError> {
     let n_vocab = model.config.n_vocab;
     if ids.is_empty() {
         return Err(PromptError::Empty);
@@ -120,35 +97,38 @@ fn check_ids(model: &Model, ids: &[u32]) -> Result<(), PromptError> {
     }
 }
 
-/// Keys and values of `ids[start..]`; the last token's state is left in the workspace.
-fn evaluate(model: &Model, kv: &mut KvCache, ids: &[u32], start: usize, cancel: &Cancel) -> Result<(), Cancelled> {
-    for (c, part) in ids[start..].chunks(CHUNK).enumerate() {
-        chunk(model, kv, part, start + c * CHUNK, cancel)?;
-    }
-    Ok(())
-}
-
-/// Runs all layers over `ids` at positions `start ..`; the result is `workspace.x` `[ids.len(), hidden]`.
-fn chunk(model: &Model, kv: &mut KvCache, ids: &[u32], start: usize, cancel: &Cancel) -> Result<(), Cancelled> {
-    let d = model.config.hidden;
-    let KvCache { layers, workspace, .. } = kv;
-    workspace.x.resize(ids.len() * d, 0.0);
-    for (id, x) in ids.iter().zip(workspace.x.chunks_exact_mut(d)) {
-        model.embedding.row(*id as usize, x);
-    }
-    model.rope.fill(start..start + ids.len(), &mut workspace.cos, &mut workspace.sin);
-    for (layer, kv) in model.layers.iter().zip(layers) {
-        if cancel.is_cancelled() {
+/// Runs all layers over `ids` at positions `start ..`; the result is `w.x` `[ids.len(), hidden]`.
+fn chunk(model: &Model, layers: &mut [KvStore], ids: &[u32], start: usize, cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
+    embed(model, ids.iter().copied(), w);
+    model.rope.fill(start..start + ids.len(), &mut w.cos, &mut w.sin);
+    for (l, (layer, kv)) in model.layers.iter().zip(layers).enumerate() {
+        if cancel.checkpoint(l == 0) {
             return Err(Cancelled);
         }
-        attention_half(model, layer, kv, start, workspace);
-        feed_forward_half(model, layer, workspace);
+        attention_half(model, layer, kv, At::From(start), w);
+        feed_forward_half(model, layer, w);
     }
     Ok(())
 }
 
-/// `x += output(attention(norm(x)))`
-fn attention_half(model: &Model, layer: &Layer, kv: &mut KvStore, start: usize, w: &mut Workspace) {
+/// The embeddings of `ids` into `w.x`.
+pub(crate) fn embed(model: &Model, ids: impl ExactSizeIterator<Item = u32>, w: &mut Workspace) {
+    let d = model.config.hidden;
+    w.x.resize(ids.len() * d, 0.0);
+    for (id, x) in ids.zip(w.x.chunks_exact_mut(d)) {
+        model.embedding.row(id as usize, x);
+    }
+}
+
+/// `x += output(attention(norm(x)))`; the store takes the keys and values of the tokens.
+pub(crate) fn attention_half(model: &Model, layer: &Layer, kv: &mut KvStore, at: At, w: &mut Workspace) {
+    project(model, layer, w);
+    put(model, kv, at, w);
+    attend(model, layer, kv, at, w);
+}
+
+/// Queries, keys and values of `norm(x)` into `w.qkv` `[m, q_width + 2·kv_width]`, rotated by `w.cos` and `w.sin`.
+pub(crate) fn project(model: &Model, layer: &Layer, w: &mut Workspace) {
     let config = &model.config;
     let (q_width, kv_width) = (config.q_width(), config.kv_width());
     let m = w.x.len() / config.hidden;
@@ -157,16 +137,44 @@ fn attention_half(model: &Model, layer: &Layer, kv: &mut KvStore, start: usize, 
     let norm = Norm { weight: &layer.attention_norm, eps: config.rms_eps };
     layer.qkv.apply(Input::Normed(&w.x, norm), &mut w.qkv, &mut w.product);
     ops::rope_rows(&mut w.qkv, width, q_width + kv_width, &w.cos, &w.sin, model.rope.width());
-    kv.grow(start + m);
-    kv.put_many(start, m, &w.qkv[q_width..], &w.qkv[q_width + kv_width..], width);
+}
+
+/// The keys and values of `w.qkv` into the store.
+pub(crate) fn put(model: &Model, kv: &mut KvStore, at: At, w: &Workspace) {
+    let (q_width, kv_width) = (model.config.q_width(), model.config.kv_width());
+    let width = q_width + 2 * kv_width;
+    let m = w.qkv.len() / width;
+    let (k, v) = (&w.qkv[q_width..], &w.qkv[q_width + kv_width..]);
+    match at {
+        At::From(start) => {
+            kv.grow(start + m);
+            kv.put_many(start, m, k, v, width);
+        }
+        At::Each(positions) => {
+            kv.grow(positions.last().map_or(0, |last| last + 1));
+            for (i, position) in positions.iter().enumerate() {
+                kv.put(*position, &k[i * width..][..kv_width], &v[i * width..][..kv_width]);
+            }
+        }
+    }
+}
+
+/// `x += output(attention(q))` of the queries in `w.qkv`.
+pub(crate) fn attend(model: &Model, layer: &Layer, kv: &KvStore, at: At, w: &mut Workspace) {
+    let (q_width, kv_width) = (model.config.q_width(), model.config.kv_width());
+    let width = q_width + 2 * kv_width;
+    let m = w.qkv.len() / width;
     w.attended.resize(m * q_width, 0.0);
-    let shape = Attention { heads: config.heads, past: start, q_stride: width };
-    ops::attention(&shape, &w.qkv, kv, &mut w.attended);
+    let shape = |past| Attention { heads: model.config.heads, past, q_stride: width };
+    match at {
+        At::From(start) => ops::attention(&shape(start), &w.qkv, kv, &mut w.attended),
+        At::Each(positions) => ops::attention_at(&shape(0), positions, &w.qkv, kv, &mut w.attended),
+    }
     layer.output.add_to(Input::Plain(&w.attended), &mut w.x, &mut w.product);
 }
 
 /// `x += down(silu(gate(norm(x))) · up(norm(x)))`
-fn feed_forward_half(model: &Model, layer: &Layer, w: &mut Workspace) {
+pub(crate) fn feed_forward_half(model: &Model, layer: &Layer, w: &mut Workspace) {
     let config = &model.config;
     let m = w.x.len() / config.hidden;
     w.gate_up.resize(m * 2 * config.ff, 0.0);
@@ -175,10 +183,8 @@ fn feed_forward_half(model: &Model, layer: &Layer, w: &mut Workspace) {
     layer.down.add_to(Input::Swiglu(&w.gate_up), &mut w.x, &mut w.product);
 }
 
-/// Logits of the last token of the workspace into the cache.
-fn last_logits(model: &Model, kv: &mut KvCache) {
-    let KvCache { workspace: w, logits, .. } = kv;
-    logits.resize(model.config.n_vocab, 0.0);
+/// Logits of the last token of the workspace into `logits` `[n_vocab]`.
+pub(crate) fn last_logits(model: &Model, w: &mut Workspace, logits: &mut [f32]) {
     head(model, &w.x[w.x.len() - model.config.hidden..], logits, &mut w.product);
 }
 

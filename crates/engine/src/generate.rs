@@ -1,4 +1,7 @@
 //! Generation: prefill, then one token after another until a stop, a limit, a cancellation or the caller says enough.
+//!
+//! Tokens that a drafter guesses are evaluated together with the one before them. Each is still chosen from its own logits, which have
+//! the same bits in any batch, so the result is the same with and without a drafter.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -6,11 +9,14 @@ use std::time::{Duration, Instant};
 use lacuna_kernels::ops;
 
 use crate::cancel::Cancel;
+use crate::draft::{DraftStats, Drafter, MAX_DRAFT};
 use crate::error::PromptError;
-use crate::forward::{Cancelled, PrefillStats, extend, prefill};
+use crate::forward::{Cancelled, extend};
 use crate::kv::KvCache;
-use crate::model::Model;
+use crate::model::{Model, Precision};
+use crate::prefill::{PrefillOptions, PrefillStats, prefill_in};
 use crate::sample::{self, Random, Sampling};
+use crate::workspace;
 
 /// A rule over the ids that may come next (token healing). Asked only while it is active.
 pub trait Constraint {
@@ -60,22 +66,55 @@ pub struct Generation {
     /// One for each id; see [`Token::logprob`].
     pub logprobs: Vec<f32>,
     pub prefill: PrefillStats,
+    pub drafts: DraftStats,
     pub finish: Finish,
     pub times: Times,
+}
+
+/// How a generation is made.
+pub struct GenerateOptions<'a> {
+    pub sampling: &'a Sampling,
+    /// A rule over the first tokens.
+    pub constraint: Option<&'a mut dyn Constraint>,
+    /// Where guesses come from; they change the time, never the result.
+    pub drafter: Option<&'a mut Drafter>,
+    pub prefill: PrefillOptions<'a>,
+}
+
+impl<'a> GenerateOptions<'a> {
+    /// No constraint, no drafts, exact prefill.
+    pub fn new(sampling: &'a Sampling) -> Self {
+        GenerateOptions { sampling, constraint: None, drafter: None, prefill: PrefillOptions::default() }
+    }
 }
 
 /// Prefills `prompt` and generates after it. Keys and values of what was generated stay in the cache.
 ///
 /// Errors: a prompt that cannot be taken, or logits that are not numbers. Cancellation is not an error: see [`Finish::Cancelled`].
-pub fn generate(
+pub fn generate<'a>(
     model: &Model,
     kv: &mut KvCache,
     prompt: &[u32],
-    sampling: &Sampling,
-    mut constraint: Option<&mut dyn Constraint>,
+    sampling: &'a Sampling,
+    constraint: Option<&'a mut dyn Constraint>,
     cancel: &Cancel,
     on_token: &mut dyn FnMut(Token) -> ControlFlow<()>,
 ) -> Result<Generation, PromptError> {
+    generate_with(model, kv, prompt, GenerateOptions { constraint, ..GenerateOptions::new(sampling) }, cancel, on_token)
+}
+
+/// [`generate`] with drafts and a choice of what the prefill may reuse.
+///
+/// Errors: as [`generate`].
+pub fn generate_with(
+    model: &Model,
+    kv: &mut KvCache,
+    prompt: &[u32],
+    options: GenerateOptions,
+    cancel: &Cancel,
+    on_token: &mut dyn FnMut(Token) -> ControlFlow<()>,
+) -> Result<Generation, PromptError> {
+    let GenerateOptions { sampling, mut constraint, drafter, prefill } = options;
     let start = Instant::now();
     // What fits the cache is room enough; a token shall not allocate.
     let room = sampling.max_tokens.min(kv.capacity());
@@ -83,10 +122,13 @@ pub fn generate(
         ids: Vec::with_capacity(room),
         logprobs: Vec::with_capacity(room),
         prefill: PrefillStats::default(),
+        drafts: DraftStats::default(),
         finish: Finish::Cancelled,
         times: Times::default(),
     };
-    match prefill(model, kv, prompt, cancel) {
+    let _working = cancel.enter();
+    let mut workspace = workspace::borrow();
+    match prefill_in(model, kv, prompt, &prefill, cancel, &mut workspace) {
         Ok(stats) => result.prefill = stats,
         Err(PromptError::Cancelled) => {
             result.times.prefill = start.elapsed();
@@ -95,8 +137,10 @@ pub fn generate(
         Err(error) => return Err(error),
     }
     result.times.prefill = start.elapsed();
+    cancel.begin_decoding();
     let decode_start = Instant::now();
     let mut random = Random::new(sampling.seed);
+    let mut passes = Passes::new(model, drafter, prompt);
     result.finish = loop {
         if result.ids.len() >= sampling.max_tokens {
             break Finish::Length;
@@ -106,7 +150,9 @@ pub fn generate(
             if kv.ids().len() >= kv.capacity() {
                 break Finish::Length;
             }
-            if let Err(Cancelled) = extend(model, kv, *last, cancel) {
+            let wanted = sampling.max_tokens - result.ids.len();
+            let constraint = constraint.as_deref().filter(|c| c.is_active());
+            if let Err(Cancelled) = passes.evaluate(kv, *last, wanted, constraint, cancel, &mut workspace) {
                 break Finish::Cancelled;
             }
         }
@@ -124,6 +170,7 @@ pub fn generate(
             sample::choose(kv.logits(), sampling, &mut random, allows)
         };
         let Some(id) = chosen else { break Finish::Constraint };
+        passes.chosen(id);
         if sampling.stops.contains(&id) {
             break Finish::Stop;
         }
@@ -137,6 +184,80 @@ pub fn generate(
             break Finish::Callback;
         }
     };
+    result.drafts = passes.stats;
     result.times.decode = decode_start.elapsed();
     Ok(result)
+}
+
+/// The passes of the model after the prefill: a token each, or a token with a draft behind it.
+struct Passes<'a> {
+    model: &'a Model,
+    drafter: Option<&'a mut Drafter>,
+    /// Tokens of the last pass: the chosen one, then the draft.
+    ids: [u32; MAX_DRAFT + 1],
+    n: usize,
+    /// How many of them have turned out to be right.
+    used: usize,
+    max_draft: usize,
+    stats: DraftStats,
+}
+
+impl<'a> Passes<'a> {
+    fn new(model: &'a Model, mut drafter: Option<&'a mut Drafter>, prompt: &[u32]) -> Self {
+        if let Some(drafter) = &mut drafter {
+            drafter.begin(prompt);
+        }
+        // The reference's products of four tokens and more add in another order than those of one.
+        let max_draft = match model.info().precision {
+            Precision::Int4 => MAX_DRAFT,
+            Precision::F32 => 2,
+        };
+        Passes { model, drafter, ids: [0; MAX_DRAFT + 1], n: 0, used: 0, max_draft, stats: DraftStats::default() }
+    }
+
+    /// Makes `last`, the token chosen last, the last one of the cache, with its logits. `wanted` tokens are still wanted.
+    fn evaluate(
+        &mut self,
+        kv: &mut KvCache,
+        last: u32,
+        wanted: usize,
+        constraint: Option<&dyn Constraint>,
+        cancel: &Cancel,
+        w: &mut workspace::Workspace,
+    ) -> Result<(), Cancelled> {
+        if self.used < self.n && self.ids[self.used] == last {
+            kv.push(last, self.used);
+            self.stats.accepted += 1;
+            self.used += 1;
+            return Ok(());
+        }
+        (self.n, self.used) = (1, 1);
+        self.ids[0] = last;
+        if let Some(drafter) = &mut self.drafter {
+            let limit = self.max_draft.min(wanted - 1).min(kv.capacity() - kv.ids().len() - 1);
+            let draft = drafter.draft(limit);
+            let known = self.model.config.n_vocab;
+            let allowed = draft.first().is_some_and(|id| constraint.is_none_or(|constraint| constraint.allows(*id)));
+            for id in draft.iter().take_while(|id| allowed && (**id as usize) < known) {
+                self.ids[self.n] = *id;
+                self.n += 1;
+            }
+        }
+        let start = Instant::now();
+        extend(self.model, kv, &self.ids[..self.n], cancel, w)?;
+        if let Some(drafter) = &mut self.drafter {
+            drafter.measured(self.n, start.elapsed());
+        }
+        kv.push(last, 0);
+        self.stats.drafted += self.n - 1;
+        self.stats.passes += 1;
+        Ok(())
+    }
+
+    /// `id` was chosen to come next.
+    fn chosen(&mut self, id: u32) {
+        if let Some(drafter) = &mut self.drafter {
+            drafter.push(id);
+        }
+    }
 }

@@ -1,12 +1,15 @@
-//! The KV cache of one sequence: keys and values per layer, the token ids they belong to, the logits of the last one.
+//! The KV cache of one sequence: keys and values per layer, the token ids they belong to, the logits of the last one; and what
+//! cancelled prefills have left to go on from.
 //!
-//! What is visible (`ids`, `logits`) changes only when an evaluation has succeeded. A cancelled one puts back what it had
-//! overwritten ([`KvCache::begin`], [`Undo`]).
+//! What is visible (`ids`, `logits`) changes only when an evaluation has succeeded: a prefill writes to a sequence of its own that
+//! shares the blocks it keeps (`prefill`). How blocks are laid out and shared is `lacuna_kernels::kv`'s.
 
-use lacuna_kernels::kv::{KvDtype, KvSaved, KvStore};
+use std::sync::Arc;
+
+use lacuna_kernels::kv::{KvDtype, KvMemory, KvStore};
 
 use crate::model::{Model, Precision};
-use crate::weights::ProductBuffers;
+use crate::prefill::Unfinished;
 
 /// How the keys and values of an INT4 model are held, unless the caller says otherwise. Those of an f32 model stay f32.
 ///
@@ -15,28 +18,79 @@ use crate::weights::ProductBuffers;
 /// the memory of f32.
 pub const DEFAULT_KV: KvDtype = KvDtype::Int8;
 
+/// Cancelled prefills that a cache remembers: one of a request and one of warming.
+const MAX_UNFINISHED: usize = 2;
+
 /// Keys and values of one sequence of a model, at most `capacity` tokens. Memory grows with use.
 pub struct KvCache {
     model: u64,
     capacity: usize,
-    pub(crate) ids: Vec<u32>,
-    /// One a layer.
-    pub(crate) layers: Vec<KvStore>,
+    pub(crate) sequence: Sequence,
+    /// Rows of `n_vocab`; the one at `logits_row` belongs to the last token.
     pub(crate) logits: Vec<f32>,
-    pub(crate) workspace: Workspace,
+    pub(crate) logits_row: usize,
+    n_vocab: usize,
+    /// Cancelled prefills, the latest last.
+    pub(crate) unfinished: Vec<Unfinished>,
 }
 
-/// Buffers of a forward pass, reused from call to call.
-#[derive(Default)]
-pub(crate) struct Workspace {
-    pub(crate) product: ProductBuffers,
-    /// The residual stream, `[m, hidden]`.
-    pub(crate) x: Vec<f32>,
-    pub(crate) qkv: Vec<f32>,
-    pub(crate) attended: Vec<f32>,
-    pub(crate) gate_up: Vec<f32>,
-    pub(crate) cos: Vec<f32>,
-    pub(crate) sin: Vec<f32>,
+/// Tokens with their keys and values.
+#[derive(Clone)]
+pub(crate) struct Sequence {
+    pub(crate) ids: Vec<u32>,
+    /// How often the keys and values of each token were moved since they were computed.
+    pub(crate) moves: Vec<u8>,
+    /// Leading tokens whose keys and values are what a cold prefill computes.
+    pub(crate) exact: usize,
+    /// One a layer.
+    pub(crate) layers: Vec<KvStore>,
+}
+
+impl Sequence {
+    /// How many leading tokens of `ids` are held; those that are exact, if only these are wanted.
+    pub(crate) fn common_prefix(&self, ids: &[u32], exact_only: bool) -> usize {
+        let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
+        if exact_only { common.min(self.exact) } else { common }
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.ids.truncate(len);
+        self.moves.truncate(len);
+        self.exact = self.exact.min(len);
+    }
+
+    fn push(&mut self, id: u32) {
+        self.exact += usize::from(self.exact == self.ids.len());
+        self.ids.push(id);
+        self.moves.push(0);
+    }
+
+    /// A second sequence that holds the first `len` tokens of this one, on the same blocks, ready to be written from there on.
+    pub(crate) fn branch(&self, len: usize) -> Sequence {
+        let mut branch = self.clone();
+        branch.truncate(len);
+        branch.layers.iter_mut().for_each(|layer| layer.rewrite(len));
+        branch
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.layers.iter().map(KvStore::bytes).sum()
+    }
+}
+
+/// A sequence as it was when [`KvCache::snapshot`] was called: shares its blocks, costs a copy of the ids. Other caches of the model can
+/// take prefixes and moved text from it.
+#[derive(Clone)]
+pub struct KvSnapshot {
+    model: u64,
+    pub(crate) sequence: Arc<Sequence>,
+}
+
+impl KvSnapshot {
+    /// The tokens held.
+    pub fn ids(&self) -> &[u32] {
+        &self.sequence.ids
+    }
 }
 
 impl KvCache {
@@ -44,30 +98,38 @@ impl KvCache {
     ///
     /// Keys and values are f32 for an f32 model, else [`DEFAULT_KV`]; see [`KvCache::with_dtype`].
     pub fn new(model: &Model, capacity: usize) -> Self {
-        let dtype = match model.info().precision {
-            Precision::F32 => KvDtype::F32,
-            Precision::Int4 => DEFAULT_KV,
-        };
-        Self::with_dtype(model, capacity, dtype)
+        Self::with_dtype(model, capacity, default_dtype(model))
     }
 
     /// [`KvCache::new`] with keys and values held as `dtype`.
     pub fn with_dtype(model: &Model, capacity: usize, dtype: KvDtype) -> Self {
+        Self::counted(model, capacity, dtype, &KvMemory::default())
+    }
+
+    /// [`KvCache::with_dtype`] with the bytes of its blocks counted by `memory`.
+    pub(crate) fn counted(model: &Model, capacity: usize, dtype: KvDtype, memory: &KvMemory) -> Self {
         let config = model.config();
-        let layers = (0..config.layers).map(|_| KvStore::new(dtype, config.kv_heads, config.head_dim)).collect();
+        let store = KvStore::counted(dtype, config.kv_heads, config.head_dim, memory);
+        let layers = vec![store; config.layers];
         KvCache {
             model: model.id,
             capacity: capacity.min(config.max_positions),
-            ids: Vec::new(),
-            layers,
+            sequence: Sequence { ids: Vec::new(), moves: Vec::new(), exact: 0, layers },
             logits: Vec::new(),
-            workspace: Workspace::default(),
+            logits_row: 0,
+            n_vocab: config.n_vocab,
+            unfinished: Vec::new(),
         }
     }
 
     /// The tokens whose keys and values are held, from position 0 on.
     pub fn ids(&self) -> &[u32] {
-        &self.ids
+        &self.sequence.ids
+    }
+
+    /// Leading tokens whose keys and values are what a cold prefill computes; behind moved text ([`crate::Reuse`]) nothing is.
+    pub fn exact(&self) -> usize {
+        self.sequence.exact
     }
 
     /// Tokens that fit.
@@ -77,30 +139,62 @@ impl KvCache {
 
     /// Logits after the last token, `[n_vocab]`; empty before the first prefill.
     pub fn logits(&self) -> &[f32] {
-        &self.logits
+        self.logits.get(self.logits_row * self.n_vocab..(self.logits_row + 1) * self.n_vocab).unwrap_or(&[])
     }
 
     /// How keys and values are held.
     pub fn dtype(&self) -> KvDtype {
-        self.layers[0].dtype()
+        self.sequence.layers[0].dtype()
     }
 
-    /// Bytes that keys and values take now.
+    /// Bytes that keys and values, logits and unfinished prefills take now; shared blocks count in full.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(KvStore::bytes).sum()
+        let unfinished: usize = self.unfinished.iter().map(Unfinished::bytes).sum();
+        self.sequence.bytes() + unfinished + size_of_val(&self.logits[..])
     }
 
     /// How many leading tokens of `ids` are held.
     pub fn common_prefix(&self, ids: &[u32]) -> usize {
-        self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count()
+        self.sequence.common_prefix(ids, false)
+    }
+
+    /// How many leading tokens of `ids` an exact prefill would not have to compute: held, or left by a cancelled prefill.
+    pub fn warm(&self, ids: &[u32]) -> usize {
+        let left = self.unfinished.iter().map(|work| work.usable(ids, true).done);
+        left.fold(self.sequence.common_prefix(ids, true).min(ids.len().saturating_sub(1)), usize::max)
     }
 
     /// Forgets every token from position `len` on (and the logits, if any token goes).
     pub fn truncate(&mut self, len: usize) {
-        if len < self.ids.len() {
-            self.ids.truncate(len);
+        if len < self.sequence.ids.len() {
+            self.sequence.truncate(len);
             self.logits.clear();
         }
+    }
+
+    /// Gives back memory: what cancelled prefills have left and whole blocks that no token needs.
+    pub fn shrink(&mut self) {
+        self.unfinished.clear();
+        let n = self.sequence.ids.len();
+        self.sequence.layers.iter_mut().for_each(|layer| layer.shrink(n));
+        if self.logits.is_empty() {
+            self.logits = Vec::new();
+        }
+    }
+
+    /// Forgets what cancelled prefills have left.
+    pub fn drop_unfinished(&mut self) {
+        self.unfinished.clear();
+    }
+
+    /// The sequence as it is now, for other caches to take from.
+    pub fn snapshot(&self) -> KvSnapshot {
+        KvSnapshot { model: self.model, sequence: Arc::new(self.sequence.clone()) }
+    }
+
+    /// A second cache with the same tokens on the same blocks; either is copied as it is written to.
+    pub fn fork(&self) -> KvCache {
+        KvCache { sequence: self.sequence.clone(), logits: self.logits().to_vec(), logits_row: 0, unfinished: Vec::new(), ..*self }
     }
 
     /// Panics: the cache was made for another model.
@@ -108,25 +202,41 @@ impl KvCache {
         assert_eq!(self.model, model.id, "a KV cache is used with the model it was made for");
     }
 
-    /// Cuts the visible sequence at `len` for an evaluation that will write from there on; keeps what is needed to undo it.
-    pub(crate) fn begin(&mut self, len: usize) -> Undo {
-        let ids = self.ids.split_off(len);
-        let positions = len..len + ids.len();
-        let layers = if ids.is_empty() { Vec::new() } else { self.layers.iter().map(|l| l.save(positions.clone())).collect() };
-        Undo { ids, layers }
+    /// Panics: a snapshot of another model's cache, or of another type.
+    pub(crate) fn check_donor(&self, donor: &KvSnapshot) {
+        assert_eq!(self.model, donor.model, "a cache takes from caches of its model");
+        assert_eq!(self.dtype(), donor.sequence.layers[0].dtype(), "a cache takes from caches of its type");
     }
 
-    /// Puts back what was there at [`KvCache::begin`].
-    pub(crate) fn roll_back(&mut self, undo: Undo) {
-        for (layer, saved) in self.layers.iter_mut().zip(&undo.layers) {
-            layer.restore(saved);
+    /// `id` has been evaluated at the next position; its logits are in row `row`.
+    pub(crate) fn push(&mut self, id: u32, row: usize) {
+        self.sequence.push(id);
+        self.logits_row = row;
+    }
+
+    /// Keeps the work of a cancelled prefill.
+    pub(crate) fn keep(&mut self, work: Unfinished) {
+        if work.is_empty() {
+            return;
         }
-        self.ids.extend(undo.ids);
+        if self.unfinished.len() == MAX_UNFINISHED {
+            self.unfinished.remove(0);
+        }
+        self.unfinished.push(work);
+    }
+
+    /// Room for the logits of `m` tokens.
+    pub(crate) fn logits_mut(&mut self, m: usize) -> &mut [f32] {
+        self.logits_row = m - 1;
+        self.logits.resize(m * self.n_vocab, 0.0);
+        &mut self.logits
     }
 }
 
-/// The tail of a cache before an evaluation.
-pub(crate) struct Undo {
-    ids: Vec<u32>,
-    layers: Vec<KvSaved>,
+/// What [`KvCache::new`] holds.
+pub(crate) fn default_dtype(model: &Model) -> KvDtype {
+    match model.info().precision {
+        Precision::F32 => KvDtype::F32,
+        Precision::Int4 => DEFAULT_KV,
+    }
 }

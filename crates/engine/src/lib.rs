@@ -3,32 +3,45 @@
 //! Start at [`Model::load`] (or [`Model::from_packed`] for a model in memory), give it a [`KvCache`], then [`prefill`] and
 //! [`generate`]. Everything that can be long takes a [`Cancel`]. Numeric work is in `lacuna-kernels`.
 
+mod blend;
 mod cancel;
 mod config;
+mod draft;
 mod error;
 mod forward;
 mod generate;
 pub mod gguf;
 mod kv;
+mod lookup;
 mod map;
 mod model;
 mod packed;
+mod pool;
+mod prefill;
 mod rope;
+mod runs;
 mod sample;
+mod schedule;
 pub mod synth;
 mod tensors;
 mod weights;
+mod workspace;
 
 pub use cancel::Cancel;
 pub use config::{Config, ConfigError, Family, RopeScaling, TensorSpec};
+pub use draft::{Confidence, DraftSource, DraftStats, Drafter, MAX_DRAFT};
 pub use error::{LoadError, PromptError};
-pub use forward::{PrefillStats, forward_all, log_probs, prefill};
-pub use generate::{Constraint, Finish, Generation, Times, Token, generate};
-pub use kv::{DEFAULT_KV, KvCache};
+pub use forward::{forward_all, log_probs};
+pub use generate::{Constraint, Finish, GenerateOptions, Generation, Times, Token, generate, generate_with};
+pub use kv::{DEFAULT_KV, KvCache, KvSnapshot};
 pub use lacuna_kernels::kv::KvDtype;
+pub use lookup::Lookup;
 pub use model::{Info, Model, Precision};
 pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack};
+pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
+pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};
 pub use sample::Sampling;
+pub use schedule::{Class, Scheduler, Turn};
 
 /// What the CPU has but this process may not use, and why.
 pub use lacuna_kernels::isa::withheld;

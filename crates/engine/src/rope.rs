@@ -1,7 +1,5 @@
 //! Rotary position embedding: the frequencies of a model and the rotation of given positions.
 
-use std::ops::Range;
-
 use crate::config::{Config, RopeScaling};
 
 /// Inverse frequencies `[head_dim/2]`, scaling applied.
@@ -18,8 +16,8 @@ impl Rope {
         Rope { inverse_frequencies }
     }
 
-    /// Writes cos and sin of `positions` to `cos` and `sin`, `[positions, head_dim/2]` each.
-    pub(crate) fn fill(&self, positions: Range<usize>, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
+    /// Writes cos and sin of each position to `cos` and `sin`, `[positions, head_dim/2]` each.
+    pub(crate) fn fill(&self, positions: impl Iterator<Item = usize>, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
         cos.clear();
         sin.clear();
         for position in positions {
@@ -29,6 +27,12 @@ impl Rope {
                 sin.push(s);
             }
         }
+    }
+
+    /// Writes cos and sin that rotate a key by `distance` positions, `[head_dim/2]` each; in f64, as the distance may be large.
+    pub(crate) fn fill_distance(&self, distance: i64, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
+        let angles = self.inverse_frequencies.iter().map(|frequency| (distance as f64 * f64::from(*frequency)).sin_cos());
+        (*sin, *cos) = angles.map(|(s, c)| (s as f32, c as f32)).unzip();
     }
 
     /// Inverse frequencies `[head_dim/2]`, scaling applied.

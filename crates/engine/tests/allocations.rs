@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, generate};
+use lacuna_engine::{Cancel, Drafter, GenerateOptions, KvCache, Lookup, Model, Precision, Sampling, generate_with};
 
 struct Counting;
 
@@ -37,11 +37,12 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Allocations between the first and the last token of a generation of 40.
-fn during_tokens(model: &Model, kv: &mut KvCache, prompt: &[u32]) -> usize {
+fn during_tokens(model: &Model, kv: &mut KvCache, prompt: &[u32], drafter: Option<&mut Drafter>) -> usize {
     let (mut first, mut last) = (0, 0);
     let mut tokens = 0;
     let sampling = Sampling { max_tokens: 40, ..Sampling::default() };
-    generate(model, kv, prompt, &sampling, None, &Cancel::new(), &mut |_| {
+    let options = GenerateOptions { drafter, ..GenerateOptions::new(&sampling) };
+    generate_with(model, kv, prompt, options, &Cancel::new(), &mut |_| {
         last = ALLOCATIONS.load(Ordering::Relaxed);
         first = if tokens == 0 { last } else { first };
         tokens += 1;
@@ -59,13 +60,17 @@ fn a_token_allocates_nothing_after_the_first_generation() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
         for precision in [Precision::F32, Precision::Int4] {
             let model = Model::load(&path, precision).expect("the fixture loads");
-            let mut kv = KvCache::new(&model, 256);
-            let prompt = [3, 1, 4, 1, 5, 9, 2, 6];
-            let cold = during_tokens(&model, &mut kv, &prompt);
-            // The threads of the team have buffers of their own: a few rounds let each of them take part once.
-            let warm = (0..5).map(|_| during_tokens(&model, &mut kv, &prompt)).min().expect("rounds");
-            assert_eq!(warm, 0, "{fixture} {precision:?} ({cold} cold)");
-            counted += cold;
+            for drafted in [0, 3] {
+                let mut kv = KvCache::new(&model, 256);
+                let mut drafter = Drafter::fixed(Lookup::new(), drafted);
+                let prompt = [3, 1, 4, 1, 5, 9, 2, 6];
+                let mut count = || during_tokens(&model, &mut kv, &prompt, (drafted > 0).then_some(&mut drafter));
+                let cold = count();
+                // The threads of the team have buffers of their own: a few rounds let each of them take part once.
+                let warm = (0..5).map(|_| count()).min().expect("rounds");
+                assert_eq!(warm, 0, "{fixture} {precision:?}, {drafted} drafted ({cold} cold)");
+                counted += cold;
+            }
         }
     }
     assert!(counted > 0, "the allocator counts nothing");

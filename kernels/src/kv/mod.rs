@@ -1,17 +1,21 @@
 //! Keys and values of one layer as attention reads them: f32, f16 or INT8.
 //!
-//! Owns the memory and its layout ([`layout`]) and how a row comes in ([`put`]); the products are in `ops::attention`. Positions
-//! lie in blocks; in a block, each head has its keys and then its values, so that a head is read in long streams.
+//! Owns the memory and its layout ([`layout`]), how a row comes in ([`put`]) and how it is read back ([`take`]); the products are in
+//! `ops::attention`. Positions lie in blocks, shared between stores until one writes; in a block, each head has its keys and then its
+//! values, so that a head is read in long streams.
 //! Start at [`KvStore`].
 
 mod layout;
 mod put;
+mod take;
 
 use std::fmt;
-use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use layout::{BLOCK, Layout, Line, PAGE, PAGES, TILE, bytes, floats, halves};
 pub(crate) use put::{Put, gather_group, put_body, quantize_group};
+use take::take;
 
 use crate::isa::{self, Row};
 
@@ -46,25 +50,68 @@ impl fmt::Display for KvDtype {
     }
 }
 
-/// Keys and values of one layer, from position 0 on. Memory grows with use, in steps of a quarter.
+/// Keys and values of one layer, from position 0 on, in blocks of 512 positions.
+///
+/// A clone shares the blocks; whoever writes to a shared one gets a copy of it first. Blocks are of that size because a head of a block
+/// is what attention reads in one stream: smaller ones would break the streams, and sharing is by whole blocks anyway.
+#[derive(Clone)]
 pub struct KvStore {
     layout: Layout,
-    blocks: usize,
-    lines: Vec<Line>,
+    memory: KvMemory,
+    blocks: Vec<Arc<Block>>,
 }
 
-/// A copy of some positions: see [`KvStore::save`].
-#[derive(Default)]
-pub struct KvSaved {
-    pages: Range<usize>,
-    lines: Vec<Line>,
+/// Counts the bytes of all blocks made for it, each once however many stores share it.
+#[derive(Debug, Clone, Default)]
+pub struct KvMemory(Arc<AtomicUsize>);
+
+impl KvMemory {
+    /// Bytes held now.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// 512 positions of every head.
+struct Block {
+    lines: Box<[Line]>,
+    memory: KvMemory,
+}
+
+impl Block {
+    /// Zeros: places that nobody has written yet must be finite, kernels read whole pages.
+    fn new(layout: &Layout, memory: &KvMemory) -> Block {
+        let lines = vec![Line::ZERO; layout.block_lines()].into_boxed_slice();
+        memory.0.fetch_add(size_of_val(&*lines), Ordering::Relaxed);
+        Block { lines, memory: memory.clone() }
+    }
+
+    /// A block with the first `pages` pages of this one.
+    fn copy(&self, layout: &Layout, pages: usize) -> Block {
+        let mut copy = Block::new(layout, &self.memory);
+        for range in layout.pages(0..pages) {
+            copy.lines[range.clone()].copy_from_slice(&self.lines[range]);
+        }
+        copy
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.memory.0.fetch_sub(size_of_val(&*self.lines), Ordering::Relaxed);
+    }
 }
 
 impl KvStore {
     /// An empty store. Panics: a dimension is zero.
     pub fn new(dtype: KvDtype, kv_heads: usize, head_dim: usize) -> Self {
+        KvStore::counted(dtype, kv_heads, head_dim, &KvMemory::default())
+    }
+
+    /// An empty store whose blocks are counted by `memory`. Panics: a dimension is zero.
+    pub fn counted(dtype: KvDtype, kv_heads: usize, head_dim: usize, memory: &KvMemory) -> Self {
         assert!(kv_heads > 0 && head_dim > 0, "{kv_heads} heads of {head_dim} elements");
-        KvStore { layout: Layout::new(dtype, kv_heads, head_dim), blocks: 0, lines: Vec::new() }
+        KvStore { layout: Layout::new(dtype, kv_heads, head_dim), memory: memory.clone(), blocks: Vec::new() }
     }
 
     /// How keys and values are held.
@@ -84,27 +131,48 @@ impl KvStore {
 
     /// Positions that there is room for.
     pub fn tokens(&self) -> usize {
-        self.blocks * BLOCK
+        self.blocks.len() * BLOCK
     }
 
-    /// Bytes in memory, room to grow included.
+    /// Bytes in memory; blocks shared with other stores count in full ([`KvMemory`] counts them once).
     pub fn bytes(&self) -> usize {
-        self.lines.capacity() * size_of::<Line>()
+        self.blocks.iter().map(|block| size_of_val(&*block.lines)).sum()
     }
 
-    /// Makes room for `tokens` positions; keeps what there is. New memory is asked for in steps, so that most calls do nothing.
+    /// Bytes that one more block takes, and how many positions it holds.
+    pub fn block_size(&self) -> (usize, usize) {
+        (self.layout.block_lines() * size_of::<Line>(), BLOCK)
+    }
+
+    /// Makes room for `tokens` positions, block by block; keeps what there is.
     pub fn grow(&mut self, tokens: usize) {
-        let blocks = tokens.div_ceil(BLOCK);
-        if blocks <= self.blocks {
-            return;
+        while self.tokens() < tokens {
+            self.blocks.push(Arc::new(Block::new(&self.layout, &self.memory)));
         }
-        let lines = blocks * self.layout.block_lines();
-        if lines > self.lines.capacity() {
-            let with_room = blocks.max(self.blocks + self.blocks / 4) * self.layout.block_lines();
-            self.lines.reserve_exact(with_room - self.lines.len());
+    }
+
+    /// Gives back the blocks behind the one that holds position `tokens - 1`.
+    pub fn shrink(&mut self, tokens: usize) {
+        self.blocks.truncate(tokens.div_ceil(BLOCK));
+    }
+
+    /// Prepares writing from position `from` on when what stands there is not needed any more: shared blocks are copied only as far as
+    /// positions before `from` go, or left to the others.
+    pub fn rewrite(&mut self, from: usize) {
+        let first = from / BLOCK;
+        let shared = |block: &Arc<Block>| Arc::strong_count(block) > 1;
+        if let Some(after) = self.blocks.get(first + 1..)
+            && let Some(n) = after.iter().position(shared)
+        {
+            self.blocks.truncate(first + 1 + n);
         }
-        self.lines.resize(lines, Line::ZERO);
-        self.blocks = blocks;
+        if let Some(block) = self.blocks.get_mut(first).filter(|block| shared(block)) {
+            if from.is_multiple_of(BLOCK) {
+                self.blocks.truncate(first);
+            } else {
+                *block = Arc::new(block.copy(&self.layout, (from % BLOCK).div_ceil(PAGE)));
+            }
+        }
     }
 
     /// Takes the keys `k` and values `v`, `[kv_heads·head_dim]` each, of one position. Panics: see [`KvStore::put_many`].
@@ -138,7 +206,7 @@ impl KvStore {
         let layout = self.layout;
         for i in 0..m {
             let position = first + i;
-            let block = &mut self.lines[position / BLOCK * layout.block_lines()..][..layout.block_lines()];
+            let block = self.block_mut(position / BLOCK);
             for (head, lines) in block.chunks_exact_mut(layout.head_lines()).enumerate() {
                 let at = i * stride + head * d;
                 let mut put = Put { layout: &layout, lines, lane: position % BLOCK, k: &k[at..at + d], v: &v[at..at + d] };
@@ -148,37 +216,34 @@ impl KvStore {
         }
     }
 
-    /// A copy of what [`KvStore::restore`] needs to put `positions` back. Panics: beyond [`KvStore::tokens`].
-    pub fn save(&self, positions: Range<usize>) -> KvSaved {
-        if positions.is_empty() {
-            return KvSaved::default();
+    /// The keys and values of one position as the store holds them, `[kv_heads·head_dim]` each: [`KvStore::put`] of them stores the same
+    /// again (to one unit in the last place of an INT8 scale). A key that was not finite comes back as NaN. Panics: lengths, no such position.
+    pub fn read(&self, position: usize, k: &mut [f32], v: &mut [f32]) {
+        let (layout, d) = (&self.layout, self.layout.head_dim);
+        assert!(k.len() == layout.kv_heads * d && v.len() == k.len(), "keys and values of {self:?}");
+        assert!(position < self.tokens(), "position {position} of {self:?}");
+        let heads = k.chunks_exact_mut(d).zip(v.chunks_exact_mut(d));
+        for (head, (k, v)) in heads.enumerate() {
+            take(layout, self.head(position / BLOCK, head), position % BLOCK, k, v);
         }
-        // Whole pages: the other positions in them have not changed when they are put back.
-        let pages = positions.start / PAGE..positions.end.div_ceil(PAGE);
-        let mut lines = Vec::with_capacity(pages.len() * self.layout.block_lines() / PAGES);
-        for range in self.layout.pages(pages.clone()) {
-            lines.extend_from_slice(&self.lines[range]);
-        }
-        KvSaved { pages, lines }
     }
 
-    /// Puts back what [`KvStore::save`] of this store has copied, as far as whole pages that hold those positions go: positions
-    /// before them must be as they were then.
-    pub fn restore(&mut self, saved: &KvSaved) {
-        let mut rest = saved.lines.as_slice();
-        for range in self.layout.pages(saved.pages.clone()) {
-            let (part, after) = rest.split_at(range.len());
-            self.lines[range].copy_from_slice(part);
-            rest = after;
+    fn block_mut(&mut self, block: usize) -> &mut [Line] {
+        let place = &mut self.blocks[block];
+        if Arc::get_mut(place).is_none() {
+            *place = Arc::new(place.copy(&self.layout, PAGES));
         }
+        &mut Arc::get_mut(place).expect("nobody else has the copy").lines
+    }
+
+    /// A head's lines of a block; nothing beyond the last block.
+    pub(crate) fn head(&self, block: usize, head: usize) -> &[Line] {
+        let n = self.layout.head_lines();
+        self.blocks.get(block).map_or(&[], |block| &block.lines[head * n..(head + 1) * n])
     }
 
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
-    }
-
-    pub(crate) fn lines(&self) -> &[Line] {
-        &self.lines
     }
 }
 

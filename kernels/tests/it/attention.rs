@@ -1,8 +1,8 @@
 //! Attention over a KV store, every row and type against the specification; what quantising costs; bits, faults, undo.
 
 use lacuna_kernels::isa::{self, Isa, Row};
-use lacuna_kernels::kv::{KvDtype, KvStore};
-use lacuna_kernels::ops::{Attention, attention_with};
+use lacuna_kernels::kv::{KvDtype, KvMemory, KvStore};
+use lacuna_kernels::ops::{Attention, attention_at, attention_with};
 use lacuna_kernels::{reference, threads};
 
 use crate::random::{Guarded, Random, nmse};
@@ -332,23 +332,32 @@ fn rows_store_the_same_bits() {
 }
 
 #[test]
-fn positions_can_be_put_back_and_growing_keeps_them() {
+fn a_clone_keeps_what_the_other_overwrites_and_growing_keeps_it_too() {
     let mut random = Random::new();
     let (total, width) = (1100, 2 * 24);
     let case = Case::normal(&mut random, (4, 2, 24), total - 1, 1);
     for dtype in KvDtype::ALL {
         let row = isa::active();
-        let mut kv = case.store(row, dtype);
-        let before = case.run(row, &kv);
+        let store = case.store(row, dtype);
+        let before = case.run(row, &store);
         for start in [0, 1, 63, 64, 500, 511, 512, 600, total - 1, total] {
-            let saved = kv.save(start..total);
-            let n = total - start + 1;
-            let noise = random.normals(n * width);
-            kv.grow(3000);
-            kv.put_many(start, n, &noise, &noise, width);
-            assert!(start == total || case.run(row, &kv) != before, "{dtype} from {start}: nothing to put back");
-            kv.restore(&saved);
-            assert_eq!(case.run(row, &kv), before, "{dtype} from {start}");
+            for prepared in [false, true] {
+                let mut other = store.clone();
+                if prepared {
+                    other.rewrite(start);
+                }
+                let n = total - start + 1;
+                let noise = random.normals(n * width);
+                other.grow(3000);
+                other.put_many(start, n, &noise, &noise, width);
+                assert!(start == total || case.run(row, &other) != before, "{dtype} from {start}: nothing was written");
+                assert_eq!(case.run(row, &store), before, "{dtype} from {start}");
+                // What stands before the first written position is the same in both.
+                if start > 0 {
+                    let short = Case { past: start - 1, ..case.clone() };
+                    assert_eq!(short.run(row, &other), short.run(row, &store), "{dtype} before {start}");
+                }
+            }
         }
         let mut one_by_one = KvStore::new(dtype, 2, 24);
         let mut sizes = vec![];
@@ -360,6 +369,81 @@ fn positions_can_be_put_back_and_growing_keeps_them() {
         assert_eq!(case.run(row, &one_by_one), before, "{dtype} one by one");
         sizes.dedup();
         assert!(sizes.len() <= 3, "{dtype}: memory in steps, {sizes:?}");
+    }
+}
+
+#[test]
+fn memory_counts_a_shared_block_once() {
+    let memory = KvMemory::default();
+    let mut a = KvStore::counted(KvDtype::Int8, 1, 8, &memory);
+    a.grow(1025);
+    let (block, positions) = a.block_size();
+    assert_eq!((memory.bytes(), a.bytes(), a.tokens()), (3 * block, 3 * block, 3 * positions));
+    let mut b = a.clone();
+    assert_eq!((memory.bytes(), b.bytes()), (3 * block, 3 * block));
+    b.put(600, &[1.0; 8], &[1.0; 8]);
+    assert_eq!(memory.bytes(), 4 * block, "the middle block was copied");
+    b.shrink(512);
+    assert_eq!((memory.bytes(), b.tokens()), (3 * block, 512));
+    drop(a);
+    assert_eq!(memory.bytes(), block);
+    drop(b);
+    assert_eq!(memory.bytes(), 0);
+}
+
+#[test]
+fn what_is_read_back_is_what_the_type_holds_and_stores_the_same_again() {
+    let mut random = Random::new();
+    for d in [1, 2, 5, 24, 44, 64, 128] {
+        let case = Case::normal(&mut random, (2, 2, d), 130, 1);
+        let (width, row) = (2 * d, isa::active());
+        for dtype in KvDtype::ALL {
+            let store = case.store(row, dtype);
+            let mut again = KvStore::new(dtype, 2, d);
+            again.grow(131);
+            let (mut k, mut v) = (vec![0f32; width], vec![0f32; width]);
+            for position in 0..131 {
+                store.read(position, &mut k, &mut v);
+                let bound = match dtype {
+                    KvDtype::F32 => 0.0,
+                    KvDtype::F16 => 1e-3,
+                    KvDtype::Int8 => 0.5 / 127.0 + 1e-6,
+                };
+                for (got, want) in [(&k, &case.k), (&v, &case.v)] {
+                    let want = &want[position * width..][..width];
+                    let largest = want.iter().fold(0f32, |a, x| a.max(x.abs()));
+                    for (got, want) in got.iter().zip(want) {
+                        assert!((got - want).abs() <= bound * largest, "{dtype} d {d} position {position}: {got} for {want}");
+                    }
+                }
+                again.put(position, &k, &v);
+            }
+            let (a, b) = (case.run(row, &again), case.run(row, &store));
+            let error = nmse(&a, &b.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
+            assert!(error <= 1e-12, "{dtype} d {d}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn scattered_tokens_have_the_bits_of_those_in_line() {
+    let mut random = Random::new();
+    let m = 70;
+    let case = Case::normal(&mut random, (4, 2, 24), 530, m);
+    for dtype in KvDtype::ALL {
+        let kv = case.store(isa::active(), dtype);
+        let (width, stride) = (4 * 24, 4 * 24 + GAP);
+        let all = case.run(isa::active(), &kv);
+        for step in [1, 2, 9, 33, 69] {
+            let tokens: Vec<usize> = (0..m).step_by(step).collect();
+            let positions: Vec<usize> = tokens.iter().map(|t| 530 + t).collect();
+            let q: Vec<f32> = tokens.iter().flat_map(|t| case.q[t * stride..(t + 1) * stride].iter().copied()).collect();
+            let mut out = vec![0f32; tokens.len() * width];
+            attention_at(&case.shape(), &positions, &q, &kv, &mut out);
+            for (token, out) in tokens.iter().zip(out.chunks(width)) {
+                assert_eq!(out, &all[token * width..(token + 1) * width], "{dtype} every {step}, token {token}");
+            }
+        }
     }
 }
 

@@ -16,6 +16,33 @@ pub fn load(name: &str, precision: Precision) -> Model {
     Model::load(directory(name), precision).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
+/// The model that comes with the product: trained, with 2,048 positions.
+pub fn embedded() -> Model {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../datasets/embedded/model.lacuna.safetensors");
+    Model::load(path, Precision::Int4).expect("the embedded model loads")
+}
+
+/// `n` ids that look like nothing: the same for the same seed.
+pub fn ids(seed: u64, n: usize, n_vocab: usize) -> Vec<u32> {
+    let mut random = Random(seed);
+    (0..n).map(|_| random.below(n_vocab) as u32).collect()
+}
+
+/// A generator for test cases; a failure names its seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+/// Whether kernels compute more than 16 tokens with coarser scales than fewer: then only passes cut alike have the same bits.
+pub fn cuts_matter() -> bool {
+    lacuna_engine::kernel_row().expect("a row").starts_with("amx")
+}
+
 /// Token ids and the logits that the reference library computed for them.
 pub fn expected(name: &str) -> (Vec<u32>, Vec<f32>) {
     let bytes = std::fs::read(directory(name).join("expected.safetensors")).expect("fixture");

@@ -1,8 +1,12 @@
 //! Tests of the engine at its boundary: token ids in, logits and ids out, files in, errors out.
 
 mod cache;
+mod drafting;
 mod fixtures;
 mod generation;
 mod hostile;
+mod moved;
 mod packed;
 mod parity;
+mod pool;
+mod resume;

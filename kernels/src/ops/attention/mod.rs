@@ -56,6 +56,18 @@ pub fn attention(shape: &Attention, q: &[f32], kv: &KvStore, out: &mut [f32]) {
 
 /// [`attention`] on a given row of the kernel table.
 pub fn attention_with(row: &'static Row, shape: &Attention, q: &[f32], kv: &KvStore, out: &mut [f32]) {
+    run(row, shape, None, q, kv, out);
+}
+
+/// [`attention`] of tokens that need not stand side by side: token `i` sits at `positions[i]` (ascending) and sees keys
+/// `0 ..= positions[i]`; `shape.past` does not count. Panics: lengths, or positions that do not ascend.
+pub fn attention_at(shape: &Attention, positions: &[usize], q: &[f32], kv: &KvStore, out: &mut [f32]) {
+    assert!(positions.is_sorted_by(|a, b| a < b), "positions ascend");
+    let past = positions.first().copied().unwrap_or(0);
+    run(isa::active(), &Attention { past, ..*shape }, Some(positions), q, kv, out);
+}
+
+fn run(row: &'static Row, shape: &Attention, positions: Option<&[usize]>, q: &[f32], kv: &KvStore, out: &mut [f32]) {
     let Attention { heads, past, q_stride } = *shape;
     let (kv_heads, d) = (kv.kv_heads(), kv.head_dim());
     let width = heads * d;
@@ -66,8 +78,10 @@ pub fn attention_with(row: &'static Row, shape: &Attention, q: &[f32], kv: &KvSt
         return;
     }
     assert!(q.len() >= (m - 1) * q_stride + width, "queries of {m} tokens");
-    assert!(past.checked_add(m).is_some_and(|total| total <= kv.tokens()), "{m} tokens after {past} over {kv:?}");
-    let call = Call { row, shape: *shape, kv, q, group: heads / kv_heads, m };
+    assert!(positions.is_none_or(|positions| positions.len() == m), "positions of {m} tokens");
+    let total = positions.map_or(past.checked_add(m), |positions| positions[m - 1].checked_add(1));
+    let total = total.filter(|total| *total <= kv.tokens()).unwrap_or_else(|| panic!("{m} tokens after {past} over {kv:?}"));
+    let call = Call { row, shape: *shape, positions, kv, q, group: heads / kv_heads, m, total };
     let plan = Plan::of(&call);
     if plan.segments > 1 {
         return call.run_segmented(&plan, out);
@@ -206,17 +220,16 @@ impl Plan {
         let layout = call.kv.layout();
         let threads = threads::threads();
         let (queries, kv_heads) = (call.m * call.group, layout.kv_heads);
-        let total = call.shape.past + call.m;
         let per_us = match layout.dtype {
             KvDtype::Int8 => 50_000,
             KvDtype::F16 | KvDtype::F32 => 15_000,
         };
-        let products = queries as u64 * kv_heads as u64 * (call.shape.past + call.m.div_ceil(2)) as u64 * 2 * layout.head_dim as u64;
+        let products = queries as u64 * kv_heads as u64 * (call.shape.past + call.total).div_ceil(2) as u64 * 2 * layout.head_dim as u64;
         let batch = (queries * kv_heads).div_ceil(threads * 2).next_multiple_of(MAX_QUERIES).min(MAX_BATCH);
         let batches = queries.div_ceil(batch);
         let items = batches * kv_heads;
         let uneven = items < threads * 4 && !items.is_multiple_of(threads);
-        let segments = if uneven { (threads * 4).div_ceil(items).min(total.div_ceil(BLOCK)) } else { 1 };
+        let segments = if uneven { (threads * 4).div_ceil(items).min(call.total.div_ceil(BLOCK)) } else { 1 };
         Plan { kv_heads, queries, batch, batches, segments, estimated_us: products / per_us }
     }
 
@@ -237,11 +250,15 @@ impl Plan {
 struct Call<'a> {
     row: &'static Row,
     shape: Attention,
+    /// Where each token sits, unless they follow `shape.past`.
+    positions: Option<&'a [usize]>,
     kv: &'a KvStore,
     q: &'a [f32],
     /// Query heads of a key head.
     group: usize,
     m: usize,
+    /// Positions that the last token sees.
+    total: usize,
 }
 
 impl Call<'_> {
@@ -252,7 +269,8 @@ impl Call<'_> {
 
     /// Positions that a query sees.
     fn seen(&self, query: usize) -> usize {
-        self.shape.past + query / self.group + 1
+        let token = query / self.group;
+        self.positions.map_or(self.shape.past + token, |positions| positions[token]) + 1
     }
 
     fn prepare(&self, scratch: &mut Scratch, kv_head: usize, queries: Range<usize>) {
@@ -286,11 +304,7 @@ impl Call<'_> {
         let kernel = if layout.dtype == KvDtype::Int8 { kernels.int8 } else { kernels.float };
         for block in blocks {
             let first_position = block * BLOCK;
-            let of_block = |block: usize| {
-                let first = block * layout.block_lines() + kv_head * layout.head_lines();
-                self.kv.lines().get(first..first + layout.head_lines()).unwrap_or(&[])
-            };
-            let (lines, next) = (of_block(block), of_block(block + 1));
+            let (lines, next) = (self.kv.head(block, kv_head), self.kv.head(block + 1, kv_head));
             for (g, first) in queries.clone().step_by(MAX_QUERIES).enumerate() {
                 let n = MAX_QUERIES.min(queries.end - first);
                 let mut seen = [0; MAX_QUERIES];
@@ -344,7 +358,7 @@ impl Call<'_> {
     /// [`Call::run`] with the blocks of a query on several threads: the partial results are kept, and merged at the end.
     fn run_segmented(&self, plan: &Plan, out: &mut [f32]) {
         let (d, len) = (self.kv.head_dim(), partial_len(self.kv.layout()));
-        let n_blocks = (self.shape.past + self.m).div_ceil(BLOCK);
+        let n_blocks = self.total.div_ceil(BLOCK);
         let mut partials = PARTIALS.take();
         partials.resize((plan.kv_heads * plan.queries * n_blocks * len).max(partials.len()), 0.0);
         let at = |kv_head: usize, query: usize, block: usize| ((kv_head * plan.queries + query) * n_blocks + block) * len;
