@@ -39,6 +39,55 @@ pub enum SpanKind {
     Identifier,
 }
 
+impl SpanKind {
+    pub const ALL: [SpanKind; 17] = [
+        SpanKind::Call,
+        SpanKind::ArgumentList,
+        SpanKind::Parameters,
+        SpanKind::Block,
+        SpanKind::Condition,
+        SpanKind::LoopBody,
+        SpanKind::Import,
+        SpanKind::Type,
+        SpanKind::Expression,
+        SpanKind::Statement,
+        SpanKind::Function,
+        SpanKind::Class,
+        SpanKind::String,
+        SpanKind::Comment,
+        SpanKind::Collection,
+        SpanKind::Case,
+        SpanKind::Identifier,
+    ];
+
+    /// Lower-case name with underscores, unique; the inverse is [`SpanKind::from_name`].
+    pub fn name(self) -> &'static str {
+        match self {
+            SpanKind::Call => "call",
+            SpanKind::ArgumentList => "argument_list",
+            SpanKind::Parameters => "parameters",
+            SpanKind::Block => "block",
+            SpanKind::Condition => "condition",
+            SpanKind::LoopBody => "loop_body",
+            SpanKind::Import => "import",
+            SpanKind::Type => "type",
+            SpanKind::Expression => "expression",
+            SpanKind::Statement => "statement",
+            SpanKind::Function => "function",
+            SpanKind::Class => "class",
+            SpanKind::String => "string",
+            SpanKind::Comment => "comment",
+            SpanKind::Collection => "collection",
+            SpanKind::Case => "case",
+            SpanKind::Identifier => "identifier",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<SpanKind> {
+        SpanKind::ALL.into_iter().find(|k| k.name() == name)
+    }
+}
+
 /// One node: what it is and where. Never empty; ranges nest or are disjoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSpan {

@@ -4,10 +4,12 @@
 //! So far: single-line infilling (SantaCoder-FIM's format). Start reading at [`run`].
 
 mod baseline;
+pub mod build;
 pub mod example;
 pub mod format;
 mod metric;
 mod run;
+pub mod table;
 
 pub use baseline::{close_bracket, copy_similar_line};
 pub use example::Example;

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 pub use read::{BadRow, Fault, MAX_ROW_BYTES, ReadError, Rows};
 pub use stages::{Answer, Generation, Prompt, Sample, Scores};
+pub(crate) use write::unfinished_file;
 pub use write::{WriteError, Writer};
 
 /// A file with a hole: the file is `prefix + middle + suffix` (unless the set's makers cut its ends off), byte for byte.

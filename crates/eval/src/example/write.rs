@@ -36,15 +36,7 @@ impl Writer {
     pub fn create(path: &Path) -> Result<Self, WriteError> {
         let fail = |source| WriteError { path: path.to_owned(), source };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".lacuna-").suffix(".unfinished");
-        #[cfg(unix)]
-        {
-            // As any file that a program creates: the umask decides.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let file = BufWriter::new(builder.tempfile_in(folder).map_err(fail)?);
+        let file = BufWriter::new(unfinished_file(folder).map_err(fail)?);
         let sink = match path.extension().and_then(|e| e.to_str()) {
             Some("gz") => Sink::Gzip(GzEncoder::new(file, Compression::default())),
             Some("zst") => Sink::Zstd(zstd::Encoder::new(file, 6).map_err(fail)?),
@@ -86,4 +78,17 @@ impl Writer {
     fn failed(&self, source: std::io::Error) -> WriteError {
         WriteError { path: self.path.clone(), source }
     }
+}
+
+/// A file without a name of its own yet, beside the one that it will become; gone when it is dropped.
+pub(crate) fn unfinished_file(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".lacuna-").suffix(".unfinished");
+    #[cfg(unix)]
+    {
+        // As any file that a program creates: the umask decides.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
 }

@@ -13,7 +13,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::example::{Example, Fault, ReadError, Rows};
+use crate::example::{Example, Fault, ReadError};
+use crate::table::Table;
 use fields::Row;
 
 /// A format of rows.
@@ -107,16 +108,17 @@ impl Format {
     }
 }
 
-/// The examples of a file in any known format; each row tells its own. See [`Rows`] for what an item is.
+/// The examples of a file in any known format; each row tells its own. JSON lines
+/// (plain, gzip, zstd) or Parquet. An item that is [`ReadError::Row`] is about one row; reading goes on after it.
 ///
 /// Errors: the file cannot be opened.
 pub fn open(path: &Path) -> Result<Examples, ReadError> {
-    Ok(Examples { rows: Rows::open(path)? })
+    Ok(Examples { rows: Table::open(path)? })
 }
 
 /// Iterator over the examples of a file.
 pub struct Examples {
-    rows: Rows<Value>,
+    rows: Table,
 }
 
 impl Iterator for Examples {

@@ -1,5 +1,6 @@
 //! `lacuna fim-eval`: sets of fill-in-the-middle examples, and scores with the completer that serves editors.
 
+mod build;
 mod run;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -15,11 +16,13 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Build(build::Args),
     Run(run::Args),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     match &args.command {
+        Command::Build(args) => build::run(args),
         Command::Run(args) => run::run(args),
     }
 }
