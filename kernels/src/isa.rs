@@ -102,7 +102,7 @@ impl std::error::Error for IsaError {}
 pub struct Row {
     isa: Isa,
     pub(crate) int4_tile: int4::TileKernel,
-    pub(crate) int4_panel: int4::PanelKernel,
+    pub(crate) int4_panel: int4::Panels,
     /// How panels want their tokens, where not as tiles do.
     pub(crate) int4_coarse: Option<int4::Coarse>,
     pub(crate) quantize: int4::QuantizeKernel,
@@ -125,7 +125,7 @@ impl fmt::Debug for Row {
 static SCALAR: Row = Row {
     isa: Isa::Scalar,
     int4_tile: int4::scalar::tile,
-    int4_panel: int4::scalar::panel,
+    int4_panel: int4::Panels { kernel: int4::scalar::panel, tiles: 1 },
     int4_coarse: None,
     quantize: int4::scalar::quantize,
     ops: ops::SCALAR,
@@ -138,18 +138,24 @@ mod x86 {
     pub(super) static AVX2: Row = Row {
         isa: Isa::Avx2,
         int4_tile: int4::avx2::tile,
-        int4_panel: int4::avx2::panel,
+        int4_panel: int4::Panels { kernel: int4::avx2::panel, tiles: 1 },
         int4_coarse: None,
         quantize: int4::avx2_quantize,
         ops: ops::AVX2,
     };
-    pub(super) static AVXVNNI: Row = Row { isa: Isa::AvxVnni, int4_tile: int4::avxvnni::tile, int4_panel: int4::avxvnni::panel, ..AVX2 };
+    pub(super) static AVXVNNI: Row = Row {
+        isa: Isa::AvxVnni,
+        int4_tile: int4::avxvnni::tile,
+        int4_panel: int4::Panels { kernel: int4::avxvnni::panel, tiles: 1 },
+        ..AVX2
+    };
     /// The same instructions as AVX-512 encodes them, where the short encoding is missing.
-    pub(super) static AVX512VL: Row = Row { int4_tile: int4::avx512vl::tile, int4_panel: int4::avx512vl::panel, ..AVXVNNI };
+    pub(super) static AVX512VL: Row =
+        Row { int4_tile: int4::avx512vl::tile, int4_panel: int4::Panels { kernel: int4::avx512vl::panel, tiles: 1 }, ..AVXVNNI };
     pub(super) static AVX512VNNI: Row = Row {
         isa: Isa::Avx512Vnni,
         int4_tile: int4::avx512vnni::tile,
-        int4_panel: int4::avx512vnni::panel,
+        int4_panel: int4::Panels { kernel: int4::avx512vnni::panel, tiles: int4::avx512vnni::PANEL_TILES },
         int4_coarse: None,
         quantize: int4::avx512vnni::quantize,
         ops: ops::AVX512,
@@ -160,8 +166,14 @@ mod x86 {
         step_tokens: int4::amx::STEP_TOKENS,
         quantize: int4::amx::quantize,
     };
-    pub(super) static AMX: Row = Row { isa: Isa::Amx, int4_panel: int4::amx::panel, int4_coarse: Some(COARSE), ..AVX512VNNI };
-    pub(super) static AMX_EMULATED: Row = Row { isa: Isa::AmxEmulated, int4_panel: int4::amx::panel_emulated, ..AMX };
+    pub(super) static AMX: Row = Row {
+        isa: Isa::Amx,
+        int4_panel: int4::Panels { kernel: int4::amx::panel, tiles: int4::amx::PANEL_TILES },
+        int4_coarse: Some(COARSE),
+        ..AVX512VNNI
+    };
+    pub(super) static AMX_EMULATED: Row =
+        Row { isa: Isa::AmxEmulated, int4_panel: int4::Panels { kernel: int4::amx::panel_emulated, tiles: int4::amx::PANEL_TILES }, ..AMX };
 }
 
 /// The kernels of `isa`, or `None` when this CPU cannot run them.

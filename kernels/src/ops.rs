@@ -3,6 +3,7 @@
 //! Each body is plain Rust that vectorises ([`body`]) and is compiled once per instruction set; the public functions check
 //! lengths and go through the kernel table. `reference.rs` says what each must equal.
 
+use crate::int4::{Finished, Gated};
 use crate::isa;
 use crate::threads::{self, SharedOut};
 
@@ -20,12 +21,15 @@ pub(crate) struct Table {
     pub(crate) softmax: unsafe fn(&mut [f32]),
     pub(crate) log_sum_exp: unsafe fn(&[f32]) -> f32,
     pub(crate) top: unsafe fn(&[f32]) -> (f32, usize, f32),
+    /// What becomes of the sums of a product: `int4::product` and `int4::swiglu`.
+    pub(crate) epilogue: unsafe fn(&Finished),
+    pub(crate) gated: unsafe fn(&mut Gated),
     pub(crate) attention: attention::Kernels,
 }
 
-pub(crate) use body::SCALAR;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use body::{AVX2, AVX512};
+pub(crate) use body::{SCALAR, silu_mul};
 
 /// `out[m,d] = x · weight / rms(x)` row by row; `d = weight.len()`. Panics: lengths. Equals `reference::rms_norm`.
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {

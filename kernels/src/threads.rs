@@ -62,6 +62,11 @@ impl<T> SharedOut<T> {
         self.pointer
     }
 
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// A part of the output; the bounds are checked.
     ///
     /// # Safety

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::coarse::{Coarse, CoarseRows};
 use super::layout::BLOCK_K;
 use super::{FEW_TOKENS, MAX_TOKENS};
 use crate::isa::{self, Row};
@@ -35,19 +36,6 @@ pub(crate) struct Chunk<'a> {
     pub(crate) scales: &'a [f32],
     /// `[padded_k/32][tokens]`: `-8 Σ q`, which makes unsigned nibbles signed
     pub(crate) bias: &'a [i32],
-}
-
-/// How a row with panels of its own wants many tokens: see `amx.rs`.
-#[derive(Clone, Copy)]
-pub(crate) struct Coarse {
-    /// Inputs that share one scale.
-    pub(crate) block: usize,
-    /// Tokens of a tile.
-    pub(crate) tile_tokens: usize,
-    /// Tokens come in whole steps.
-    pub(crate) step_tokens: usize,
-    /// One token: `x` to `q` (padded with 0) and one scale a block.
-    pub(crate) quantize: unsafe fn(x: &[f32], q: &mut [i8], scales: &mut [f32]),
 }
 
 /// Buffers of one token, a thread.
@@ -105,8 +93,12 @@ impl Activations {
 
     /// Takes `silu(gate) · up` where a row of `gate_up` `[m,2f]` holds `gate` then `up`. Panics: lengths.
     pub fn quantize_swiglu(&mut self, gate_up: &[f32], f: usize) {
+        self.quantize_swiglu_with(isa::active(), gate_up, f);
+    }
+
+    /// [`Activations::quantize_swiglu`] for a given row of the kernel table.
+    pub fn quantize_swiglu_with(&mut self, row: &'static Row, gate_up: &[f32], f: usize) {
         assert!(f > 0 && gate_up.len().is_multiple_of(2 * f), "gate_up is not [m,{}]", 2 * f);
-        let row = isa::active();
         if gate_up.len() / (2 * f) <= MAX_TOKENS {
             return self.fill_columns(row, gate_up.len() / (2 * f), f, 2, |t, columns, activated| {
                 let (gate, up) = gate_up[t * 2 * f..(t + 1) * 2 * f].split_at(f);
@@ -135,7 +127,7 @@ impl Activations {
         self.row = Some(row);
         (self.tokens, self.k) = (m, k);
         if let Some(coarse) = row.int4_coarse.filter(|_| m > FEW_TOKENS) {
-            return self.fill_rows(&coarse, per_ns, token);
+            return self.fill_coarse(row, coarse, per_ns, token);
         }
         let padded_k = k.next_multiple_of(BLOCK_K);
         let groups = padded_k / GROUP;
@@ -222,46 +214,38 @@ impl Activations {
         });
     }
 
-    /// For panels that read tiles of tokens: `q` `[m/16][k/64][16][64]`, scales `[m][parts]`, `m` padded to whole steps.
-    fn fill_rows(&mut self, coarse: &Coarse, per_ns: u64, token: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync) {
+    /// [`Activations::fill`] for panels of tile products.
+    fn fill_coarse(
+        &mut self,
+        row: &'static Row,
+        coarse: Coarse,
+        per_ns: u64,
+        token: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync,
+    ) {
         let (m, k) = (self.tokens, self.k);
-        let padded_k = k.next_multiple_of(BLOCK_K);
-        let parts = padded_k.div_ceil(coarse.block);
-        let held = m.next_multiple_of(coarse.step_tokens);
-        self.q.resize(held * padded_k, 0);
-        self.scales.resize(held * parts, 0.0);
-        let (q, scales) = (SharedOut::new(&mut self.q), SharedOut::new(&mut self.scales));
+        let rows = self.begin_coarse(row, coarse, m, k);
         let tile = coarse.tile_tokens;
-        threads::split(held / tile, (m * k) as u64 / (1_000 * per_ns), |tiles| {
-            BUFFERS.with_borrow_mut(|TokenBuffers { x, q: row_q, .. }| {
+        threads::split(m.div_ceil(tile), (m * k) as u64 / (1_000 * per_ns), |tiles| {
+            BUFFERS.with_borrow_mut(|TokenBuffers { x, .. }| {
                 x.resize(k, 0.0);
-                row_q.resize(padded_k, 0);
-                for i in tiles {
-                    // SAFETY: the buffers outlive the split; a tile belongs to one thread.
-                    let (q, scales) =
-                        unsafe { (q.part(i * tile * padded_k, tile * padded_k), scales.part(i * tile * parts, tile * parts)) };
-                    for (lane, scales) in scales.chunks_exact_mut(parts).enumerate() {
-                        let mut put = |row_q: &[i8]| {
-                            for (q, row_q) in q.chunks_exact_mut(tile * BLOCK_K).zip(row_q.as_chunks::<BLOCK_K>().0) {
-                                q[lane * BLOCK_K..(lane + 1) * BLOCK_K].copy_from_slice(row_q);
-                            }
-                        };
-                        if i * tile + lane >= m {
-                            scales.fill(0.0);
-                            row_q.fill(0);
-                            put(row_q);
-                            continue;
+                for i in tiles.start * tile..m.min(tiles.end * tile) {
+                    token(i, x, &mut |x| {
+                        assert_eq!(x.len(), k, "inputs of a token");
+                        for block in 0..rows.parts() {
+                            // SAFETY: a tile belongs to one thread. The row's instruction set was checked when it was handed out.
+                            unsafe { rows.put(i, block, &x[rows.inputs(block)]) };
                         }
-                        token(i * tile + lane, x, &mut |x| {
-                            assert_eq!(x.len(), k, "inputs of a token");
-                            // SAFETY: the row's instruction set was checked when it was handed out.
-                            unsafe { (coarse.quantize)(x, row_q, scales) };
-                            put(row_q);
-                        });
-                    }
+                    });
                 }
             });
         });
+    }
+
+    /// Makes it hold `m` tokens of `k` for the row's panels, to be filled block by block.
+    pub(super) fn begin_coarse(&mut self, row: &'static Row, coarse: Coarse, m: usize, k: usize) -> CoarseRows<'_> {
+        self.row = Some(row);
+        (self.tokens, self.k) = (m, k);
+        CoarseRows::new(coarse, m, k, &mut self.q, &mut self.scales)
     }
 
     pub(crate) fn row(&self) -> &'static Row {

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::activations::quantize_body;
 use super::layout::{Block, TILE_ROWS};
-use super::product::{Line, PANEL_BLOCKS, Panel, PanelScratch};
+use super::panel::{Done, Line, PANEL_BLOCKS, Panel, PanelScratch, Sums};
 use super::{MAX_TOKENS, check_tile, prefetch};
 
 /// The kernels of one instruction set, around three functions: `start` a sum, one `step` of 8 rows × 4 k, `finish` it as i32.
@@ -111,38 +111,34 @@ macro_rules! kernels {
                 }
             }
 
-            /// See [`super::PanelKernel`]; equals `reference::gemm_int4`.
+            /// See [`super::panel::PanelKernel`]; equals `reference::gemm_int4`.
             ///
             /// # Safety
             /// [`is_available`].
             #[target_feature(enable = $features)]
-            pub(crate) unsafe fn panel(panel: &mut Panel) {
+            pub(crate) unsafe fn panel(panel: &mut Panel, done: Done) {
                 let blocks = panel.tiles[0].len();
                 let all_groups = blocks * 2;
-                let n_tiles = panel.n_tiles;
                 let PanelScratch { weights, scales, sums } = &mut *panel.scratch;
-                for (tile, tile_blocks) in panel.tiles.iter().enumerate().take(n_tiles) {
+                for (tile, tile_blocks) in panel.tiles.iter().enumerate().take(panel.n_tiles) {
                     for first in (0..blocks).step_by(PANEL_BLOCKS) {
                         let part = first..blocks.min(first + PANEL_BLOCKS);
                         unpack(&tile_blocks[part.clone()], weights, scales);
                         let groups = part.len() * 2;
                         let (weights, scales) = (&weights.as_chunks::<8>().0[..groups], &scales[..groups]);
-                        for chunk in 0..panel.chunks {
+                        for (chunk, sums) in sums.as_chunks_mut::<MAX_TOKENS>().0.iter_mut().enumerate().take(panel.chunks) {
                             let at = chunk * all_groups + first * 2;
                             let x = &panel.q.as_chunks::<4>().0.as_chunks::<MAX_TOKENS>().0.as_chunks::<8>().0[at..at + groups];
                             let x_scales = &panel.x_scales.as_chunks::<MAX_TOKENS>().0[at..at + groups];
                             let bias = &panel.bias.as_chunks::<MAX_TOKENS>().0[at..at + groups];
-                            let mut out: [[f32; TILE_ROWS]; MAX_TOKENS] = [[0.0; TILE_ROWS]; MAX_TOKENS];
-                            let place = |t: usize| (chunk * MAX_TOKENS + t) * n_tiles + tile;
-                            if first > 0 {
-                                for (t, out) in out.iter_mut().enumerate() {
-                                    *out = sums[place(t)];
-                                }
+                            if first == 0 {
+                                *sums = [[0.0; TILE_ROWS]; MAX_TOKENS];
                             }
-                            half_chunk::<0>(weights, scales, x, x_scales, bias, &mut out);
-                            half_chunk::<4>(weights, scales, x, x_scales, bias, &mut out);
-                            for (t, out) in out.iter().enumerate() {
-                                sums[place(t)] = *out;
+                            half_chunk::<0>(weights, scales, x, x_scales, bias, sums);
+                            half_chunk::<4>(weights, scales, x, x_scales, bias, sums);
+                            if part.end == blocks {
+                                let (token, values) = (chunk * MAX_TOKENS, sums.as_slice());
+                                done(Sums { token, tile, tokens: MAX_TOKENS, n_tiles: 1, values, strides: [1, 1] });
                             }
                         }
                     }

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::activations::quantize_body;
 use super::layout::{BLOCK_K, Block, TILE_ROWS};
-use super::product::{Line, PANEL_BLOCKS, PANEL_GROUPS, Panel, PanelScratch};
+use super::panel::{Done, Line, PANEL_BLOCKS, PANEL_GROUPS, Panel, PanelScratch, Sums};
 use super::{MAX_TOKENS, check_tile, prefetch};
 
 /// Whether this CPU runs this module.
@@ -116,20 +116,23 @@ fn several<const M: usize>(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i
     }
 }
 
-/// See [`super::PanelKernel`]; equals `reference::gemm_int4`.
+/// Tiles of a panel.
+pub(crate) const PANEL_TILES: usize = 2;
+
+/// See [`super::panel::PanelKernel`]; equals `reference::gemm_int4`.
 ///
 /// # Safety
 /// [`is_available`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c,fma,avx2")]
-pub(crate) unsafe fn panel(panel: &mut Panel) {
+pub(crate) unsafe fn panel(panel: &mut Panel, done: Done) {
     match panel.n_tiles {
-        1 => panel_of::<1>(panel),
-        _ => panel_of::<2>(panel),
+        1 => panel_of::<1>(panel, done),
+        _ => panel_of::<PANEL_TILES>(panel, done),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-fn panel_of<const T: usize>(panel: &mut Panel) {
+fn panel_of<const T: usize>(panel: &mut Panel, done: Done) {
     let blocks = panel.tiles[0].len();
     let all_groups = blocks * 2;
     let PanelScratch { weights, scales, sums } = &mut *panel.scratch;
@@ -148,6 +151,10 @@ fn panel_of<const T: usize>(panel: &mut Panel) {
             let bias = &panel.bias.as_chunks::<MAX_TOKENS>().0[at..at + groups];
             half_chunk::<T, 0>(weights, scales, x, x_scales, bias, first == 0, sums);
             half_chunk::<T, 4>(weights, scales, x, x_scales, bias, first == 0, sums);
+            if part.end == blocks {
+                let (token, values) = (chunk * MAX_TOKENS, sums.as_flattened());
+                done(Sums { token, tile: 0, tokens: MAX_TOKENS, n_tiles: T, values, strides: [T, 1] });
+            }
         }
     }
 }

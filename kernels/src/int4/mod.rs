@@ -11,22 +11,28 @@ pub(crate) mod amx;
 mod avx256;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512vnni;
+mod coarse;
 mod layout;
+mod panel;
 mod product;
 mod quantize;
 pub(crate) mod scalar;
+mod swiglu;
 
 use std::fmt;
 
 use half::f16;
 
 pub use activations::Activations;
-pub(crate) use activations::Coarse;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx256::{avx2, avx2_quantize, avx512vl, avxvnni};
+pub(crate) use coarse::Coarse;
 use layout::{BLOCK_K, Block, TILE_ROWS};
-pub(crate) use product::PanelKernel;
+pub(crate) use panel::Panels;
 pub use product::{Epilogue, matmul_int4, matmul_int4_with, matmul_quantized};
+pub(crate) use product::{Finished, epilogue_body};
+pub use swiglu::matmul_swiglu;
+pub(crate) use swiglu::{Gated, gated_body};
 
 use crate::pages::HugeSlice;
 use crate::reference::GROUP;

@@ -1,25 +1,18 @@
 //! The product of INT4 weights and INT8 activations: how tiles and tokens are shared out, and what becomes of the sums.
 //!
 //! Few tokens: each tile of 16 rows is read once and multiplied with chunks of at most eight tokens, which is bound by reading
-//! the weights. Many tokens: the nibbles of two tiles are unpacked once into L1 ([`Panel`]) and all tokens pass over them.
+//! the weights. Many tokens: all of them pass over panels of unpacked weights ([`super::panel`]).
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use super::activations::Activations;
-use super::layout::{BLOCK_K, Block, TILE_ROWS};
+use super::layout::TILE_ROWS;
+use super::panel::{self, MOST_TILES, Sums};
 use super::{FEW_TOKENS, Int4Matrix, MAX_TOKENS};
 use crate::isa::{self, Row};
-use crate::reference::GROUP;
 use crate::threads::{self, SharedOut};
 
-/// Blocks along `k` that a panel unpacks at a time: 16 KB for two tiles.
-pub(crate) const PANEL_BLOCKS: usize = 8;
-/// Tiles that a panel joins.
-pub(crate) const PANEL_TILES: usize = 2;
 const _: () = assert!(FEW_TOKENS == 2 * MAX_TOKENS, "`few` takes two chunks");
-/// Groups along `k` of a panel step.
-pub(crate) const PANEL_GROUPS: usize = PANEL_BLOCKS * BLOCK_K / GROUP;
 
 /// What is done with a product `p`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,15 +54,18 @@ pub fn matmul_quantized(w: &Int4Matrix, x: &Activations, epilogue: Epilogue, y: 
         return;
     }
     let out = Out { y: SharedOut::new(y), n, epilogue };
-    // Multiply-adds a nanosecond and core: 60 when there is work for the registers; one token is bound by reading and costs as much as four.
-    let estimated_us = n as u64 * w.k as u64 * (m as u64 + 3) / 60_000;
     if m <= FEW_TOKENS {
-        threads::split(n.div_ceil(TILE_ROWS), estimated_us, |tiles| few(w, x, tiles, &out));
+        threads::split(n.div_ceil(TILE_ROWS), estimated_us(w, m), |tiles| few(w, x, tiles, &out));
     } else {
-        threads::split(n.div_ceil(PANEL_TILES * TILE_ROWS), estimated_us, |panels| {
-            SCRATCH.with_borrow_mut(|scratch| panels.for_each(|p| many(w, x, p * PANEL_TILES, scratch, &out)));
-        });
+        let width = x.row().int4_panel.tiles;
+        threads::split(n.div_ceil(width * TILE_ROWS), estimated_us(w, m), |panels| many(w, x, panels, width, &out));
     }
+}
+
+/// Microseconds of a product on one core. 60 multiply-adds a nanosecond when there is work for the registers; one token is bound by
+/// reading and costs as much as four.
+pub(super) fn estimated_us(w: &Int4Matrix, m: usize) -> u64 {
+    w.n as u64 * w.k as u64 * (m as u64 + 3) / 60_000
 }
 
 /// The output, shared by threads that own different columns.
@@ -88,12 +84,35 @@ impl Out<'_> {
     unsafe fn write(&self, token: usize, first: usize, values: &[f32]) {
         // SAFETY: the caller's promise.
         let place = unsafe { self.y.part(token * self.n + first, values.len()) };
-        // Whole tiles have a fixed size, which saves a call for each 64 bytes.
-        let ((tiles, rest), (values, values_rest)) = (place.as_chunks_mut::<TILE_ROWS>(), values.as_chunks::<TILE_ROWS>());
-        for (i, (y, v)) in tiles.iter_mut().zip(values).enumerate() {
-            self.finish(first + i * TILE_ROWS, y, v);
+        for (i, (y, v)) in place.iter_mut().zip(values).enumerate() {
+            *y = finish(*y, *v, self.epilogue.bias.map(|bias| bias[first + i]), self.epilogue.add);
         }
-        self.finish(first + tiles.len() * TILE_ROWS, rest, values_rest);
+    }
+
+    /// Some sums of the panel whose first row is `first_row`, which belongs to the calling thread.
+    fn put(&self, x: &Activations, first_row: usize, sums: &Sums) {
+        let first = first_row + sums.tile * TILE_ROWS;
+        let columns = (sums.n_tiles * TILE_ROWS).min(self.n - first);
+        let tokens = sums.tokens.min(x.tokens().saturating_sub(sums.token));
+        if tokens == 0 {
+            return;
+        }
+        let start = sums.token * self.n + first;
+        assert!(start + (tokens - 1) * self.n + columns <= self.y.len(), "columns outside of the output");
+        let finished = Finished {
+            // In bounds by the assertion; `wrapping_add` needs no promise.
+            y: self.y.address().cast_mut().wrapping_add(start),
+            stride: self.n,
+            columns,
+            tokens,
+            sums: sums.values,
+            strides: sums.strides,
+            bias: self.epilogue.bias.map(|bias| &bias[first..]),
+            add: self.epilogue.add,
+        };
+        // SAFETY: the places are inside of `y`, which outlives the split; each panel owns its columns. The row's instruction set was
+        // checked when it was handed out.
+        unsafe { (x.row().ops.epilogue)(&finished) };
     }
 
     /// Asks for `columns` columns of all tokens, which lie a row apart, to be near when the sums are done.
@@ -111,20 +130,6 @@ impl Out<'_> {
 
     #[cfg(not(target_arch = "x86_64"))]
     fn prefetch(&self, _tokens: usize, _first: usize, _columns: usize) {}
-
-    /// The epilogue for columns `first ..`.
-    #[inline(always)]
-    fn finish(&self, first: usize, y: &mut [f32], product: &[f32]) {
-        match (self.epilogue.bias, self.epilogue.add) {
-            (None, false) => y.iter_mut().zip(product).for_each(|(y, p)| *y = *p),
-            (None, true) => y.iter_mut().zip(product).for_each(|(y, p)| *y += p),
-            (Some(bias), add) => {
-                for ((y, p), b) in y.iter_mut().zip(product).zip(&bias[first..]) {
-                    *y = if add { *y + (p + b) } else { p + b };
-                }
-            }
-        }
-    }
 }
 
 fn few(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
@@ -149,77 +154,69 @@ fn few(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
     }
 }
 
-/// A cache line of unpacked weights: 16 rows × 4 k.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Line(pub(crate) [u8; 64]);
-
-/// Working memory of one thread for panels.
-pub(crate) struct PanelScratch {
-    /// `[k/4][tiles]`
-    pub(crate) weights: Vec<Line>,
-    /// `[group][tiles][16]`
-    pub(crate) scales: Vec<[f32; TILE_ROWS]>,
-    /// `[chunk][token in chunk][tiles][16]`
-    pub(crate) sums: Vec<[f32; TILE_ROWS]>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<PanelScratch> = const { RefCell::new(PanelScratch { weights: Vec::new(), scales: Vec::new(), sums: Vec::new() }) };
-}
-
-/// Two tiles (or the last single one) times whole chunks of tokens.
-pub(crate) struct Panel<'a> {
-    /// Equally long; the second is empty when there is one.
-    pub(crate) tiles: [&'a [Block]; PANEL_TILES],
-    pub(crate) n_tiles: usize,
-    pub(crate) chunks: usize,
-    /// `[chunks][k/4][8][4]`, [`Activations::whole_chunks`]
-    pub(crate) q: &'a [i8],
-    /// `[chunks][k/32][8]`
-    pub(crate) x_scales: &'a [f32],
-    /// `[chunks][k/32][8]`
-    pub(crate) bias: &'a [i32],
-    /// Sums come back in `sums` `[chunks][8][n_tiles][16]`.
-    pub(crate) scratch: &'a mut PanelScratch,
-}
-
-/// Computes a [`Panel`]; equal to `reference::gemm_int4` and bit for bit to the row's [`super::TileKernel`].
-pub(crate) type PanelKernel = unsafe fn(&mut Panel);
-
-fn many(w: &Int4Matrix, x: &Activations, tile: usize, scratch: &mut PanelScratch, out: &Out) {
-    let per_tile = w.blocks_per_tile();
-    let n_tiles = PANEL_TILES.min(w.n.div_ceil(TILE_ROWS) - tile);
-    let blocks = |i: usize| if i < n_tiles { &w.blocks[(tile + i) * per_tile..(tile + i + 1) * per_tile] } else { &[] };
-    let (chunks, q, x_scales, bias) = x.whole_chunks();
-    scratch.weights.resize(PANEL_BLOCKS * BLOCK_K / 4 * PANEL_TILES, Line([0; 64]));
-    scratch.scales.resize(PANEL_GROUPS * PANEL_TILES, [0.0; TILE_ROWS]);
-    scratch.sums.resize(chunks * MAX_TOKENS * PANEL_TILES, [0.0; TILE_ROWS]);
-    let mut panel = Panel { tiles: [blocks(0), blocks(1)], n_tiles, chunks, q, x_scales, bias, scratch };
-    panel.check(x.row());
-    out.prefetch(x.tokens(), tile * TILE_ROWS, n_tiles * TILE_ROWS);
-    // SAFETY: the row was checked for this CPU when it was handed out; the lengths by `check`.
-    unsafe { (x.row().int4_panel)(&mut panel) };
-    for (token, tiles) in scratch.sums.chunks_exact(n_tiles).enumerate().take(x.tokens()) {
-        let first_row = tile * TILE_ROWS;
-        let rows = (n_tiles * TILE_ROWS).min(w.n - first_row);
-        // SAFETY: `y` outlives the split; each panel owns its columns.
-        unsafe { out.write(token, first_row, &tiles.as_flattened()[..rows]) };
+/// Panels of `width` tiles.
+fn many(w: &Int4Matrix, x: &Activations, panels: Range<usize>, width: usize, out: &Out) {
+    let tiles: [usize; 2 * MOST_TILES] = std::array::from_fn(|i| i);
+    for panel in panels {
+        let first = panel * width;
+        let n_tiles = width.min(w.n.div_ceil(TILE_ROWS) - first);
+        let of_panel = tiles.map(|i| first + i);
+        let (first_row, rows) = (first * TILE_ROWS, (n_tiles * TILE_ROWS).min(w.n - first * TILE_ROWS));
+        out.prefetch(x.tokens(), first_row, rows);
+        panel::run(w, x, &of_panel[..n_tiles], &of_panel[width..2 * width], &mut |sums| out.put(x, first_row, &sums));
     }
 }
 
-impl Panel<'_> {
-    /// The lengths every [`PanelKernel`] relies on.
-    fn check(&self, row: &Row) {
-        let k = self.tiles[0].len() * BLOCK_K;
-        let tokens = self.chunks * MAX_TOKENS;
-        assert!((1..=PANEL_TILES).contains(&self.n_tiles) && k > 0, "tiles of a panel");
-        assert!(self.n_tiles == 1 || self.tiles[1].len() == self.tiles[0].len(), "tiles of a panel");
-        assert_eq!(self.q.len(), tokens * k, "activations of a panel");
-        let (scales, bias) = match row.int4_coarse {
-            Some(coarse) => (tokens * k.div_ceil(coarse.block), 0),
-            None => (tokens * k / GROUP, tokens * k / GROUP),
-        };
-        assert_eq!((self.x_scales.len(), self.bias.len()), (scales, bias), "scales and bias of a panel");
+/// Sums on their way to the output, for [`epilogue_body`].
+pub(crate) struct Finished<'a> {
+    /// The place of the first token's first value, elements to that of the next token, and columns that exist.
+    y: *mut f32,
+    stride: usize,
+    columns: usize,
+    tokens: usize,
+    /// As in [`Sums`].
+    sums: &'a [[f32; TILE_ROWS]],
+    strides: [usize; 2],
+    /// From the first column on.
+    bias: Option<&'a [f32]>,
+    add: bool,
+}
+
+/// Applies the epilogue; compiled once per instruction set.
+///
+/// # Safety
+/// `columns` elements at `tokens` places from `y` on, `stride` apart, are writable and belong to the calling thread.
+#[inline(always)]
+pub(crate) unsafe fn epilogue_body(finished: &Finished) {
+    let Finished { y, stride, columns, tokens, sums, strides, bias, add } = *finished;
+    for token in 0..tokens {
+        // SAFETY: the caller's promise.
+        let y = unsafe { std::slice::from_raw_parts_mut(y.add(token * stride), columns) };
+        let (tiles, rest) = y.as_chunks_mut::<TILE_ROWS>();
+        // Whole tiles have a fixed size: a register each.
+        for (i, y) in tiles.iter_mut().enumerate() {
+            let sums = &sums[token * strides[0] + i * strides[1]];
+            let bias = bias.map(|bias| bias[i * TILE_ROWS..].first_chunk::<TILE_ROWS>().expect("a bias for each column"));
+            for lane in 0..TILE_ROWS {
+                y[lane] = finish(y[lane], sums[lane], bias.map(|bias| bias[lane]), add);
+            }
+        }
+        if !rest.is_empty() {
+            let (first, sums) = (tiles.len() * TILE_ROWS, &sums[token * strides[0] + tiles.len() * strides[1]]);
+            for (lane, y) in rest.iter_mut().enumerate() {
+                *y = finish(*y, sums[lane], bias.map(|bias| bias[first + lane]), add);
+            }
+        }
+    }
+}
+
+/// An output's new value from its old one and the product.
+#[inline(always)]
+fn finish(y: f32, product: f32, bias: Option<f32>, add: bool) -> f32 {
+    match (bias, add) {
+        (None, false) => product,
+        (None, true) => y + product,
+        (Some(bias), false) => product + bias,
+        (Some(bias), true) => y + (product + bias),
     }
 }

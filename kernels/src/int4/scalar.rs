@@ -5,7 +5,7 @@ use half::f16;
 use super::MAX_TOKENS;
 use super::activations::quantize_body;
 use super::layout::{BLOCK_K, Block, TILE_ROWS};
-use super::product::Panel;
+use super::panel::{Done, Panel, Sums};
 
 /// See [`super::TileKernel`].
 pub(crate) fn tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tokens: usize, out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]) {
@@ -41,19 +41,16 @@ pub(crate) fn tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tok
     }
 }
 
-/// See [`super::PanelKernel`]: nothing is gained by unpacking here, each tile is done as for few tokens.
-pub(crate) fn panel(panel: &mut Panel) {
+/// See [`super::panel::PanelKernel`]: nothing is gained by unpacking here, each tile is done as for few tokens.
+pub(crate) fn panel(panel: &mut Panel, done: Done) {
     let k = panel.tiles[0].len() * BLOCK_K;
-    let n_tiles = panel.n_tiles;
     for chunk in 0..panel.chunks {
         let groups = chunk * k / 4..(chunk + 1) * k / 4;
         let q = &panel.q[chunk * k * MAX_TOKENS..(chunk + 1) * k * MAX_TOKENS];
-        for (i, blocks) in panel.tiles.iter().enumerate().take(n_tiles) {
-            let mut out = [[0f32; TILE_ROWS]; MAX_TOKENS];
-            tile(blocks, q, &panel.x_scales[groups.clone()], &panel.bias[groups.clone()], MAX_TOKENS, &mut out);
-            for (t, out) in out.iter().enumerate() {
-                panel.scratch.sums[(chunk * MAX_TOKENS + t) * n_tiles + i] = *out;
-            }
+        for (i, blocks) in panel.tiles.iter().enumerate().take(panel.n_tiles) {
+            let mut values = [[0f32; TILE_ROWS]; MAX_TOKENS];
+            tile(blocks, q, &panel.x_scales[groups.clone()], &panel.bias[groups.clone()], MAX_TOKENS, &mut values);
+            done(Sums { token: chunk * MAX_TOKENS, tile: i, tokens: MAX_TOKENS, n_tiles: 1, values: &values, strides: [1, 1] });
         }
     }
 }

@@ -69,7 +69,7 @@ fn rms_norm<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32
 }
 
 #[inline(always)]
-fn silu_mul<const FMA: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+pub(crate) fn silu_mul<const FMA: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
         *out = *g / (1.0 + exp::<FMA>(-*g)) * *u;
     }
@@ -149,6 +149,8 @@ fn top<const FMA: bool>(x: &[f32]) -> (f32, usize, f32) {
 macro_rules! version {
     ($table:ident, $module:ident, $fma:literal, $(#[$feature:meta])?) => {
         mod $module {
+            use crate::int4::{Finished, Gated, epilogue_body, gated_body};
+
             $(#[$feature])?
             pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
                 super::dot::<$fma>(a, b)
@@ -173,6 +175,17 @@ macro_rules! version {
             pub(super) fn top(x: &[f32]) -> (f32, usize, f32) {
                 super::top::<$fma>(x)
             }
+            /// # Safety
+            /// See `int4::epilogue_body`.
+            $(#[$feature])?
+            pub(super) unsafe fn epilogue(finished: &Finished) {
+                // SAFETY: the caller's promise.
+                unsafe { epilogue_body(finished) }
+            }
+            $(#[$feature])?
+            pub(super) fn gated(gated: &mut Gated) {
+                gated_body::<$fma>(gated)
+            }
         }
         pub(crate) const $table: Table = Table {
             dot: $module::dot,
@@ -181,6 +194,8 @@ macro_rules! version {
             softmax: $module::softmax,
             log_sum_exp: $module::log_sum_exp,
             top: $module::top,
+            epilogue: $module::epilogue,
+            gated: $module::gated,
             attention: crate::ops::attention::$table,
         };
     };

@@ -3,7 +3,7 @@
 use half::f16;
 use lacuna_kernels::int4::matmul_int4_with;
 use lacuna_kernels::isa::{Isa, row};
-use lacuna_kernels::{Activations, Epilogue, Int4Error, Int4Matrix, matmul_quantized, ops, reference};
+use lacuna_kernels::{Activations, Epilogue, Int4Error, Int4Matrix, matmul_quantized, matmul_swiglu, ops, reference};
 
 use crate::random::{Guarded, LENGTHS, Random, nmse};
 
@@ -259,6 +259,37 @@ fn inputs_computed_on_the_way_in_have_the_bits_of_inputs_computed_before() {
             assert!(product(&|a| a.quantize_swiglu(&gate_up, k)) == apart, "swiglu n={n} k={k} m={m}");
             let apart = product(&|a| a.quantize(&normed, k));
             assert!(product(&|a| a.quantize_rms_norm(x, &weight, eps)) == apart, "rms_norm n={n} k={k} m={m}");
+        }
+    }
+}
+
+/// Gate, up and SwiGLU in one go are what they are apart, on every row and for outputs that do and do not fill tiles and blocks.
+#[test]
+fn a_product_into_swiglu_has_the_bits_of_one_after_the_other() {
+    let mut random = Random::new();
+    for (f, k) in [(16, 64), (48, 96), (33, 64), (528, 640), (1100, 128), (1024, 64)] {
+        let (nibbles, scales) = file_parts(&mut random, 2 * f, k);
+        let gate_up = Int4Matrix::from_file_parts(2 * f, k, &nibbles, &scales).expect("valid");
+        let n = 18;
+        let (nibbles, scales) = file_parts(&mut random, n, f);
+        let down = Int4Matrix::from_file_parts(n, f, &nibbles, &scales).expect("valid");
+        for (isa, m) in rows().flat_map(|isa| [(isa, 1), (isa, 16), (isa, 17), (isa, 45)]) {
+            let mut x = random.normals(m * k);
+            // The largest scale would make everything that follows infinite.
+            x.iter_mut().for_each(|v| *v *= 1e-5);
+            x[(m - 1) * k] = f32::NAN;
+            let row = row(isa).expect("available");
+            let (mut inputs, mut between, mut y) = (Activations::new(), vec![0f32; m * 2 * f], vec![0f32; m * n]);
+            matmul_int4_with(row, &gate_up, &x, &mut between, &mut inputs);
+            let mut activations = Activations::new();
+            activations.quantize_swiglu_with(row, &between, f);
+            matmul_quantized(&down, &activations, Epilogue::default(), &mut y);
+            let (mut fused, mut z) = (Activations::new(), Guarded::new(m * n));
+            matmul_swiglu(&gate_up, &inputs, &mut Vec::new(), &mut fused);
+            matmul_quantized(&down, &fused, Epilogue::default(), z.inner());
+            let bits = |y: &[f32]| y.iter().map(|v| if v.is_nan() { 0 } else { v.to_bits() }).collect::<Vec<u32>>();
+            assert!(bits(z.checked()) == bits(&y), "{isa} f={f} k={k} m={m}");
+            assert!(y[..(m - 1) * n].iter().all(|v| v.is_finite()) && y[(m - 1) * n..].iter().all(|v| v.is_nan()), "{isa} f={f} m={m}");
         }
     }
 }

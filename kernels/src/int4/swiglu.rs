@@ -1,0 +1,96 @@
+//! The first half of a feed-forward block: the product with gate and up, SwiGLU, and the quantised inputs of what follows.
+//!
+//! Where a row multiplies panels with coarse scales (AMX), the two halves of an output are never in memory: a panel joins tiles of
+//! `gate` with the same tiles of `up`, what comes of them is quantised as soon as a whole block of [`Coarse::block`] outputs is
+//! there. Writing and reading `[m,2f]` in f32 takes as long as a third of the products otherwise.
+
+use std::cell::Cell;
+
+use super::activations::Activations;
+use super::coarse::Coarse;
+use super::layout::TILE_ROWS;
+use super::panel::{self, Sums};
+use super::product::{Epilogue, estimated_us, matmul_quantized};
+use super::{FEW_TOKENS, Int4Matrix};
+use crate::ops::silu_mul;
+use crate::threads;
+
+/// `out = quantise(silu(gate) · up)` where `gate` and `up` are the halves of `x · wᵀ`, `w` `[2f,k]`.
+///
+/// The same bits as [`matmul_quantized`] into `gate_up` and then [`Activations::quantize_swiglu`]; `gate_up` is used, and grown to
+/// `[m,2f]`, only where that is what happens. Panics: `x` has not `w.k()` inputs, `w` has an odd number of rows.
+pub fn matmul_swiglu(w: &Int4Matrix, x: &Activations, gate_up: &mut Vec<f32>, out: &mut Activations) {
+    let (m, f) = (x.tokens(), w.n / 2);
+    assert!(f > 0 && w.n.is_multiple_of(2), "gate and up of {} rows", w.n);
+    assert_eq!(x.k(), w.k, "inputs of a product");
+    // Tiles of `up` begin where tiles begin.
+    match x.row().int4_coarse.filter(|_| m > FEW_TOKENS && f.is_multiple_of(TILE_ROWS)) {
+        Some(coarse) => fused(w, x, coarse, out),
+        None => {
+            gate_up.resize(m * w.n, 0.0);
+            matmul_quantized(w, x, Epilogue::default(), gate_up);
+            out.quantize_swiglu_with(x.row(), gate_up, f);
+        }
+    }
+}
+
+thread_local! {
+    static ACTIVATED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+fn fused(w: &Int4Matrix, x: &Activations, coarse: Coarse, out: &mut Activations) {
+    let (m, f) = (x.tokens(), w.n / 2);
+    let rows = out.begin_coarse(x.row(), coarse, m, f);
+    // A line more than the block: rows whose distance is a power of two would fall into few sets of the cache.
+    let stride = coarse.block + TILE_ROWS;
+    threads::split(rows.parts(), estimated_us(w, m), |blocks| {
+        let mut activated = ACTIVATED.take();
+        activated.resize((m * stride).max(activated.len()), 0.0);
+        for block in blocks {
+            let inputs = rows.inputs(block);
+            let width = inputs.len();
+            gated(w, x, inputs.start / TILE_ROWS, width / TILE_ROWS, stride, &mut activated);
+            for (token, activated) in activated.chunks_exact(stride).enumerate().take(m) {
+                // SAFETY: a block of every token belongs to one thread. The row's instruction set was checked when it was handed out.
+                unsafe { rows.put(token, block, &activated[..width]) };
+            }
+        }
+        ACTIVATED.set(activated);
+    });
+}
+
+/// `silu(gate) · up` for `n` tiles from tile `first` on, to `activated` `[m][stride]`.
+fn gated(w: &Int4Matrix, x: &Activations, first: usize, n: usize, stride: usize, activated: &mut [f32]) {
+    let (m, up) = (x.tokens(), w.n / 2 / TILE_ROWS);
+    for tile in (0..n).map(|i| first + i) {
+        let column = (tile - first) * TILE_ROWS;
+        panel::run(w, x, &[tile, up + tile], &[tile + 1, up + tile + 1], &mut |sums: Sums| {
+            let tokens = sums.tokens.min(m.saturating_sub(sums.token));
+            if tokens > 0 {
+                let out = &mut activated[sums.token * stride + column..];
+                // SAFETY: the row's instruction set was checked when it was handed out.
+                unsafe { (x.row().ops.gated)(&mut Gated { sums: &sums, tokens, out, stride }) };
+            }
+        });
+    }
+}
+
+/// Tiles of a gate and of an `up` on their way to the inputs of what follows.
+pub(crate) struct Gated<'a> {
+    sums: &'a Sums<'a>,
+    /// Those that exist.
+    tokens: usize,
+    /// The first token's place, and elements from one to the next.
+    out: &'a mut [f32],
+    stride: usize,
+}
+
+/// `out = silu(gate) · up`; compiled once per instruction set.
+#[inline(always)]
+pub(crate) fn gated_body<const FMA: bool>(gated: &mut Gated) {
+    let Sums { values, strides, .. } = *gated.sums;
+    for (token, out) in gated.out.chunks_mut(gated.stride).enumerate().take(gated.tokens) {
+        let gate = token * strides[0];
+        silu_mul::<FMA>(&values[gate], &values[gate + strides[1]], &mut out[..TILE_ROWS]);
+    }
+}
