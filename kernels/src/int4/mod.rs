@@ -173,7 +173,7 @@ fn check_tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tokens: 
 
 /// Bytes ahead that streaming kernels ask for, into the second-level cache (best of six distances for one to sixteen tokens).
 #[cfg(target_arch = "x86_64")]
-const PREFETCH: usize = 9216;
+const PREFETCH: usize = 4608;
 
 /// Asks for the block [`PREFETCH`] bytes on; past the end of the weights this does nothing.
 #[cfg(target_arch = "x86_64")]
