@@ -156,25 +156,13 @@ pub fn generate_with(
                 break Finish::Cancelled;
             }
         }
-        let top = ops::top(kv.logits());
-        if !top.log_sum_exp.is_finite() {
-            return Err(PromptError::NotFinite);
-        }
         let active = constraint.as_deref().filter(|c| c.is_active());
-        let greedy = sampling.is_greedy() && active.is_none_or(|c| c.allows(top.index as u32));
-        let chosen = if greedy {
-            Some(top.index as u32)
-        } else {
-            let allows = active.map(|c| move |id| c.allows(id));
-            let allows = allows.as_ref().map(|f| f as &dyn Fn(u32) -> bool);
-            sample::choose(kv.logits(), sampling, &mut random, allows)
-        };
-        let Some(id) = chosen else { break Finish::Constraint };
+        let Some(token) = next_token(kv.logits(), sampling, active, &mut random)? else { break Finish::Constraint };
+        let id = token.id;
         passes.chosen(id);
         if sampling.stops.contains(&id) {
             break Finish::Stop;
         }
-        let token = Token { id, logprob: kv.logits()[id as usize] - top.log_sum_exp };
         result.ids.push(id);
         result.logprobs.push(token.logprob);
         if let Some(constraint) = constraint.as_deref_mut().filter(|c| c.is_active()) {
@@ -187,6 +175,29 @@ pub fn generate_with(
     result.drafts = passes.stats;
     result.times.decode = decode_start.elapsed();
     Ok(result)
+}
+
+/// The token that comes next; `None` when the constraint allows none.
+///
+/// Errors: logits that are not numbers.
+pub(crate) fn next_token(
+    logits: &[f32],
+    sampling: &Sampling,
+    active: Option<&dyn Constraint>,
+    random: &mut Random,
+) -> Result<Option<Token>, PromptError> {
+    let top = ops::top(logits);
+    if !top.log_sum_exp.is_finite() {
+        return Err(PromptError::NotFinite);
+    }
+    let id = if sampling.is_greedy() && active.is_none_or(|c| c.allows(top.index as u32)) {
+        Some(top.index as u32)
+    } else {
+        let allows = active.map(|c| move |id| c.allows(id));
+        let allows = allows.as_ref().map(|f| f as &dyn Fn(u32) -> bool);
+        sample::choose(logits, sampling, random, allows)
+    };
+    Ok(id.map(|id| Token { id, logprob: logits[id as usize] - top.log_sum_exp }))
 }
 
 /// The passes of the model after the prefill: a token each, or a token with a draft behind it.

@@ -18,6 +18,8 @@ mod model;
 mod packed;
 mod pool;
 mod prefill;
+mod prepack;
+mod ragged;
 mod rope;
 mod runs;
 mod sample;
@@ -40,6 +42,7 @@ pub use model::{Info, Model, Precision};
 pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack};
 pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
 pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};
+pub use prepack::{PackedRequest, generate_packed, prefill_packed};
 pub use sample::Sampling;
 pub use schedule::{Class, Scheduler, Turn};
 

@@ -9,4 +9,5 @@ mod moved;
 mod packed;
 mod parity;
 mod pool;
+mod prepack;
 mod resume;

@@ -8,6 +8,7 @@ mod kernels;
 mod machine;
 mod ours;
 mod peer;
+mod prepack;
 mod record;
 mod report;
 mod svg;
@@ -36,6 +37,7 @@ pub struct Args {
 enum Command {
     Kernels(kernels::Args),
     Decode(decode::Args),
+    Prepack(prepack::Args),
     Report(report::Args),
 }
 
@@ -43,6 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     match &args.command {
         Command::Kernels(args) => kernels::run(args)?,
         Command::Decode(args) => decode::run(args)?,
+        Command::Prepack(args) => prepack::run(args)?,
         Command::Report(args) => report::run(args)?,
     }
     Ok(Answer::Yes)

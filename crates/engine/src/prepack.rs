@@ -1,0 +1,240 @@
+//! Prepacking (arXiv 2404.09529): prompts of mixed length in one batch, evaluated and continued together without padding.
+//!
+//! Start at [`prefill_packed`] and [`generate_packed`]. Each prompt keeps its own cache, so that either may go on alone later. On every
+//! kernel row but AMX a token has the same bits in any batch: the results are those of one prompt after another. On AMX this holds for
+//! prompts that alone would have more than 16 tokens to compute; shorter ones agree as closely as a warm and a cold cache do.
+//! F32 models, the reference, agree up to the order of their sums.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use lacuna_kernels::kv::KvStore;
+
+use crate::cancel::Cancel;
+use crate::draft::DraftStats;
+use crate::error::PromptError;
+use crate::forward::{self, Cancelled};
+use crate::generate::{Constraint, Finish, Generation, Times, Token, next_token};
+use crate::kv::{KvCache, Sequence};
+use crate::model::Model;
+use crate::prefill::PrefillStats;
+use crate::ragged::{self, Segment};
+use crate::sample::{Random, Sampling};
+use crate::workspace::{self, Workspace};
+
+/// Tokens of one pass at most. More than a lone prefill takes at once: the passes of many prompts are full.
+const PACK: usize = 512;
+/// Sequences whose logits are held at once.
+const HEADS: usize = 64;
+
+/// Makes each cache hold exactly its prompt, as [`crate::prefill`] does one by one; all that is missing is computed in passes over tokens of
+/// as many prompts as fit.
+///
+/// Errors: the first prompt that cannot be taken, or [`PromptError::Cancelled`]; every cache is then as it was.
+/// Panics: not as many caches as prompts, or a cache of another model.
+pub fn prefill_packed(
+    model: &Model,
+    caches: &mut [&mut KvCache],
+    prompts: &[&[u32]],
+    cancel: &Cancel,
+) -> Result<Vec<PrefillStats>, PromptError> {
+    assert_eq!(caches.len(), prompts.len(), "a cache for each prompt");
+    for (kv, ids) in caches.iter().zip(prompts) {
+        kv.check_model(model);
+        forward::check_ids(model, ids)?;
+        if ids.len() > kv.capacity() {
+            return Err(PromptError::TooLong { tokens: ids.len(), capacity: kv.capacity() });
+        }
+    }
+    let _working = cancel.enter();
+    let cached: Vec<usize> = caches.iter().zip(prompts).map(|(kv, ids)| kv.sequence.common_prefix(ids, true).min(ids.len() - 1)).collect();
+    // Written to in place of the visible sequences, on the same blocks.
+    let mut branches: Vec<Sequence> = caches.iter().zip(&cached).map(|(kv, n)| kv.sequence.branch(*n)).collect();
+    let mut stores: Vec<&mut [KvStore]> = branches.iter_mut().map(|b| &mut b.layers[..]).collect();
+    let mut w = workspace::borrow();
+    let last = evaluate(model, &mut stores, prompts, &cached, cancel, &mut w).map_err(|Cancelled| PromptError::Cancelled)?;
+    let stats = prompts.iter().zip(&cached).map(|(ids, cached)| PrefillStats {
+        cached: *cached,
+        prefilled: ids.len() - cached,
+        ..PrefillStats::default()
+    });
+    for ((kv, branch), (ids, n)) in caches.iter_mut().zip(branches).zip(prompts.iter().zip(&cached)) {
+        kv.sequence = branch;
+        kv.drop_unfinished();
+        ids[*n..].iter().for_each(|id| kv.push(*id, 0));
+    }
+    logits(model, caches, &last, &mut w);
+    Ok(stats.collect())
+}
+
+/// Evaluates the tokens of each prompt from `cached` on; the state of each one's last token, `[prompts, hidden]`.
+fn evaluate(
+    model: &Model,
+    stores: &mut [&mut [KvStore]],
+    prompts: &[&[u32]],
+    cached: &[usize],
+    cancel: &Cancel,
+    w: &mut Workspace,
+) -> Result<Vec<f32>, Cancelled> {
+    let d = model.config.hidden;
+    let mut last = vec![0.0; prompts.len() * d];
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut ids: Vec<u32> = Vec::with_capacity(PACK);
+    for (sequence, prompt) in prompts.iter().enumerate() {
+        let mut start = cached[sequence];
+        while start < prompt.len() {
+            let n = (prompt.len() - start).min(PACK - ids.len());
+            segments.push(Segment { sequence, start, rows: ids.len()..ids.len() + n });
+            ids.extend_from_slice(&prompt[start..start + n]);
+            start += n;
+            let is_last = sequence + 1 == prompts.len() && start == prompt.len();
+            if ids.len() == PACK || is_last {
+                ragged::pass(model, stores, &segments, &ids, cancel, w)?;
+                // Of a prompt in several passes the last one counts.
+                for segment in &segments {
+                    let row = segment.rows.end - 1;
+                    last[segment.sequence * d..][..d].copy_from_slice(&w.x[row * d..][..d]);
+                }
+                segments.clear();
+                ids.clear();
+            }
+        }
+    }
+    Ok(last)
+}
+
+/// Appends one token to each cache and computes its logits; there is room. After a cancellation the caches are as they were.
+fn extend(model: &Model, caches: &mut [&mut KvCache], ids: &[u32], cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
+    let segments: Vec<Segment> =
+        caches.iter().enumerate().map(|(sequence, kv)| Segment { sequence, start: kv.ids().len(), rows: sequence..sequence + 1 }).collect();
+    let mut stores: Vec<&mut [KvStore]> = caches.iter_mut().map(|kv| &mut kv.sequence.layers[..]).collect();
+    ragged::pass(model, &mut stores, &segments, ids, cancel, w)?;
+    for (kv, id) in caches.iter_mut().zip(ids) {
+        kv.push(*id, 0);
+    }
+    let states = std::mem::take(&mut w.x);
+    logits(model, caches, &states, w);
+    w.x = states;
+    Ok(())
+}
+
+/// Logits of the states `[caches, hidden]` into the caches.
+fn logits(model: &Model, caches: &mut [&mut KvCache], states: &[f32], w: &mut Workspace) {
+    let (d, n_vocab) = (model.config.hidden, model.config.n_vocab);
+    let mut all = Vec::new();
+    for (caches, states) in caches.chunks_mut(HEADS).zip(states.chunks(HEADS * d)) {
+        all.resize(caches.len() * n_vocab, 0.0);
+        forward::head(model, states, &mut all, &mut w.product);
+        for (kv, logits) in caches.iter_mut().zip(all.chunks_exact(n_vocab)) {
+            kv.logits_mut(1).copy_from_slice(logits);
+        }
+    }
+}
+
+/// One of the generations that run together.
+pub struct PackedRequest<'a> {
+    pub prompt: &'a [u32],
+    /// A rule over the first tokens.
+    pub constraint: Option<&'a mut dyn Constraint>,
+}
+
+/// What one request has come to.
+struct Running {
+    ids: Vec<u32>,
+    logprobs: Vec<f32>,
+    random: Random,
+    finish: Option<Finish>,
+}
+
+/// [`crate::generate`] for several prompts at once: packed prefill, then a token of every unfinished one in each pass.
+///
+/// `on_token` gets the index of the request; a break ends that request only. Every request has its own random numbers from the same
+/// seed, so its result is that of a run alone (see the module's comment). The times are those of the whole batch.
+///
+/// Errors: as [`prefill_packed`], or logits that are not numbers. Cancellation is not an error: see [`Finish::Cancelled`].
+/// Panics: not as many caches as requests.
+pub fn generate_packed(
+    model: &Model,
+    caches: &mut [&mut KvCache],
+    requests: &mut [PackedRequest],
+    sampling: &Sampling,
+    cancel: &Cancel,
+    on_token: &mut dyn FnMut(usize, Token) -> ControlFlow<()>,
+) -> Result<Vec<Generation>, PromptError> {
+    let start = Instant::now();
+    let prompts: Vec<&[u32]> = requests.iter().map(|r| r.prompt).collect();
+    let fresh = || Running { ids: Vec::new(), logprobs: Vec::new(), random: Random::new(sampling.seed), finish: None };
+    let mut running: Vec<Running> = requests.iter().map(|_| fresh()).collect();
+    let prefills = match prefill_packed(model, caches, &prompts, cancel) {
+        Ok(stats) => stats,
+        Err(PromptError::Cancelled) => {
+            let times = Times { prefill: start.elapsed(), ..Times::default() };
+            return Ok(running.into_iter().map(|r| r.generation(PrefillStats::default(), times)).collect());
+        }
+        Err(error) => return Err(error),
+    };
+    let mut times = Times { prefill: start.elapsed(), ..Times::default() };
+    let decode = Instant::now();
+    let _working = cancel.enter();
+    cancel.begin_decoding();
+    let mut w = workspace::borrow();
+    loop {
+        for (i, (run, request)) in running.iter_mut().zip(&mut *requests).enumerate().filter(|(_, (run, _))| run.finish.is_none()) {
+            run.finish = run.choose(caches[i], request, sampling, &mut |token| on_token(i, token))?;
+        }
+        let (mut going, mut ids): (Vec<&mut KvCache>, Vec<u32>) = (Vec::new(), Vec::new());
+        for (kv, run) in caches.iter_mut().zip(&running) {
+            if let (None, Some(id)) = (run.finish, run.ids.last()) {
+                going.push(kv);
+                ids.push(*id);
+            }
+        }
+        if going.is_empty() {
+            break;
+        }
+        if let Err(Cancelled) = extend(model, &mut going, &ids, cancel, &mut w) {
+            break;
+        }
+    }
+    times.decode = decode.elapsed();
+    Ok(running.into_iter().zip(prefills).map(|(run, prefill)| run.generation(prefill, times)).collect())
+}
+
+impl Running {
+    /// Takes the next token from the cache's logits; why the request ends, if it does.
+    fn choose(
+        &mut self,
+        kv: &KvCache,
+        request: &mut PackedRequest,
+        sampling: &Sampling,
+        on_token: &mut dyn FnMut(Token) -> ControlFlow<()>,
+    ) -> Result<Option<Finish>, PromptError> {
+        if self.ids.len() >= sampling.max_tokens {
+            return Ok(Some(Finish::Length));
+        }
+        let active = request.constraint.as_deref().filter(|c| c.is_active());
+        let Some(token) = next_token(kv.logits(), sampling, active, &mut self.random)? else {
+            return Ok(Some(Finish::Constraint));
+        };
+        if sampling.stops.contains(&token.id) {
+            return Ok(Some(Finish::Stop));
+        }
+        self.ids.push(token.id);
+        self.logprobs.push(token.logprob);
+        if let Some(constraint) = request.constraint.as_deref_mut().filter(|c| c.is_active()) {
+            constraint.push(token.id);
+        }
+        if on_token(token).is_break() {
+            return Ok(Some(Finish::Callback));
+        }
+        // The token is evaluated only when another one is wanted, and has a place.
+        let is_full = self.ids.len() >= sampling.max_tokens || kv.ids().len() >= kv.capacity();
+        Ok(is_full.then_some(Finish::Length))
+    }
+
+    /// Unfinished means cancelled.
+    fn generation(self, prefill: PrefillStats, times: Times) -> Generation {
+        let finish = self.finish.unwrap_or(Finish::Cancelled);
+        Generation { ids: self.ids, logprobs: self.logprobs, prefill, drafts: DraftStats::default(), finish, times }
+    }
+}

@@ -1,0 +1,212 @@
+//! Packed prompts give what each of them gives alone.
+
+use std::ops::ControlFlow;
+
+use lacuna_engine::{
+    Cancel, Constraint, Finish, Generation, KvCache, Model, PackedRequest, Precision, PromptError, Sampling, generate, generate_packed,
+    prefill, prefill_packed,
+};
+
+use crate::fixtures::{self, ALL, Random};
+
+/// F32 products of several rows add in another order than those of few.
+const REFERENCE: f32 = 1e-4;
+/// As for a warm and a cold cache: AMX computes more than 16 tokens with coarser scales than fewer (random weights: the worst case).
+const AMX: f64 = 0.1;
+
+fn check_logits(precision: Precision, got: &KvCache, alone: &KvCache, what: &str) {
+    assert_eq!(got.ids(), alone.ids(), "{what}");
+    if precision == Precision::Int4 && fixtures::cuts_matter() {
+        let difference = fixtures::relative_l2(got.logits(), alone.logits());
+        assert!(difference <= AMX, "{what}: {difference}");
+        return;
+    }
+    let bound = if precision == Precision::Int4 { 0.0 } else { REFERENCE };
+    let difference = fixtures::largest_difference(got.logits(), alone.logits());
+    assert!(difference <= bound, "{what}: {difference}");
+}
+
+fn pack(model: &Model, caches: &mut [KvCache], prompts: &[Vec<u32>], cancel: &Cancel) -> Result<Vec<usize>, PromptError> {
+    let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let stats = prefill_packed(model, &mut caches.iter_mut().collect::<Vec<_>>(), &prompts, cancel)?;
+    Ok(stats.iter().map(|s| s.cached).collect())
+}
+
+#[test]
+fn packed_prefills_are_those_of_one_after_another() {
+    for (round, precision) in [Precision::Int4, Precision::F32].into_iter().enumerate() {
+        for name in ALL {
+            let model = fixtures::load(name, precision);
+            let n_vocab = model.config().n_vocab;
+            for seed in 0..12u64 {
+                let mut random = Random(seed << 8 | round as u64);
+                let n = 1 + random.below(9);
+                // One token, a few, more than fit one block of the cache; some caches are warm with a part or with something else.
+                let prompts: Vec<Vec<u32>> = (0..n).map(|i| fixtures::ids(seed << 16 | i as u64, 1 + random.below(60), n_vocab)).collect();
+                let mut packed: Vec<KvCache> = prompts.iter().map(|_| KvCache::new(&model, 64)).collect();
+                let mut expected_cached = Vec::new();
+                for (kv, prompt) in packed.iter_mut().zip(&prompts) {
+                    let shared = match random.below(3) {
+                        0 => 0,
+                        1 => 1 + random.below(prompt.len()),
+                        _ => prompt.len(),
+                    };
+                    if shared > 0 {
+                        prefill(&model, kv, &prompt[..shared], &Cancel::new()).expect("fits");
+                    }
+                    expected_cached.push(shared.min(prompt.len() - 1));
+                }
+                let cached = pack(&model, &mut packed, &prompts, &Cancel::new()).expect("fits");
+                assert_eq!(cached, expected_cached, "{name} seed {seed}");
+                for (i, (kv, prompt)) in packed.iter_mut().zip(&prompts).enumerate() {
+                    let mut alone = KvCache::new(&model, 64);
+                    prefill(&model, &mut alone, prompt, &Cancel::new()).expect("fits");
+                    check_logits(precision, kv, &alone, &format!("{name} {precision:?} seed {seed} prompt {i} of {n}"));
+                    // Going on alone shows that all keys and values are right, not only the last state.
+                    let longer: Vec<u32> = prompt.iter().copied().chain([1, 2]).collect();
+                    prefill(&model, kv, &longer, &Cancel::new()).expect("fits");
+                    prefill(&model, &mut alone, &longer, &Cancel::new()).expect("fits");
+                    assert_eq!(kv.exact(), longer.len());
+                    check_logits(precision, kv, &alone, &format!("{name} {precision:?} seed {seed} prompt {i} of {n}, longer"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_longer_than_a_pass_are_cut_and_still_the_same() {
+    let model = fixtures::embedded();
+    let n_vocab = model.config().n_vocab;
+    let prompts: Vec<Vec<u32>> = [700, 3, 511, 1, 30].iter().enumerate().map(|(i, n)| fixtures::ids(i as u64, *n, n_vocab)).collect();
+    let mut packed: Vec<KvCache> = prompts.iter().map(|_| KvCache::new(&model, 1024)).collect();
+    pack(&model, &mut packed, &prompts, &Cancel::new()).expect("fits");
+    for (kv, prompt) in packed.iter().zip(&prompts) {
+        let mut alone = KvCache::new(&model, 1024);
+        prefill(&model, &mut alone, prompt, &Cancel::new()).expect("fits");
+        check_logits(Precision::Int4, kv, &alone, &format!("{} tokens", prompt.len()));
+    }
+}
+
+#[test]
+fn cancelling_at_any_layer_leaves_every_cache_as_it_was() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    let n_vocab = model.config().n_vocab;
+    let old: Vec<Vec<u32>> = (0..3).map(|i| fixtures::ids(i, 20, n_vocab)).collect();
+    let new: Vec<Vec<u32>> = old.iter().map(|ids| [&ids[..10], &[7, 8, 9][..]].concat()).collect();
+    for layer in 0..model.config().layers as u32 {
+        let mut caches: Vec<KvCache> = old.iter().map(|_| KvCache::new(&model, 64)).collect();
+        pack(&model, &mut caches, &old, &Cancel::new()).expect("fits");
+        let before: Vec<Vec<f32>> = caches.iter().map(|kv| kv.logits().to_vec()).collect();
+        assert_eq!(pack(&model, &mut caches, &new, &Cancel::new().at_check(layer)), Err(PromptError::Cancelled));
+        for ((kv, ids), logits) in caches.iter_mut().zip(&old).zip(&before) {
+            assert_eq!((kv.ids(), kv.logits()), (&ids[..], &logits[..]));
+            // The keys and values too: the last token again gives what it gave.
+            kv.truncate(ids.len() - 1);
+            prefill(&model, kv, ids, &Cancel::new()).expect("fits");
+            if !fixtures::cuts_matter() {
+                assert_eq!(kv.logits(), logits);
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_that_cannot_be_taken_are_errors_and_change_nothing() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    let n_vocab = model.config().n_vocab;
+    let mut caches = vec![KvCache::new(&model, 8), KvCache::new(&model, 8)];
+    let mut error = |second: Vec<u32>| pack(&model, &mut caches, &[vec![1, 2], second], &Cancel::new()).unwrap_err();
+    assert_eq!(error(vec![]), PromptError::Empty);
+    assert_eq!(error(vec![1; 9]), PromptError::TooLong { tokens: 9, capacity: 8 });
+    assert_eq!(error(vec![n_vocab as u32]), PromptError::TokenOutOfRange { id: n_vocab as u32, n_vocab });
+    assert!(caches.iter().all(|kv| kv.ids().is_empty()));
+    assert_eq!(pack(&model, &mut [], &[], &Cancel::new()), Ok(vec![]));
+}
+
+/// The first tokens are even.
+struct Even(usize);
+
+impl Constraint for Even {
+    fn allows(&self, id: u32) -> bool {
+        id.is_multiple_of(2)
+    }
+    fn is_active(&self) -> bool {
+        self.0 > 0
+    }
+    fn push(&mut self, _: u32) {
+        self.0 -= 1;
+    }
+}
+
+/// The generation of one prompt alone, broken off after `after` tokens.
+fn alone(model: &Model, prompt: &[u32], sampling: &Sampling, even: usize, after: usize) -> Generation {
+    let mut kv = KvCache::new(model, 40);
+    let mut rule = Even(even);
+    let mut n = 0;
+    let mut stop = |_| {
+        n += 1;
+        if n == after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    generate(model, &mut kv, prompt, sampling, Some(&mut rule), &Cancel::new(), &mut stop).expect("fits")
+}
+
+#[test]
+fn generations_together_are_those_of_each_alone() {
+    let model = fixtures::load("qwen2-bias", Precision::Int4);
+    let n_vocab = model.config().n_vocab;
+    let mut finishes = std::collections::HashSet::new();
+    for seed in 0..20u64 {
+        let mut random = Random(seed);
+        let n = 1 + random.below(8);
+        let prompts: Vec<Vec<u32>> = (0..n).map(|i| fixtures::ids(seed << 16 | i as u64, 17 + random.below(20), n_vocab)).collect();
+        let even: Vec<usize> = prompts.iter().map(|_| random.below(4)).collect();
+        let after: Vec<usize> = prompts.iter().map(|_| 1 + random.below(12)).collect();
+        let temperature = if seed % 2 == 0 { 0.0 } else { 0.9 };
+        let stops = (0..n_vocab as u32).filter(|id| id % 11 == 3).collect();
+        let sampling = Sampling { max_tokens: 9, temperature, seed, stops, ..Sampling::default() };
+        let mut rules: Vec<Even> = even.iter().map(|n| Even(*n)).collect();
+        let mut requests: Vec<PackedRequest> =
+            prompts.iter().zip(&mut rules).map(|(prompt, rule)| PackedRequest { prompt, constraint: Some(rule) }).collect();
+        let mut caches: Vec<KvCache> = prompts.iter().map(|_| KvCache::new(&model, 40)).collect();
+        let mut told = vec![0; n];
+        let got =
+            generate_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &mut requests, &sampling, &Cancel::new(), &mut |i, _| {
+                told[i] += 1;
+                if told[i] == after[i] { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .expect("fits");
+        for i in 0..n {
+            let expected = alone(&model, &prompts[i], &sampling, even[i], after[i]);
+            assert_eq!((&got[i].ids, got[i].finish), (&expected.ids, expected.finish), "seed {seed} request {i}");
+            assert_eq!(got[i].logprobs, expected.logprobs, "seed {seed} request {i}");
+            assert_eq!(told[i], got[i].ids.len());
+            finishes.insert(got[i].finish as u8);
+        }
+    }
+    assert!(finishes.len() >= 3, "stops, lengths and breaks were seen: {finishes:?}");
+}
+
+#[test]
+fn a_cancelled_batch_keeps_what_it_has() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    let layers = model.config().layers as u32;
+    let prompts = [vec![1, 2, 3], vec![4, 5]];
+    let run = |checks: u32| {
+        let mut requests: Vec<PackedRequest> = prompts.iter().map(|prompt| PackedRequest { prompt, constraint: None }).collect();
+        let mut caches: Vec<KvCache> = prompts.iter().map(|_| KvCache::new(&model, 40)).collect();
+        let sampling = Sampling { max_tokens: 5, ..Sampling::default() };
+        let cancel = Cancel::new().at_check(checks);
+        let got = generate_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &mut requests, &sampling, &cancel, &mut |_, _| {
+            ControlFlow::Continue(())
+        });
+        (got.expect("fits"), caches.iter().map(|kv| kv.ids().len()).collect::<Vec<_>>())
+    };
+    let (in_prefill, held) = run(0);
+    assert!(in_prefill.iter().all(|g| g.finish == Finish::Cancelled && g.ids.is_empty()));
+    assert_eq!(held, [0, 0]);
+    // The prefill, one token's pass, and half of the next.
+    let (in_decode, held) = run(2 * layers + 1);
+    assert!(in_decode.iter().all(|g| g.finish == Finish::Cancelled && g.ids.len() == 2));
+    assert_eq!(held, [4, 3]);
+}
