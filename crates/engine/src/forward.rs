@@ -11,7 +11,7 @@ use crate::cancel::Cancel;
 use crate::error::PromptError;
 use crate::kv::KvCache;
 use crate::model::{Layer, Model};
-use crate::weights::{Input, Norm, ProductBuffers};
+use crate::weights::{self, Input, Norm, ProductBuffers};
 use crate::workspace::{self, Workspace};
 
 /// Tokens evaluated at once.
@@ -175,12 +175,8 @@ pub(crate) fn attend(model: &Model, layer: &Layer, kv: &KvStore, at: At, w: &mut
 
 /// `x += down(silu(gate(norm(x))) · up(norm(x)))`
 pub(crate) fn feed_forward_half(model: &Model, layer: &Layer, w: &mut Workspace) {
-    let config = &model.config;
-    let m = w.x.len() / config.hidden;
-    w.gate_up.resize(m * 2 * config.ff, 0.0);
-    let norm = Norm { weight: &layer.mlp_norm, eps: config.rms_eps };
-    layer.gate_up.apply(Input::Normed(&w.x, norm), &mut w.gate_up, &mut w.product);
-    layer.down.add_to(Input::Swiglu(&w.gate_up), &mut w.x, &mut w.product);
+    let norm = Norm { weight: &layer.mlp_norm, eps: model.config.rms_eps };
+    weights::feed_forward(&layer.gate_up, &layer.down, norm, &mut w.x, &mut w.product);
 }
 
 /// Logits of the last token of the workspace into `logits` `[n_vocab]`.

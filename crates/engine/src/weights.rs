@@ -3,7 +3,7 @@
 //! With INT4 weights what precedes a product (norm, activation) is computed on the way into its quantised inputs and what
 //! follows (bias, residual sum) on the way out; with f32 weights, the reference, each is a step of its own.
 
-use lacuna_kernels::{Activations, Epilogue, Int4Matrix, matmul_quantized, ops};
+use lacuna_kernels::{Activations, Epilogue, Int4Matrix, matmul_quantized, matmul_swiglu, ops};
 
 /// A matrix of `n` outputs × `k` inputs.
 pub(crate) enum Matrix {
@@ -33,6 +33,8 @@ pub(crate) enum Input<'a> {
 #[derive(Default)]
 pub(crate) struct ProductBuffers {
     activations: Activations,
+    gated: Activations,
+    gate_up: Vec<f32>,
     input: Vec<f32>,
     output: Vec<f32>,
 }
@@ -42,6 +44,14 @@ impl Matrix {
         match self {
             Matrix::F32 { data, .. } => size_of_val(data.as_slice()),
             Matrix::Int4(w) => w.bytes(),
+        }
+    }
+
+    /// Rows.
+    fn outputs(&self) -> usize {
+        match self {
+            Matrix::F32 { n, .. } => *n,
+            Matrix::Int4(w) => w.n(),
         }
     }
 
@@ -112,4 +122,20 @@ impl Linear {
     pub(crate) fn bytes(&self) -> usize {
         self.matrix.bytes() + self.bias.as_ref().map_or(0, |b| size_of_val(b.as_slice()))
     }
+}
+
+/// `x += down(silu(gate) · up)`, where `gate` and `up` are the halves of `gate_up(norm(x))`; `x` `[m,d]`.
+pub(crate) fn feed_forward(gate_up: &Linear, down: &Linear, norm: Norm, x: &mut [f32], buffers: &mut ProductBuffers) {
+    let epilogue = Epilogue { bias: down.bias.as_deref(), add: true };
+    if let (Linear { matrix: Matrix::Int4(first), bias: None }, Matrix::Int4(second)) = (gate_up, &down.matrix) {
+        let ProductBuffers { activations, gated, gate_up, .. } = buffers;
+        activations.quantize_rms_norm(x, norm.weight, norm.eps);
+        matmul_swiglu(first, activations, gate_up, gated);
+        return matmul_quantized(second, gated, epilogue, x);
+    }
+    let mut between = std::mem::take(&mut buffers.gate_up);
+    between.resize(x.len() / norm.weight.len() * gate_up.matrix.outputs(), 0.0);
+    gate_up.apply(Input::Normed(x, norm), &mut between, buffers);
+    down.add_to(Input::Swiglu(&between), x, buffers);
+    buffers.gate_up = between;
 }

@@ -13,7 +13,6 @@ pub(crate) struct Workspace {
     pub(crate) x: Vec<f32>,
     pub(crate) qkv: Vec<f32>,
     pub(crate) attended: Vec<f32>,
-    pub(crate) gate_up: Vec<f32>,
     pub(crate) cos: Vec<f32>,
     pub(crate) sin: Vec<f32>,
 }
