@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use lacuna_complete::Settings;
 use lacuna_engine::KvDtype;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -18,8 +19,20 @@ use serde_json::{Map, Value};
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Name of the workspace's file.
 const WORKSPACE_FILE: &str = "lacuna.toml";
+/// Names under which keys and passwords are kept.
+const SECRETS: [&str; 9] = [
+    ".env",
+    ".env.{local,development,production,test}",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "id_{rsa,dsa,ecdsa,ed25519}",
+    ".netrc",
+    ".npmrc",
+];
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub model: ModelConfig,
@@ -29,7 +42,7 @@ pub struct Config {
     pub kv: KvConfig,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
     /// Directory in Hugging Face layout or a packed file; empty for the embedded model.
@@ -40,7 +53,7 @@ pub struct ModelConfig {
     pub heal: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OrderSetting {
     #[default]
@@ -49,7 +62,7 @@ pub enum OrderSetting {
     Spm,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LatencyConfig {
     /// Milliseconds after which the best so far is returned; 0: no deadline.
@@ -60,16 +73,18 @@ pub struct LatencyConfig {
     pub pin_threads: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContextConfig {
     /// Upper limit of a prompt in tokens.
     pub prompt_tokens: usize,
     /// Larger files are not completed.
     pub max_file_bytes: usize,
+    /// Files that are left alone, as in `.gitignore`: a pattern without a slash matches a name in any folder.
+    pub ignore: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShowConfig {
     /// Mean probability a token below which nothing is shown (0–1).
@@ -78,9 +93,11 @@ pub struct ShowConfig {
     pub line_tokens: usize,
     /// Longest block, in tokens.
     pub block_tokens: usize,
+    /// Languages without suggestions, by LSP language id, for example `markdown`.
+    pub disabled_languages: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KvConfig {
     /// Documents whose KV cache is kept.
@@ -89,7 +106,7 @@ pub struct KvConfig {
     pub dtype: DtypeSetting,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DtypeSetting {
     #[default]
@@ -108,14 +125,23 @@ impl Default for LatencyConfig {
 impl Default for ContextConfig {
     fn default() -> Self {
         let settings = Settings::default();
-        ContextConfig { prompt_tokens: settings.prompt_tokens, max_file_bytes: settings.max_file_bytes }
+        ContextConfig {
+            prompt_tokens: settings.prompt_tokens,
+            max_file_bytes: settings.max_file_bytes,
+            ignore: SECRETS.map(str::to_owned).to_vec(),
+        }
     }
 }
 
 impl Default for ShowConfig {
     fn default() -> Self {
         let settings = Settings::default();
-        ShowConfig { min_confidence: settings.min_confidence, line_tokens: settings.line_tokens, block_tokens: settings.block_tokens }
+        ShowConfig {
+            min_confidence: settings.min_confidence,
+            line_tokens: settings.line_tokens,
+            block_tokens: settings.block_tokens,
+            disabled_languages: Vec::new(),
+        }
     }
 }
 
@@ -165,6 +191,7 @@ impl Config {
         if !(0.0..=1.0).contains(&self.show.min_confidence) {
             bail!("show.min_confidence = {} is out of range: use 0 to 1", self.show.min_confidence);
         }
+        crate::lsp::globs(&self.context.ignore).map_err(|e| anyhow::anyhow!("context.ignore: {e}"))?;
         Ok(())
     }
 }

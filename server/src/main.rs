@@ -28,6 +28,7 @@ enum Command {
     Finetune(commands::finetune::Args),
     FimEval(commands::fim_eval::Args),
     Bench(commands::bench::Args),
+    Config(commands::config::Args),
     Doctor(commands::doctor::Args),
 }
 
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::Finetune(args) => commands::finetune::run(&args),
         Command::FimEval(args) => commands::fim_eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Config(args) => commands::config::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
     };
     match result {

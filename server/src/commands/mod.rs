@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod complete;
+pub mod config;
 pub mod doctor;
 pub mod fim_eval;
 pub mod finetune;

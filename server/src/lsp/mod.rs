@@ -1,17 +1,21 @@
 //! `lacuna lsp`: the language server.
 //!
 //! Start reading at [`server::Server`] for what is answered, [`transport`] for how messages come and go, [`inline`] for the one
-//! request that matters.
+//! request that matters, [`status`] for why it may answer nothing.
 
 mod documents;
 mod inline;
+mod reasons;
 mod server;
+mod status;
 mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+
+pub use status::globs;
 
 use crate::{Answer, config, models};
 

@@ -18,6 +18,7 @@ use tower_lsp::{Client, LanguageServer};
 
 use super::documents::{ChangeError, Documents};
 use super::inline::{ACCEPTED, Params, WireItem, site};
+use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
 use crate::config;
 use crate::models::Loaded;
 
@@ -29,6 +30,7 @@ pub struct Server {
     documents: Documents,
     session: OnceLock<Session>,
     next_id: AtomicU64,
+    status: Status,
 }
 
 /// What `initialize` decides.
@@ -38,6 +40,9 @@ struct Session {
     roots: Vec<String>,
     unknown_settings: Vec<String>,
 }
+
+/// What `workspace/executeCommand` takes.
+const COMMANDS: [&str; 4] = [ACCEPTED, PAUSE, RESUME, STATUS];
 
 /// A superseded or cancelled request; clients keep what they show.
 const REQUEST_CANCELLED: i64 = -32800;
@@ -49,7 +54,8 @@ pub struct ItemList {
 
 impl Server {
     pub fn new(client: Client, loaded: Arc<Loaded>, model_flag: Option<String>) -> Server {
-        Server { client, loaded, model_flag, documents: Documents::default(), session: OnceLock::new(), next_id: AtomicU64::new(1) }
+        let status = Status::new(&loaded.name);
+        Server { client, loaded, model_flag, documents: Documents::default(), session: OnceLock::new(), next_id: AtomicU64::new(1), status }
     }
 
     fn encoding(&self) -> Encoding {
@@ -67,10 +73,16 @@ impl Server {
         let site = site(open, &params, session.encoding).map_err(|e| Error::invalid_params(e.to_string()))?;
         // Dropped with this handler when the client sends `$/cancelRequest`.
         let _raise = RaiseOnDrop(cancel.clone());
-        let completer = Arc::clone(&session.completer);
         let path = self.shown_path(&uri, session);
+        if let Some(quiet) = self.status.quiet(&uri, &path) {
+            self.status.note_quiet(&uri, quiet);
+            self.tell_status(&uri).await;
+            return Ok(ItemList { items: Vec::new() });
+        }
+        let completer = Arc::clone(&session.completer);
+        let key = uri.clone();
         let running = tokio::task::spawn_blocking(move || {
-            let reply = site.complete(&completer, &uri, &path, &cancel);
+            let reply = site.complete(&completer, &key, &path, &cancel);
             (site, reply, cancel)
         });
         let (site, reply, cancel) = running.await.map_err(|e| {
@@ -93,8 +105,29 @@ impl Server {
         if cancel.is_cancelled() || reply.outcome == Outcome::Silence(Reason::Cancelled) {
             return Err(error(ErrorCode::ServerError(REQUEST_CANCELLED), "superseded by a newer request or edit".to_owned()));
         }
+        self.status.note(&uri, &reply);
+        self.tell_status(&uri).await;
         let id = || self.next_id.fetch_add(1, Ordering::Relaxed).to_string();
         Ok(ItemList { items: site.items(&reply.outcome, id) })
+    }
+
+    /// `lacuna/status`: the last answer and its reason.
+    pub async fn status(&self, params: StatusParams) -> Result<Report> {
+        Ok(self.status.answer(&params))
+    }
+
+    pub async fn did_show(&self, params: EventParams) {
+        tracing::info!(id = ?params.id(), "shown");
+    }
+
+    pub async fn did_partially_accept(&self, params: EventParams) {
+        tracing::info!(id = ?params.id(), length = params.accepted_length, "partly accepted");
+    }
+
+    async fn tell_status(&self, uri: &str) {
+        if self.status.wants_notifications() {
+            self.client.send_notification::<StatusNotification>(self.status.report(Some(uri)).into_value()).await;
+        }
     }
 
     /// The path as the model sees it: below a workspace folder where possible, else the file's name.
@@ -120,6 +153,7 @@ impl Drop for RaiseOnDrop {
 
 impl LanguageServer for Server {
     async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
+        let notify = params.capabilities.experimental.as_ref().is_some_and(|e| e["lacunaStatus"] == true);
         let offered = params.capabilities.general.and_then(|g| g.position_encodings).unwrap_or_default();
         // utf-8 costs no conversion; utf-16 is what a client that offers nothing means.
         let (encoding, kind) = if offered.contains(&PositionEncodingKind::UTF8) {
@@ -137,6 +171,7 @@ impl LanguageServer for Server {
         let resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref())
             .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         let completer = self.loaded.completer(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
+        self.status.configure(&resolved.config, notify);
         let _ = self.session.set(Session {
             encoding,
             completer: Arc::new(completer),
@@ -149,9 +184,10 @@ impl LanguageServer for Server {
                 text_document_sync: Some(TextDocumentSyncCapability::Kind(TextDocumentSyncKind::INCREMENTAL)),
                 inline_completion_provider: Some(OneOf::Right(InlineCompletionOptions::default())),
                 execute_command_provider: Some(ExecuteCommandOptions {
-                    commands: vec![ACCEPTED.to_owned()],
+                    commands: COMMANDS.map(str::to_owned).to_vec(),
                     ..ExecuteCommandOptions::default()
                 }),
+                experimental: Some(serde_json::json!({"lacunaStatus": true})),
                 ..ServerCapabilities::default()
             },
             server_info: Some(ServerInfo { name: "lacuna".to_owned(), version: Some(env!("CARGO_PKG_VERSION").to_owned()) }),
@@ -180,6 +216,7 @@ impl LanguageServer for Server {
             language => language,
         };
         self.documents.open(&uri, language, document.version, &document.text);
+        self.status.opened(&uri, &document.language_id);
     }
 
     async fn did_change(&self, params: DidChangeTextDocumentParams) {
@@ -200,6 +237,7 @@ impl LanguageServer for Server {
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         let uri = params.text_document.uri.as_str().to_owned();
+        self.status.closed(&uri);
         if self.documents.close(&uri)
             && let Some(session) = self.session.get()
         {
@@ -217,7 +255,19 @@ impl LanguageServer for Server {
                 tracing::info!(id = ?params.arguments.first(), "accepted");
                 Ok(None)
             }
-            other => Err(Error::invalid_params(format!("unknown command {other}: this server knows {ACCEPTED}"))),
+            command @ (PAUSE | RESUME) => {
+                let done = if command == PAUSE { self.status.pause(&params.arguments) } else { self.status.resume(&params.arguments) };
+                done.map_err(|e| Error::invalid_params(format!("{command}: {e}")))?;
+                if self.status.wants_notifications() {
+                    self.client.send_notification::<StatusNotification>(self.status.report(None).into_value()).await;
+                }
+                Ok(Some(self.status.report(None).into_value()))
+            }
+            STATUS => {
+                let uri = params.arguments.first().and_then(|argument| argument["uri"].as_str());
+                Ok(Some(self.status.report(uri).into_value()))
+            }
+            other => Err(Error::invalid_params(format!("unknown command {other}: this server knows {}", COMMANDS.join(", ")))),
         }
     }
 }

@@ -35,7 +35,12 @@ pub async fn serve(
 ) -> bool {
     let (mut service, socket) = {
         let build = LspService::build(|client| Server::new(client, loaded, model));
-        build.custom_method("textDocument/inlineCompletion", Server::inline_completion).finish()
+        build
+            .custom_method("textDocument/inlineCompletion", Server::inline_completion)
+            .custom_method("lacuna/status", Server::status)
+            .custom_method("textDocument/didShowCompletion", Server::did_show)
+            .custom_method("textDocument/didPartiallyAcceptCompletion", Server::did_partially_accept)
+            .finish()
     };
     let (mut to_client, mut responses) = socket.split();
     let (replies, waiting) = mpsc::channel::<Value>(MAX_WAITING_REPLIES);

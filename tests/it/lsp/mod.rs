@@ -5,6 +5,7 @@ mod hostile;
 mod items;
 mod lifecycle;
 mod order;
+mod status;
 mod text;
 
 use std::ops::{Deref, DerefMut};

@@ -1,0 +1,121 @@
+//! What each reason for a silence means and what the user can do about it. docs/protocol.md lists the same codes.
+
+use lacuna_complete::Reason;
+
+/// Why a document is not completed at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quiet {
+    /// Paused everywhere.
+    Paused,
+    /// Paused in this document.
+    PausedHere,
+    /// Paused for this language.
+    PausedLanguage,
+    /// The language is in `show.disabled_languages`.
+    LanguageOff,
+    /// The path matches `context.ignore`.
+    IgnoredPath,
+}
+
+/// A code with its explanation. Both sentences are shown to people.
+#[derive(Debug, PartialEq)]
+pub struct Advice {
+    pub code: &'static str,
+    pub meaning: &'static str,
+    pub remedy: &'static str,
+}
+
+pub fn quiet_advice(quiet: Quiet) -> &'static Advice {
+    match quiet {
+        Quiet::Paused => &Advice {
+            code: "paused",
+            meaning: "Suggestions are paused everywhere.",
+            remedy: "Resume them from the editor's Lacuna menu or command.",
+        },
+        Quiet::PausedHere => &Advice {
+            code: "paused-here",
+            meaning: "Suggestions are paused in this file.",
+            remedy: "Resume them from the editor's Lacuna menu or command.",
+        },
+        Quiet::PausedLanguage => &Advice {
+            code: "paused-language",
+            meaning: "Suggestions are paused for this language.",
+            remedy: "Resume them from the editor's Lacuna menu or command.",
+        },
+        Quiet::LanguageOff => &Advice {
+            code: "language-off",
+            meaning: "The setting show.disabled_languages names this file's language.",
+            remedy: "Take the language out of show.disabled_languages.",
+        },
+        Quiet::IgnoredPath => &Advice {
+            code: "ignored-path",
+            meaning: "The file's path matches a pattern of the setting context.ignore.",
+            remedy: "Change context.ignore if the file holds no secrets.",
+        },
+    }
+}
+
+pub fn advice(reason: Reason) -> &'static Advice {
+    match reason {
+        Reason::Cancelled => &Advice {
+            code: "cancelled",
+            meaning: "The text changed while the suggestion was made.",
+            remedy: "Pause for a moment; nothing is wrong.",
+        },
+        Reason::Deadline => &Advice {
+            code: "deadline",
+            meaning: "The time limit passed before anything worth showing was found.",
+            remedy: "Raise latency.deadline_ms, lower context.prompt_tokens, or use a smaller model.",
+        },
+        Reason::Empty => &Advice {
+            code: "empty",
+            meaning: "The model thinks that nothing is missing here.",
+            remedy: "Type on, or ask again at another place.",
+        },
+        Reason::RepeatsSuffix => &Advice {
+            code: "repeats-suffix",
+            meaning: "What the model wrote already stands right of the cursor.",
+            remedy: "Nothing to do: the text is there.",
+        },
+        Reason::ParsesWorse => &Advice {
+            code: "parses-worse",
+            meaning: "The suggestion would have broken the file's syntax.",
+            remedy: "Type on; near broken code this is frequent.",
+        },
+        Reason::LowConfidence => &Advice {
+            code: "low-confidence",
+            meaning: "The model was less sure than the setting show.min_confidence asks for.",
+            remedy: "Lower show.min_confidence to see such suggestions.",
+        },
+        Reason::FileTooLarge => &Advice {
+            code: "file-too-large",
+            meaning: "The file is larger than the setting context.max_file_bytes.",
+            remedy: "Raise context.max_file_bytes.",
+        },
+        Reason::PromptRefused => &Advice {
+            code: "prompt-refused",
+            meaning: "The engine would not take the prompt.",
+            remedy: "See the log for the cause; `lacuna doctor` checks the model.",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_log_and_of_the_document() {
+        let document = include_str!("../../../docs/protocol.md");
+        use Reason::*;
+        let given = [Cancelled, Deadline, Empty, RepeatsSuffix, ParsesWorse, LowConfidence, FileTooLarge, PromptRefused];
+        for reason in given {
+            assert_eq!(advice(reason).code, reason.code());
+            assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");
+        }
+        for quiet in [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff, Quiet::IgnoredPath] {
+            let code = quiet_advice(quiet).code;
+            assert!(document.contains(&format!("| `{code}` |")), "{code} is not in docs/protocol.md");
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Why nothing is shown, what the last answer cost, and where the user has paused: what editors show in a status bar.
+//!
+//! Owns: pauses, the settings that keep whole files quiet, the last answer of each document, the protocol extension
+//! `lacuna/status` (docs/protocol.md). Does not own: the reasons that completing itself gives ([`lacuna_complete::Reason`]).
+//!
+//! Start reading at [`Status::quiet`], which is asked before every completion, and [`Status::report`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use lacuna_complete::{Outcome, Reply};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tower_lsp::ls_types::notification::Notification;
+
+use super::reasons::{Advice, Quiet, advice, quiet_advice};
+use crate::config::Config;
+
+/// Commands for `workspace/executeCommand`. Without argument they mean everywhere.
+pub const PAUSE: &str = "lacuna.pause";
+pub const RESUME: &str = "lacuna.resume";
+/// For clients that can run commands but not send requests of their own; answers like the request `lacuna/status`.
+pub const STATUS: &str = "lacuna.status";
+
+/// `lacuna/status` from the server, to clients with the experimental capability `lacunaStatus`.
+pub enum StatusNotification {}
+
+impl Notification for StatusNotification {
+    /// A [`Report`].
+    type Params = Value;
+    const METHOD: &'static str = "lacuna/status";
+}
+
+/// Parameters of the request `lacuna/status`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatusParams {
+    text_document: Option<Named>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    uri: String,
+}
+
+/// Parameters of `textDocument/didShowCompletion` and `textDocument/didPartiallyAcceptCompletion`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventParams {
+    pub item: Value,
+    /// Of a partial accept: UTF-16 units from the start of `insertText`.
+    pub accepted_length: Option<u64>,
+}
+
+impl EventParams {
+    /// The item's id, which is the argument of its command.
+    pub fn id(&self) -> Option<&str> {
+        self.item["command"]["arguments"][0].as_str()
+    }
+}
+
+/// Where a pause holds: one document, one language (LSP language id), or everywhere.
+#[derive(Clone, Debug, PartialEq)]
+enum Scope {
+    Everywhere,
+    Language(String),
+    Document(String),
+}
+
+impl Scope {
+    fn from_arguments(arguments: &[Value]) -> Result<Scope, String> {
+        let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
+        match arguments {
+            [] | [Value::Null] => Ok(Scope::Everywhere),
+            [one] if one.is_object() => match (text(one, "language"), text(one, "uri")) {
+                (Some(language), None) => Ok(Scope::Language(language)),
+                (None, Some(uri)) => Ok(Scope::Document(uri)),
+                (None, None) if one.as_object().is_some_and(serde_json::Map::is_empty) => Ok(Scope::Everywhere),
+                _ => Err(format!("argument {one}: give {{\"language\": ID}}, {{\"uri\": URI}} or nothing for everywhere")),
+            },
+            _ => Err("too many arguments: give {\"language\": ID}, {\"uri\": URI} or nothing for everywhere".to_owned()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Pauses {
+    everywhere: bool,
+    languages: BTreeSet<String>,
+    documents: BTreeSet<String>,
+}
+
+/// Tokens of the last answer, as a status bar shows them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct ReportedTokens {
+    prompt: usize,
+    /// Already in the KV cache.
+    cached: usize,
+    /// Computed for this answer.
+    new: usize,
+    generated: usize,
+}
+
+/// The last answer of a document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Last {
+    uri: String,
+    outcome: &'static str,
+    reason: Option<&'static str>,
+    meaning: Option<&'static str>,
+    remedy: Option<&'static str>,
+    /// Milliseconds from the request to the answer.
+    ms: f64,
+    /// Answered from the ghost text in memory, without the model.
+    from_memory: bool,
+    tokens: ReportedTokens,
+}
+
+impl Last {
+    fn silence(uri: &str, advice: &Advice) -> Last {
+        Last {
+            uri: uri.to_owned(),
+            outcome: "silence",
+            reason: Some(advice.code),
+            meaning: Some(advice.meaning),
+            remedy: Some(advice.remedy),
+            ms: 0.0,
+            from_memory: false,
+            tokens: ReportedTokens::default(),
+        }
+    }
+}
+
+/// What `lacuna/status` says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// `ready`, or `paused` where the document that was asked about is quiet.
+    state: &'static str,
+    model: String,
+    version: &'static str,
+    paused: Pauses,
+    /// Of the document that was asked about, else of the document completed last.
+    last: Option<Last>,
+}
+
+impl Report {
+    pub fn into_value(self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// What settings keep quiet.
+#[derive(Default)]
+struct Rules {
+    disabled_languages: Vec<String>,
+    ignore: GlobSet,
+    /// The client wants notifications.
+    notify: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    pauses: Pauses,
+    /// Language ids of open documents.
+    languages: HashMap<String, String>,
+    last: HashMap<String, Last>,
+    /// Document answered last.
+    latest: Option<String>,
+}
+
+/// One client's state.
+pub struct Status {
+    model: String,
+    rules: OnceLock<Rules>,
+    inner: Mutex<Inner>,
+}
+
+impl Status {
+    pub fn new(model: &str) -> Status {
+        Status { model: model.to_owned(), rules: OnceLock::new(), inner: Mutex::default() }
+    }
+
+    /// Takes what `initialize` brought. The configuration's globs have been checked when it was read.
+    pub fn configure(&self, config: &Config, notify: bool) {
+        let ignore = globs(&config.context.ignore).unwrap_or_default();
+        let disabled_languages = config.show.disabled_languages.clone();
+        let _ = self.rules.set(Rules { disabled_languages, ignore, notify });
+    }
+
+    pub fn wants_notifications(&self) -> bool {
+        self.rules.get().is_some_and(|rules| rules.notify)
+    }
+
+    pub fn opened(&self, uri: &str, language_id: &str) {
+        self.inner().languages.insert(uri.to_owned(), language_id.to_owned());
+    }
+
+    pub fn closed(&self, uri: &str) {
+        let mut inner = self.inner();
+        inner.languages.remove(uri);
+        inner.last.remove(uri);
+        if inner.latest.as_deref() == Some(uri) {
+            inner.latest = None;
+        }
+    }
+
+    /// Whether a document is to be left alone, and why. `path` is relative to the workspace.
+    pub fn quiet(&self, uri: &str, path: &str) -> Option<Quiet> {
+        let inner = self.inner();
+        let language = inner.languages.get(uri).map_or("", String::as_str);
+        if inner.pauses.everywhere {
+            return Some(Quiet::Paused);
+        }
+        if inner.pauses.documents.contains(uri) {
+            return Some(Quiet::PausedHere);
+        }
+        if inner.pauses.languages.contains(language) {
+            return Some(Quiet::PausedLanguage);
+        }
+        let rules = self.rules.get()?;
+        if rules.disabled_languages.iter().any(|off| off == language) {
+            return Some(Quiet::LanguageOff);
+        }
+        rules.ignore.is_match(path).then_some(Quiet::IgnoredPath)
+    }
+
+    /// Keeps the answer of a document that was left alone.
+    pub fn note_quiet(&self, uri: &str, quiet: Quiet) {
+        self.keep(uri, Last::silence(uri, quiet_advice(quiet)));
+    }
+
+    /// Keeps what a request ended in.
+    pub fn note(&self, uri: &str, reply: &Reply) {
+        let mut last = match &reply.outcome {
+            Outcome::Silence(reason) => Last::silence(uri, advice(*reason)),
+            Outcome::Suggest(_) => Last {
+                uri: uri.to_owned(),
+                outcome: "suggest",
+                reason: None,
+                meaning: None,
+                remedy: None,
+                ms: 0.0,
+                from_memory: reply.from_memory,
+                tokens: ReportedTokens::default(),
+            },
+        };
+        let tokens = &reply.tokens;
+        last.ms = (reply.ms.total * 1e3).round() / 1e3;
+        last.tokens = ReportedTokens { prompt: tokens.prompt, cached: tokens.cached, new: tokens.prefilled, generated: tokens.generated };
+        self.keep(uri, last);
+    }
+
+    fn keep(&self, uri: &str, last: Last) {
+        let mut inner = self.inner();
+        // A document that was closed meanwhile leaves nothing behind.
+        if inner.languages.contains_key(uri) {
+            inner.last.insert(uri.to_owned(), last);
+            inner.latest = Some(uri.to_owned());
+        }
+    }
+
+    /// What the request `lacuna/status` answers.
+    pub fn answer(&self, params: &StatusParams) -> Report {
+        self.report(params.text_document.as_ref().map(|named| named.uri.as_str()))
+    }
+
+    /// The state as seen from a document.
+    pub fn report(&self, uri: Option<&str>) -> Report {
+        let inner = self.inner();
+        let uri = uri.or(inner.latest.as_deref());
+        let language = uri.and_then(|uri| inner.languages.get(uri));
+        let pauses = &inner.pauses;
+        let paused = pauses.everywhere
+            || uri.is_some_and(|uri| pauses.documents.contains(uri))
+            || language.is_some_and(|language| pauses.languages.contains(language));
+        Report {
+            state: if paused { "paused" } else { "ready" },
+            model: self.model.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            paused: pauses.clone(),
+            last: uri.and_then(|uri| inner.last.get(uri)).cloned(),
+        }
+    }
+
+    /// `lacuna.pause`.
+    pub fn pause(&self, arguments: &[Value]) -> Result<(), String> {
+        let mut inner = self.inner();
+        match Scope::from_arguments(arguments)? {
+            Scope::Everywhere => inner.pauses.everywhere = true,
+            Scope::Language(language) => {
+                inner.pauses.languages.insert(language);
+            }
+            Scope::Document(uri) => {
+                inner.pauses.documents.insert(uri);
+            }
+        }
+        Ok(())
+    }
+
+    /// `lacuna.resume`; without argument every pause ends, also those of languages and documents.
+    pub fn resume(&self, arguments: &[Value]) -> Result<(), String> {
+        let mut inner = self.inner();
+        match Scope::from_arguments(arguments)? {
+            Scope::Everywhere => inner.pauses = Pauses::default(),
+            Scope::Language(language) => {
+                inner.pauses.languages.remove(&language);
+            }
+            Scope::Document(uri) => {
+                inner.pauses.documents.remove(&uri);
+            }
+        }
+        Ok(())
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Patterns as `.gitignore` reads them, as far as people use them here: without a slash they match a name in any folder, with
+/// one the path below the workspace.
+pub fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let anchored = pattern.trim_start_matches('/');
+        let pattern = if pattern.contains('/') { anchored.to_owned() } else { format!("**/{pattern}") };
+        set.add(GlobBuilder::new(&pattern).literal_separator(true).build()?);
+    }
+    set.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const URI: &str = "file:///w/src/a.py";
+
+    fn status(ignore: &[&str], disabled: &[&str]) -> Status {
+        let mut config = Config::default();
+        config.context.ignore = ignore.iter().map(ToString::to_string).collect();
+        config.show.disabled_languages = disabled.iter().map(ToString::to_string).collect();
+        let status = Status::new("m");
+        status.configure(&config, false);
+        status.opened(URI, "python");
+        status
+    }
+
+    #[test]
+    fn a_pause_holds_where_it_was_asked_for() {
+        for (argument, here, other_file, other_language) in [
+            (json!({}), true, true, true),
+            (json!({"language": "python"}), true, true, false),
+            (json!({"uri": URI}), true, false, false),
+            (json!({"language": "go"}), false, false, true),
+        ] {
+            let status = status(&[], &[]);
+            status.opened("file:///w/b.py", "python");
+            status.opened("file:///w/c.go", "go");
+            let quiet = || [URI, "file:///w/b.py", "file:///w/c.go"].map(|uri| status.quiet(uri, "x").is_some());
+            assert_eq!(quiet(), [false; 3]);
+            status.pause(std::slice::from_ref(&argument)).unwrap();
+            assert_eq!(quiet(), [here, other_file, other_language], "{argument}");
+            assert_eq!(status.report(Some(URI)).state, if here { "paused" } else { "ready" });
+            status.resume(std::slice::from_ref(&argument)).unwrap();
+            assert_eq!(quiet(), [false; 3], "{argument}");
+        }
+    }
+
+    #[test]
+    fn resuming_everywhere_ends_every_pause() {
+        let status = status(&[], &[]);
+        status.pause(&[json!({"language": "python"})]).unwrap();
+        status.pause(&[json!({"uri": URI})]).unwrap();
+        status.resume(&[]).unwrap();
+        assert_eq!(status.quiet(URI, "src/a.py"), None);
+    }
+
+    #[test]
+    fn arguments_that_mean_nothing_are_refused() {
+        let status = status(&[], &[]);
+        for arguments in
+            [vec![json!(1)], vec![json!({"language": 1})], vec![json!({"uri": "a", "language": "b"})], vec![json!({}), json!({})]]
+        {
+            assert!(status.pause(&arguments).is_err(), "{arguments:?}");
+            assert!(status.resume(&arguments).is_err(), "{arguments:?}");
+        }
+        assert_eq!(status.quiet(URI, "src/a.py"), None);
+    }
+
+    #[test]
+    fn settings_keep_languages_and_paths_quiet() {
+        assert_eq!(status(&[], &["python"]).quiet(URI, "src/a.py"), Some(Quiet::LanguageOff));
+        assert_eq!(status(&[], &["py"]).quiet(URI, "src/a.py"), None);
+        for (pattern, path, ignored) in [
+            (".env", ".env", true),
+            (".env", "deep/below/.env", true),
+            (".env", "x.env", false),
+            ("*.pem", "keys/a.pem", true),
+            ("vendor/**", "vendor/a/b.py", true),
+            ("vendor/**", "src/vendor/a.py", false),
+            ("/src/*.py", "src/a.py", true),
+            ("/src/*.py", "src/deep/a.py", false),
+        ] {
+            let expected = ignored.then_some(Quiet::IgnoredPath);
+            assert_eq!(status(&[pattern], &[]).quiet("file:///w/x", path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn the_default_keeps_away_from_secrets() {
+        let status = Status::new("m");
+        status.configure(&Config::default(), false);
+        for path in [".env", "a/.env.local", "id_rsa", "keys/server.pem", "x.key"] {
+            assert_eq!(status.quiet("file:///x", path), Some(Quiet::IgnoredPath), "{path}");
+        }
+        for path in ["environment.py", "src/key.rs", "pem.go", ".env.example"] {
+            assert_eq!(status.quiet("file:///x", path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_closed_document_leaves_nothing_behind() {
+        let status = status(&[], &[]);
+        status.note_quiet(URI, Quiet::Paused);
+        assert_eq!(status.report(None).last.unwrap().reason, Some("paused"));
+        status.closed(URI);
+        assert_eq!(status.report(None).last, None);
+        status.note_quiet(URI, Quiet::Paused);
+        assert_eq!(status.report(Some(URI)).last, None);
+        assert!(status.inner().last.is_empty() && status.inner().languages.is_empty());
+    }
+}
