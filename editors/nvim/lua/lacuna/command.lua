@@ -1,0 +1,137 @@
+--- `:Lacuna …`
+
+local server = require("lacuna.server")
+local status = require("lacuna.status")
+
+local M = {}
+
+local SCOPES = { "here", "language", "all" }
+
+---@param word? string
+---@return table? scope
+local function scope(word)
+  local bufnr = vim.api.nvim_get_current_buf()
+  if word == nil or word == "all" then
+    return {}
+  elseif word == "here" then
+    return { uri = vim.uri_from_bufnr(bufnr) }
+  elseif word == "language" then
+    return { language = server.language_id(bufnr) }
+  end
+end
+
+local function say(lines)
+  vim.api.nvim_echo({ { table.concat(lines, "\n") } }, true, {})
+end
+
+--- Why nothing is suggested, as one sentence or two with the code.
+---@param bufnr integer
+---@param answer fun(text: string)
+function M.why(bufnr, answer)
+  local code, meaning = server.left_alone(bufnr)
+  if code then
+    return answer(("%s (%s)"):format(meaning, code))
+  end
+  local state = server.state()
+  if state == "loading" then
+    return answer("The server is loading its model. (loading)")
+  end
+  if state == "not-running" or not server.client(bufnr) then
+    local why = status.down() or "it starts with the first insert; is `require('lacuna').setup()` called?"
+    return answer(("The server is not running: %s (not-running)"):format(why))
+  end
+  if require("lacuna").visible() then
+    return answer("There is a suggestion at the cursor.")
+  end
+  status.ask(bufnr, function(report)
+    local last = report and report.last
+    if type(last) ~= "table" then
+      return answer("Nothing has been asked here yet: type in insert mode. (no-trigger)")
+    end
+    if last.outcome == "silence" then
+      return answer(("%s %s (%s)"):format(last.meaning, last.remedy, last.reason))
+    end
+    answer("The last request had a suggestion; it was dismissed, or what was typed since disagrees with it. (no-trigger)")
+  end)
+end
+
+local commands = {}
+
+function commands.status()
+  local bufnr = vim.api.nvim_get_current_buf()
+  status.ask(bufnr, function(report)
+    if not report then
+      return M.why(bufnr, function(text)
+        say({ text })
+      end)
+    end
+    local lines = { ("lacuna %s, model %s: %s"):format(report.version, report.model, report.state) }
+    local last = report.last
+    if type(last) == "table" then
+      lines[#lines + 1] = ("last answer: %s%s, %.1f ms%s"):format(
+        last.outcome,
+        type(last.reason) == "string" and " (" .. last.reason .. ")" or "",
+        last.ms,
+        last.fromMemory and ", from memory" or ""
+      )
+      local tokens = last.tokens
+      lines[#lines + 1] = ("tokens: %d cached, %d new, %d generated"):format(tokens.cached, tokens.new, tokens.generated)
+    end
+    say(lines)
+  end)
+end
+
+function commands.why()
+  M.why(vim.api.nvim_get_current_buf(), function(text)
+    say({ text })
+  end)
+end
+
+function commands.pause(word)
+  status.pause(assert(scope(word)))
+  require("lacuna").dismiss()
+end
+
+function commands.resume(word)
+  status.resume(assert(scope(word)))
+end
+
+function commands.log()
+  vim.cmd.tabedit(vim.fn.fnameescape(vim.lsp.log.get_filename()))
+  vim.cmd.normal({ "G", bang = true })
+end
+
+function commands.restart()
+  server.restart()
+end
+
+---@param words string[]
+function M.run(words)
+  local name = words[1] or "status"
+  local command = commands[name]
+  if not command then
+    return vim.notify(("lacuna: no command %q; there are: %s"):format(name, table.concat(M.complete("", "Lacuna "), ", ")), vim.log.levels.ERROR)
+  end
+  if (name == "pause" or name == "resume") and not scope(words[2]) then
+    return vim.notify(("lacuna: %s %q: say here, language or all"):format(name, words[2]), vim.log.levels.ERROR)
+  end
+  command(words[2])
+end
+
+---@param lead string
+---@param line string
+---@return string[]
+function M.complete(lead, line)
+  local words = vim.split(vim.trim(line:sub(1, #line - #lead)), "%s+")
+  local choices = {}
+  if #words == 1 then
+    choices = vim.fn.sort(vim.tbl_keys(commands))
+  elseif words[2] == "pause" or words[2] == "resume" then
+    choices = SCOPES
+  end
+  return vim.tbl_filter(function(choice)
+    return vim.startswith(choice, lead)
+  end, choices)
+end
+
+return M

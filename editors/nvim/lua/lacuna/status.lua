@@ -1,0 +1,142 @@
+--- What the server last said about itself (`lacuna/status`, docs/protocol.md), pauses, and the statusline.
+
+local M = {}
+
+---@type table<integer, table> reports by client id
+local reports = {}
+--- Pauses by their argument as JSON, so that a restarted server can be told again.
+---@type table<string, table>
+local pauses = {}
+---@type string? why the server is down
+local down
+
+local function changed()
+  vim.api.nvim_exec_autocmds("User", { pattern = "LacunaStatus", modeline = false })
+  vim.cmd.redrawstatus()
+end
+
+---@param client_id integer
+---@param report table
+function M.keep(client_id, report)
+  reports[client_id] = report
+  changed()
+end
+
+---@param client_id integer
+function M.forget(client_id)
+  reports[client_id] = nil
+end
+
+---@param why string
+function M.set_down(why)
+  down = why
+  changed()
+end
+
+function M.set_up()
+  down = nil
+  changed()
+end
+
+---@return string?
+function M.down()
+  return down
+end
+
+local function clients()
+  return vim.lsp.get_clients({ name = "lacuna" })
+end
+
+---@param client vim.lsp.Client
+---@param command string
+---@param argument table
+local function execute(client, command, argument)
+  local arguments = vim.tbl_isempty(argument) and {} or { argument }
+  client:request("workspace/executeCommand", { command = command, arguments = arguments }, function(err)
+    if err then
+      vim.notify("lacuna: " .. err.message, vim.log.levels.ERROR)
+    end
+  end)
+end
+
+--- Pauses in a scope: {} everywhere, { language = id }, { uri = uri }.
+---@param scope table
+function M.pause(scope)
+  pauses[vim.json.encode(scope)] = scope
+  for _, client in ipairs(clients()) do
+    execute(client, "lacuna.pause", scope)
+  end
+end
+
+---@param scope table {} ends every pause
+function M.resume(scope)
+  if vim.tbl_isempty(scope) then
+    pauses = {}
+  end
+  pauses[vim.json.encode(scope)] = nil
+  for _, client in ipairs(clients()) do
+    execute(client, "lacuna.resume", scope)
+  end
+end
+
+--- A server that has just started knows no pauses.
+---@param client vim.lsp.Client
+function M.pause_again(client)
+  for _, scope in pairs(pauses) do
+    execute(client, "lacuna.pause", scope)
+  end
+end
+
+--- Asks the server about a buffer; `answer` gets the report or nil.
+---@param bufnr integer
+---@param answer fun(report: table?)
+function M.ask(bufnr, answer)
+  local client = vim.lsp.get_clients({ name = "lacuna", bufnr = bufnr })[1]
+  if not client or not client.initialized then
+    return answer(nil)
+  end
+  local params = { textDocument = { uri = vim.uri_from_bufnr(bufnr) } }
+  client:request("lacuna/status", params, function(err, report)
+    answer(not err and report or nil)
+  end, bufnr)
+end
+
+---@param report table
+---@return string
+function M.describe(report)
+  local last = report.last
+  if report.state == "paused" then
+    return "paused"
+  end
+  if last == nil or last == vim.NIL then
+    return "ready"
+  end
+  if last.outcome == "silence" then
+    return last.reason
+  end
+  return ("%.0f ms, %d tokens cached, %d new"):format(last.ms, last.tokens.cached, last.tokens.new)
+end
+
+--- The text of |lacuna.statusline()|.
+---@param bufnr integer
+---@return string
+function M.line(bufnr)
+  if down then
+    return "lacuna: not running"
+  end
+  local client = vim.lsp.get_clients({ name = "lacuna", bufnr = bufnr })[1]
+  if not client then
+    return ""
+  end
+  if not client.initialized then
+    return "lacuna: loading"
+  end
+  local report = reports[client.id]
+  local last = report and report.last
+  if not report or (type(last) == "table" and last.uri ~= vim.uri_from_bufnr(bufnr)) then
+    return "lacuna"
+  end
+  return "lacuna: " .. M.describe(report)
+end
+
+return M

@@ -1,0 +1,108 @@
+--- The server dies, hangs, is missing, or is started in another way.
+
+local samples = require("samples")
+
+local function messages(child)
+  return child:lua("return vim.fn.execute('messages')")
+end
+
+return {
+  {
+    "killed in the middle of a request: it comes back, nothing is lost",
+    function(start)
+      local child = start()
+      child:edit("account.py", samples.ACCOUNT)
+      local pid = child:await_server()
+      child:type("10GA")
+      local ghost = child:await_ghost()
+      -- Stopped, it cannot answer what is asked next.
+      vim.uv.kill(pid, "sigstop")
+      child:type("9")
+      child:await_no_ghost()
+      local text = child:text()
+      vim.uv.kill(pid, "sigkill")
+      child:wait("new server", function()
+        local now = child:servers()[1]
+        return now and now ~= pid and child:await_server()
+      end)
+      assert(child:text() == text)
+      child:type("<BS>")
+      assert(child:await_ghost() == ghost)
+      child:type("<Tab>")
+      assert(child:around():sub(-#ghost) == ghost)
+      assert(not messages(child):find("Error executing"), messages(child))
+    end,
+  },
+  {
+    "pauses survive the server",
+    function(start)
+      local child = start()
+      child:edit("account.py", samples.ACCOUNT)
+      local pid = child:await_server()
+      child:lua("vim.cmd('Lacuna pause language')")
+      vim.uv.kill(pid, "sigkill")
+      child:wait("new server", function()
+        local now = child:servers()[1]
+        return now and now ~= pid and child:await_server()
+      end)
+      child:type("10GA")
+      child:wait("pause", function()
+        return child:lua("return require('lacuna').statusline()") == "lacuna: paused"
+      end)
+      assert(child:ghost() == nil)
+    end,
+  },
+  {
+    "a server that keeps ending is given up with one message; :Lacuna restart tries again",
+    function(start)
+      local child = start({ options = { cmd = { "sh", "-c", 'test -e "$HOME/good" && exec "$LACUNA_BIN" lsp; exit 3' } } })
+      child:lua("for i = 1, 5 do require('lacuna.server').backoff_ms[i] = 1 end")
+      child:edit("account.py", samples.ACCOUNT)
+      child:wait("message", function()
+        return messages(child):find("keeps ending", 1, true)
+      end)
+      local _, count = messages(child):gsub("keeps ending", "")
+      assert(count == 1, messages(child))
+      vim.fn.writefile({}, child.dir .. "/good")
+      child:lua("vim.cmd('Lacuna restart')")
+      child:await_server()
+      child:type("10GA")
+      child:await_ghost()
+    end,
+  },
+  {
+    "a missing binary is told once, with the way out",
+    function(start)
+      local child = start({ options = { cmd = { "/nowhere/lacuna", "lsp" } } })
+      child:edit("account.py", samples.ACCOUNT)
+      child:type("10GAx<Esc>Ay<Esc>")
+      local _, count = messages(child):gsub("/nowhere/lacuna is not an executable", "")
+      assert(count == 1, messages(child))
+      assert(child:lua("return require('lacuna').statusline()") == "lacuna: not running")
+    end,
+  },
+  {
+    "leaving the editor ends the server",
+    function(start)
+      local child = start()
+      child:edit("account.py", samples.ACCOUNT)
+      local pid = child:await_server()
+      child:write_and_quit()
+      assert(vim.wait(10000, function()
+        return vim.uv.kill(pid, 0) ~= 0
+      end, 10), "still running")
+    end,
+  },
+  {
+    ":checkhealth finds nothing wrong",
+    function(start)
+      local child = start()
+      child:edit("account.py", samples.ACCOUNT)
+      child:await_server()
+      child:lua("vim.cmd('checkhealth lacuna')")
+      local report = child:text()
+      assert(report:find("the self-test passed", 1, true) and report:find("the server is running", 1, true), report)
+      assert(not report:find("ERROR", 1, true), report)
+    end,
+  },
+}
