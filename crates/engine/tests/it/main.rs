@@ -11,3 +11,4 @@ mod parity;
 mod pool;
 mod prepack;
 mod resume;
+mod sharing;
