@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use lacuna_complete::Completer;
 use lacuna_engine::{Model, Precision};
+use lacuna_eval::run::{sha256_of_file, sha256_of_parts};
 use lacuna_prompt::{Sentinels, Tokenizer};
 
 use crate::config::Config;
@@ -71,6 +72,26 @@ pub fn load_as(path: &str, precision: Precision) -> anyhow::Result<Loaded> {
     let file = std::fs::read(&tokenizer).with_context(|| format!("{}", tokenizer.display()))?;
     let model = Model::load(place, precision).with_context(|| format!("model {path}"))?;
     finish(path.to_owned(), model, &file, &tokenizer.display().to_string())
+}
+
+/// SHA-256 of the weights and the tokenizer behind `path`, in hexadecimal: of a folder, that of the hashes of its files in order of
+/// their names.
+pub fn sha256(path: &str) -> anyhow::Result<String> {
+    if path.is_empty() || path == EMBEDDED {
+        return Ok(sha256_of_parts(&[EMBEDDED_WEIGHTS, EMBEDDED_TOKENIZER]));
+    }
+    let place = Path::new(path);
+    let mut files = if place.is_dir() {
+        let named = |p: &Path| p.extension().is_some_and(|e| e == "safetensors" || e == "json");
+        std::fs::read_dir(place)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| named(p)).collect()
+    } else {
+        vec![place.to_owned(), place.with_file_name("tokenizer.json")]
+    };
+    files.sort();
+    let hashes: Vec<String> =
+        files.iter().map(|file| sha256_of_file(file).with_context(|| format!("{}", file.display()))).collect::<anyhow::Result<_>>()?;
+    let parts: Vec<&[u8]> = hashes.iter().map(String::as_bytes).collect();
+    Ok(sha256_of_parts(&parts))
 }
 
 fn finish(name: String, model: Model, tokenizer_file: &[u8], tokenizer_name: &str) -> anyhow::Result<Loaded> {

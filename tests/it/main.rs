@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod bench;
 mod cli;
+mod fim_eval;
 mod latency;
 mod lsp;
 mod model;

@@ -7,6 +7,7 @@
 mod balance;
 mod cursor;
 mod excerpt;
+mod identifiers;
 mod imports;
 mod language;
 mod lex;
@@ -18,6 +19,7 @@ mod tree;
 pub use balance::{Bracket, Brackets, balance, cut_repeated_closers};
 pub use cursor::{CursorFacts, cursor_facts};
 pub use excerpt::{Excerpt, ExcerptKind, FileFacts, gather, rank};
+pub use identifiers::identifiers;
 pub use imports::Import;
 pub use lacuna_text::Rope;
 pub use language::Language;

@@ -1,17 +1,21 @@
 //! `fim-eval`: fill-in-the-middle, measured by the same code path that completes in the editor.
 //!
-//! Owns: examples, metrics, baselines, reports. Does not own: prompts, models, stop rules (it calls the completer for those).
-//! So far: single-line infilling (SantaCoder-FIM's format). Start reading at [`run`].
+//! Owns: examples and their formats, metrics and their statistics, baselines, the sandbox for generated code, runs and their files,
+//! comparison, reports. Does not own: prompts, models, stop rules (it calls those who do). Start reading at [`run`].
 
-mod baseline;
+pub mod baseline;
 pub mod build;
+pub mod compare;
 pub mod example;
 pub mod format;
-mod metric;
-mod run;
+pub mod generate;
+pub mod ledger;
+pub mod metric;
+pub mod report;
+pub mod run;
+pub mod sandbox;
+pub mod stats;
+pub mod summary;
 pub mod table;
 
-pub use baseline::{close_bracket, copy_similar_line};
 pub use example::Example;
-pub use metric::{edit_similarity, first_line, is_bracket_only, line_exact_match};
-pub use run::{Score, Scored, Summary, run, summarise};

@@ -4,6 +4,7 @@ mod balance;
 mod cursor;
 mod excerpts;
 mod hostile;
+mod identifiers;
 mod imports;
 mod language;
 mod lex;

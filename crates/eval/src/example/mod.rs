@@ -1,11 +1,11 @@
 //! The one record of an evaluation: a file with a hole, where it comes from, and what each stage made of it.
 //!
-//! A set is JSON lines of [`Example`]s. `build` writes the fields above the stages; every later stage reads a file of examples, fills
-//! in its own field and writes them on, so any stage can be run again from the file before it. Fields that we do not know are
-//! kept as they are ([`Example::extra`]): a set may carry columns of its own. Does not own: published formats (`format`), metrics.
+//! A set is JSON lines of [`Example`]s. A run adds to each what its stages make of it ([`stages`]), stage by stage in files of their own
+//! beside the examples, so that any stage can be run again from the files before it. Fields that we do not know are kept as they
+//! are ([`Example::extra`]): a set may carry columns of its own. Does not own: published formats (`format`), metrics.
 
 mod read;
-mod stages;
+pub mod stages;
 mod write;
 
 use std::collections::BTreeMap;
@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use read::{BadRow, Fault, MAX_ROW_BYTES, ReadError, Rows};
-pub use stages::{Answer, Generation, Prompt, Sample, Scores};
 pub(crate) use write::unfinished_file;
 pub use write::{WriteError, Writer};
 
@@ -61,15 +60,6 @@ pub struct Example {
     pub test: Option<Test>,
     #[serde(default, skip_serializing_if = "Provenance::is_empty")]
     pub provenance: Provenance,
-
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt: Option<Prompt>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Generation>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Answer>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scores: Option<Scores>,
 
     /// Fields of the row that are none of the above, kept from stage to stage.
     #[serde(flatten)]

@@ -1,51 +1,72 @@
-//! What the stages of a run leave in an example: the prompt, what was generated, what would have been shown, the scores.
+//! What the stages of a run leave in an example: the prompt, what was generated, the scores.
+//!
+//! In a run's folder each stage has a file of its own, with one row an example: the id and what the stage added.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What the model was asked.
+/// What the model was asked (in raw mode; the editor's completer builds its own prompt with the same function).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prompt {
+    /// Tokens of the prompt; 0 where an endpoint counts them.
     pub tokens: usize,
-    /// SHA-256 of the token ids as little-endian u32, in hexadecimal.
+    /// SHA-256 in hexadecimal of the token ids as little-endian u32, or of the request that an endpoint gets.
     pub sha256: String,
-    /// `psm` or `spm`.
-    pub order: String,
-    /// `none`, `file` or `cross`.
-    pub context: String,
 }
 
-/// What the model said, one entry a sample.
+/// Everything that was said about one hole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
-    pub samples: Vec<Sample>,
+    pub outputs: Vec<Output>,
+    /// What the model thinks of the true middle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold: Option<Gold>,
+    /// Why there is nothing from the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
-/// One generation, before anything is cut from it.
+/// One completion by one way of completing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sample {
+pub struct Output {
+    /// `editor`, `raw`, `endpoint`, or a baseline's name.
+    pub mode: String,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sample: usize,
+    /// What would be inserted; empty for a silence.
     pub text: String,
-    pub tokens: usize,
-    /// Why it ended.
-    pub finish: String,
-    /// Sum over the tokens, natural logarithm.
+    /// Editor only, and only if different: the text before the rules that trim and refuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub logprob: Option<f64>,
-}
-
-/// What an editor would have shown for each sample: `None` is a silence.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Answer {
-    pub texts: Vec<Option<String>>,
-    /// Reason of the silence, if all samples ended in one.
+    pub before_rules: Option<String>,
+    /// Editor only: why nothing is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<String>,
+    /// Why the model ended: `stop`, `length`, or what an endpoint said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub finish: String,
+    /// Tokens generated, where they are known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tokens: usize,
 }
 
-/// Values by the metric's name.
+/// Log-likelihood of the true middle after the prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gold {
+    /// Sum over the tokens, natural logarithm.
+    pub log_likelihood: f64,
+    pub tokens: usize,
+    /// Characters that the tokens stand for (a middle that does not fit the context is scored in part).
+    pub chars: usize,
+}
+
+/// Values of one mode by the metric's name, means over its samples.
 pub type Scores = BTreeMap<String, f64>;
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}

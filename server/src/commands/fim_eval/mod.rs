@@ -1,6 +1,11 @@
 //! `lacuna fim-eval`: sets of fill-in-the-middle examples, and scores with the completer that serves editors.
 
 mod build;
+mod compare;
+mod confined;
+mod generator;
+mod progress;
+mod report;
 mod run;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -17,12 +22,18 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     Build(build::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
+    Compare(compare::Args),
+    Report(report::Args),
+    Confined(confined::Args),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     match &args.command {
         Command::Build(args) => build::run(args),
         Command::Run(args) => run::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Confined(args) => confined::run(args),
     }
 }

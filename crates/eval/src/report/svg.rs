@@ -1,0 +1,123 @@
+//! Two graphs as SVG: quality against latency, and exact match by length of the middle. Text and shapes only, no script.
+
+use std::fmt::Write;
+
+/// A point of the scatter.
+pub(super) struct Point {
+    pub label: String,
+    pub ms: f64,
+    /// 0 to 1, with its interval.
+    pub quality: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 300.0;
+const LEFT: f64 = 52.0;
+const BOTTOM: f64 = 40.0;
+const TOP: f64 = 14.0;
+const RIGHT: f64 = 14.0;
+const COLOURS: [&str; 6] = ["#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#475569"];
+
+fn colour(i: usize) -> &'static str {
+    COLOURS[i % COLOURS.len()]
+}
+
+/// Quality upwards, milliseconds to the right on a logarithmic axis.
+pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
+    let (least, most) = points.iter().fold((f64::MAX, 1.0f64), |(a, b), p| (a.min(p.ms), b.max(p.ms)));
+    let (first, last) = (least.max(0.1).log10().floor(), most.log10().ceil());
+    let last = if last > first { last } else { first + 1.0 };
+    let top = ceiling(points.iter().map(|p| p.high).fold(0.0, f64::max));
+    let x = |ms: f64| LEFT + (ms.max(0.1).log10() - first) / (last - first) * (WIDTH - LEFT - RIGHT);
+    let mut out = open(y_title, "median milliseconds to the whole completion", top);
+    let mut decade = first;
+    while decade <= last {
+        let (at, label) = (x(10f64.powf(decade)), 10f64.powf(decade));
+        let _ = write!(out, r#"<text class="t" x="{at:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#, HEIGHT - BOTTOM + 14.0);
+        decade += 1.0;
+    }
+    for (i, p) in points.iter().enumerate() {
+        let (cx, cy, c) = (x(p.ms), y(p.quality, top), colour(i));
+        let (y1, y2) = (y(p.low, top), y(p.high, top));
+        let _ = write!(
+            out,
+            r#"<line x1="{cx:.1}" x2="{cx:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{c}"/><circle cx="{cx:.1}" cy="{cy:.1}" r="4" fill="{c}"><title>{t}: {ms:.1} ms, {q:.3}</title></circle><text class="t" x="{tx:.1}" y="{ty:.1}" fill="{c}">{t}</text>"#,
+            t = super::html::escaped(&p.label),
+            ms = p.ms,
+            q = p.quality,
+            tx = cx + 6.0,
+            ty = cy - 5.0,
+        );
+    }
+    out + "</svg>"
+}
+
+/// One line a series over the same categories; `None`: nothing there.
+pub(super) fn lines(categories: &[&str], series: &[(String, Vec<Option<f64>>)], y_title: &str, x_title: &str) -> String {
+    let top = ceiling(series.iter().flat_map(|(_, values)| values.iter().flatten().copied()).fold(0.0, f64::max));
+    let step = (WIDTH - LEFT - RIGHT) / categories.len().max(1) as f64;
+    let x = |i: usize| LEFT + (i as f64 + 0.5) * step;
+    let mut out = open(y_title, x_title, top);
+    for (i, name) in categories.iter().enumerate() {
+        let _ = write!(
+            out,
+            r#"<text class="t" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
+            x(i),
+            HEIGHT - BOTTOM + 14.0,
+            super::html::escaped(name)
+        );
+    }
+    for (s, (label, values)) in series.iter().enumerate() {
+        let there: Vec<(usize, f64)> = values.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?))).collect();
+        let path: Vec<String> = there.iter().map(|(i, v)| format!("{:.1},{:.1}", x(*i), y(*v, top))).collect();
+        let _ = write!(out, r#"<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>"#, path.join(" "), colour(s));
+        for (i, v) in &there {
+            let _ = write!(out, r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{}"/>"#, x(*i), y(*v, top), colour(s));
+        }
+        let _ = write!(
+            out,
+            r#"<text class="t" x="{:.1}" y="{:.1}" fill="{}" text-anchor="end">● {}</text>"#,
+            WIDTH - RIGHT,
+            TOP + 12.0 + 14.0 * s as f64,
+            colour(s),
+            super::html::escaped(label)
+        );
+    }
+    out + "</svg>"
+}
+
+/// The next tenth.
+fn ceiling(value: f64) -> f64 {
+    ((value * 10.0).ceil() / 10.0).clamp(0.1, 1.0)
+}
+
+fn y(quality: f64, top: f64) -> f64 {
+    TOP + (1.0 - (quality / top).clamp(0.0, 1.0)) * (HEIGHT - TOP - BOTTOM)
+}
+
+fn open(y_title: &str, x_title: &str, top: f64) -> String {
+    let mut out = format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">"#);
+    for i in 0..=4 {
+        let value = top * f64::from(i) / 4.0;
+        let at = y(value, top);
+        let _ = write!(
+            out,
+            r#"<line class="g" x1="{LEFT}" x2="{:.1}" y1="{at:.1}" y2="{at:.1}"/><text class="t" x="{:.1}" y="{:.1}" text-anchor="end">{:.1} %</text>"#,
+            WIDTH - RIGHT,
+            LEFT - 5.0,
+            at + 4.0,
+            100.0 * value
+        );
+    }
+    let _ = write!(
+        out,
+        r#"<text class="t" x="{LEFT}" y="10">{}</text><text class="t" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+        super::html::escaped(y_title),
+        WIDTH - RIGHT,
+        HEIGHT - 8.0,
+        super::html::escaped(x_title)
+    );
+    out
+}

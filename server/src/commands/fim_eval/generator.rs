@@ -1,0 +1,124 @@
+//! From flags to something that completes examples: a model of ours, or somebody's server.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use lacuna_engine::Precision;
+use lacuna_eval::generate::endpoint::{self, EndpointGenerator};
+use lacuna_eval::generate::{Generator, ModelGenerator, RawSettings};
+use lacuna_eval::run::{Config as RunConfig, ModelId};
+use lacuna_prompt::Order;
+
+use super::run::Args;
+use crate::config::{self, OrderSetting};
+use crate::models;
+
+/// Longest key file that is read.
+const MAX_KEY_BYTES: u64 = 64 << 10;
+
+/// What completes, under which name, and what of the run's configuration it decided.
+pub struct Chosen {
+    pub generator: Option<Box<dyn Generator>>,
+    pub model: ModelId,
+}
+
+/// Modes beside the model's.
+pub const BASELINES: [&str; 4] = ["empty", "copy-line", "close-bracket", "ngram"];
+
+/// Builds the generator; fills in the fields of `config` that depend on it.
+pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Result<Chosen> {
+    let has = |mode: &str| config.modes.iter().any(|m| m == mode);
+    if let Some(url) = &args.endpoint {
+        if has("editor") || has("raw") {
+            bail!("an endpoint has one mode, `endpoint`: leave `editor` and `raw` out of --modes");
+        }
+        return from_endpoint(args, config, url);
+    }
+    if has("endpoint") {
+        bail!("mode `endpoint` needs --endpoint URL");
+    }
+    let (editor, raw) = (has("editor"), has("raw"));
+    if !editor && !raw {
+        return Ok(Chosen { generator: None, model: ModelId { name: "none".to_owned(), sha256: String::new() } });
+    }
+    let here = std::env::current_dir()?;
+    let mut settings = config::resolve(&here, None, args.model.as_deref())?.config;
+    settings.latency.deadline_ms = 0;
+    settings.kv.warm_documents = settings.kv.warm_documents.max(jobs);
+    match args.order {
+        Some(super::run::OrderFlag::Psm) => settings.model.order = OrderSetting::Psm,
+        Some(super::run::OrderFlag::Spm) => settings.model.order = OrderSetting::Spm,
+        None => {}
+    }
+    settings.model.heal = args.heal.or(settings.model.heal);
+    let precision = if args.f32 { Precision::F32 } else { Precision::Int4 };
+    let loaded = models::load_as(&settings.model.path, precision)?;
+    let completer = loaded.completer(&settings)?;
+    let used = completer.settings().clone();
+    let order = used.order;
+    config.order = if order == Order::Psm { "psm" } else { "spm" }.to_owned();
+    config.heal = used.heal;
+    config.prompt_tokens = used.prompt_tokens;
+    config.line_tokens = used.line_tokens;
+    config.block_tokens = used.block_tokens;
+    config.min_confidence = used.min_confidence;
+    config.kv_dtype = used.kv_dtype.map_or_else(|| "auto".to_owned(), |d| format!("{d:?}").to_lowercase());
+    let raw_settings = RawSettings {
+        order,
+        context: config.context,
+        prompt_tokens: used.prompt_tokens,
+        max_tokens: config.max_tokens,
+        line_tokens: used.line_tokens,
+        samples: config.samples,
+        temperature: config.temperature,
+        top_p: 0.95,
+        seed: config.seed,
+    };
+    let sha256 = models::sha256(&settings.model.path)?;
+    let name = if args.f32 { format!("{} (f32)", loaded.name) } else { loaded.name.clone() };
+    let parts = (Arc::clone(&loaded.model), Arc::clone(&loaded.tokenizer), loaded.sentinels.clone());
+    let generator = ModelGenerator::new(parts, editor.then_some(completer), (raw, true), raw_settings, jobs);
+    Ok(Chosen { generator: Some(Box::new(generator)), model: ModelId { name, sha256 } })
+}
+
+fn from_endpoint(args: &Args, config: &mut RunConfig, url: &str) -> anyhow::Result<Chosen> {
+    let timeout = Duration::from_secs(args.endpoint_timeout);
+    let (url, protocol) = endpoint::resolve(url, timeout)?;
+    if let Some(template) = &args.fim_template
+        && (!template.contains("{prefix}") || !template.contains("{suffix}"))
+    {
+        bail!("--fim-template {template:?} must contain {{prefix}} and {{suffix}}");
+    }
+    let api_key = args.api_key_file.as_deref().map(read_key).transpose()?;
+    config.order = "endpoint".to_owned();
+    let settings = endpoint::Settings {
+        url: url.clone(),
+        protocol,
+        api_key,
+        model: args.endpoint_model.clone(),
+        template: args.fim_template.clone(),
+        context: config.context,
+        max_tokens: config.max_tokens,
+        line_tokens: config.line_tokens,
+        samples: config.samples,
+        temperature: config.temperature,
+        seed: config.seed,
+        timeout,
+    };
+    let name = args.endpoint_model.as_ref().map_or_else(|| url.clone(), |model| format!("{model} at {url}"));
+    Ok(Chosen { generator: Some(Box::new(EndpointGenerator::new(settings))), model: ModelId { name, sha256: String::new() } })
+}
+
+fn read_key(path: &Path) -> anyhow::Result<String> {
+    let name = || format!("--api-key-file {}", path.display());
+    if std::fs::metadata(path).with_context(name)?.len() > MAX_KEY_BYTES {
+        bail!("{} is too long for a key", name());
+    }
+    let key = std::fs::read_to_string(path).with_context(name)?.trim().to_owned();
+    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        bail!("{} holds no key: one line of visible ASCII is wanted", name());
+    }
+    Ok(key)
+}

@@ -1,0 +1,144 @@
+//! Code that a model wrote and that means harm: each row says how it ended, the run goes on, nothing outside of the scratch changes.
+
+use lacuna_tests::Home;
+use serde_json::json;
+
+use super::stub::Stub;
+use super::{lines, rows, values};
+
+/// Name, body of a function, and how it ends: a part of the reason, or nothing for a pass.
+const BODIES: [(&str, &str, &str); 24] = [
+    ("good", "return 1", ""),
+    ("wrong", "return 2", "AssertionError"),
+    ("fork", "import os; os.fork(); return 1", "Function not implemented"),
+    (
+        "fork bomb",
+        "
+    import os
+    while True:
+        try: os.fork()
+        except OSError: pass",
+        "timeout",
+    ),
+    ("process", "import subprocess; subprocess.run(['touch', 'ESCAPE']); return 1", "Function not implemented"),
+    (
+        "loop",
+        "
+    while True: pass",
+        "timeout",
+    ),
+    ("sleep", "import time; time.sleep(600); return 1", "timeout"),
+    (
+        "disk here",
+        "
+    with open('big', 'wb') as f:
+        while True: f.write(b'x' * 1000000)",
+        "Function not implemented",
+    ),
+    ("disk elsewhere", "open('ESCAPE', 'w').write('x'); return 1", "Function not implemented"),
+    ("append", "open('VICTIM', 'a').write('x'); return 1", "Function not implemented"),
+    ("remove", "import os; os.remove('VICTIM'); return 1", "Function not implemented"),
+    ("rename", "import os; os.rename('VICTIM', 'ESCAPE'); return 1", "Function not implemented"),
+    ("mode", "import os; os.chmod('VICTIM', 0); return 1", "Function not implemented"),
+    ("link", "import os; os.symlink('VICTIM', 'ESCAPE'); return 1", "Function not implemented"),
+    ("folder", "import os; os.mkdir('ESCAPE'); return 1", "Function not implemented"),
+    (
+        "creat",
+        "
+    import ctypes
+    assert ctypes.CDLL(None).creat(b'ESCAPE', 0o644) >= 0, 'no file'
+    return 1",
+        "no file",
+    ),
+    ("socket", "import socket; socket.socket(); return 1", "Function not implemented"),
+    (
+        "endless output",
+        "
+    while True: print('x' * 1000)",
+        "output limit",
+    ),
+    ("memory", "x = bytearray(1 << 34); return 1", "MemoryError"),
+    ("kill", "import os; os.kill(os.getppid(), 9); return 1", "Function not implemented"),
+    ("exit", "import sys; sys.exit(0)", "ended before the test did"),
+    ("hard exit", "import os; os._exit(0)", "ended before the test did"),
+    ("crash", "import ctypes; ctypes.string_at(0); return 1", "signal 11"),
+    (
+        "threads",
+        "
+    import threading
+    got = []
+    t = threading.Thread(target=lambda: got.append(1)); t.start(); t.join()
+    return got[0]",
+        "",
+    ),
+];
+
+#[test]
+fn code_that_means_harm_does_none() {
+    let home = Home::new();
+    let victim = home.write("victim", "unharmed");
+    let escape = home.work().join("escape");
+    let (victim_name, escape_name) = (victim.display().to_string(), escape.display().to_string());
+    let body = move |name: &str| {
+        let (_, body, _) = BODIES.iter().find(|(n, ..)| *n == name).expect("a known name");
+        format!("    {}\n", body.trim_start()).replace("ESCAPE", &escape_name).replace("VICTIM", &victim_name)
+    };
+    let examples: Vec<_> = BODIES
+        .iter()
+        .map(|(name, ..)| {
+            json!({"id": name, "set": "harm", "task": "multi", "language": "python", "prefix": format!("# {name}\ndef f():\n"), "middle": "    return 1\n",
+                "suffix": "", "test": {"kind": "check", "entry_point": "f", "test": "def check(f):\n    assert f() == 1\n"}})
+        })
+        .collect();
+    let set = home.write("harm.jsonl", lines(&examples));
+    let stub = Stub::start(true, move |request| {
+        let prefix = request["input_prefix"].as_str().expect("a prefix");
+        Ok(body(prefix.lines().next().expect("a line").trim_start_matches("# ")))
+    });
+    let args = ["--endpoint", &stub.address, "--out", "out", "--test-seconds", "1"];
+    home.lacuna(["fim-eval", "run"].iter().map(AsRef::as_ref).chain([set.as_os_str()]).chain(args.iter().map(AsRef::as_ref)))
+        .expect_code(0);
+    let scores = rows(&home.work().join("out/scores.jsonl"));
+    assert_eq!(scores.len(), BODIES.len());
+    for ((name, _, reason), row) in BODIES.iter().zip(&scores) {
+        let passed = values(row, "endpoint")["pass@1"].as_f64();
+        let failure = row["modes"][0]["failure"].as_str().unwrap_or("");
+        assert_eq!(passed, Some(f64::from(u8::from(reason.is_empty()))), "{name}: {failure}");
+        assert!(failure.contains(reason), "{name}: {failure:?} is not {reason:?}");
+    }
+    assert_eq!(std::fs::read_to_string(&victim).expect("still there"), "unharmed");
+    assert!(!escape.exists());
+    let mut left: Vec<_> = std::fs::read_dir(home.work()).expect("a folder").map(|e| e.expect("an entry").file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["harm.jsonl", "out", "victim"]);
+}
+
+#[test]
+fn without_python_the_error_says_what_to_do() {
+    let home = Home::new();
+    let example = json!({"id": "1", "language": "python", "prefix": "def f():\n", "middle": "    return 1\n", "suffix": "",
+        "test": {"kind": "check", "entry_point": "f", "test": "def check(f):\n    f()\n"}});
+    let set = home.write("set.jsonl", lines(&[example]));
+    let set = set.to_str().expect("a plain path");
+    home.lacuna(["fim-eval", "run", set, "--python", "no-such-python"]).expect_failure(&[
+        "no-such-python",
+        "install Python 3",
+        "--no-execution",
+    ]);
+    home.lacuna(["fim-eval", "run", set, "--python", "no-such-python", "--no-execution", "--modes", "editor"]).expect_code(0);
+}
+
+#[test]
+fn a_confined_program_is_confined_without_the_evaluation_too() {
+    let home = Home::new();
+    let confined = |script: &str| {
+        let args = ["fim-eval", "confined", "--cpu-seconds", "5", "--memory-bytes", "1073741824", "--", "/bin/sh", "-c", script];
+        home.lacuna(args)
+    };
+    assert_eq!(confined("echo hello").expect_code(0).stdout, "hello\n");
+    let output = confined("echo x > file");
+    assert!(output.code != Some(0) && !home.work().join("file").exists(), "{output:?}");
+    // The environment is empty, and so is the list of inherited files.
+    assert!(!confined("echo $HOME$XDG_CONFIG_HOME").expect_code(0).stdout.contains("config"));
+    home.lacuna(["fim-eval", "confined", "--cpu-seconds", "5", "--memory-bytes", "1073741824", "--", "/no/such/program"]).expect_code(2);
+}
