@@ -44,22 +44,45 @@ fn permitted() -> bool {
     false
 }
 
-/// All eight tile registers as 16 rows of 64 bytes, from creation to drop, on this thread.
+/// A configuration of the tile registers, from creation to drop, on this thread.
 pub(crate) struct TileConfig(());
 
 impl TileConfig {
+    /// All eight registers as 16 rows of 64 bytes.
+    ///
     /// # Safety
     /// [`is_available`] must have returned true in this process.
     pub(crate) unsafe fn load() -> TileConfig {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load_shapes([(16, 64); 8]) }
+    }
+
+    /// For products 32 bytes deep: registers 0–3 hold `tokens` (at most 16) rows of sums, 4 and 5 as many rows of 32 bytes, 6 and 7
+    /// eight rows of 64 bytes.
+    ///
+    /// # Safety
+    /// [`is_available`] must have returned true in this process.
+    pub(crate) unsafe fn load_groups(tokens: usize) -> TileConfig {
+        assert!((1..=16).contains(&tokens), "{tokens} rows of a tile");
+        let (sums, inputs, weights) = ((tokens as u8, 64), (tokens as u8, 32), (8, 64));
+        // SAFETY: the caller's promise.
+        unsafe { Self::load_shapes([sums, sums, sums, sums, inputs, inputs, weights, weights]) }
+    }
+
+    /// Rows and bytes a row of each register.
+    ///
+    /// # Safety
+    /// [`is_available`] must have returned true in this process; at most 16 rows of 64 bytes.
+    unsafe fn load_shapes(shapes: [(u8, u8); 8]) -> TileConfig {
         #[repr(C, align(64))]
         struct Bytes([u8; 64]);
         let mut config = Bytes([0; 64]);
         config.0[0] = 1; // palette 1
-        for i in 0..8 {
-            config.0[16 + 2 * i] = 64; // bytes a row, low byte of a u16
-            config.0[48 + i] = 16; // rows
+        for (i, (rows, bytes)) in shapes.into_iter().enumerate() {
+            config.0[16 + 2 * i] = bytes; // low byte of a u16
+            config.0[48 + i] = rows;
         }
-        // SAFETY: the caller vouches for AMX; the operand is the 64 bytes that the instruction reads.
+        // SAFETY: the caller vouches for AMX and the shapes; the operand is the 64 bytes that the instruction reads.
         unsafe { asm!("ldtilecfg [{}]", in(reg) config.0.as_ptr(), options(nostack, readonly)) };
         TileConfig(())
     }

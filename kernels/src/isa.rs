@@ -103,6 +103,8 @@ pub struct Row {
     isa: Isa,
     pub(crate) int4_tile: int4::TileKernel,
     pub(crate) int4_panel: int4::Panels,
+    /// A kernel for several, but not many, tokens, where there is one of its own.
+    pub(crate) int4_few: Option<int4::SomeTokens>,
     /// How panels want their tokens, where not as tiles do.
     pub(crate) int4_coarse: Option<int4::Coarse>,
     pub(crate) quantize: int4::QuantizeKernel,
@@ -126,6 +128,7 @@ static SCALAR: Row = Row {
     isa: Isa::Scalar,
     int4_tile: int4::scalar::tile,
     int4_panel: int4::Panels { kernel: int4::scalar::panel, tiles: 1 },
+    int4_few: None,
     int4_coarse: None,
     quantize: int4::scalar::quantize,
     ops: ops::SCALAR,
@@ -139,6 +142,7 @@ mod x86 {
         isa: Isa::Avx2,
         int4_tile: int4::avx2::tile,
         int4_panel: int4::Panels { kernel: int4::avx2::panel, tiles: 1 },
+        int4_few: None,
         int4_coarse: None,
         quantize: int4::avx2_quantize,
         ops: ops::AVX2,
@@ -156,6 +160,7 @@ mod x86 {
         isa: Isa::Avx512Vnni,
         int4_tile: int4::avx512vnni::tile,
         int4_panel: int4::Panels { kernel: int4::avx512vnni::panel, tiles: int4::avx512vnni::PANEL_TILES },
+        int4_few: None,
         int4_coarse: None,
         quantize: int4::avx512vnni::quantize,
         ops: ops::AVX512,
@@ -166,9 +171,12 @@ mod x86 {
         step_tokens: int4::amx::STEP_TOKENS,
         quantize: int4::amx::quantize,
     };
+    const SOME: int4::SomeTokens =
+        int4::SomeTokens { kernel: int4::amx_few::few_emulated, least: int4::amx_few::LEAST, padded: int4::amx_few::padded };
     pub(super) static AMX: Row = Row {
         isa: Isa::Amx,
         int4_panel: int4::Panels { kernel: int4::amx::panel, tiles: int4::amx::PANEL_TILES },
+        int4_few: Some(int4::SomeTokens { kernel: int4::amx_few::few, ..SOME }),
         int4_coarse: Some(COARSE),
         ..AVX512VNNI
     };

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::coarse::{Coarse, CoarseRows};
+use super::few::{SomeTokens, TokenRows};
 use super::layout::BLOCK_K;
 use super::{FEW_TOKENS, MAX_TOKENS};
 use crate::isa::{self, Row};
@@ -129,6 +130,9 @@ impl Activations {
         if let Some(coarse) = row.int4_coarse.filter(|_| m > FEW_TOKENS) {
             return self.fill_coarse(row, coarse, per_ns, token);
         }
+        if let Some(some) = row.int4_few.filter(|some| some.takes(m)) {
+            return self.fill_tokens(row, &some, per_ns, token);
+        }
         let padded_k = k.next_multiple_of(BLOCK_K);
         let groups = padded_k / GROUP;
         let chunks = m.div_ceil(MAX_TOKENS);
@@ -186,29 +190,59 @@ impl Activations {
         self.row = Some(row);
         (self.tokens, self.k) = (m, k);
         let padded_k = k.next_multiple_of(BLOCK_K);
+        if let Some(some) = row.int4_few.filter(|some| some.takes(m)) {
+            let rows = TokenRows::new(&some, m, padded_k, &mut self.q, &mut self.scales);
+            return split_columns(row, m, k, per_ns, part, |lane, first, row_q, row_scales, _| {
+                // SAFETY: the buffers outlive the split; columns belong to one thread.
+                unsafe { rows.put(lane, first, row_q, row_scales) };
+            });
+        }
         self.q.resize(m * padded_k, 0);
         self.scales.resize(m * padded_k / GROUP, 0.0);
         self.bias.resize(m * padded_k / GROUP, 0);
         let (q, scales, bias) = (SharedOut::new(&mut self.q), SharedOut::new(&mut self.scales), SharedOut::new(&mut self.bias));
-        threads::split(padded_k / BLOCK_K, (m * k) as u64 / (1_000 * per_ns), |blocks| {
-            let (first, width) = (blocks.start * BLOCK_K, blocks.len() * BLOCK_K);
-            let (first_group, groups) = (first / GROUP, width / GROUP);
-            let columns = first..k.min(first + width);
+        split_columns(row, m, k, per_ns, part, |lane, first, row_q, row_scales, row_bias| {
+            let (first_group, groups) = (first * BLOCK_K / GROUP, row_scales.len());
             // SAFETY: the buffers outlive the split; columns belong to one thread.
-            let (q, scales, bias) =
-                unsafe { (q.part(first * m, width * m), scales.part(first_group * m, groups * m), bias.part(first_group * m, groups * m)) };
-            BUFFERS.with_borrow_mut(|TokenBuffers { x, q: row_q, scales: row_scales, bias: row_bias }| {
-                x.resize(columns.len(), 0.0);
-                row_q.resize(width, 0);
-                row_scales.resize(groups, 0.0);
-                row_bias.resize(groups, 0);
-                for lane in 0..m {
-                    part(lane, columns.clone(), x);
-                    // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
-                    unsafe { (row.quantize)(x, row_q, row_scales, row_bias) };
-                    scatter(q.as_chunks_mut::<4>().0, row_q.as_chunks::<4>().0, lane, m);
-                    scatter(scales, row_scales, lane, m);
-                    scatter(bias, row_bias, lane, m);
+            let (q, scales, bias) = unsafe {
+                (
+                    q.part(first * BLOCK_K * m, row_q.len() * m),
+                    scales.part(first_group * m, groups * m),
+                    bias.part(first_group * m, groups * m),
+                )
+            };
+            scatter(q.as_chunks_mut::<4>().0, row_q.as_chunks::<4>().0, lane, m);
+            scatter(scales, row_scales, lane, m);
+            scatter(bias, row_bias, lane, m);
+        });
+    }
+
+    /// [`Activations::fill`] for the kernel of several tokens.
+    fn fill_tokens(
+        &mut self,
+        row: &'static Row,
+        some: &SomeTokens,
+        per_ns: u64,
+        token: impl Fn(usize, &mut [f32], &mut dyn FnMut(&[f32])) + Sync,
+    ) {
+        let (m, k) = (self.tokens, self.k);
+        let padded_k = k.next_multiple_of(BLOCK_K);
+        let rows = TokenRows::new(some, m, padded_k, &mut self.q, &mut self.scales);
+        threads::split(m, (m * k) as u64 / (1_000 * per_ns), |tokens| {
+            BUFFERS.with_borrow_mut(|TokenBuffers { x, q, scales, bias }| {
+                x.resize(k, 0.0);
+                q.resize(padded_k, 0);
+                scales.resize(padded_k / GROUP, 0.0);
+                bias.resize(padded_k / GROUP, 0);
+                for i in tokens {
+                    token(i, x, &mut |x| {
+                        assert_eq!(x.len(), k, "inputs of a token");
+                        // SAFETY: the row's instruction set was checked when it was handed out; a token belongs to one thread.
+                        unsafe {
+                            (row.quantize)(x, q, scales, bias);
+                            rows.put(i, 0, q, scales);
+                        }
+                    });
                 }
             });
         });
@@ -268,6 +302,11 @@ impl Activations {
         })
     }
 
+    /// `q` and scales as the kernel of several tokens reads them: see `few.rs`.
+    pub(super) fn token_rows(&self) -> (&[i8], &[f32]) {
+        (&self.q, &self.scales)
+    }
+
     /// Everything as panels read it, if there are more than [`FEW_TOKENS`]: chunks of eight tokens (padded), `q`, scales, bias.
     pub(crate) fn whole_chunks(&self) -> (usize, &[i8], &[f32], &[i32]) {
         debug_assert!(self.tokens > FEW_TOKENS);
@@ -276,6 +315,34 @@ impl Activations {
             None => (self.tokens.div_ceil(MAX_TOKENS), &self.q, &self.scales, &self.bias),
         }
     }
+}
+
+/// Quantises `m` tokens of `k`, split by columns. `part(t, columns, buffer)` writes these inputs of token `t`, `put(t, first block, q, scales,
+/// bias)` takes what became of them.
+fn split_columns(
+    row: &'static Row,
+    m: usize,
+    k: usize,
+    per_ns: u64,
+    part: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+    put: impl Fn(usize, usize, &[i8], &[f32], &[i32]) + Sync,
+) {
+    threads::split(k.div_ceil(BLOCK_K), (m * k) as u64 / (1_000 * per_ns), |blocks| {
+        let (first, width) = (blocks.start * BLOCK_K, blocks.len() * BLOCK_K);
+        let columns = first..k.min(first + width);
+        BUFFERS.with_borrow_mut(|TokenBuffers { x, q, scales, bias }| {
+            x.resize(columns.len(), 0.0);
+            q.resize(width, 0);
+            scales.resize(width / GROUP, 0.0);
+            bias.resize(width / GROUP, 0);
+            for lane in 0..m {
+                part(lane, columns.clone(), x);
+                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
+                unsafe { (row.quantize)(x, q, scales, bias) };
+                put(lane, blocks.start, q, scales, bias);
+            }
+        });
+    });
 }
 
 /// `to[i·stride + lane] = from[i]`

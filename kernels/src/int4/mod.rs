@@ -8,10 +8,13 @@ mod activations;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx_few;
+#[cfg(target_arch = "x86_64")]
 mod avx256;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512vnni;
 mod coarse;
+mod few;
 mod layout;
 mod panel;
 mod product;
@@ -27,6 +30,7 @@ pub use activations::Activations;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx256::{avx2, avx2_quantize, avx512vl, avxvnni};
 pub(crate) use coarse::Coarse;
+pub(crate) use few::SomeTokens;
 use layout::{BLOCK_K, Block, TILE_ROWS};
 pub(crate) use panel::Panels;
 pub use product::{Epilogue, matmul_int4, matmul_int4_with, matmul_quantized};

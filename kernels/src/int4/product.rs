@@ -8,11 +8,11 @@ use std::ops::Range;
 use super::activations::Activations;
 use super::layout::TILE_ROWS;
 use super::panel::{self, MOST_TILES, Sums};
-use super::{FEW_TOKENS, Int4Matrix, MAX_TOKENS};
+use super::{FEW_TOKENS, Int4Matrix, MAX_TOKENS, few};
 use crate::isa::{self, Row};
 use crate::threads::{self, SharedOut};
 
-const _: () = assert!(FEW_TOKENS == 2 * MAX_TOKENS, "`few` takes two chunks");
+const _: () = assert!(FEW_TOKENS == 2 * MAX_TOKENS, "`by_tiles` takes two chunks");
 
 /// What is done with a product `p`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,8 +54,15 @@ pub fn matmul_quantized(w: &Int4Matrix, x: &Activations, epilogue: Epilogue, y: 
         return;
     }
     let out = Out { y: SharedOut::new(y), n, epilogue };
-    if m <= FEW_TOKENS {
-        threads::split(n.div_ceil(TILE_ROWS), estimated_us(w, m), |tiles| few(w, x, tiles, &out));
+    if let Some(some) = x.row().int4_few.filter(|some| some.takes(m)) {
+        threads::split(n.div_ceil(TILE_ROWS), estimated_us(w, m), |tiles| {
+            few::run(&some, w, x, tiles.clone(), &mut |tile, values| {
+                let sums = Sums { token: 0, tile: 0, tokens: values.len(), n_tiles: 1, values, strides: [1, 1] };
+                out.put(x, (tiles.start + tile) * TILE_ROWS, &sums);
+            });
+        });
+    } else if m <= FEW_TOKENS {
+        threads::split(n.div_ceil(TILE_ROWS), estimated_us(w, m), |tiles| by_tiles(w, x, tiles, &out));
     } else {
         let width = x.row().int4_panel.tiles;
         threads::split(n.div_ceil(width * TILE_ROWS), estimated_us(w, m), |panels| many(w, x, panels, width, &out));
@@ -132,7 +139,7 @@ impl Out<'_> {
     fn prefetch(&self, _tokens: usize, _first: usize, _columns: usize) {}
 }
 
-fn few(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
+fn by_tiles(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
     let per_tile = w.blocks_per_tile();
     let kernel = x.row().int4_tile;
     let mut sums = [[0f32; TILE_ROWS]; MAX_TOKENS];
