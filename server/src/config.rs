@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lacuna_complete::Settings;
-use lacuna_engine::KvDtype;
+use lacuna_engine::{KvDtype, Reuse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Larger configuration files are refused.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Shorter runs of moved text are computed again: finding them costs more than they save.
+const MIN_RUN: usize = 32;
 /// Name of the workspace's file.
 const WORKSPACE_FILE: &str = "lacuna.toml";
 /// Names under which keys and passwords are kept.
@@ -51,6 +53,8 @@ pub struct ModelConfig {
     pub order: OrderSetting,
     /// Token healing; unset: on, except where the model says otherwise.
     pub heal: Option<bool>,
+    /// The last lines before the cursor go behind the middle marker, so that typing only appends to the prompt; unset: with `psm` only.
+    pub seam: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +75,10 @@ pub struct LatencyConfig {
     pub threads: usize,
     /// Bind each helping thread to a core of its own.
     pub pin_threads: bool,
+    /// Guess tokens from the file and verify several at once; completions are the same.
+    pub drafts: bool,
+    /// Prepare what is likely to be asked next while nobody waits.
+    pub background: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -100,10 +108,24 @@ pub struct ShowConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KvConfig {
-    /// Documents whose KV cache is kept.
-    pub warm_documents: usize,
+    /// Megabytes (2²⁰ bytes) that the keys and values of all documents may take.
+    pub budget_mb: usize,
     /// How keys and values are held: `auto` (int8), `f16` or `f32`.
     pub dtype: DtypeSetting,
+    /// What a prompt may take over from text that has moved: `exact` (nothing: only what stands where it stood), `shift` or `blend`.
+    pub reuse: ReuseSetting,
+    /// With `blend`: share of the moved tokens that is computed again (0–1).
+    pub blend_ratio: f32,
+}
+
+/// Approximate ways are switches: what they cost is measured in `docs/bench/kv-quality.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReuseSetting {
+    #[default]
+    Exact,
+    Shift,
+    Blend,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -118,7 +140,7 @@ pub enum DtypeSetting {
 
 impl Default for LatencyConfig {
     fn default() -> Self {
-        LatencyConfig { deadline_ms: 400, threads: 0, pin_threads: true }
+        LatencyConfig { deadline_ms: 400, threads: 0, pin_threads: true, drafts: true, background: true }
     }
 }
 
@@ -147,19 +169,27 @@ impl Default for ShowConfig {
 
 impl Default for KvConfig {
     fn default() -> Self {
-        KvConfig { warm_documents: Settings::default().warm_documents, dtype: DtypeSetting::Auto }
+        KvConfig {
+            budget_mb: Settings::default().kv_budget_bytes >> 20,
+            dtype: DtypeSetting::Auto,
+            reuse: ReuseSetting::Exact,
+            blend_ratio: 0.15,
+        }
     }
 }
 
 impl Config {
     /// The completer's settings; `order` and `heal` are decided with the model at hand.
     pub fn settings(&self, order: lacuna_prompt::Order, heal: bool) -> Settings {
+        let order = match self.model.order {
+            OrderSetting::Auto => order,
+            OrderSetting::Psm => lacuna_prompt::Order::Psm,
+            OrderSetting::Spm => lacuna_prompt::Order::Spm,
+        };
         Settings {
-            order: match self.model.order {
-                OrderSetting::Auto => order,
-                OrderSetting::Psm => lacuna_prompt::Order::Psm,
-                OrderSetting::Spm => lacuna_prompt::Order::Spm,
-            },
+            order,
+            // Suffix first, typing only appends as it is; prefix first, it does so behind a seam.
+            seam: self.model.seam.unwrap_or(order == lacuna_prompt::Order::Psm),
             heal: self.model.heal.unwrap_or(heal),
             prompt_tokens: self.context.prompt_tokens,
             line_tokens: self.show.line_tokens,
@@ -167,7 +197,14 @@ impl Config {
             deadline: Duration::from_millis(self.latency.deadline_ms),
             min_confidence: self.show.min_confidence,
             max_file_bytes: self.context.max_file_bytes,
-            warm_documents: self.kv.warm_documents,
+            kv_budget_bytes: self.kv.budget_mb << 20,
+            reuse: match self.kv.reuse {
+                ReuseSetting::Exact => Reuse::Exact,
+                ReuseSetting::Shift => Reuse::Shift { min_run: MIN_RUN },
+                ReuseSetting::Blend => Reuse::Blend { min_run: MIN_RUN, ratio: self.kv.blend_ratio },
+            },
+            drafts: self.latency.drafts,
+            background: self.latency.background,
             kv_dtype: match self.kv.dtype {
                 DtypeSetting::Auto => None,
                 DtypeSetting::F32 => Some(KvDtype::F32),
@@ -187,7 +224,10 @@ impl Config {
         within("show.line_tokens", self.show.line_tokens, 1, 1024)?;
         within("show.block_tokens", self.show.block_tokens, 1, 4096)?;
         within("latency.threads", self.latency.threads, 0, 256)?;
-        within("kv.warm_documents", self.kv.warm_documents, 1, 1024)?;
+        within("kv.budget_mb", self.kv.budget_mb, 1, 1 << 20)?;
+        if !(0.0..=1.0).contains(&self.kv.blend_ratio) {
+            bail!("kv.blend_ratio = {} is out of range: use 0 to 1", self.kv.blend_ratio);
+        }
         if !(0.0..=1.0).contains(&self.show.min_confidence) {
             bail!("show.min_confidence = {} is out of range: use 0 to 1", self.show.min_confidence);
         }

@@ -4,6 +4,7 @@
 
 mod commands;
 mod config;
+mod costs;
 mod lsp;
 mod models;
 

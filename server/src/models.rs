@@ -1,15 +1,16 @@
 //! From `--model` to something that completes: the embedded model, a Hugging Face directory, or a packed file.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, bail};
-use lacuna_complete::Completer;
-use lacuna_engine::{Model, Precision};
+use lacuna_complete::{Completer, Settings};
+use lacuna_engine::{Model, Precision, Scheduler};
 use lacuna_eval::run::{sha256_of_file, sha256_of_parts};
 use lacuna_prompt::{Sentinels, Tokenizer};
 
 use crate::config::Config;
+use crate::costs;
 
 /// The embedded model's weights in our packed form, and its tokenizer (see `datasets/embedded`).
 const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../datasets/embedded/model.lacuna.safetensors");
@@ -25,11 +26,52 @@ pub struct Loaded {
     pub model: Arc<Model>,
     pub tokenizer: Arc<Tokenizer>,
     pub sentinels: Sentinels,
+    /// Completers of one model take turns.
+    scheduler: Arc<Scheduler>,
+    /// Those of the language server: clients with equal settings share one, its caches and its budget.
+    serving: Mutex<Vec<Weak<Completer>>>,
 }
 
 impl Loaded {
     /// The completer for this model under this configuration.
+    ///
+    /// For single requests: nothing is prepared in the background.
     pub fn completer(&self, config: &Config) -> anyhow::Result<Completer> {
+        Ok(self.completer_with(Settings { background: false, ..self.settings(config)? }))
+    }
+
+    /// The completer for this model with settings that [`Loaded::settings`] gave, perhaps changed.
+    pub fn completer_with(&self, settings: Settings) -> Completer {
+        let scheduler = Arc::clone(&self.scheduler);
+        Completer::sharing(scheduler, Arc::clone(&self.model), Arc::clone(&self.tokenizer), self.sentinels.clone(), settings)
+    }
+
+    /// The completer of a client of the language server: prepares things in the background, knows what this machine's speed was.
+    pub fn serving(&self, config: &Config) -> anyhow::Result<Arc<Completer>> {
+        let mut settings = self.settings(config)?;
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let equal = |completer: &Arc<Completer>| Settings { costs: settings.costs.clone(), ..completer.settings().clone() } == settings;
+        if let Some(completer) = serving.iter().filter_map(Weak::upgrade).find(equal) {
+            return Ok(completer);
+        }
+        if let Some(file) = costs::file() {
+            settings.costs = costs::read(&file, &costs::key(&self.name));
+        }
+        let completer = Arc::new(self.completer_with(settings));
+        serving.retain(|other| other.strong_count() > 0);
+        serving.push(Arc::downgrade(&completer));
+        Ok(completer)
+    }
+
+    /// Keeps what a completer has learned about this machine for the next start.
+    pub fn remember_costs(&self, completer: &Completer) {
+        if let Some(file) = costs::file() {
+            costs::write(&file, &costs::key(&self.name), &completer.costs());
+        }
+    }
+
+    /// What the configuration says for this model; threads are set at once.
+    pub fn settings(&self, config: &Config) -> anyhow::Result<Settings> {
         lacuna_engine::set_threads(config.latency.threads);
         lacuna_engine::set_pinned(config.latency.pin_threads);
         let mut settings = config.settings(self.sentinels.order, true);
@@ -39,7 +81,7 @@ impl Loaded {
             bail!("model {} has a context of {limit} tokens: lower show.block_tokens below {}", self.name, limit / 2);
         }
         settings.prompt_tokens = settings.prompt_tokens.min(limit - longest);
-        Ok(Completer::new(Arc::clone(&self.model), Arc::clone(&self.tokenizer), self.sentinels.clone(), settings))
+        Ok(settings)
     }
 }
 
@@ -69,7 +111,16 @@ pub fn load_as(path: &str, precision: Precision) -> anyhow::Result<Loaded> {
     if std::fs::metadata(&tokenizer)?.len() > MAX_TOKENIZER_BYTES {
         bail!("{} is larger than {MAX_TOKENIZER_BYTES} bytes: download tokenizer.json again", tokenizer.display());
     }
-    let file = std::fs::read(&tokenizer).with_context(|| format!("{}", tokenizer.display()))?;
+    load_from(path, place, &tokenizer, precision)
+}
+
+/// Weights and a tokenizer that lie in different places.
+pub fn load_apart(name: &str, weights: &Path, tokenizer: &Path) -> anyhow::Result<Loaded> {
+    load_from(name, weights, tokenizer, Precision::Int4)
+}
+
+fn load_from(path: &str, place: &Path, tokenizer: &Path, precision: Precision) -> anyhow::Result<Loaded> {
+    let file = std::fs::read(tokenizer).with_context(|| format!("{}", tokenizer.display()))?;
     let model = Model::load(place, precision).with_context(|| format!("model {path}"))?;
     finish(path.to_owned(), model, &file, &tokenizer.display().to_string())
 }
@@ -101,5 +152,6 @@ fn finish(name: String, model: Model, tokenizer_file: &[u8], tokenizer_name: &st
     if ids > rows {
         bail!("model {name}: {tokenizer_name} has {ids} ids but the weights have {rows}: they belong to different models");
     }
-    Ok(Loaded { name, model: Arc::new(model), tokenizer: Arc::new(tokenizer), sentinels })
+    let (model, tokenizer) = (Arc::new(model), Arc::new(tokenizer));
+    Ok(Loaded { name, model, tokenizer, sentinels, scheduler: Scheduler::new(), serving: Mutex::default() })
 }

@@ -372,7 +372,7 @@ fn configuration_files_with_unknown_keys_or_values_out_of_range() {
         ("[show]\nmin_confidence = nan\n", &["show.min_confidence", "0 to 1"]),
         ("[context]\nprompt_tokens = 9999999\n", &["context.prompt_tokens", "32 to"]),
         ("[context]\nmax_file_bytes = 1\n", &["context.max_file_bytes"]),
-        ("[kv]\nwarm_documents = 0\n", &["kv.warm_documents"]),
+        ("[kv]\nbudget_mb = 0\n", &["kv.budget_mb"]),
         ("[model]\norder = \"middle-out\"\n", &["middle-out"]),
         ("not toml at all", &[]),
         ("[show]\nline_tokens = 1\nline_tokens = 2\n", &[]),

@@ -218,7 +218,8 @@ fn doctor_tells_what_was_found() {
             "context.prompt_tokens",
             "context.max_file_bytes",
             "show.block_tokens",
-            "kv.warm_documents",
+            "kv.budget_mb",
+            "kv.reuse",
             "kv.dtype",
             "latency.threads",
         ] {

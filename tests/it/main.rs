@@ -10,3 +10,5 @@ mod fim_eval;
 mod latency;
 mod lsp;
 mod model;
+mod replay;
+mod warm;

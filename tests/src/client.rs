@@ -40,9 +40,14 @@ pub struct Client {
 impl Client {
     /// Starts `lacuna lsp` with further arguments, in an empty home.
     pub fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Client {
+        Client::start_with(args, &[])
+    }
+
+    /// As [`Client::start`], with environment variables.
+    pub fn start_with<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>, variables: &[(&str, &str)]) -> Client {
         let home = Home::new();
         let mut command = home.command(binary());
-        command.arg("lsp").args(args).stderr(Stdio::piped());
+        command.arg("lsp").args(args).envs(variables.iter().copied()).stderr(Stdio::piped());
         let mut client = Client::spawn(&mut command);
         if let Some(mut stderr) = client.child().stderr.take() {
             let said = Arc::clone(&client.said);

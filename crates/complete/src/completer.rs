@@ -1,191 +1,220 @@
 //! One request from cursor to answer.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use lacuna_context::{Excerpt, ExcerptKind, FileFacts, Language, SyntaxTree, cursor_facts, cut_repeated_closers, gather, rank};
-use lacuna_engine::{Cancel, Finish, Generation, KvDtype, Model, Sampling};
-use lacuna_prompt::{Input, Options, Order, Prompt, SectionKind, Sentinels, Tokenizer, build};
-use lacuna_text::Document;
+use lacuna_engine::{Cancel, Class, Finish, KvLease, KvPool, KvSnapshot, Model, PoolStats, PrefillOptions, Reuse, Sampling, Scheduler};
+use lacuna_prompt::{Prompt, Sentinels, Tokenizer};
 
-use crate::check::parses_worse;
-use crate::decode::{Decoded, Extent, Place, decode};
-use crate::ghost::{Ghost, head, tail};
-use crate::slots::Slots;
-use crate::trim::{repeated_lines, repeated_rest_of_line};
-use crate::{Explanation, Filter, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
-
-/// What can be set from outside. The defaults are those of the embedded model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub order: Order,
-    /// Take back the last word before the cursor (see `lacuna_prompt::Healing`).
-    pub heal: bool,
-    /// Upper limit of the prompt in tokens.
-    pub prompt_tokens: usize,
-    /// Upper limit of one single-line completion, in tokens.
-    pub line_tokens: usize,
-    /// Upper limit of one block, in tokens.
-    pub block_tokens: usize,
-    /// Generation stops here and the best so far is returned; zero means no deadline.
-    pub deadline: Duration,
-    /// Mean probability a token below which nothing is shown; zero shows everything.
-    pub min_confidence: f32,
-    /// Larger files are not completed.
-    pub max_file_bytes: usize,
-    /// Documents whose KV cache is kept.
-    pub warm_documents: usize,
-    /// How keys and values are held; `None`: as the engine chooses for the model.
-    pub kv_dtype: Option<KvDtype>,
-    /// Temperature of the alternatives after the first, which is always greedy.
-    pub temperature: f32,
-    pub seed: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            order: Order::Spm,
-            heal: true,
-            prompt_tokens: 1024,
-            line_tokens: 48,
-            block_tokens: 160,
-            deadline: Duration::ZERO,
-            min_confidence: 0.0,
-            max_file_bytes: 4 << 20,
-            warm_documents: 8,
-            kv_dtype: None,
-            temperature: 0.8,
-            seed: 0,
-        }
-    }
-}
-
-/// One cursor in one document.
-pub struct Request<'a> {
-    /// Identifies the document from request to request (its URI or path).
-    pub key: &'a str,
-    /// Path as the model shall see it; relative to the workspace.
-    pub path: Option<&'a str>,
-    pub language: Language,
-    pub document: &'a Document,
-    pub tree: &'a SyntaxTree,
-    /// Byte offset of the cursor, on a character boundary.
-    pub cursor: usize,
-    /// Number of alternatives wanted; at least one.
-    pub n: usize,
-    pub explain: bool,
-}
+use crate::answer::{Answer, ms};
+use crate::background::{Background, Job};
+use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode};
+use crate::prompting::{self, Prepared};
+use crate::show::show;
+use crate::state::{DocumentState, States, lock};
+use crate::{Caller, Costs, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
 
 /// A model with everything that turns a cursor into a suggestion. Shared between threads; requests of one document wait for
-/// each other, those of different documents do not.
+/// each other, those of different documents take turns layer by layer.
 pub struct Completer {
-    model: Arc<Model>,
-    tokenizer: Arc<Tokenizer>,
-    sentinels: Sentinels,
-    settings: Settings,
-    slots: Slots,
+    core: Arc<Core>,
+    background: OnceLock<Background>,
 }
 
-/// Bytes that a token of code stands for, about: tells what the prefix window will leave out.
-const BYTES_PER_TOKEN: usize = 3;
+/// What requests and work in the background share.
+pub(crate) struct Core {
+    pub model: Arc<Model>,
+    pub tokenizer: Arc<Tokenizer>,
+    pub sentinels: Sentinels,
+    pub settings: Settings,
+    pub pool: Arc<KvPool>,
+    pub scheduler: Arc<Scheduler>,
+    pub states: States,
+    pub costs: Mutex<Costs>,
+}
+
 /// Most alternatives that one request may ask for.
 const MAX_ALTERNATIVES: usize = 8;
+/// Other documents' caches in which text that has moved is looked for.
+const DONORS: usize = 4;
+/// Tokens that shall still be generated when the prompt has taken its time.
+const LEAST_TOKENS: usize = 8;
+/// A prompt that would take too long is made smaller in these steps; none gets below so many tokens.
+const SMALLER: [usize; 3] = [2, 4, 8];
+const LEAST_PROMPT: usize = 64;
+/// Tokens that restate a word which was taken back, at most; see [`Settings::fixed_tokens`].
+const HEALED: usize = 16;
+/// More blanks right of the cursor are not looked over.
+const MAX_BLANK: usize = 256;
 
 impl Completer {
     pub fn new(model: Arc<Model>, tokenizer: Arc<Tokenizer>, sentinels: Sentinels, settings: Settings) -> Completer {
-        let slots = Slots::new(settings.warm_documents, settings.kv_dtype);
-        Completer { model, tokenizer, sentinels, settings, slots }
+        Completer::sharing(Scheduler::new(), model, tokenizer, sentinels, settings)
+    }
+
+    /// As [`Completer::new`]; takes turns with every other completer of this scheduler.
+    pub fn sharing(
+        scheduler: Arc<Scheduler>,
+        model: Arc<Model>,
+        tokenizer: Arc<Tokenizer>,
+        sentinels: Sentinels,
+        settings: Settings,
+    ) -> Completer {
+        let capacity = settings.prompt_tokens + longest(&settings);
+        let pool = KvPool::new(Arc::clone(&model), settings.kv_dtype, capacity, settings.kv_budget_bytes);
+        let costs = if settings.costs.is_sound() { settings.costs.clone() } else { Costs::default() };
+        let core = Core { model, tokenizer, sentinels, settings, pool, scheduler, states: States::default(), costs: Mutex::new(costs) };
+        Completer { core: Arc::new(core), background: OnceLock::new() }
     }
 
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.core.settings
     }
 
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.core.model
     }
 
     pub fn sentinels(&self) -> &Sentinels {
-        &self.sentinels
+        &self.core.sentinels
+    }
+
+    /// What prefill and generation cost here, as learned so far; goes into [`Settings::costs`] of the next run.
+    pub fn costs(&self) -> Costs {
+        lock(&self.core.costs).clone()
+    }
+
+    /// Keys and values of all documents: bytes, hits, misses.
+    pub fn kv(&self) -> PoolStats {
+        self.core.pool.stats()
     }
 
     /// Drops the state of a closed document.
     pub fn forget(&self, key: &str) {
-        self.slots.remove(key);
+        self.core.states.remove(key);
+        for key in [key.to_owned(), ahead_key(key), small_key(key)] {
+            self.core.pool.remove(&key);
+        }
+    }
+
+    /// A document was opened or changed at `snapshot.cursor`: what a request there will need is computed now, if nobody waits for
+    /// anything. Returns at once; does nothing unless [`Settings::background`] is on.
+    pub fn edited(&self, snapshot: Snapshot) {
+        if self.core.settings.background && snapshot.document.len_bytes() <= self.core.settings.max_file_bytes {
+            self.background().push(Job::Warm(Box::new(snapshot)));
+        }
+    }
+
+    /// Waits until nothing is left to do in the background.
+    pub fn settle(&self) {
+        if let Some(background) = self.background.get() {
+            background.settle();
+        }
+    }
+
+    fn background(&self) -> &Background {
+        self.background.get_or_init(|| Background::start(Arc::clone(&self.core)))
     }
 
     /// Completes at the cursor. Returns within one layer of the forward pass after `cancel` is raised.
     pub fn complete(&self, request: &Request<'_>, cancel: &Cancel) -> Reply {
+        self.complete_for(request, Caller::default(), cancel)
+    }
+
+    /// As [`Completer::complete`], with what is known of who asks.
+    pub fn complete_for(&self, request: &Request<'_>, caller: Caller<'_>, cancel: &Cancel) -> Reply {
         let start = Instant::now();
         let mut answer = Answer::new(request.explain);
-        let outcome = if request.document.len_bytes() > self.settings.max_file_bytes {
+        let outcome = if request.document.len_bytes() > self.core.settings.max_file_bytes {
             Outcome::Silence(Reason::FileTooLarge)
         } else {
-            self.outcome(request, cancel, start, &mut answer)
+            let (outcome, next) = self.core.outcome(request, caller, cancel, start, &mut answer);
+            if self.core.settings.background {
+                next.into_iter().for_each(|job| self.background().push(job));
+            }
+            outcome
         };
         answer.ms.total = ms(start);
         Reply { outcome, from_memory: answer.from_memory, tokens: answer.tokens, ms: answer.ms, explanation: answer.explanation }
     }
+}
 
-    fn outcome(&self, request: &Request<'_>, cancel: &Cancel, start: Instant, answer: &mut Answer) -> Outcome {
-        let text = request.document.text();
-        let (prefix, suffix) = text.split_at(request.cursor);
-        let slot = self.slots.slot(request.key, &self.model, self.capacity());
-        // A panic in an earlier request may have poisoned the lock; the KV cache is valid at every token, so it can go on.
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+impl Core {
+    /// The answer, and what is worth preparing after it.
+    fn outcome(
+        &self,
+        request: &Request<'_>,
+        caller: Caller<'_>,
+        cancel: &Cancel,
+        start: Instant,
+        answer: &mut Answer,
+    ) -> (Outcome, Vec<Job>) {
+        let state = self.states.of(request.key);
+        if let Some(items) = self.recall(&state, request, answer) {
+            return (Outcome::Suggest(items), Vec::new());
+        }
+        let _requesting = state.request();
+        let mut drafter = lock(&state.drafter);
         if cancel.is_cancelled() {
-            return Outcome::Silence(Reason::Cancelled);
+            return (Outcome::Silence(Reason::Cancelled), Vec::new());
         }
-        if let Some(items) = slot.ghost.as_ref().and_then(|ghost| ghost.remainder(prefix, suffix))
-            && items.len() >= request.n.min(2)
-        {
-            answer.from_memory = true;
-            return Outcome::Suggest(items.into_iter().take(request.n.max(1)).collect());
+        // The request that was waited for may have answered this one too.
+        if let Some(items) = self.recall(&state, request, answer) {
+            return (Outcome::Suggest(items), Vec::new());
         }
 
         let stage = Instant::now();
-        let facts = cursor_facts(request.tree, request.document.rope(), request.cursor);
-        let block = !facts.mid_line && (facts.opens_block || facts.in_empty_block);
-        let extent = if block { Extent::Block } else { Extent::Line };
-        let place = Place { language: request.language, prefix, extent };
-        let excerpts = rank(self.excerpts(request, prefix.len()), self.settings.prompt_tokens / 2);
-        answer.ms.context = ms(stage);
-
-        let stage = Instant::now();
-        let excerpt_texts: Vec<String> = excerpts.iter().map(|e| format!("{}\n", e.text)).collect();
-        let excerpt_texts: Vec<&str> = excerpt_texts.iter().map(String::as_str).collect();
-        let input = Input { path: request.path, excerpts: &excerpt_texts, prefix, suffix };
-        let options = Options { order: self.settings.order, budget: self.settings.prompt_tokens, heal: self.settings.heal };
-        let prompt = build(&self.tokenizer, &self.sentinels, &input, &options);
-        answer.ms.prompt = ms(stage);
+        let deadline = (!self.settings.deadline.is_zero()).then(|| start + self.settings.deadline);
+        let Planned { prepared, mut lease, donors, is_small } = self.plan(request, deadline);
+        let Prepared { prompt, extent, excerpts, context_time } = prepared;
+        answer.ms.context = context_time.as_secs_f64() * 1e3;
+        answer.ms.prompt = ms(stage) - answer.ms.context;
         answer.tokens.prompt = prompt.ids.len();
         if let Some(explanation) = &mut answer.explanation {
-            explanation.prompt = self.prompt_as_text(&prompt);
-            explanation.excerpts = excerpts.iter().map(|e| (e.text.clone(), e.score)).collect();
+            explanation.prompt = prompting::as_text(&self.tokenizer, &prompt);
+            explanation.excerpts = excerpts;
+        }
+        let mut jobs = Vec::new();
+        if is_small {
+            jobs.push(Job::Warm(Box::new(snapshot(request))));
+        }
+        if let Err(error) = lease.reserve(&prompt.ids, self.longest()) {
+            tracing::warn!(%error, "no room for the prompt");
+            return (Outcome::Silence(Reason::OverBudget), jobs);
         }
 
-        let deadline = (!self.settings.deadline.is_zero()).then(|| start + self.settings.deadline);
+        let prefix = request.document.slice(0..request.cursor);
+        let place = Place { language: request.language, prefix: &prefix, extent };
+        let cancel = cancel.clone().with_turn(self.scheduler.turn(Class::Prefill, caller.client));
+        let limits = Limits { deadline, cancel: &cancel, fixed_tokens: self.settings.fixed_tokens, flight: caller.flight };
         let mut items: Vec<Item> = Vec::new();
         let mut silence = Reason::Empty;
         for i in 0..request.n.clamp(1, MAX_ALTERNATIVES) {
-            let sampling = self.sampling(extent, i);
-            let engine = (&*self.model, &mut slot.cache);
-            let decoded = match decode(engine, &self.tokenizer, &prompt, &place, &sampling, deadline, cancel) {
+            let engine = Engine {
+                model: &self.model,
+                kv: &mut lease,
+                drafter: self.settings.drafts.then_some(&mut *drafter),
+                prefill: PrefillOptions { reuse: self.settings.reuse, donors: &donors },
+                tokenizer: &self.tokenizer,
+            };
+            let decoded = match decode(engine, &prompt, &place, &self.sampling(extent, i), &limits) {
                 Ok(decoded) => decoded,
                 Err(error) => {
                     tracing::error!(%error, "prompt refused by the engine");
-                    return Outcome::Silence(Reason::PromptRefused);
+                    return (Outcome::Silence(Reason::PromptRefused), jobs);
                 }
             };
             answer.count(&decoded.generation, i == 0);
-            if matches!(decoded.generation.finish, Finish::Cancelled) {
+            self.learn(&decoded);
+            // What was generated is a good guess for the next request here, whatever becomes of it.
+            drafter.remember(&decoded.generation.ids);
+            if matches!(decoded.generation.finish, Finish::Cancelled) && !decoded.deadline_hit {
                 if items.is_empty() {
-                    return Outcome::Silence(Reason::Cancelled);
+                    return (Outcome::Silence(Reason::Cancelled), jobs);
                 }
                 break;
             }
-            match self.accept(request, &place, suffix, decoded, answer) {
+            match self.accept(request, &decoded, answer) {
                 Ok(item) if items.iter().all(|other| other.text != item.text) => items.push(item),
                 Ok(_) => {}
                 Err(reason) if i == 0 => silence = reason,
@@ -193,73 +222,110 @@ impl Completer {
             }
         }
         if items.is_empty() {
-            return Outcome::Silence(silence);
+            return (Outcome::Silence(silence), jobs);
         }
-        slot.ghost = Some(Ghost::new(prefix, suffix, items.clone()));
-        Outcome::Suggest(items)
+        lock(&state.ghosts).add(request.document, request.cursor, items.clone());
+        jobs.extend(next_line(request, extent, &items[0]));
+        (Outcome::Suggest(items), jobs)
+    }
+
+    /// What memory has for the request.
+    fn recall(&self, state: &DocumentState, request: &Request<'_>, answer: &mut Answer) -> Option<Vec<Item>> {
+        if self.settings.fixed_tokens.is_some() {
+            return None;
+        }
+        let mut items = lock(&state.ghosts).recall(request.document, request.cursor)?;
+        if items.len() < request.n.min(2) {
+            return None;
+        }
+        answer.from_memory = true;
+        items.truncate(request.n.max(1));
+        Some(items)
+    }
+
+    /// The prompt and the cache for it: as much context as the deadline leaves time for.
+    fn plan(&self, request: &Request<'_>, deadline: Option<Instant>) -> Planned {
+        let prepare = |budget| prompting::prepare(&self.tokenizer, &self.sentinels, &self.settings, request, budget, 0);
+        let prepared = prepare(self.settings.prompt_tokens);
+        let lease = self.pool.lease(request.key);
+        let donors = self.donors(request.key, &prepared.prompt);
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        let in_time = |prompt: &Prompt, lease: &KvLease, donors: &[KvSnapshot]| {
+            let held = donors.iter().map(|d| common(d.ids(), &prompt.ids)).max().unwrap_or(0).max(lease.warm(&prompt.ids));
+            self.is_affordable(prompt.ids.len() - held.min(prompt.ids.len()), left)
+        };
+        if in_time(&prepared.prompt, &lease, &donors) {
+            return Planned { prepared, lease, donors, is_small: false };
+        }
+        // The full prompt's cache stays as it is: it is warmed for the next time.
+        drop(lease);
+        let lease = self.pool.lease(&small_key(request.key));
+        let mut smallest = None;
+        for share in SMALLER {
+            let prepared = prepare((self.settings.prompt_tokens / share).max(LEAST_PROMPT.min(self.settings.prompt_tokens)));
+            let fits = in_time(&prepared.prompt, &lease, &[]);
+            smallest = Some(prepared);
+            if fits {
+                break;
+            }
+        }
+        Planned { prepared: smallest.unwrap_or(prepared), lease, donors: Vec::new(), is_small: true }
+    }
+
+    /// Whether so many tokens can be prefilled and a few generated in the time that is left. What is not known is tried.
+    fn is_affordable(&self, tokens: usize, left: Option<Duration>) -> bool {
+        let Some(left) = left else { return true };
+        let costs = lock(&self.costs);
+        let Some(prefill) = costs.prefill(tokens) else { return true };
+        prefill + costs.tokens(LEAST_TOKENS).unwrap_or_default() <= left
+    }
+
+    fn learn(&self, decoded: &Decoded) {
+        let generation = &decoded.generation;
+        let mut costs = lock(&self.costs);
+        if generation.finish != Finish::Cancelled {
+            costs.note_prefill(generation.prefill.prefilled + generation.prefill.repaired, generation.times.prefill);
+            // The first token comes from the prefill's logits.
+            costs.note_tokens(generation.ids.len().saturating_sub(1), generation.times.decode);
+        }
+    }
+
+    /// Sequences from which parts of a prompt may be taken: the window that was warmed ahead, and, where text may be moved, other files.
+    fn donors(&self, key: &str, prompt: &Prompt) -> Vec<KvSnapshot> {
+        let mut donors = Vec::new();
+        if let Some(ahead) = self.pool.try_lease(&ahead_key(key))
+            && common(ahead.ids(), &prompt.ids) > 0
+        {
+            donors.push(ahead.snapshot());
+        }
+        if self.settings.reuse != Reuse::Exact {
+            donors.extend(self.pool.donors(key, DONORS));
+        }
+        donors
     }
 
     /// The stop, trim and show rules on one generation.
-    fn accept(
-        &self,
-        request: &Request<'_>,
-        place: &Place<'_>,
-        suffix: &str,
-        decoded: Decoded,
-        answer: &mut Answer,
-    ) -> Result<Item, Reason> {
-        let Decoded { text, generation, deadline_hit } = decoded;
+    pub fn accept(&self, request: &Request<'_>, decoded: &Decoded, answer: &mut Answer) -> Result<Item, Reason> {
+        let Decoded { text, generation, deadline_hit, .. } = decoded;
         let logprob: f32 = generation.logprobs.iter().sum();
-        let mut text = answer.filter("trailing-space", text, |t| t.trim_end().to_owned());
+        if self.settings.fixed_tokens.is_some() {
+            return Ok(Item { text: text.clone(), logprob });
+        }
+        let text = answer.filter("trailing-space", text.clone(), |t| t.trim_end().to_owned());
         if text.is_empty() {
             let at_once = generation.finish == Finish::Stop || !deadline_hit;
             return Err(if at_once { Reason::Empty } else { Reason::Deadline });
         }
-        let closers = |t: &str| {
-            t[..cut_repeated_closers(request.language, tail(place.prefix, BRACKET_WINDOW), t, head(suffix, BRACKET_WINDOW))].to_owned()
-        };
-        text = answer.filter("repeated-closers", text, closers);
-        text = answer.filter("rest-of-line", text, |t| repeated_rest_of_line(t, suffix).to_owned());
-        text = answer.filter("following-lines", text, |t| repeated_lines(t, suffix).to_owned());
-        if text.trim().is_empty() {
-            answer.dropped("repeats-suffix", &text);
-            return Err(Reason::RepeatsSuffix);
-        }
         let confidence = (logprob / generation.logprobs.len().max(1) as f32).exp();
-        if confidence < self.settings.min_confidence {
-            answer.dropped("low-confidence", &text);
-            return Err(Reason::LowConfidence);
-        }
-        if parses_worse(request.tree, request.document, request.cursor, &text) {
-            // A block that breaks the file may still begin with a good line.
-            let first = text.lines().next().unwrap_or("").trim_end().to_owned();
-            if first.trim().is_empty() || first == text || parses_worse(request.tree, request.document, request.cursor, &first) {
-                answer.dropped("parses-worse", &text);
-                return Err(Reason::ParsesWorse);
-            }
-            text = answer.filter("first-line-only", text, |_| first);
-        }
+        let text = show(request, text, confidence, self.settings.min_confidence, answer)?;
         Ok(Item { text, logprob })
     }
 
-    /// Excerpts of what the prefix window leaves out. The header is the prompt's own where the model has a file marker.
-    fn excerpts(&self, request: &Request<'_>, prefix_len: usize) -> Vec<Excerpt> {
-        let window_start = prefix_len.saturating_sub(self.settings.prompt_tokens * BYTES_PER_TOKEN);
-        let file = FileFacts {
-            path: request.path.unwrap_or(""),
-            rope: request.document.rope(),
-            tree: request.tree,
-            cursor: request.cursor,
-            window_start,
-        };
-        let has_header = self.sentinels.file.is_some() || request.path.is_none();
-        gather(&file).into_iter().filter(|e| !(has_header && e.kind == ExcerptKind::Header)).collect()
-    }
-
-    fn sampling(&self, extent: Extent, alternative: usize) -> Sampling {
-        let max_tokens = match extent {
-            Extent::Line => self.settings.line_tokens,
-            Extent::Block => self.settings.block_tokens,
+    pub fn sampling(&self, extent: Extent, alternative: usize) -> Sampling {
+        let max_tokens = match (self.settings.fixed_tokens, extent) {
+            (Some(n), _) => n + HEALED,
+            (None, Extent::Line) => self.settings.line_tokens,
+            (None, Extent::Block) => self.settings.block_tokens,
         };
         Sampling {
             max_tokens,
@@ -267,87 +333,71 @@ impl Completer {
             top_p: 0.95,
             top_k: 40,
             seed: self.settings.seed.wrapping_add(alternative as u64),
-            stops: self.sentinels.stops.clone(),
+            stops: if self.settings.fixed_tokens.is_some() { Vec::new() } else { self.sentinels.stops.clone() },
         }
     }
 
-    fn capacity(&self) -> usize {
-        self.settings.prompt_tokens + self.settings.line_tokens.max(self.settings.block_tokens) + 1
-    }
-
-    /// Prompt text by section, markers by name, for `--explain`.
-    fn prompt_as_text(&self, prompt: &Prompt) -> Vec<(String, String)> {
-        let mut parts = Vec::new();
-        let mut at = 0;
-        let marker = |id: u32| (self.tokenizer.special_name(id).unwrap_or("?").to_owned(), String::new());
-        for section in &prompt.sections {
-            parts.extend(prompt.ids[at..section.tokens.start].iter().map(|&id| marker(id)));
-            let name = match section.kind {
-                SectionKind::Header => "header",
-                SectionKind::Prefix => "prefix",
-                SectionKind::Suffix => "suffix",
-            };
-            let bytes = self.tokenizer.decode(&prompt.ids[section.tokens.clone()]);
-            parts.push((name.to_owned(), String::from_utf8_lossy(&bytes).into_owned()));
-            at = section.tokens.end;
-        }
-        parts.extend(prompt.ids[at..].iter().map(|&id| marker(id)));
-        if prompt.healing.is_active() {
-            let bytes = String::from_utf8_lossy(prompt.healing.rolled_back()).into_owned();
-            parts.push(("healed".to_owned(), bytes));
-        }
-        parts
+    pub fn longest(&self) -> usize {
+        longest(&self.settings)
     }
 }
 
-/// Bytes on either side of the cursor in which brackets are counted.
-const BRACKET_WINDOW: usize = 8 << 10;
-
-/// What is noted on the way.
-struct Answer {
-    from_memory: bool,
-    tokens: Tokens,
-    ms: Milliseconds,
-    explanation: Option<Explanation>,
+/// Tokens of the longest answer, and one.
+fn longest(settings: &Settings) -> usize {
+    settings.fixed_tokens.map_or(0, |n| n + HEALED).max(settings.line_tokens).max(settings.block_tokens) + 1
 }
 
-impl Answer {
-    fn new(explain: bool) -> Answer {
-        Answer {
-            from_memory: false,
-            tokens: Tokens::default(),
-            ms: Milliseconds::default(),
-            explanation: explain.then(Explanation::default),
-        }
-    }
-
-    fn count(&mut self, generation: &Generation, first: bool) {
-        if first {
-            self.tokens.cached = generation.prefill.cached;
-            self.tokens.prefilled = generation.prefill.prefilled;
-        }
-        self.tokens.generated += generation.ids.len();
-        self.ms.prefill += generation.times.prefill.as_secs_f64() * 1e3;
-        self.ms.decode += generation.times.decode.as_secs_f64() * 1e3;
-    }
-
-    fn filter(&mut self, name: &'static str, before: String, rule: impl FnOnce(&str) -> String) -> String {
-        let after = rule(&before);
-        if after != before
-            && let Some(explanation) = &mut self.explanation
-        {
-            explanation.filters.push(Filter { name, before, after: Some(after.clone()) });
-        }
-        after
-    }
-
-    fn dropped(&mut self, name: &'static str, text: &str) {
-        if let Some(explanation) = &mut self.explanation {
-            explanation.filters.push(Filter { name, before: text.to_owned(), after: None });
-        }
-    }
+/// What [`Core::plan`] decides.
+struct Planned {
+    prepared: Prepared,
+    lease: KvLease,
+    donors: Vec<KvSnapshot>,
+    /// Smaller than it should be: the deadline leaves no time for more.
+    is_small: bool,
 }
 
-fn ms(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
+/// Where the window that comes next is warmed.
+pub(crate) fn ahead_key(key: &str) -> String {
+    format!("{key}#ahead")
+}
+
+fn small_key(key: &str) -> String {
+    format!("{key}#small")
+}
+
+/// Leading tokens that are equal.
+pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+/// The work of preparing the line behind a suggestion that ends its line: the document as it is once it has been accepted and the line
+/// broken. Its prompt begins with the one that is warm, accepted text included.
+fn next_line(request: &Request<'_>, extent: Extent, item: &Item) -> Option<Job> {
+    let mut next = snapshot(request);
+    let rest = request.document.slice(request.cursor..request.cursor.saturating_add(MAX_BLANK));
+    let line_break = match rest.trim_start_matches([' ', '\t']) {
+        "" | "\n" => "\n",
+        rest if rest.starts_with("\r\n") => "\r\n",
+        rest if rest.starts_with('\n') => "\n",
+        _ => return None,
+    };
+    if extent != Extent::Line {
+        return None;
+    }
+    let edit = next.document.splice(request.cursor..request.cursor, &format!("{}{line_break}", item.text));
+    next.tree.edit(&edit);
+    next.tree.reparse(next.document.rope());
+    next.cursor = edit.new_end_byte;
+    Some(Job::NextLine(Box::new(next)))
+}
+
+fn snapshot(request: &Request<'_>) -> Snapshot {
+    Snapshot {
+        key: request.key.to_owned(),
+        path: request.path.map(str::to_owned),
+        language: request.language,
+        document: request.document.clone(),
+        tree: request.tree.clone(),
+        cursor: request.cursor,
+    }
 }

@@ -4,8 +4,12 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use lacuna_context::{Language, SyntacticEnd, syntactic_end};
-use lacuna_engine::{Cancel, Constraint, Generation, KvCache, Model, PromptError, Sampling, generate};
+use lacuna_engine::{
+    Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions, PromptError, Sampling, generate_with,
+};
 use lacuna_prompt::{Healing, Prompt, Tokenizer};
+
+use crate::Flight;
 
 /// How far a completion may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +25,25 @@ pub(crate) struct Place<'a> {
     pub language: Language,
     pub prefix: &'a str,
     pub extent: Extent,
+}
+
+/// What generates.
+pub(crate) struct Engine<'a> {
+    pub model: &'a Model,
+    pub kv: &'a mut KvCache,
+    pub drafter: Option<&'a mut Drafter>,
+    pub prefill: PrefillOptions<'a>,
+    pub tokenizer: &'a Tokenizer,
+}
+
+/// What holds a generation up, or ends it.
+pub(crate) struct Limits<'a> {
+    pub deadline: Option<Instant>,
+    /// Raised by the client; `deadline` is not part of it.
+    pub cancel: &'a Cancel,
+    /// Exactly so many tokens beyond the healed word, whatever they are.
+    pub fixed_tokens: Option<usize>,
+    pub flight: Option<&'a Flight>,
 }
 
 /// What came out, before any trimming against the suffix.
@@ -49,23 +72,33 @@ impl Constraint for Heal<'_> {
 
 /// Runs the model. The caller has checked that prompt and answer fit the cache.
 pub(crate) fn decode(
-    engine: (&Model, &mut KvCache),
-    tokenizer: &Tokenizer,
+    engine: Engine<'_>,
     prompt: &Prompt,
     place: &Place<'_>,
     sampling: &Sampling,
-    deadline: Option<Instant>,
-    cancel: &Cancel,
+    limits: &Limits<'_>,
 ) -> Result<Decoded, PromptError> {
-    let (model, cache) = engine;
+    let Engine { model, kv, drafter, prefill, tokenizer } = engine;
     let healed = prompt.healing.rolled_back().len();
     let mut heal = Heal { healing: prompt.healing.clone(), tokenizer };
     let mut bytes: Vec<u8> = Vec::new();
-    let (mut deadline_hit, mut after_line_end) = (false, false);
-    let generation = generate(model, cache, &prompt.ids, sampling, Some(&mut heal), cancel, &mut |token| {
+    let (mut deadline_hit, mut after_line_end, mut beyond_word) = (false, false, 0);
+    let cancel = match limits.deadline {
+        Some(deadline) => limits.cancel.clone().with_deadline(deadline),
+        None => limits.cancel.clone(),
+    };
+    let options = GenerateOptions { sampling, constraint: Some(&mut heal), drafter, prefill };
+    let generation = generate_with(model, kv, &prompt.ids, options, &cancel, &mut |token| {
         let piece = tokenizer.token_bytes(token.id);
         bytes.extend_from_slice(piece);
-        if deadline.is_some_and(|d| Instant::now() >= d) {
+        beyond_word += usize::from(bytes.len() > healed || piece.is_empty());
+        if let Some(flight) = limits.flight {
+            flight.note(valid_utf8(bytes.get(healed..).unwrap_or(&[])));
+        }
+        if let Some(n) = limits.fixed_tokens {
+            return if beyond_word >= n { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        }
+        if limits.deadline.is_some_and(|d| Instant::now() >= d) {
             deadline_hit = true;
             return ControlFlow::Break(());
         }
@@ -78,14 +111,34 @@ pub(crate) fn decode(
         }
         ControlFlow::Continue(())
     })?;
+    deadline_hit |= !limits.cancel.is_cancelled() && limits.deadline.is_some_and(|d| Instant::now() >= d);
     // A model that stopped in the middle of a character, or was stopped there, leaves a cut character: it is dropped.
-    let text = valid_utf8(bytes.get(healed..).unwrap_or(&[]));
-    let text = text[..end(place, text).len].to_owned();
+    let raw = valid_utf8(bytes.get(healed..).unwrap_or(&[]));
+    let text = match limits.fixed_tokens {
+        Some(_) => raw.to_owned(),
+        None => {
+            let cut = end(place, raw);
+            let text = &raw[..cut.len];
+            if deadline_hit && !cut.reached { whole_words(text).to_owned() } else { text.to_owned() }
+        }
+    };
     Ok(Decoded { text, generation, deadline_hit })
 }
 
 fn end(place: &Place<'_>, text: &str) -> SyntacticEnd {
     syntactic_end(place.language, place.prefix, text, place.extent == Extent::Block)
+}
+
+/// A text that was stopped by the clock, cut where it can stand: after its last whole line if it has several, else after a word.
+fn whole_words(text: &str) -> &str {
+    if let Some(at) = text.trim_end_matches('\n').rfind('\n')
+        && !text[..at].trim().is_empty()
+    {
+        return &text[..at];
+    }
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    // The word at the end may go on; what stands before it does not.
+    text.trim_end_matches(is_word)
 }
 
 /// The longest valid beginning.
@@ -94,5 +147,24 @@ fn valid_utf8(bytes: &[u8]) -> &str {
         Ok(text) => text,
         // `valid_up_to` is by definition a valid length.
         Err(e) => std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_words;
+
+    #[test]
+    fn the_clock_cuts_between_words_and_lines() {
+        for (text, kept) in [
+            ("return valu", "return "),
+            ("f(a, b)", "f(a, b)"),
+            ("if x:\n    y = 1\n    z", "if x:\n    y = 1"),
+            ("name", ""),
+            ("\n    na", "\n    "),
+            ("", ""),
+        ] {
+            assert_eq!(whole_words(text), kept, "{text:?}");
+        }
     }
 }

@@ -1,17 +1,27 @@
 //! The facade: a file, a cursor, and what to insert there — or the reason why nothing.
 //!
-//! Owns: the life of one request (ghost text from memory, context, prompt, generation, stop and trim rules, parse check) and the
-//! per-document state behind it. Does not own: editors, protocols, configuration files, weights.
+//! Owns: the life of one request (ghost text from memory, context, prompt, generation, stop and trim rules, parse check), the
+//! per-document state behind it, and what is prepared in the background. Does not own: editors, protocols, configuration files, weights.
 //!
 //! Start reading at [`Completer::complete`].
 
+mod answer;
+mod background;
 mod check;
 mod completer;
+mod cost;
 mod decode;
 mod ghost;
 mod outcome;
-mod slots;
+mod prompting;
+mod request;
+mod settings;
+mod show;
+mod state;
 mod trim;
 
-pub use completer::{Completer, Request, Settings};
+pub use completer::Completer;
+pub use cost::Costs;
 pub use outcome::{Explanation, Filter, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
+pub use request::{Caller, Flight, Request, Snapshot};
+pub use settings::Settings;

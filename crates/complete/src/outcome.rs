@@ -30,6 +30,8 @@ pub enum Reason {
     FileTooLarge,
     /// The engine would not take the prompt; the log says why.
     PromptRefused,
+    /// Other requests hold the memory of `kv.budget_mb`, or it is smaller than one prompt.
+    OverBudget,
 }
 
 impl Reason {
@@ -44,6 +46,7 @@ impl Reason {
             Reason::LowConfidence => "low-confidence",
             Reason::FileTooLarge => "file-too-large",
             Reason::PromptRefused => "prompt-refused",
+            Reason::OverBudget => "over-budget",
         }
     }
 }
@@ -59,11 +62,17 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Tokens {
     pub prompt: usize,
-    /// Prompt tokens whose KV was still warm.
+    /// Prompt tokens whose KV was still warm; together with the next four they are the prompt.
     pub cached: usize,
+    /// Taken over from a prefill that was cancelled.
+    pub resumed: usize,
+    /// Moved from another place, not computed (approximate modes only); and moved, but computed again.
+    pub shifted: usize,
+    pub repaired: usize,
+    /// Computed.
     pub prefilled: usize,
     pub generated: usize,
-    /// Drafted and accepted tokens of speculative decoding (none yet).
+    /// Drafted and accepted tokens of speculative decoding.
     pub drafted: usize,
     pub accepted: usize,
 }

@@ -56,12 +56,17 @@ impl Cancel {
         {
             self.cancel();
         }
+        self.is_raised()
+    }
+
+    /// Whether it was raised, without counting as a check.
+    fn is_raised(&self) -> bool {
         self.flag.load(Ordering::Acquire) || self.deadline.is_some_and(|d| Instant::now() >= d)
     }
 
     /// Waits for the turn, if there is one to wait for; the machine is handed on when the result is dropped.
     pub(crate) fn enter(&self) -> Option<Working> {
-        self.turn.as_ref().map(Turn::enter)
+        self.turn.as_ref().and_then(|turn| turn.enter(&|| self.is_raised()))
     }
 
     /// From here on this is decoding: it comes before prefills.
@@ -77,7 +82,7 @@ impl Cancel {
             return true;
         }
         match &self.turn {
-            Some(turn) if turn.step_aside(first_layer) => self.flag.load(Ordering::Acquire),
+            Some(turn) if turn.step_aside(first_layer, &|| self.is_raised()) => self.is_raised(),
             _ => false,
         }
     }

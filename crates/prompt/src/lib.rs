@@ -8,9 +8,11 @@
 
 mod build;
 mod healing;
+mod incremental;
 mod sentinels;
 mod tokenizer;
 pub mod vocabulary;
+mod window;
 
 pub use build::{Input, Options, Prompt, Section, SectionKind, build};
 pub use healing::Healing;

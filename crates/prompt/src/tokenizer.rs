@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::incremental::{Memo, is_cuttable};
+
 /// Larger files are refused: the largest published `tokenizer.json` is below 40 MB.
 pub(crate) const MAX_FILE_BYTES: usize = 128 << 20;
 /// Ids above this are refused: the byte table is indexed by id, and a lying id must not choose our allocation.
@@ -39,7 +41,7 @@ enum Spelling {
     Plain,
 }
 
-/// Text to token ids and back. Cheap to share, never mutated.
+/// Text to token ids and back. Cheap to share; what it remembers changes no answer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// Bytes of token `id` are `bytes[starts[id]..starts[id + 1]]`; empty for special and unassigned ids.
@@ -47,6 +49,8 @@ pub struct Tokenizer {
     starts: Vec<u32>,
     specials: HashMap<String, u32>,
     bos: Option<u32>,
+    /// `None`: this tokenizer's text cannot be tokenised in pieces.
+    memo: Option<Memo>,
 }
 
 impl Tokenizer {
@@ -66,6 +70,10 @@ impl Tokenizer {
         json["post_processor"] = Value::Null;
         json["truncation"] = Value::Null;
         json["padding"] = Value::Null;
+        let rules = serde_json::json!({
+            "normalizer": json["normalizer"], "pre_tokenizer": json["pre_tokenizer"],
+            "model": {"type": json["model"]["type"], "dropout": json["model"]["dropout"], "merges": json["model"]["merges"].is_array().then_some([0; 0])},
+        });
         let inner: tokenizers::Tokenizer = serde_json::from_value(json).map_err(|e| TokenizerError::Refused(e.to_string()))?;
         let vocab = inner.get_vocab(true);
         for (token, &id) in &vocab {
@@ -88,13 +96,29 @@ impl Tokenizer {
             spell(piece, spelling, &mut bytes);
             starts.push(bytes.len() as u32);
         }
-        Ok(Tokenizer { inner, bytes, starts, specials, bos })
+        let pieces = starts.windows(2).map(|w| &bytes[w[0] as usize..w[1] as usize]);
+        let memo = is_cuttable(&rules, pieces).then(Memo::default);
+        Ok(Tokenizer { inner, bytes, starts, specials, bos, memo })
     }
 
     /// Token ids of plain text. Never yields a special token and adds none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         // The library fails only on malformed models, which cannot encode anything at all: no tokens is the honest answer.
         self.inner.encode_fast(text, false).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+    }
+
+    /// As [`Tokenizer::encode`], which it equals; what was tokenised lately is remembered, so that an edited text costs its edited
+    /// parts.
+    pub fn encode_incremental(&self, text: &str) -> Vec<u32> {
+        let Some(memo) = &self.memo else { return self.encode(text) };
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        memo.encode(text, |piece| self.encode(piece), &mut ids);
+        ids
+    }
+
+    /// Whether [`Tokenizer::encode_incremental`] remembers anything: not for vocabularies that span words.
+    pub fn is_incremental(&self) -> bool {
+        self.memo.is_some()
     }
 
     /// The bytes of one token; empty for special and unknown ids.

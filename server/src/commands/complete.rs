@@ -141,8 +141,13 @@ fn as_json(reply: &Reply, model: &str) -> serde_json::Value {
         Outcome::Suggest(items) => ("suggest", None, items.as_slice()),
         Outcome::Silence(reason) => ("silence", Some(reason.code()), &[][..]),
     };
+    let t = reply.tokens;
+    let tokens = serde_json::json!({
+        "prompt": t.prompt, "cached": t.cached + t.resumed + t.shifted, "prefilled": t.prefilled + t.repaired,
+        "generated": t.generated, "drafted": t.drafted, "accepted": t.accepted,
+    });
     let mut json = serde_json::json!({
-        "outcome": outcome, "reason": reason, "items": items, "model": model, "tokens": reply.tokens, "ms": reply.ms,
+        "outcome": outcome, "reason": reason, "items": items, "model": model, "tokens": tokens, "ms": reply.ms,
     });
     if let Some(explanation) = &reply.explanation {
         json["explain"] = serde_json::json!(explanation);

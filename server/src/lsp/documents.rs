@@ -1,6 +1,10 @@
-//! Open documents: text, syntax tree, and the request that is running for each.
+//! Open documents: text, syntax tree, and the requests that are running for each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dashmap::DashMap;
+use lacuna_complete::{Flight, Snapshot};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, EditError, Encoding, Range};
@@ -13,10 +17,85 @@ pub struct Open {
     pub language: Language,
 }
 
+/// What a request holds of itself: when to stop, whether its text is still there, what it has generated.
+#[derive(Clone, Default)]
+pub struct Ticket {
+    pub cancel: Cancel,
+    pub flight: Arc<Flight>,
+    stale: Arc<AtomicBool>,
+}
+
+impl Ticket {
+    /// The text has changed or a newer request runs: what was found belongs to a text that is gone.
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire) || self.cancel.is_cancelled()
+    }
+}
+
+struct Running {
+    ticket: Ticket,
+    /// Byte offset of its cursor, where the answer would go; `None`: not there.
+    at: Option<usize>,
+    /// Typed at the cursor since.
+    typed: String,
+}
+
+impl Running {
+    fn stop(&self) {
+        self.ticket.stale.store(true, Ordering::Release);
+        self.ticket.cancel.cancel();
+    }
+
+    /// Whether it may go on after this edit: what is typed is what it is about to say.
+    fn follows(&mut self, edit: &Edit) -> bool {
+        self.ticket.stale.store(true, Ordering::Release);
+        let at_cursor = self.at.is_some_and(|at| at + self.typed.len() == edit.start) && edit.removed.is_empty();
+        self.typed.push_str(&edit.text);
+        at_cursor && self.ticket.flight.agrees(&self.typed)
+    }
+}
+
 struct Entry {
     open: Open,
-    /// Raised when a newer request or a newer text makes the running one useless.
-    running: Option<Cancel>,
+    /// The newest request.
+    running: Option<Running>,
+    /// An older one whose answer the user is typing: the newest waits for it.
+    flying: Option<Running>,
+}
+
+impl Entry {
+    fn stop(&mut self) {
+        for running in [self.running.take(), self.flying.take()].into_iter().flatten() {
+            running.stop();
+        }
+    }
+}
+
+/// An edit that was applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edit {
+    /// Byte offset.
+    pub start: usize,
+    pub text: String,
+    pub removed: String,
+    /// In characters: where, and how many went.
+    pub at_char: usize,
+    pub deleted_chars: usize,
+}
+
+/// A document after a change, and what the change was.
+pub struct Edited {
+    pub open: Open,
+    pub edits: Vec<Edit>,
+}
+
+impl Edited {
+    /// The document with the cursor where the last edit left it.
+    pub fn snapshot(&self, key: &str, path: &str) -> Snapshot {
+        let cursor = self.edits.last().map_or(0, |edit| edit.start + edit.text.len());
+        let Open { document, tree, language } = self.open.clone();
+        Snapshot { key: key.to_owned(), path: Some(path.to_owned()), language, cursor: cursor.min(document.len_bytes()), document, tree }
+    }
 }
 
 /// All open documents by URI.
@@ -26,8 +105,14 @@ pub struct Documents {
 }
 
 /// Why a document could not be changed.
+#[derive(Debug)]
 pub enum ChangeError {
     NotOpen,
+    /// An older version than the one that is there: the message came late or twice.
+    Stale {
+        has: i32,
+        got: i32,
+    },
     /// The edit's range is outside the text; the document is left as it was.
     Edit(EditError),
 }
@@ -36,62 +121,187 @@ impl Documents {
     pub fn open(&self, uri: &str, language: Language, version: i32, text: &str) {
         let document = Document::new(text, version);
         let tree = SyntaxTree::parse(language, document.rope());
-        let entry = Entry { open: Open { document, tree, language }, running: None };
-        if let Some(old) = self.entries.insert(uri.to_owned(), entry) {
-            stop(old.running);
+        let entry = Entry { open: Open { document, tree, language }, running: None, flying: None };
+        if let Some(mut old) = self.entries.insert(uri.to_owned(), entry) {
+            old.stop();
         }
     }
 
     pub fn close(&self, uri: &str) -> bool {
         match self.entries.remove(uri) {
-            Some((_, entry)) => {
-                stop(entry.running);
+            Some((_, mut entry)) => {
+                entry.stop();
                 true
             }
             None => false,
         }
     }
 
-    /// Applies the edits of one `didChange` in order. A request that runs on the old text is cancelled.
+    /// Applies the edits of one `didChange` in order. Requests that run on the old text are cancelled, but for one whose answer is
+    /// being typed.
     pub fn change(
         &self,
         uri: &str,
         version: i32,
         edits: impl IntoIterator<Item = (Option<Range>, String)>,
         encoding: Encoding,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<Edited, ChangeError> {
         let mut entry = self.entries.get_mut(uri).ok_or(ChangeError::NotOpen)?;
-        stop(entry.running.take());
+        let has = entry.open.document.version();
+        if version < has {
+            return Err(ChangeError::Stale { has, got: version });
+        }
         // On an error half-way the text stays as it was before the whole notification.
         let mut open = entry.open.clone();
+        let mut applied = Vec::new();
         for (range, text) in edits {
-            match range {
+            let old = open.document.clone();
+            let (start, end) = match range {
                 Some(range) => {
                     let info = open.document.apply(range, encoding, &text).map_err(ChangeError::Edit)?;
                     open.tree.edit(&info);
+                    (info.start_byte, info.old_end_byte)
                 }
                 None => {
                     open.document.replace_all(&text);
                     open.tree = SyntaxTree::parse(open.language, open.document.rope());
+                    (0, old.len_bytes())
                 }
+            };
+            let chars = |byte| old.rope().byte_to_char(byte);
+            let (at_char, deleted_chars) = (chars(start), chars(end) - chars(start));
+            applied.push(Edit { start, text, removed: old.slice(start..end).into_owned(), at_char, deleted_chars });
+        }
+        let Entry { running, flying, .. } = &mut *entry;
+        for request in [running, flying] {
+            if let Some(now) = request
+                && !matches!(applied.as_slice(), [edit] if now.follows(edit))
+            {
+                now.stop();
+                *request = None;
             }
         }
         open.tree.reparse(open.document.rope());
         open.document.set_version(version);
-        entry.open = open;
-        Ok(())
+        entry.open = open.clone();
+        Ok(Edited { open, edits: applied })
     }
 
-    /// A snapshot to complete on; `cancel` becomes the running request, the one before it is cancelled.
-    pub fn begin(&self, uri: &str, cancel: &Cancel) -> Option<Open> {
+    /// A snapshot to complete on; `ticket` becomes the running request. The one before it is cancelled, unless what was typed since
+    /// agrees with what it has said so far.
+    pub fn begin(&self, uri: &str, ticket: &Ticket) -> Option<Open> {
         let mut entry = self.entries.get_mut(uri)?;
-        stop(entry.running.replace(cancel.clone()));
+        if let Some(old) = entry.running.replace(Running { ticket: ticket.clone(), at: None, typed: String::new() }) {
+            if old.typed.is_empty() || entry.flying.is_some() {
+                old.stop();
+            } else {
+                entry.flying = Some(old);
+            }
+        }
         Some(entry.open.clone())
+    }
+
+    /// A document as it is now.
+    pub fn current(&self, uri: &str) -> Option<Open> {
+        self.entries.get(uri).map(|entry| entry.open.clone())
+    }
+
+    /// Closes every document; returns their URIs.
+    pub fn close_all(&self) -> Vec<String> {
+        let uris: Vec<String> = self.entries.iter().map(|entry| entry.key().clone()).collect();
+        uris.into_iter().filter(|uri| self.close(uri)).collect()
+    }
+
+    /// Tells where the answer of the running request would go.
+    pub fn locate(&self, uri: &str, ticket: &Ticket, cursor: usize) {
+        if let Some(mut entry) = self.entries.get_mut(uri)
+            && let Some(running) = &mut entry.running
+            && Arc::ptr_eq(&running.ticket.stale, &ticket.stale)
+        {
+            running.at = Some(cursor);
+        }
     }
 }
 
-fn stop(running: Option<Cancel>) {
-    if let Some(cancel) = running {
-        cancel.cancel();
+#[cfg(test)]
+mod tests {
+    use lacuna_text::Position;
+
+    use super::*;
+
+    const URI: &str = "file:///a.py";
+
+    fn insert(documents: &Documents, version: i32, character: u32, text: &str) -> Result<Edited, ChangeError> {
+        let at = Position::new(0, character);
+        documents.change(URI, version, [(Some(Range::new(at, at)), text.to_owned())], Encoding::Utf8)
+    }
+
+    fn opened() -> Documents {
+        let documents = Documents::default();
+        documents.open(URI, Language::Python, 1, "x = \n");
+        documents
+    }
+
+    #[test]
+    fn a_request_goes_on_only_while_nothing_contradicts_it() {
+        let documents = opened();
+        let begin = |cursor: usize| {
+            let ticket = Ticket::default();
+            documents.begin(URI, &ticket).unwrap();
+            documents.locate(URI, &ticket, cursor);
+            ticket
+        };
+        // Nothing has been generated yet: every edit ends it.
+        let first = begin(4);
+        insert(&documents, 2, 4, "a").unwrap();
+        assert!(first.cancel.is_cancelled() && first.is_stale());
+        // A newer request for the same text supersedes it.
+        let second = begin(5);
+        let third = begin(5);
+        assert!(second.cancel.is_cancelled() && !third.is_stale());
+        // An edit elsewhere, a deletion, a close.
+        documents.change(URI, 3, [(Some(Range::new(Position::new(0, 0), Position::new(0, 1))), String::new())], Encoding::Utf8).unwrap();
+        assert!(third.cancel.is_cancelled());
+        let fourth = begin(4);
+        documents.close(URI);
+        assert!(fourth.cancel.is_cancelled());
+    }
+
+    #[test]
+    fn a_request_whose_answer_is_typed_flies_on_until_a_key_contradicts_it() {
+        let documents = opened();
+        let first = Ticket::default();
+        documents.begin(URI, &first).unwrap();
+        documents.locate(URI, &first, 4);
+        first.flight.note("return");
+        for (i, typed) in ["r", "e"].into_iter().enumerate() {
+            insert(&documents, 2 + i as i32, 4 + i as u32, typed).unwrap();
+            assert!(first.is_stale() && !first.cancel.is_cancelled(), "its text is gone, its answer is wanted");
+            let next = Ticket::default();
+            documents.begin(URI, &next).unwrap();
+            documents.locate(URI, &next, 5 + i);
+            assert!(!first.cancel.is_cancelled());
+        }
+        insert(&documents, 9, 6, "x").unwrap();
+        assert!(first.cancel.is_cancelled());
+    }
+
+    #[test]
+    fn old_versions_are_refused_and_change_nothing() {
+        let documents = opened();
+        insert(&documents, 5, 4, "a").unwrap();
+        assert!(matches!(insert(&documents, 4, 4, "b"), Err(ChangeError::Stale { has: 5, got: 4 })));
+        assert_eq!(documents.begin(URI, &Ticket::default()).unwrap().document.text(), "x = a\n");
+        assert!(matches!(insert(&Documents::default(), 1, 0, "b"), Err(ChangeError::NotOpen)));
+    }
+
+    #[test]
+    fn edits_are_told_in_characters_too() {
+        let documents = Documents::default();
+        documents.open(URI, Language::Python, 1, "é🦀x\n");
+        let range = Range::new(Position::new(0, 2), Position::new(0, 6));
+        let edited = documents.change(URI, 2, [(Some(range), "yz".to_owned())], Encoding::Utf8).unwrap();
+        assert_eq!(edited.edits, [Edit { start: 2, text: "yz".into(), removed: "🦀".into(), at_char: 1, deleted_chars: 1 }]);
+        assert_eq!(edited.snapshot("k", "a.py").cursor, 4);
     }
 }

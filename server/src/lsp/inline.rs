@@ -1,6 +1,6 @@
 //! `textDocument/inlineCompletion`: from a position to items, and from a suggestion to what clients want to see.
 
-use lacuna_complete::{Item, Outcome, Reply, Request};
+use lacuna_complete::{Caller, Completer, Item, Outcome, Reply, Request};
 use lacuna_context::cursor_facts;
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position, PositionError};
@@ -84,6 +84,11 @@ impl From<Position> for WirePosition {
     }
 }
 
+/// The request that an editor sends while the user types.
+pub fn automatic(uri: &str, position: Position) -> Params {
+    Params { text_document: TextDocument { uri: uri.to_owned() }, position: position.into(), context: Context::default() }
+}
+
 /// Where the items go and what they restate.
 pub struct Site {
     open: Open,
@@ -126,8 +131,13 @@ fn select(open: &mut Open, selected: &Selected, encoding: Encoding) -> Option<us
 }
 
 impl Site {
+    /// Byte offset at which the items' new text goes.
+    pub fn cursor(&self) -> usize {
+        self.cursor
+    }
+
     /// Runs the completer; blocks.
-    pub fn complete(&self, completer: &lacuna_complete::Completer, key: &str, path: &str, cancel: &Cancel) -> Reply {
+    pub fn complete(&self, completer: &Completer, key: &str, path: &str, caller: Caller<'_>, cancel: &Cancel) -> Reply {
         let request = Request {
             key,
             path: Some(path),
@@ -138,7 +148,7 @@ impl Site {
             n: self.n,
             explain: false,
         };
-        completer.complete(&request, cancel)
+        completer.complete_for(&request, caller, cancel)
     }
 
     /// The items as clients want them: a one-line range from the start of the typed word to the cursor, and text that restates it.

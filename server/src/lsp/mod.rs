@@ -3,20 +3,23 @@
 //! Start reading at [`server::Server`] for what is answered, [`transport`] for how messages come and go, [`inline`] for the one
 //! request that matters, [`status`] for why it may answer nothing.
 
-mod documents;
-mod inline;
+pub mod documents;
+pub mod inline;
 mod reasons;
+mod record;
 mod server;
 mod status;
 mod transport;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 pub use status::globs;
 
+use self::record::Recorder;
 use crate::{Answer, config, models};
 
 /// Run the language server on standard input and output
@@ -28,6 +31,10 @@ pub struct Args {
     /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
     #[arg(long, value_name = "M")]
     model: Option<String>,
+    /// Append the session's keystrokes to this file, as traces for `lacuna bench replay`. The text of every document that is opened
+    /// is in it; paths are hashed
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Accepted because editors pass it; standard input and output are the default
     #[arg(long, hide = true)]
     stdio: bool,
@@ -43,28 +50,42 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let here = std::env::current_dir().unwrap_or_default();
     let resolved = config::resolve(&here, None, args.model.as_deref())?;
     let loaded = Arc::new(models::load(&resolved.config.model.path)?);
+    let recorder = args.record.as_deref().map(Recorder::new).transpose()?.map(Arc::new);
+    let connection = Connection { loaded, model: args.model.clone(), recorder: recorder.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let clean = runtime.block_on(async {
         match args.tcp {
             None => {
                 let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-                Ok(transport::serve(input, output, loaded, args.model.clone()).await)
+                Ok(transport::serve(input, output, connection).await)
             }
-            Some(address) => serve_tcp(address, loaded, args.model.clone()).await,
+            Some(address) => serve_tcp(address, connection).await,
         }
     })?;
+    if let Some(recorder) = recorder {
+        recorder.finish();
+    }
     // A read of standard input that is still blocked must not keep the process alive after `exit`.
     runtime.shutdown_background();
     Ok(if clean { Answer::Yes } else { Answer::No })
 }
 
-async fn serve_tcp(address: SocketAddr, loaded: Arc<models::Loaded>, model: Option<String>) -> anyhow::Result<bool> {
+/// What every client's server is made from.
+#[derive(Clone)]
+pub struct Connection {
+    pub loaded: Arc<models::Loaded>,
+    /// The flag `--model`.
+    pub model: Option<String>,
+    pub recorder: Option<Arc<Recorder>>,
+}
+
+async fn serve_tcp(address: SocketAddr, connection: Connection) -> anyhow::Result<bool> {
     let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("--tcp {address}: cannot listen"))?;
     crate::say(&format!("listening on {}", listener.local_addr()?));
     loop {
         let (stream, peer) = listener.accept().await?;
         tracing::info!(%peer, "client connected");
         let (input, output) = tokio::io::split(stream);
-        tokio::spawn(transport::serve(input, output, Arc::clone(&loaded), model.clone()));
+        tokio::spawn(transport::serve(input, output, connection.clone()));
     }
 }

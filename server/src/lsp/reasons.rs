@@ -97,6 +97,11 @@ pub fn advice(reason: Reason) -> &'static Advice {
             meaning: "The engine would not take the prompt.",
             remedy: "See the log for the cause; `lacuna doctor` checks the model.",
         },
+        Reason::OverBudget => &Advice {
+            code: "over-budget",
+            meaning: "Running requests hold the memory of kv.budget_mb, or one prompt does not fit into it.",
+            remedy: "Raise kv.budget_mb or lower context.prompt_tokens.",
+        },
     }
 }
 
@@ -108,7 +113,7 @@ mod tests {
     fn codes_are_those_of_the_log_and_of_the_document() {
         let document = include_str!("../../../docs/protocol.md");
         use Reason::*;
-        let given = [Cancelled, Deadline, Empty, RepeatsSuffix, ParsesWorse, LowConfidence, FileTooLarge, PromptRefused];
+        let given = [Cancelled, Deadline, Empty, RepeatsSuffix, ParsesWorse, LowConfidence, FileTooLarge, PromptRefused, OverBudget];
         for reason in given {
             assert_eq!(advice(reason).code, reason.code());
             assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use lacuna_complete::{Completer, Outcome, Reason};
+use lacuna_complete::{Caller, Completer, Outcome, Reason};
 use lacuna_context::Language;
 use lacuna_engine::Cancel;
 use lacuna_text::{Encoding, Position, Range};
@@ -16,8 +16,10 @@ use tower_lsp::ls_types::{
 };
 use tower_lsp::{Client, LanguageServer};
 
-use super::documents::{ChangeError, Documents};
+use super::Connection;
+use super::documents::{ChangeError, Documents, Ticket};
 use super::inline::{ACCEPTED, Params, WireItem, site};
+use super::record::Recorder;
 use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
 use crate::config;
 use crate::models::Loaded;
@@ -31,6 +33,9 @@ pub struct Server {
     session: OnceLock<Session>,
     next_id: AtomicU64,
     status: Status,
+    /// Tells this client from others in the engine they share.
+    number: u64,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// What `initialize` decides.
@@ -53,9 +58,25 @@ pub struct ItemList {
 }
 
 impl Server {
-    pub fn new(client: Client, loaded: Arc<Loaded>, model_flag: Option<String>) -> Server {
-        let status = Status::new(&loaded.name);
-        Server { client, loaded, model_flag, documents: Documents::default(), session: OnceLock::new(), next_id: AtomicU64::new(1), status }
+    pub fn new(client: Client, connection: Connection) -> Server {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let Connection { loaded, model, recorder } = connection;
+        Server {
+            client,
+            status: Status::new(&loaded.name),
+            loaded,
+            model_flag: model,
+            documents: Documents::default(),
+            session: OnceLock::new(),
+            next_id: AtomicU64::new(1),
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            recorder,
+        }
+    }
+
+    /// A document's name in the engine, which clients share.
+    fn key(&self, uri: &str) -> String {
+        format!("{}:{uri}", self.number)
     }
 
     fn encoding(&self) -> Encoding {
@@ -65,14 +86,19 @@ impl Server {
     pub async fn inline_completion(&self, params: Params) -> Result<ItemList> {
         let session = self.session.get().ok_or_else(Error::invalid_request)?;
         let uri = params.text_document.uri.clone();
-        let cancel = Cancel::new();
+        let ticket = Ticket::default();
         let open = self
             .documents
-            .begin(&uri, &cancel)
+            .begin(&uri, &ticket)
             .ok_or_else(|| Error::invalid_params(format!("document {uri} is not open: send textDocument/didOpen first")))?;
+        let asked = open.clone();
         let site = site(open, &params, session.encoding).map_err(|e| Error::invalid_params(e.to_string()))?;
+        self.documents.locate(&uri, &ticket, site.cursor());
+        if let Some(recorder) = &self.recorder {
+            recorder.asked(&uri, &asked, site.cursor());
+        }
         // Dropped with this handler when the client sends `$/cancelRequest`.
-        let _raise = RaiseOnDrop(cancel.clone());
+        let _raise = RaiseOnDrop(ticket.cancel.clone());
         let path = self.shown_path(&uri, session);
         if let Some(quiet) = self.status.quiet(&uri, &path) {
             self.status.note_quiet(&uri, quiet);
@@ -80,19 +106,24 @@ impl Server {
             return Ok(ItemList { items: Vec::new() });
         }
         let completer = Arc::clone(&session.completer);
-        let key = uri.clone();
+        let (key, number) = (self.key(&uri), self.number);
         let running = tokio::task::spawn_blocking(move || {
-            let reply = site.complete(&completer, &key, &path, &cancel);
-            (site, reply, cancel)
+            let caller = Caller { client: number, flight: Some(&ticket.flight) };
+            let reply = site.complete(&completer, &key, &path, caller, &ticket.cancel);
+            (site, reply, ticket)
         });
-        let (site, reply, cancel) = running.await.map_err(|e| {
+        let (site, reply, ticket) = running.await.map_err(|e| {
             tracing::error!(error = %e, "completion failed");
             Error::internal_error()
         })?;
         tracing::info!(
             cached = reply.tokens.cached,
+            resumed = reply.tokens.resumed,
+            shifted = reply.tokens.shifted,
             prefilled = reply.tokens.prefilled,
             generated = reply.tokens.generated,
+            drafted = reply.tokens.drafted,
+            accepted = reply.tokens.accepted,
             from_memory = reply.from_memory,
             ms = reply.ms.total,
             silence = match &reply.outcome {
@@ -102,7 +133,7 @@ impl Server {
             "inlineCompletion"
         );
         // The text has changed or a newer request runs: whatever was found belongs to a text that is gone.
-        if cancel.is_cancelled() || reply.outcome == Outcome::Silence(Reason::Cancelled) {
+        if ticket.is_stale() || reply.outcome == Outcome::Silence(Reason::Cancelled) {
             return Err(error(ErrorCode::ServerError(REQUEST_CANCELLED), "superseded by a newer request or edit".to_owned()));
         }
         self.status.note(&uri, &reply);
@@ -151,6 +182,17 @@ impl Drop for RaiseOnDrop {
     }
 }
 
+impl Drop for Server {
+    /// The client has gone: its documents leave the engine it shared, and what was learned is kept.
+    fn drop(&mut self) {
+        let Some(session) = self.session.get() else { return };
+        for uri in self.documents.close_all() {
+            session.completer.forget(&self.key(&uri));
+        }
+        self.loaded.remember_costs(&session.completer);
+    }
+}
+
 impl LanguageServer for Server {
     async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
         let notify = params.capabilities.experimental.as_ref().is_some_and(|e| e["lacunaStatus"] == true);
@@ -170,11 +212,11 @@ impl LanguageServer for Server {
         let editor = params.initialization_options.map(|o| o.get("lacuna").cloned().unwrap_or(o));
         let resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref())
             .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
-        let completer = self.loaded.completer(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
+        let completer = self.loaded.serving(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         self.status.configure(&resolved.config, notify);
         let _ = self.session.set(Session {
             encoding,
-            completer: Arc::new(completer),
+            completer,
             roots: roots.iter().map(|uri| uri.as_str().to_owned()).collect(),
             unknown_settings: resolved.unknown,
         });
@@ -217,6 +259,14 @@ impl LanguageServer for Server {
         };
         self.documents.open(&uri, language, document.version, &document.text);
         self.status.opened(&uri, &document.language_id);
+        // What is ignored, because it may hold secrets, is not recorded either.
+        if let Some(recorder) = &self.recorder
+            && let Some(session) = self.session.get()
+            && self.status.quiet(&uri, &self.shown_path(&uri, session)).is_none()
+            && let Some(open) = self.documents.current(&uri)
+        {
+            recorder.opened(&uri, &open);
+        }
     }
 
     async fn did_change(&self, params: DidChangeTextDocumentParams) {
@@ -228,7 +278,21 @@ impl LanguageServer for Server {
         // Everything up to here and in `change` runs before the first await: edits are applied in the order they came.
         let result = self.documents.change(&uri, params.text_document.version, edits, self.encoding());
         let message = match result {
-            Ok(()) => return,
+            Ok(edited) => {
+                if let Some(recorder) = &self.recorder {
+                    recorder.changed(&uri, &edited);
+                }
+                if let Some(session) = self.session.get() {
+                    let path = self.shown_path(&uri, session);
+                    if self.status.quiet(&uri, &path).is_none() {
+                        session.completer.edited(edited.snapshot(&self.key(&uri), &path));
+                    }
+                }
+                return;
+            }
+            Err(ChangeError::Stale { has, got }) => {
+                format!("lacuna: change of {uri} to version {got} ignored: version {has} is there already; close and open the file")
+            }
             Err(ChangeError::NotOpen) => format!("lacuna: change of {uri}, which is not open, ignored"),
             Err(ChangeError::Edit(e)) => format!("lacuna: change of {uri} ignored: {e}; close and open the file"),
         };
@@ -238,10 +302,13 @@ impl LanguageServer for Server {
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         let uri = params.text_document.uri.as_str().to_owned();
         self.status.closed(&uri);
+        if let Some(recorder) = &self.recorder {
+            recorder.closed(&uri);
+        }
         if self.documents.close(&uri)
             && let Some(session) = self.session.get()
         {
-            session.completer.forget(&uri);
+            session.completer.forget(&self.key(&uri));
         }
     }
 

@@ -249,7 +249,12 @@ impl Status {
         };
         let tokens = &reply.tokens;
         last.ms = (reply.ms.total * 1e3).round() / 1e3;
-        last.tokens = ReportedTokens { prompt: tokens.prompt, cached: tokens.cached, new: tokens.prefilled, generated: tokens.generated };
+        last.tokens = ReportedTokens {
+            prompt: tokens.prompt,
+            cached: tokens.cached + tokens.resumed + tokens.shifted,
+            new: tokens.prefilled + tokens.repaired,
+            generated: tokens.generated,
+        };
         self.keep(uri, last);
     }
 

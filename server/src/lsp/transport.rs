@@ -5,7 +5,6 @@
 //! edits, which happen before a handler's first await, are applied in order) before it goes on as a task of its own.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 
 use futures::StreamExt;
@@ -16,8 +15,8 @@ use tower_lsp::LspService;
 use tower_lsp::jsonrpc::Request;
 use tower_service::Service;
 
+use super::Connection;
 use super::server::Server;
-use crate::models::Loaded;
 
 /// A longer message is refused: no editor sends a larger file than we complete.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -27,14 +26,9 @@ const MAX_HEADER_BYTES: u64 = 4 << 10;
 const MAX_WAITING_REPLIES: usize = 256;
 
 /// Serves one client until it says `exit` or hangs up. Returns whether it said `shutdown` first.
-pub async fn serve(
-    input: impl AsyncRead + Unpin,
-    output: impl AsyncWrite + Unpin + Send + 'static,
-    loaded: Arc<Loaded>,
-    model: Option<String>,
-) -> bool {
+pub async fn serve(input: impl AsyncRead + Unpin, output: impl AsyncWrite + Unpin + Send + 'static, connection: Connection) -> bool {
     let (mut service, socket) = {
-        let build = LspService::build(|client| Server::new(client, loaded, model));
+        let build = LspService::build(|client| Server::new(client, connection));
         build
             .custom_method("textDocument/inlineCompletion", Server::inline_completion)
             .custom_method("lacuna/status", Server::status)

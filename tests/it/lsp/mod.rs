@@ -4,6 +4,7 @@ mod edits;
 mod hostile;
 mod items;
 mod lifecycle;
+mod load;
 mod order;
 mod status;
 mod text;
@@ -30,6 +31,15 @@ impl Session {
     fn with(params: Value) -> Session {
         let mut session = Session::uninitialized();
         session.initialize(params);
+        session
+    }
+
+    /// On the row whose results never depend on how many tokens are computed at once.
+    fn on_the_scalar_row() -> Session {
+        let model = TinyModel::default().write();
+        let client = Client::start_with(["--model", model.arg()], &[("LACUNA_ISA", "scalar")]);
+        let mut session = Session { client, _model: model };
+        session.initialize(json!({"initializationOptions": options()}));
         session
     }
 

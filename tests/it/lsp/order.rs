@@ -65,7 +65,7 @@ fn requests_of_other_documents_do_not_supersede_each_other() {
 
 #[test]
 fn a_burst_of_typing_ends_with_an_answer_for_the_last_keystroke() {
-    let mut session = Session::start();
+    let mut session = Session::on_the_scalar_row();
     let text = format!("{}x = \n", long_text());
     session.open(URI, "python", &text);
     let typed: Vec<char> = "compute_2(value) + ".chars().cycle().take(200).collect();

@@ -214,7 +214,7 @@ impl Generator for ModelGenerator {
             prefix: &example.prefix,
             suffix: &example.suffix,
         };
-        let options = Options { order: self.settings.order, budget: self.settings.prompt_tokens, heal: false };
+        let options = Options { order: self.settings.order, budget: self.settings.prompt_tokens, heal: false, seam: false, ahead: 0 };
         let ids = build(&self.tokenizer, &self.sentinels, &input, &options).ids;
         let mut hash = Sha256::new();
         ids.iter().for_each(|id| hash.update(id.to_le_bytes()));

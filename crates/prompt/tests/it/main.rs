@@ -1,5 +1,6 @@
 //! The prompt crate at its boundary: a small byte-level tokenizer made here, real rules.
 
+mod stable;
 mod vocabulary;
 
 use lacuna_prompt::{Input, Options, Order, SectionKind, Sentinels, Tokenizer, build, header, layout};
@@ -51,7 +52,7 @@ fn tokenizer() -> Tokenizer {
 }
 
 const INPUT: Input<'_> = Input { path: Some("a.py"), excerpts: &[], prefix: "", suffix: "" };
-const OPTIONS: Options = Options { order: Order::Spm, budget: 512, heal: true };
+const OPTIONS: Options = Options { order: Order::Spm, budget: 512, heal: true, seam: false, ahead: 0 };
 
 fn section(prompt: &lacuna_prompt::Prompt, kind: SectionKind) -> &[u32] {
     let section = prompt.sections.iter().find(|s| s.kind == kind).unwrap();

@@ -264,21 +264,8 @@ impl Files {
                 gguf.push((file.clone(), HEADS.into_iter().find(|h| name.contains(&format!("head-{h}"))).unwrap_or("q8_0").to_owned()));
             }
             if gguf.is_empty() {
-                let all = HEADS.map(|head| (beside(&dir, &format!("-q4_0-head-{head}.gguf")), head.to_owned()));
-                if !all[0].0.is_file() {
-                    let to = all[0].0.as_os_str();
-                    ourselves(&[
-                        "model".as_ref(),
-                        "convert".as_ref(),
-                        dir.as_os_str(),
-                        "--to".as_ref(),
-                        "gguf".as_ref(),
-                        "--type".as_ref(),
-                        "q4_0".as_ref(),
-                        "-o".as_ref(),
-                        to,
-                    ])?;
-                }
+                self::gguf(&dir, HEADS[0])?;
+                let all = HEADS.map(|head| (gguf_file(&dir, head), head.to_owned()));
                 gguf.extend(all.into_iter().filter(|(file, _)| file.is_file()));
             }
         }
@@ -290,6 +277,32 @@ impl Files {
     }
 }
 
+/// The Q4_0 file of a directory with this encoding of the vocabulary projection.
+fn gguf_file(dir: &Path, head: &str) -> PathBuf {
+    beside(dir, &format!("-q4_0-head-{head}.gguf"))
+}
+
+/// As [`gguf_file`]; made when it is not there.
+pub(super) fn gguf(dir: &Path, head: &str) -> anyhow::Result<PathBuf> {
+    let file = gguf_file(dir, head);
+    if !file.is_file() {
+        ourselves(&[
+            "model".as_ref(),
+            "convert".as_ref(),
+            dir.as_os_str(),
+            "--to".as_ref(),
+            "gguf".as_ref(),
+            "--type".as_ref(),
+            "q4_0".as_ref(),
+            "--head".as_ref(),
+            head.as_ref(),
+            "-o".as_ref(),
+            file.as_os_str(),
+        ])?;
+    }
+    Ok(file)
+}
+
 /// `DIR` and more as one name.
 fn beside(dir: &Path, more: &str) -> PathBuf {
     let mut name = dir.as_os_str().to_owned();
@@ -298,7 +311,7 @@ fn beside(dir: &Path, more: &str) -> PathBuf {
 }
 
 /// The directory with the random weights of a shape.
-fn made(like: &str, cache: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn made(like: &str, cache: &Path) -> anyhow::Result<PathBuf> {
     if shape(like).is_none() {
         let names: Vec<&str> = SHAPES.iter().map(|s| s.name).collect();
         bail!("--like {like}: no such shape; use one of {}", names.join(", "));
@@ -312,7 +325,7 @@ fn made(like: &str, cache: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The INT4 file of the same weights: quantised once, not at every run.
-fn packed(dir: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn packed(dir: &Path) -> anyhow::Result<PathBuf> {
     let folder = beside(dir, "-int4");
     let file = folder.join(format!("model{PACKED_SUFFIX}"));
     if !file.is_file() {

@@ -1,6 +1,6 @@
 //! `lacuna bench`: how fast the kernels and the whole engine are on this machine, beside what the machine can do and beside llama.cpp.
 //!
-//! [`kernels`] and [`decode`] measure and print or write one record ([`record`]); [`report`] turns records into tables and graphs.
+//! [`kernels`], [`decode`] and [`replay`] measure and print or write one record ([`record`]); [`report`] turns records into tables and graphs.
 //! Every record says where and how it was made ([`machine`]) and holds the limits that were measured in the same run.
 
 mod decode;
@@ -10,6 +10,7 @@ mod ours;
 mod peer;
 mod prepack;
 mod record;
+pub mod replay;
 mod report;
 mod svg;
 mod tables;
@@ -38,6 +39,7 @@ enum Command {
     Kernels(kernels::Args),
     Decode(decode::Args),
     Prepack(prepack::Args),
+    Replay(replay::Args),
     Report(report::Args),
 }
 
@@ -46,6 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Command::Kernels(args) => kernels::run(args)?,
         Command::Decode(args) => decode::run(args)?,
         Command::Prepack(args) => prepack::run(args)?,
+        Command::Replay(args) => replay::run(args)?,
         Command::Report(args) => report::run(args)?,
     }
     Ok(Answer::Yes)

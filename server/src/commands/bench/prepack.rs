@@ -136,7 +136,7 @@ fn prompts(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<Vec<u32>>> {
 
 fn prompt(args: &Args, loaded: &Loaded, example: &Example) -> Vec<u32> {
     let input = Input { path: example.path.as_deref(), excerpts: &[], prefix: &example.prefix, suffix: &example.suffix };
-    let options = Options { order: loaded.sentinels.order, budget: usize::from(args.budget), heal: false };
+    let options = Options { order: loaded.sentinels.order, budget: usize::from(args.budget), heal: false, seam: false, ahead: 0 };
     build(&loaded.tokenizer, &loaded.sentinels, &input, &options).ids
 }
 

@@ -3,15 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use super::replay::Replay;
 use super::timing::Spread;
 
-/// A run of `bench kernels` or `bench decode`.
+/// A run of `bench kernels`, `bench decode` or `bench replay`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 #[allow(clippy::large_enum_variant, reason = "there are a few in a process")]
 pub enum Record {
     Kernels(Kernels),
     Decode(Decode),
+    Replay(Replay),
 }
 
 /// What the machine can do with the threads of the run, measured in the run.

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::record::{Decode, Kernels, Record};
+use super::replay::Replay;
 use super::svg::{self, Bars, Series};
 use super::tables;
 
 /// Turn what the benchmarks wrote into tables (Markdown) and graphs (SVG)
 #[derive(clap::Args)]
 pub struct Args {
-    /// Files that `bench kernels -o` and `bench decode -o` wrote
+    /// Files that `bench kernels -o`, `bench decode -o` and `bench replay -o` wrote
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The folder to write kernels.md, decode.md and their graphs to
+    /// The folder to write kernels.md, decode.md, replay.md and their graphs to
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
 }
@@ -24,13 +25,14 @@ pub struct Args {
 const MARK: &str = "<!-- below: written by `lacuna bench report` -->";
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let (mut kernels, mut decode) = (Vec::new(), Vec::new());
+    let (mut kernels, mut decode, mut replay) = (Vec::new(), Vec::new(), Vec::new());
     for path in &args.files {
         let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let record = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not what bench kernels or bench decode writes with -o", path.display()))?;
+            .with_context(|| format!("{} is not what bench kernels, bench decode or bench replay writes with -o", path.display()))?;
         match record {
             Record::Kernels(run) => kernels.push(run),
+            Record::Replay(run) => replay.push(run),
             Record::Decode(run) => {
                 if run.tests.iter().any(|t| t.peer_ms.len() != run.peers.len()) {
                     bail!("{}: a test has not one result for each engine: measure again", path.display());
@@ -65,6 +67,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             graphs.extend(drawn);
         }
         pages.push(("decode.md", "# The whole engine", text));
+    }
+    if !replay.is_empty() {
+        let mut text = String::new();
+        for (i, run) in replay.iter().enumerate() {
+            text += &tables::of(&Record::Replay(run.clone()));
+            let drawn = replay_graphs(run, &suffix(i));
+            show(&mut text, &drawn);
+            graphs.extend(drawn);
+        }
+        pages.push(("replay.md", "# Keystrokes replayed", text));
     }
     // Nothing is written before it is known that every page can be.
     let pages: Vec<(PathBuf, String)> =
@@ -187,4 +199,21 @@ fn decode_graphs(run: &Decode, name: &str) -> Vec<Graph> {
         graphs.push(Graph { file: format!("decode-{name}-m.svg"), svg: svg::lines(&title, "tokens at once (M)", "ms", &series), title });
     }
     graphs
+}
+
+/// The share of keystrokes that were answered within a time.
+fn replay_graphs(run: &Replay, suffix: &str) -> Vec<Graph> {
+    let series: Vec<Series> = run
+        .sides
+        .iter()
+        .map(|side| {
+            let mut ms: Vec<f64> = side.keys.iter().filter_map(|k| k.ms).collect();
+            ms.sort_by(f64::total_cmp);
+            let n = ms.len() as f64;
+            Series { name: side.name.clone(), points: ms.iter().enumerate().map(|(i, ms)| (*ms, (i + 1) as f64 / n)).collect() }
+        })
+        .collect();
+    let title = format!("{}, {}: keystrokes answered within a time", run.like, run.isa);
+    let file = format!("replay-{}{suffix}.svg", slug(&format!("{}-{}", run.like, run.isa)));
+    vec![Graph { file, svg: svg::cumulative(&title, "ms from keystroke to answer", &series), title }]
 }

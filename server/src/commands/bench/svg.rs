@@ -11,6 +11,9 @@ const HEIGHT: f64 = 360.0;
 /// Middle tones, so that they stand out from white and from black.
 const COLOURS: [&str; 6] = ["#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#64748b"];
 
+/// Numbers below this are drawn there: a logarithm has no zero.
+const MIN_X: f64 = 1e-3;
+
 /// A named line.
 pub struct Series {
     pub name: String,
@@ -50,6 +53,40 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series]) -> St
         for p in &s.points {
             let _ = write!(out, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", x(p.0), y(p.1));
         }
+    }
+    out + "</svg>\n"
+}
+
+/// Shares (0 to 1, ascending) over a logarithmic x axis: cumulative distributions of any number of points.
+pub fn cumulative(title: &str, x_label: &str, series: &[Series]) -> String {
+    let xs = || series.iter().flat_map(|s| &s.points).map(|p| p.0.max(MIN_X));
+    let (first, last) = (xs().fold(f64::MAX, f64::min).min(1e9), xs().fold(MIN_X, f64::max));
+    let (first, last) = if first < last { (first, last) } else { (last / 2.0, last * 2.0) };
+    let inner = WIDTH - LEFT - RIGHT;
+    let x = |v: f64| LEFT + inner * (v.max(MIN_X) / first).ln() / (last / first).ln();
+    let y = |v: f64| HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * v;
+    let mut out = head(title, HEIGHT);
+    for share in [0.0, 0.25, 0.5, 0.75, 0.95, 1.0] {
+        let _ = write!(out, "<path class=\"grid\" d=\"M{LEFT} {:.1}H{}\"/>", y(share), WIDTH - RIGHT);
+        text(&mut out, LEFT - 6.0, y(share) + 4.0, "end", &format!("{:.0} %", share * 100.0));
+    }
+    let mut tick = 10f64.powf(first.log10().floor());
+    while tick <= last {
+        for v in [tick, 2.0 * tick, 5.0 * tick].into_iter().filter(|v| (first..=last).contains(v)) {
+            let _ = write!(out, "<path class=\"grid\" d=\"M{:.1} {TOP}V{}\"/>", x(v), HEIGHT - BOTTOM);
+            text(&mut out, x(v), HEIGHT - BOTTOM + 18.0, "middle", &number(v));
+        }
+        tick *= 10.0;
+    }
+    text(&mut out, LEFT + inner / 2.0, HEIGHT - 14.0, "middle", x_label);
+    let names: Vec<&str> = series.iter().map(|s| s.name.as_str()).collect();
+    legend(&mut out, &names);
+    for (s, colour) in series.iter().zip(COLOURS.iter().cycle()).filter(|(s, _)| !s.points.is_empty()) {
+        // More points than pixels say nothing.
+        let step = (s.points.len() / 600).max(1);
+        let kept = s.points.iter().step_by(step).chain(s.points.last());
+        let path: Vec<String> = kept.map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
+        let _ = write!(out, "<path class=\"line\" stroke=\"{colour}\" d=\"M{}\"/>", path.join("L"));
     }
     out + "</svg>\n"
 }
@@ -165,6 +202,11 @@ mod tests {
             let svg = lines("title & more", "x", "y", &[series(points), series(points)]);
             check(&svg);
             assert_eq!(svg.matches("<circle").count(), 2 * points.len());
+        }
+        for points in [&[][..], &[(0.0, 1.0)], &[(0.2, 0.5), (900.0, 1.0)]] {
+            let svg = cumulative("title", "ms", &[series(points), series(points)]);
+            check(&svg);
+            assert_eq!(svg.matches("class=\"line\"").count(), if points.is_empty() { 0 } else { 2 });
         }
         let group = |bars| Bars { label: "pp<1>".to_owned(), bars };
         let svg = bars("title", &["a", "b"], &[group(vec![Some((1.0, "one".to_owned())), None]), group(vec![])], Some(1.0));

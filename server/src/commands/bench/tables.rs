@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::record::{Bound, Decode, Engine, KernelCase, KernelRow, Kernels, Limits, Record, Test};
+use super::replay::Replay;
+use super::replay::summary::Side;
 use super::timing::Spread;
 
 /// The tables of a record, with where and how it was made above them.
@@ -11,6 +13,7 @@ pub fn of(record: &Record) -> String {
     match record {
         Record::Kernels(run) => kernels(run),
         Record::Decode(run) => decode(run),
+        Record::Replay(run) => replay(run),
     }
 }
 
@@ -187,4 +190,61 @@ fn attention_pairs(tests: &[Test]) -> Vec<(&Test, &Test)> {
 /// Median of an engine: 0 is ours, then the peers.
 fn ms(test: &Test, engine: usize) -> f64 {
     if engine == 0 { test.ours_ms.median } else { test.peer_ms[engine - 1].median }
+}
+
+fn replay(run: &Replay) -> String {
+    let mut out = format!("## Replay: {}, {}\n\n{}.  \n", run.like, run.isa, run.machine.line(run.threads));
+    let pace = if run.real_time { "at the pace of the traces" } else { "each waited for, nothing prepared in between" };
+    let length = run.tokens.map_or_else(|| "until the rules say stop".to_owned(), |n| format!("{n} tokens generated at each request"));
+    let _ = writeln!(out, "{} traces, {} keystrokes, {pace}; {length}.\n", run.traces, run.keystrokes);
+    for side in &run.sides {
+        let _ = writeln!(out, "- {}: {}", side.name, side.about);
+    }
+    let _ = write!(out, "\n| |");
+    run.sides.iter().for_each(|side| _ = write!(out, " {} |", side.name));
+    let ratio = run.sides.len() == 2;
+    let _ = writeln!(
+        out,
+        "{}\n|---|{}{}",
+        if ratio { " ratio |" } else { "" },
+        "---:|".repeat(run.sides.len()),
+        if ratio { "---:|" } else { "" }
+    );
+    type Value = fn(&Side) -> f64;
+    let timed: [(&str, Value); 5] = [
+        ("p50 ms", |s| s.ms.p50),
+        ("p95 ms", |s| s.ms.p95),
+        ("p99 ms", |s| s.ms.p99),
+        ("largest ms", |s| s.ms.max),
+        ("p50 ms of those by the model", |s| s.model_ms.p50),
+    ];
+    for (name, value) in timed {
+        let _ = write!(out, "| {name} |");
+        run.sides.iter().for_each(|side| _ = write!(out, " {:.1} |", value(side)));
+        if ratio {
+            let _ = write!(out, " **{:.2}** |", value(&run.sides[1]) / value(&run.sides[0]).max(1e-3));
+        }
+        out.push('\n');
+    }
+    type Text = fn(&Side) -> String;
+    let rows: [(&str, Text); 11] = [
+        ("answered in time", |s| s.ms.n.to_string()),
+        ("from memory / warm / shifted / cold", |s| format!("{} / {} / {} / {}", s.memory, s.warm, s.shifted, s.cold)),
+        ("superseded by the next key", |s| s.superseded.to_string()),
+        ("prompt in the cache, at the cursor", |s| format!("{:.1} %", 100.0 * s.reuse_typing)),
+        ("prompt in the cache, on arriving elsewhere", |s| format!("{:.1} %", 100.0 * s.reuse_arriving)),
+        ("tokens computed / generated", |s| format!("{} / {}", s.prefilled, s.generated)),
+        ("tokens drafted / accepted", |s| format!("{} / {}", s.drafted, s.accepted)),
+        ("flicker", |s| s.flicker.to_string()),
+        ("tokens generated for nothing", |s| s.wasted.to_string()),
+        ("CPU seconds", |s| format!("{:.1}", s.usage.cpu_seconds)),
+        ("peak memory", |s| format!("{:.0} MB", s.usage.peak_mb)),
+    ];
+    for (name, value) in rows {
+        let _ = write!(out, "| {name} |");
+        run.sides.iter().for_each(|side| _ = write!(out, " {} |", value(side)));
+        out.push_str(if ratio { " |\n" } else { "\n" });
+    }
+    out.push('\n');
+    out
 }

@@ -46,7 +46,6 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     let here = std::env::current_dir()?;
     let mut settings = config::resolve(&here, None, args.model.as_deref())?.config;
     settings.latency.deadline_ms = 0;
-    settings.kv.warm_documents = settings.kv.warm_documents.max(jobs);
     match args.order {
         Some(super::run::OrderFlag::Psm) => settings.model.order = OrderSetting::Psm,
         Some(super::run::OrderFlag::Spm) => settings.model.order = OrderSetting::Spm,

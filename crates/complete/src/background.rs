@@ -1,0 +1,200 @@
+//! Work that nobody waits for yet: prompts are warmed while the user types, and the line behind a suggestion is prepared.
+//!
+//! One thread, behind every request (`Class::Warm`): a request of the same document stops it, one of another document goes first at the
+//! next layer. Of each kind at most one job waits for a document, the newest.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+
+use lacuna_engine::{Class, Finish, PrefillOptions, prefill_with};
+
+use crate::Snapshot;
+use crate::answer::Answer;
+use crate::completer::{Core, ahead_key, common};
+use crate::decode::{Engine, Limits, Place, decode};
+use crate::prompting::{Prepared, prepare};
+use crate::state::lock;
+
+/// The client that background work counts as: one for all, they take turns by document.
+const CLIENT: u64 = u64::MAX;
+/// Tokens of typing after which the next window shall be warm.
+const AHEAD: usize = 64;
+
+pub(crate) enum Job {
+    /// The prompt for a place in a document that was just edited.
+    Warm(Box<Snapshot>),
+    /// A completion for a text that is not there yet: the suggestion on screen accepted, and its line broken.
+    NextLine(Box<Snapshot>),
+}
+
+impl Job {
+    fn key(&self) -> &str {
+        match self {
+            Job::Warm(snapshot) | Job::NextLine(snapshot) => &snapshot.key,
+        }
+    }
+
+    /// Whether the other is the same work for an older text.
+    fn replaces(&self, other: &Job) -> bool {
+        self.key() == other.key() && std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+/// The thread and its queue. Dropping it ends the thread after the layer that is running.
+pub(crate) struct Background {
+    queue: Arc<Queue>,
+    core: Arc<Core>,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    /// Key of the running job.
+    running: Option<String>,
+    closed: bool,
+}
+
+impl Background {
+    pub fn start(core: Arc<Core>) -> Background {
+        let queue = Arc::new(Queue::default());
+        let (of_thread, of_core) = (Arc::clone(&queue), Arc::clone(&core));
+        let work = move || {
+            while let Some(job) = of_thread.next() {
+                run(&of_core, job);
+                of_thread.done();
+            }
+        };
+        // Without the thread everything works, only colder.
+        if let Err(error) = std::thread::Builder::new().name("background".to_owned()).spawn(work) {
+            tracing::warn!(%error, "no thread for work in the background");
+            lock(&queue.state).closed = true;
+        }
+        Background { queue, core }
+    }
+
+    pub fn push(&self, job: Job) {
+        let mut state = lock(&self.queue.state);
+        if state.closed {
+            return;
+        }
+        state.waiting.retain(|other| !job.replaces(other));
+        if state.running.as_deref() == Some(job.key()) {
+            // It runs for a text that is gone.
+            self.core.states.of(job.key()).stop_background();
+        }
+        state.waiting.push_back(job);
+        self.queue.changed.notify_all();
+    }
+
+    pub fn settle(&self) {
+        let mut state = lock(&self.queue.state);
+        while !state.closed && (state.running.is_some() || !state.waiting.is_empty()) {
+            state = self.queue.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let mut state = lock(&self.queue.state);
+        state.closed = true;
+        state.waiting.clear();
+        if let Some(key) = &state.running {
+            self.core.states.of(key).stop_background();
+        }
+        self.queue.changed.notify_all();
+    }
+}
+
+impl Queue {
+    /// The next job; `None` when there will be none.
+    fn next(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                state.running = Some(job.key().to_owned());
+                return Some(job);
+            }
+            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self) {
+        lock(&self.state).running = None;
+        self.changed.notify_all();
+    }
+}
+
+fn run(core: &Core, job: Job) {
+    match job {
+        Job::Warm(snapshot) => warm(core, &snapshot),
+        Job::NextLine(snapshot) => complete_ahead(core, &snapshot),
+    }
+}
+
+/// Brings the document's cache to the prompt of this place, then the spare one to where the window will be soon.
+fn warm(core: &Core, snapshot: &Snapshot) {
+    let state = core.states.of(&snapshot.key);
+    let cancel = state.begin_background().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
+    let request = snapshot.request();
+    let of = |ahead| prepare(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens, ahead).prompt.ids;
+    let now = of(0);
+    let Some(mut lease) = core.pool.try_lease(&snapshot.key) else { return };
+    let options = PrefillOptions { reuse: core.settings.reuse, donors: &[] };
+    if lease.reserve(&now, 0).is_err() || prefill_with(&core.model, &mut lease, &now, &options, &cancel).is_err() {
+        return;
+    }
+    let snapshot_now = lease.snapshot();
+    drop(lease);
+    let ahead = of(AHEAD);
+    if common(&now, &ahead) * 2 > ahead.len() {
+        return;
+    }
+    if let Some(mut spare) = core.pool.try_lease(&ahead_key(&snapshot.key))
+        && spare.reserve(&ahead, 0).is_ok()
+    {
+        let options = PrefillOptions { donors: &[snapshot_now], ..options };
+        // Cancelled or not, what was computed is kept.
+        let _ = prefill_with(&core.model, &mut spare, &ahead, &options, &cancel);
+    }
+}
+
+/// Completes a text that is not there yet, and keeps the answer for when it is.
+fn complete_ahead(core: &Core, snapshot: &Snapshot) {
+    let state = core.states.of(&snapshot.key);
+    let cancel = state.begin_background().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
+    let request = snapshot.request();
+    if lock(&state.ghosts).recall(request.document, request.cursor).is_some() {
+        return;
+    }
+    let Prepared { prompt, extent, .. } =
+        prepare(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens, 0);
+    let Some(mut lease) = core.pool.try_lease(&snapshot.key) else { return };
+    if lease.reserve(&prompt.ids, core.longest()).is_err() {
+        return;
+    }
+    let prefix = request.document.slice(0..request.cursor);
+    let place = Place { language: request.language, prefix: &prefix, extent };
+    let limits = Limits { deadline: None, cancel: &cancel, fixed_tokens: core.settings.fixed_tokens, flight: None };
+    let prefill = PrefillOptions { reuse: core.settings.reuse, donors: &[] };
+    let engine = Engine { model: &core.model, kv: &mut lease, drafter: None, prefill, tokenizer: &core.tokenizer };
+    match decode(engine, &prompt, &place, &core.sampling(extent, 0), &limits) {
+        // What a cancelled generation has said so far may be half a word.
+        Ok(decoded) if decoded.generation.finish != Finish::Cancelled => {
+            if let Ok(item) = core.accept(&request, &decoded, &mut Answer::new(false)) {
+                lock(&state.ghosts).add(request.document, request.cursor, vec![item]);
+            }
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "the next line was not prepared"),
+    }
+}

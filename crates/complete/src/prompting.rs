@@ -1,0 +1,102 @@
+//! From a place in a document to a prompt: facts about the cursor, excerpts of what the window leaves out, layout.
+
+use std::time::{Duration, Instant};
+
+use lacuna_context::{Excerpt, ExcerptKind, FileFacts, cursor_facts, gather, rank};
+use lacuna_prompt::{Input, Options, Prompt, SectionKind, Sentinels, Tokenizer, build};
+
+use crate::decode::Extent;
+use crate::{Request, Settings};
+
+/// Bytes on either side of the cursor that a prompt of one token can show at most.
+const BYTES_PER_TOKEN: usize = 8;
+
+/// A prompt and what it was made from.
+pub(crate) struct Prepared {
+    pub prompt: Prompt,
+    pub extent: Extent,
+    /// Text and score.
+    pub excerpts: Vec<(String, f32)>,
+    /// What finding out about the cursor and its surroundings took.
+    pub context_time: Duration,
+}
+
+/// How far the completion may reach.
+pub(crate) fn extent(request: &Request<'_>) -> Extent {
+    let facts = cursor_facts(request.tree, request.document.rope(), request.cursor);
+    let block = !facts.mid_line && (facts.opens_block || facts.in_empty_block);
+    if block { Extent::Block } else { Extent::Line }
+}
+
+/// The prompt of a request; `budget` tokens at most, with windows as they will be `ahead` tokens later.
+pub(crate) fn prepare(
+    tokenizer: &Tokenizer,
+    sentinels: &Sentinels,
+    settings: &Settings,
+    request: &Request<'_>,
+    budget: usize,
+    ahead: usize,
+) -> Prepared {
+    let begun = Instant::now();
+    let extent = extent(request);
+    let mut context_time = begun.elapsed();
+    let reach = budget * BYTES_PER_TOKEN;
+    let start = request.document.slice(0..request.cursor.saturating_sub(reach)).len();
+    let prefix = request.document.slice(start..request.cursor);
+    let suffix = request.document.slice(request.cursor..request.cursor.saturating_add(reach));
+    let options = Options { order: settings.order, budget, heal: settings.heal, seam: settings.seam, ahead };
+    let input = Input { path: request.path, excerpts: &[], prefix: &prefix, suffix: &suffix };
+    let mut prompt = build(tokenizer, sentinels, &input, &options);
+    let mut excerpts = Vec::new();
+    if start + prompt.prefix_cut > 0 {
+        // What stands above the window is told in excerpts; the window gets a little smaller for them.
+        let begun = Instant::now();
+        excerpts = rank(hidden(sentinels, request, start + prompt.prefix_cut), budget / 2);
+        context_time += begun.elapsed();
+        let texts: Vec<String> = excerpts.iter().map(|e| format!("{}\n", e.text)).collect();
+        if !texts.is_empty() {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            prompt = build(tokenizer, sentinels, &Input { excerpts: &texts, ..input }, &options);
+        }
+    }
+    prompt.prefix_cut += start;
+    Prepared { prompt, extent, excerpts: excerpts.into_iter().map(|e| (e.text, e.score)).collect(), context_time }
+}
+
+/// Excerpts of what lies before the prefix window. The header is the prompt's own where the model has a file marker.
+fn hidden(sentinels: &Sentinels, request: &Request<'_>, window_start: usize) -> Vec<Excerpt> {
+    let file = FileFacts {
+        path: request.path.unwrap_or(""),
+        rope: request.document.rope(),
+        tree: request.tree,
+        cursor: request.cursor,
+        window_start,
+    };
+    let has_header = sentinels.file.is_some() || request.path.is_none();
+    gather(&file).into_iter().filter(|e| !(has_header && e.kind == ExcerptKind::Header)).collect()
+}
+
+/// Prompt text by section, markers by name, for `--explain`.
+pub(crate) fn as_text(tokenizer: &Tokenizer, prompt: &Prompt) -> Vec<(String, String)> {
+    let mut parts = Vec::new();
+    let mut at = 0;
+    let marker = |id: u32| (tokenizer.special_name(id).unwrap_or("?").to_owned(), String::new());
+    for section in &prompt.sections {
+        parts.extend(prompt.ids[at..section.tokens.start].iter().map(|&id| marker(id)));
+        let name = match section.kind {
+            SectionKind::Header => "header",
+            SectionKind::Prefix => "prefix",
+            SectionKind::Suffix => "suffix",
+            SectionKind::Typed => "typed",
+        };
+        let bytes = tokenizer.decode(&prompt.ids[section.tokens.clone()]);
+        parts.push((name.to_owned(), String::from_utf8_lossy(&bytes).into_owned()));
+        at = section.tokens.end;
+    }
+    parts.extend(prompt.ids[at..].iter().map(|&id| marker(id)));
+    if prompt.healing.is_active() {
+        let bytes = String::from_utf8_lossy(prompt.healing.rolled_back()).into_owned();
+        parts.push(("healed".to_owned(), bytes));
+    }
+    parts
+}

@@ -1,0 +1,78 @@
+//! What is asked: one cursor in one document, borrowed for a request or owned for work in the background.
+
+use std::sync::{Mutex, PoisonError};
+
+use lacuna_context::{Language, SyntaxTree};
+use lacuna_text::Document;
+
+/// One cursor in one document.
+pub struct Request<'a> {
+    /// Identifies the document from request to request (its URI or path).
+    pub key: &'a str,
+    /// Path as the model shall see it; relative to the workspace.
+    pub path: Option<&'a str>,
+    pub language: Language,
+    pub document: &'a Document,
+    pub tree: &'a SyntaxTree,
+    /// Byte offset of the cursor, on a character boundary.
+    pub cursor: usize,
+    /// Number of alternatives wanted; at least one.
+    pub n: usize,
+    pub explain: bool,
+}
+
+/// A document as it is now, with a place in it: cheap, the text is shared.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub key: String,
+    pub path: Option<String>,
+    pub language: Language,
+    pub document: Document,
+    pub tree: SyntaxTree,
+    /// Byte offset.
+    pub cursor: usize,
+}
+
+impl Snapshot {
+    pub fn request(&self) -> Request<'_> {
+        Request {
+            key: &self.key,
+            path: self.path.as_deref(),
+            language: self.language,
+            document: &self.document,
+            tree: &self.tree,
+            cursor: self.cursor,
+            n: 1,
+            explain: false,
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Default)]
+pub struct Caller<'a> {
+    /// Clients take turns.
+    pub client: u64,
+    /// Told what has been generated so far.
+    pub flight: Option<&'a Flight>,
+}
+
+/// What a running request has generated so far: tells whether a key that was typed meanwhile agrees with it.
+#[derive(Debug, Default)]
+pub struct Flight {
+    text: Mutex<String>,
+}
+
+impl Flight {
+    /// Whether `typed`, everything since the request was made, is what the answer begins with.
+    pub fn agrees(&self, typed: &str) -> bool {
+        !typed.is_empty() && self.text.lock().unwrap_or_else(PoisonError::into_inner).starts_with(typed)
+    }
+
+    /// The answer so far.
+    pub fn note(&self, text: &str) {
+        let mut all = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        all.clear();
+        all.push_str(text);
+    }
+}

@@ -1,0 +1,72 @@
+//! What can be set from outside.
+
+use std::time::Duration;
+
+use lacuna_engine::{KvDtype, Reuse};
+use lacuna_prompt::Order;
+
+use crate::Costs;
+
+/// The defaults are those of the embedded model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub order: Order,
+    /// Take back the last word before the cursor (see `lacuna_prompt::Healing`).
+    pub heal: bool,
+    /// Put the last lines before the cursor behind the middle marker (see `lacuna_prompt::Options::seam`).
+    pub seam: bool,
+    /// Upper limit of the prompt in tokens.
+    pub prompt_tokens: usize,
+    /// Upper limit of one single-line completion, in tokens.
+    pub line_tokens: usize,
+    /// Upper limit of one block, in tokens.
+    pub block_tokens: usize,
+    /// Generation stops here and the best so far is returned; zero means no deadline.
+    pub deadline: Duration,
+    /// Mean probability a token below which nothing is shown; zero shows everything.
+    pub min_confidence: f32,
+    /// Larger files are not completed.
+    pub max_file_bytes: usize,
+    /// Keys and values of all documents together.
+    pub kv_budget_bytes: usize,
+    /// How keys and values are held; `None`: as the engine chooses for the model.
+    pub kv_dtype: Option<KvDtype>,
+    /// What a prompt may take over from text that has moved.
+    pub reuse: Reuse,
+    /// Guess tokens from the file and verify several at once; the result is the same.
+    pub drafts: bool,
+    /// Prepare what is likely to be asked next while nobody waits. Off: nothing runs but requests.
+    pub background: bool,
+    /// For benchmarks: generate exactly so many tokens, whatever they are, and show them all.
+    pub fixed_tokens: Option<usize>,
+    /// Temperature of the alternatives after the first, which is always greedy.
+    pub temperature: f32,
+    pub seed: u64,
+    /// What is known about this machine and model from before.
+    pub costs: Costs,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            order: Order::Spm,
+            heal: true,
+            seam: false,
+            prompt_tokens: 1024,
+            line_tokens: 48,
+            block_tokens: 160,
+            deadline: Duration::ZERO,
+            min_confidence: 0.0,
+            max_file_bytes: 4 << 20,
+            kv_budget_bytes: 256 << 20,
+            kv_dtype: None,
+            reuse: Reuse::Exact,
+            drafts: true,
+            background: false,
+            fixed_tokens: None,
+            temperature: 0.8,
+            seed: 0,
+            costs: Costs::default(),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! `lacuna bench replay`: keystroke traces replayed through the language server's document path, and llama-server beside us.
+//!
+//! [`trace`] reads, [`editor`] is the buffer, [`ours`] and [`peer`] are the two systems, [`summary`] what is kept of a keystroke.
+//! The systems take turns trace by trace, each with the machine to itself.
+
+mod editor;
+mod ours;
+mod peer;
+pub mod summary;
+pub mod trace;
+mod usage;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use lacuna_engine::set_threads;
+use lacuna_kernels::{isa, threads};
+use serde::{Deserialize, Serialize};
+
+use self::editor::Editor;
+use self::ours::Ours;
+use self::peer::{LlamaServer, LlamaVim};
+use self::summary::{How, Key, Screen, Side};
+use self::trace::{Event, Trace};
+use super::machine::Machine;
+use super::record::Record;
+use super::{decode, peer as llama_bench};
+use crate::{config, models};
+
+/// Replay keystroke traces: latency, reuse of the cache, flicker, waste; beside llama-server
+///
+/// After every event of a trace one completion is asked for. As fast as possible (the default), each is waited for and nothing is
+/// prepared in between; in real time, a request is superseded by the next keystroke, and pauses are used.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Traces: JSON lines, plain or gzip (`lacuna lsp --record` writes them)
+    #[arg(required = true, value_name = "TRACE")]
+    traces: Vec<PathBuf>,
+    /// Model [default: the configured one, else the embedded model]
+    #[arg(long, value_name = "M", conflicts_with = "like")]
+    model: Option<String>,
+    /// Random weights of this shape instead, for example qwen2.5-coder-0.5b; made in --cache when they are not there
+    #[arg(long, value_name = "SHAPE")]
+    like: Option<String>,
+    /// The system to compare with, on the same weights (with --like, or --model DIR); its build comes from tests/peers/llama_cpp.sh
+    #[arg(long, value_name = "SYSTEM")]
+    against: Option<Against>,
+    /// Where llama-server is [default: beside llama-bench: LACUNA_LLAMA_BENCH, target/peers, PATH]
+    #[arg(long, value_name = "PATH", requires = "against")]
+    llama_server: Option<PathBuf>,
+    /// Generate exactly so many tokens on both sides, whatever they are (for random weights) [default: until the rules say stop]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    tokens: Option<u16>,
+    /// Replay at the pace of the traces
+    #[arg(long)]
+    real_time: bool,
+    /// Traces at most, and events of each
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
+    max_traces: usize,
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
+    max_events: usize,
+    /// Threads for both sides; 0 is all cores
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
+    threads: u16,
+    /// Where models are kept between runs
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    cache: PathBuf,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Also write the JSON object to this file; bench report makes tables and graphs of it
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Against {
+    #[value(name = "llama-server")]
+    LlamaServer,
+}
+
+/// A run of `bench replay`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Replay {
+    pub machine: Machine,
+    pub threads: usize,
+    /// Shape or name of the model.
+    pub like: String,
+    pub isa: String,
+    pub real_time: bool,
+    /// Tokens generated at each request, if that was fixed.
+    pub tokens: Option<usize>,
+    pub traces: usize,
+    pub keystrokes: usize,
+    pub sides: Vec<Side>,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let active = isa::selected().map_err(Clone::clone)?.isa();
+    set_threads(usize::from(args.threads));
+    let mut traces: Vec<Trace> = Vec::new();
+    for path in &args.traces {
+        traces.extend(trace::read(path, args.max_traces - traces.len())?);
+        if traces.len() == args.max_traces {
+            break;
+        }
+    }
+    let model = Files::of(args)?;
+    let here = std::env::current_dir()?;
+    let resolved = config::resolve(&here, None, model.ours.as_deref())?;
+    let loaded = match &model.packed {
+        Some((file, tokenizer)) => models::load_apart(&model.name, file, tokenizer)?,
+        None => models::load(&resolved.config.model.path)?,
+    };
+    let mut settings = loaded.settings(&resolved.config)?;
+    settings.fixed_tokens = args.tokens.map(usize::from);
+    settings.background = args.real_time;
+    if args.tokens.is_some() {
+        settings.deadline = std::time::Duration::ZERO;
+    }
+    let about = format!("{}, prompts of at most {} tokens", loaded.name, settings.prompt_tokens);
+    set_threads(usize::from(args.threads));
+    let ours = Ours::new(loaded.completer_with(settings));
+    let server = match (&model.gguf, args.against) {
+        (Some(gguf), Some(Against::LlamaServer)) => {
+            let program = llama_server(args)?;
+            super::note(&format!("starting {}", program.display()));
+            Some((LlamaServer::start(&program, gguf, threads::threads())?, gguf.clone()))
+        }
+        _ => None,
+    };
+
+    let (mut our_keys, mut peer_keys) = (Vec::new(), Vec::new());
+    for (index, trace) in traces.iter().enumerate() {
+        super::note(&format!("trace {} of {}: {}", index + 1, traces.len(), trace.path));
+        let events = &trace.events[..trace.events.len().min(args.max_events)];
+        let of_trace = || format!("trace {} ({})", trace.id, trace.path);
+        ours.open(trace);
+        let answers = if args.real_time { ours.in_real_time(trace, events) } else { one_by_one(&ours, trace, events) };
+        keep(index, events, answers.with_context(of_trace)?.into_iter().map(|a| (a.key, a.text)), &mut our_keys);
+        ours.close(trace);
+        if let Some((server, _)) = &server {
+            let answers = peer_keystrokes(server, trace, events, args).with_context(of_trace)?;
+            keep(index, events, answers.into_iter(), &mut peer_keys);
+        }
+    }
+    let keystrokes = our_keys.len();
+    let mut sides = vec![Side::of("lacuna".to_owned(), about, our_keys, usage::of_process(std::process::id()))];
+    if let Some((server, gguf)) = &server {
+        let file = gguf.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let about = format!("{file}, driven as llama.vim does: 256 + 64 lines, ring chunks, --cache-reuse 256");
+        sides.push(Side::of("llama-server".to_owned(), about, peer_keys, server.usage()));
+    }
+    let record = Replay {
+        machine: Machine::here(),
+        threads: threads::threads(),
+        like: model.name,
+        isa: active.name().to_owned(),
+        real_time: args.real_time,
+        tokens: args.tokens.map(usize::from),
+        traces: traces.len(),
+        keystrokes,
+        sides,
+    };
+    super::deliver(&Record::Replay(record), args.output.as_deref(), args.json)
+}
+
+fn one_by_one(ours: &Ours, trace: &Trace, events: &[Event]) -> anyhow::Result<Vec<ours::Answer>> {
+    let mut editor = Editor::new(trace);
+    let keystroke =
+        |(i, event): (usize, &Event)| ours.keystroke(trace, &mut editor, event, i as i32 + 1).with_context(|| format!("event {i}"));
+    events.iter().enumerate().map(keystroke).collect()
+}
+
+fn peer_keystrokes(server: &LlamaServer, trace: &Trace, events: &[Event], args: &Args) -> anyhow::Result<Vec<(Key, Option<String>)>> {
+    let mut editor = Editor::new(trace);
+    let mut vim = LlamaVim::new(&trace.path, args.tokens.map(usize::from));
+    let mut keys = Vec::new();
+    let first = events.first().map_or(0, |e| e.t);
+    for event in events {
+        let begun = std::time::Instant::now();
+        editor.apply(event)?;
+        let answer = vim.keystroke(server, &editor, event.t - first)?;
+        let how = match (answer.from_memory, answer.cached * 2 >= answer.cached + answer.prefilled) {
+            (true, _) => How::Memory,
+            (false, true) => How::Warm,
+            (false, false) => How::Cold,
+        };
+        let key = Key {
+            how,
+            prompt: answer.cached + answer.prefilled,
+            cached: answer.cached,
+            prefilled: answer.prefilled,
+            generated: answer.generated,
+            ms: Some(begun.elapsed().as_secs_f64() * 1e3),
+            ..Key::of(event.kind())
+        };
+        keys.push((key, (!answer.text.is_empty()).then_some(answer.text)));
+    }
+    Ok(keys)
+}
+
+/// Numbers the keystrokes of a trace and notes what the screen made of them.
+fn keep(trace: usize, events: &[Event], answers: impl Iterator<Item = (Key, Option<String>)>, all: &mut Vec<Key>) {
+    let mut screen = Screen::default();
+    for ((i, event), (mut key, text)) in events.iter().enumerate().zip(answers) {
+        let inserted = (event.del == 0 && !event.ins.is_empty()).then_some(event.ins.as_str());
+        let text = text.filter(|_| key.ms.is_some());
+        (key.flicker, key.wasted) = screen.keystroke(inserted, text.as_deref(), key.generated);
+        (key.trace, key.event) = (trace, i);
+        all.push(key);
+    }
+}
+
+fn llama_server(args: &Args) -> anyhow::Result<PathBuf> {
+    let program = match &args.llama_server {
+        Some(program) => std::path::absolute(program)?,
+        None => llama_bench::find(None, None)?.with_file_name("llama-server"),
+    };
+    if !program.is_file() {
+        bail!("{} is not a file: build it with tests/peers/llama_cpp.sh, or name it by --llama-server", program.display());
+    }
+    Ok(program)
+}
+
+/// The model on both sides.
+struct Files {
+    name: String,
+    /// As `--model` takes it.
+    ours: Option<String>,
+    /// Our INT4 file of random weights, and its tokenizer.
+    packed: Option<(PathBuf, PathBuf)>,
+    gguf: Option<PathBuf>,
+}
+
+impl Files {
+    fn of(args: &Args) -> anyhow::Result<Files> {
+        let dir = match (&args.like, &args.model) {
+            (Some(like), _) => decode::made(like, &args.cache)?,
+            (None, Some(model)) => PathBuf::from(model),
+            (None, None) => PathBuf::new(),
+        };
+        let gguf = match args.against {
+            Some(_) if dir.is_dir() => Some(decode::gguf(&dir, "q8_0")?),
+            Some(_) => bail!("--against needs weights that both sides load: give --like SHAPE, or --model DIR in Hugging Face layout"),
+            None => None,
+        };
+        let packed = match &args.like {
+            Some(_) => Some((decode::packed(&dir)?, dir.join("tokenizer.json"))),
+            None => None,
+        };
+        let name = args.like.clone().or_else(|| args.model.clone()).unwrap_or_else(|| models::EMBEDDED.to_owned());
+        Ok(Files { name, ours: args.model.clone(), packed, gguf })
+    }
+}

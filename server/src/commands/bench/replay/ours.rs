@@ -1,0 +1,139 @@
+//! Our side: the language server's documents and completer, in this process, without the pipe.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use lacuna_complete::{Caller, Completer, Outcome, Reason, Reply};
+use lacuna_context::Language;
+use lacuna_text::Encoding;
+
+use super::editor::Editor;
+use super::summary::{How, Key};
+use super::trace::{Event, Trace};
+use crate::lsp::documents::{Documents, Ticket};
+use crate::lsp::inline::{Site, automatic, site};
+
+/// The server's state for the traces of a run.
+pub struct Ours {
+    documents: Documents,
+    completer: Arc<Completer>,
+}
+
+/// A keystroke's answer and the text that was shown.
+pub struct Answer {
+    pub key: Key,
+    pub text: Option<String>,
+}
+
+impl Ours {
+    pub fn new(completer: Completer) -> Ours {
+        Ours { documents: Documents::default(), completer: Arc::new(completer) }
+    }
+
+    pub fn open(&self, trace: &Trace) {
+        let language = match Language::from_lsp_id(&trace.language) {
+            Language::Text => Language::from_path(std::path::Path::new(&trace.path)),
+            language => language,
+        };
+        self.documents.open(&uri(trace), language, 0, &trace.before);
+    }
+
+    pub fn close(&self, trace: &Trace) {
+        self.documents.close(&uri(trace));
+        self.completer.forget(&uri(trace));
+    }
+
+    /// The edit of an event, as `didChange` has it, and the request that follows it.
+    fn ask(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<(Site, Ticket)> {
+        let uri = uri(trace);
+        if let Some(change) = editor.apply(event)? {
+            let edit = [(Some(change.range), change.text)];
+            let edited = self.documents.change(&uri, version, edit, Encoding::Utf32).map_err(|_| anyhow!("the edit was refused"))?;
+            self.completer.edited(edited.snapshot(&uri, &trace.path));
+        }
+        let ticket = Ticket::default();
+        let open = self.documents.begin(&uri, &ticket).context("the document is not open")?;
+        let site = site(open, &automatic(&uri, editor.position(editor.cursor)), Encoding::Utf32)?;
+        self.documents.locate(&uri, &ticket, site.cursor());
+        Ok((site, ticket))
+    }
+
+    fn answer(&self, trace: &Trace, site: &Site, ticket: &Ticket) -> Reply {
+        let caller = Caller { client: 0, flight: Some(&ticket.flight) };
+        site.complete(&self.completer, &uri(trace), &trace.path, caller, &ticket.cancel)
+    }
+
+    /// One keystroke, waited for.
+    pub fn keystroke(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
+        let begun = Instant::now();
+        let (site, ticket) = self.ask(trace, editor, event, version)?;
+        let reply = self.answer(trace, &site, &ticket);
+        Ok(answer(event, &reply, Some(begun.elapsed())))
+    }
+
+    /// All keystrokes of a trace when they come: a request is superseded by the next keystroke, as it is in an editor.
+    pub fn in_real_time(&self, trace: &Trace, events: &[Event]) -> anyhow::Result<Vec<Answer>> {
+        let mut editor = Editor::new(trace);
+        let begun = Instant::now();
+        let first = events.first().map_or(0, |e| e.t);
+        let (done, results) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for (i, event) in events.iter().enumerate() {
+                let due = begun + Duration::from_millis(event.t.saturating_sub(first));
+                // The pace of the trace is what is replayed.
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let typed = Instant::now();
+                let (site, ticket) = self.ask(trace, &mut editor, event, i as i32 + 1)?;
+                let done = done.clone();
+                scope.spawn(move || {
+                    let reply = self.answer(trace, &site, &ticket);
+                    let in_time = !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled);
+                    let _ = done.send((i, answer(event, &reply, in_time.then(|| typed.elapsed()))));
+                });
+            }
+            drop(done);
+            let mut answers: Vec<(usize, Answer)> = results.iter().collect();
+            answers.sort_by_key(|(i, _)| *i);
+            Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+        })
+    }
+}
+
+fn uri(trace: &Trace) -> String {
+    format!("trace:///{}/{}", trace.id, trace.path)
+}
+
+/// `elapsed` is none for a request that the next keystroke came before.
+fn answer(event: &Event, reply: &Reply, elapsed: Option<Duration>) -> Answer {
+    let t = reply.tokens;
+    let how = if reply.from_memory {
+        How::Memory
+    } else if t.shifted > 0 {
+        How::Shifted
+    } else if t.cached + t.resumed >= t.prompt / 2 {
+        How::Warm
+    } else {
+        How::Cold
+    };
+    let (text, silence) = match &reply.outcome {
+        Outcome::Suggest(items) => (Some(items[0].text.clone()), None),
+        Outcome::Silence(reason) => (None, Some(reason.code().to_owned())),
+    };
+    let key = Key {
+        kind: event.kind(),
+        how,
+        prompt: t.prompt,
+        cached: t.cached + t.resumed,
+        shifted: t.shifted,
+        prefilled: t.prefilled + t.repaired,
+        generated: t.generated,
+        drafted: t.drafted,
+        accepted: t.accepted,
+        ms: elapsed.map(|d| d.as_secs_f64() * 1e3),
+        silence,
+        ..Key::of(event.kind())
+    };
+    Answer { key, text }
+}

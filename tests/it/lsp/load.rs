@@ -1,0 +1,183 @@
+//! Much at once: large files, many documents, floods of requests, several clients, a client that does not listen.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use lacuna_tests::{Client, Home, Random, TinyModel, binary};
+use serde_json::{Value, json};
+
+use super::{Session, URI, change, essence, options, range};
+
+const CANCELLED: i64 = -32800;
+
+/// Resident memory of a process, in megabytes.
+fn resident(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).expect("a number") / 1024.0
+}
+
+#[test]
+fn one_line_of_a_megabyte_is_completed() {
+    let mut session = Session::start();
+    let unit = "x = [1, 2, 3]; call(x, \"text\"); ";
+    let text = unit.repeat((1 << 20) / unit.len());
+    session.open(URI, "python", &text);
+    for at in [0, 17, text.len() / 2, text.len()] {
+        session.items(URI, 0, at);
+    }
+    session.change(URI, 2, &[change((0, 500_000), (0, 500_001), "(")]);
+    session.items(URI, 0, 500_001);
+    assert_eq!(session.finish(), Some(0));
+}
+
+#[test]
+fn a_hundred_thousand_lines_are_completed_and_edited() {
+    let mut session = Session::start();
+    let text: String = (0..100_000).map(|i| format!("value_{i} = {i}\n")).collect();
+    session.open(URI, "python", &text);
+    for line in [0, 50_000, 99_999] {
+        session.items(URI, line, 3);
+    }
+    for i in 0..20 {
+        session.change(URI, 2 + i, &[change((i as usize * 5000, 0), (i as usize * 5000, 0), "import os\n")]);
+    }
+    assert_eq!(session.items(URI, 50_000, 3).len(), 1);
+    assert_eq!(session.finish(), Some(0));
+}
+
+#[test]
+fn five_hundred_documents_stay_within_the_budget() {
+    let mut options = options();
+    options["kv"] = json!({"budget_mb": 1});
+    let mut session = Session::with(json!({"initializationOptions": options}));
+    let text: String = (0..40).map(|i| format!("value_{i} = compute({i})\n")).collect();
+    let pid = session.child().id();
+    let mut early = 0.0;
+    for i in 0..500 {
+        let uri = format!("file:///project/{i}.py");
+        session.open(&uri, "python", &text);
+        assert_eq!(session.items(&uri, 20, 5).len(), 1, "document {i}");
+        if i == 100 {
+            early = resident(pid);
+        }
+    }
+    // Texts, trees and ghost texts of 400 more documents, and no more caches.
+    let late = resident(pid);
+    assert!(late < early + 100.0, "{early:.0} MB after 100 documents, {late:.0} MB after 500");
+    assert_eq!(session.finish(), Some(0));
+}
+
+#[test]
+fn changes_that_cannot_be_are_said_and_change_nothing() {
+    let mut session = Session::start();
+    session.open(URI, "python", "x = fo\n");
+    let before = session.items(URI, 0, 6);
+    session.change("file:///project/unknown.py", 2, &[change((0, 0), (0, 0), "a")]);
+    session.change(URI, 5, &[change((0, 0), (0, 0), "")]);
+    session.change(URI, 4, &[change((0, 0), (0, 6), "")]);
+    session.change(URI, 6, &[change((7, 0), (7, 1), "a")]);
+    session.change(URI, 6, &[change((0, 0), (0, 0), "y = 1\n"), change((9, 9), (9, 9), "half of it")]);
+    session.change(URI, 6, &[json!({"range": range((0, 5), (0, 2)), "text": "reversed"})]);
+    let messages = session.notifications("window/logMessage", 5);
+    let all: Vec<&str> = messages.iter().filter_map(|m| m["message"].as_str()).collect();
+    for part in ["unknown.py", "version 4", "line 7", "line 9", "before it starts"] {
+        assert!(all.iter().any(|m| m.contains(part)), "no {part} in {all:?}");
+    }
+    assert_eq!(essence(&session.items(URI, 0, 6)), essence(&before));
+    session.finish();
+}
+
+#[test]
+fn a_thousand_requests_at_once_are_answered_and_others_do_not_wait_for_them() {
+    let mut session = Session::start();
+    let text: String = (0..400).map(|i| format!("value_{i} = compute({i})\n")).collect();
+    session.open(URI, "python", &text);
+    let other = "file:///project/other.py";
+    session.open(other, "python", "x = fo\n");
+    let ids: Vec<i64> = (0..1000).map(|i| session.complete(URI, i % 400, 5)).collect();
+    let of_other = session.complete(other, 0, 6);
+    let reply = session.reply(of_other);
+    assert!(reply["result"]["items"].as_array().is_some_and(|items| items.len() == 1), "{reply}");
+    let mut answered = 0;
+    for id in ids {
+        let reply = session.reply(id);
+        match reply["error"]["code"].as_i64() {
+            None => answered += 1,
+            Some(code) => assert_eq!(code, CANCELLED, "{reply}"),
+        }
+    }
+    assert!(answered > 0, "the last one at least");
+    assert_eq!(session.finish(), Some(0));
+}
+
+#[test]
+fn a_client_that_reads_nothing_costs_no_memory_and_stalls_nobody() {
+    let model = TinyModel::default().write();
+    let home = Home::new();
+    let mut command = home.command(binary());
+    command.args(["lsp", "--model", model.arg(), "--tcp", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut server = command.spawn().expect("the server starts");
+    let mut said = BufReader::new(server.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    let address = line.trim().rsplit(' ').next().expect("an address").to_owned();
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+
+    // It sends until nobody takes any more, and never reads.
+    let deaf = TcpStream::connect(&address).expect("it listens");
+    deaf.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket");
+    let message = |value: &Value| {
+        let body = value.to_string();
+        format!("Content-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let mut out = &deaf;
+    let mut sent = 0;
+    let limit = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < limit {
+        let request = json!({"jsonrpc": "2.0", "id": sent, "method": "no/such/method", "params": {"padding": "x".repeat(2000)}});
+        if std::io::Write::write_all(&mut out, message(&request).as_bytes()).is_err() {
+            break;
+        }
+        sent += 1;
+    }
+    assert!(sent > 100, "{sent} were taken");
+    let memory = resident(server.id());
+    assert!(memory < 300.0, "{memory:.0} MB");
+
+    // Two that listen are served meanwhile, each from its own text under the same name.
+    let mut clients: Vec<Client> = (0..2)
+        .map(|_| {
+            let stream = TcpStream::connect(&address).expect("it listens");
+            let mut client = Client::over(stream.try_clone().expect("a socket"), stream);
+            client.initialize(json!({"initializationOptions": options()}));
+            client
+        })
+        .collect();
+    let texts = ["alpha = be\n", "def gamma():\n    return de\n"];
+    let places = [(0, 10), (1, 13)];
+    for (client, text) in clients.iter_mut().zip(texts) {
+        client.open(URI, "python", text);
+    }
+    let random = &mut Random::new(1);
+    let mut seen: [Vec<String>; 2] = Default::default();
+    for _ in 0..12 {
+        let who = random.below(2);
+        let items = clients[who].items(URI, places[who].0, places[who].1);
+        seen[who].push(items[0]["insertText"].to_string());
+    }
+    for answers in &seen {
+        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+    }
+    // What each sees is what it would see alone.
+    for who in 0..2 {
+        let mut alone = Session::start();
+        alone.open(URI, "python", texts[who]);
+        let items = alone.items(URI, places[who].0, places[who].1);
+        assert_eq!(items[0]["insertText"].to_string(), seen[who][0]);
+    }
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+}

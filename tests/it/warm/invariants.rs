@@ -1,0 +1,155 @@
+//! Invariants 1 to 3 of the design: split invariance, warm equals cold, a cancelled request leaves no trace.
+
+use lacuna_complete::{Outcome, Reason, Settings};
+use lacuna_engine::Cancel;
+use lacuna_tests::Random;
+
+use super::{Buffer, LAYOUTS, Tiny, boundary, by_the_model, line, program};
+
+/// One step of a user: typing, backspace, paste, undo, an edit at several cursors, above, below or inside of the windows.
+fn step(buffer: &mut Buffer, undo: &mut Vec<Buffer>, random: &mut Random) {
+    let before = buffer.clone();
+    let text = buffer.document.text();
+    let n = text.len();
+    match random.below(12) {
+        0..=4 => {
+            let typed = *random.pick(&["x", " ", "(", "é", "🦀", "\n", "\r\n", "value", "\n    "]);
+            buffer.splice(buffer.cursor..buffer.cursor, typed);
+        }
+        5 => {
+            let start = boundary(&text, buffer.cursor.saturating_sub(1 + random.below(3)));
+            buffer.splice(start..buffer.cursor, "");
+        }
+        6 => {
+            let paste: String = (0..1 + random.below(12)).map(|i| line(i, random)).collect();
+            buffer.splice(buffer.cursor..buffer.cursor, &paste);
+        }
+        7 => {
+            if let Some(old) = undo.pop() {
+                *buffer = old;
+                return;
+            }
+        }
+        8 => {
+            // Several cursors: the same text at three places, from the end to the start.
+            let places = [0.9, 0.5, 0.1].map(|share| boundary(&text, (n as f64 * share) as usize));
+            let cursor = buffer.cursor;
+            for at in places {
+                buffer.splice(at..at, "q");
+            }
+            buffer.cursor = boundary(&buffer.document.text(), cursor);
+        }
+        9 => {
+            // A line above, a line below; the cursor stays where it was.
+            let cursor = buffer.cursor;
+            let at = text[..boundary(&text, random.below(cursor + 1))].rfind('\n').map_or(0, |at| at + 1);
+            let added = line(99, random);
+            buffer.splice(at..at, &added);
+            buffer.cursor = cursor + added.len();
+        }
+        10 => {
+            let cursor = buffer.cursor;
+            let at = boundary(&text, cursor + random.below(n - cursor + 1));
+            buffer.splice(at..at, "below\n");
+            buffer.cursor = cursor;
+        }
+        _ => buffer.cursor = boundary(&text, random.below(n + 1)),
+    }
+    undo.push(before);
+    undo.truncate(40);
+}
+
+fn text_of(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Suggest(items) => items[0].text.clone(),
+        Outcome::Silence(reason) => panic!("{reason:?}"),
+    }
+}
+
+#[test]
+fn however_a_buffer_came_about_it_is_completed_the_same_way() {
+    let tiny = Tiny::new();
+    for (order, seam) in LAYOUTS {
+        let settings = Settings { order, seam, ..by_the_model() };
+        let warm = tiny.completer(settings.clone());
+        let random = &mut Random::new(31);
+        let text = program(60, random);
+        let mut buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
+        let mut undo = Vec::new();
+        let mut reused = 0;
+        for round in 0..120 {
+            step(&mut buffer, &mut undo, random);
+            // The user goes on before the answer is there, at any layer, or waits for it.
+            if random.below(3) == 0 {
+                let _ = buffer.complete(&warm, &Cancel::new().at_check(random.below(6) as u32));
+                continue;
+            }
+            let reply = buffer.complete(&warm, &Cancel::new());
+            reused += reply.tokens.cached + reply.tokens.resumed;
+            // A document that nobody has seen before, with the same text.
+            let cold = tiny.completer(settings.clone());
+            let fresh = Buffer::new(&buffer.document.text(), buffer.cursor).complete(&cold, &Cancel::new());
+            assert_eq!(fresh.tokens.cached + fresh.tokens.resumed, 0);
+            assert_eq!(text_of(&reply.outcome), text_of(&fresh.outcome), "round {round}, {order:?}, seam {seam}: {:?}", reply.tokens);
+            assert_eq!(reply.tokens.prompt, fresh.tokens.prompt);
+        }
+        assert!(reused > 0, "nothing was warm: the test shows nothing");
+    }
+}
+
+#[test]
+fn a_request_cancelled_at_any_layer_leaves_no_trace() {
+    let tiny = Tiny::new();
+    let random = &mut Random::new(8);
+    let text = program(60, random);
+    let buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
+    let expected = text_of(&buffer.complete(&tiny.completer(by_the_model()), &Cancel::new()).outcome);
+    let completer = tiny.completer(by_the_model());
+    let mut cancelled = 0;
+    for check in 0..40 {
+        let reply = buffer.complete(&completer, &Cancel::new().at_check(check));
+        match reply.outcome {
+            Outcome::Silence(reason) => {
+                assert_eq!(reason, Reason::Cancelled);
+                cancelled += 1;
+            }
+            Outcome::Suggest(items) => assert_eq!(items[0].text, expected),
+        }
+        let other = Buffer::new(&text, boundary(&text, text.len() / 3 + check as usize));
+        let _ = other.complete(&completer, &Cancel::new().at_check(check / 2));
+    }
+    assert!(cancelled >= 5, "{cancelled} of 40 were cancelled");
+    assert_eq!(text_of(&buffer.complete(&completer, &Cancel::new()).outcome), expected);
+}
+
+#[test]
+fn the_memory_of_all_documents_stays_below_its_budget() {
+    let tiny = Tiny::new();
+    let random = &mut Random::new(2);
+    let text = program(60, random);
+    let buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
+    let one = {
+        let completer = tiny.completer(by_the_model());
+        let _ = buffer.complete(&completer, &Cancel::new());
+        completer.kv().bytes
+    };
+    let budget = one * 5 / 2;
+    let completer = tiny.completer(Settings { kv_budget_bytes: budget, ..by_the_model() });
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (completer, buffer) = (&completer, &buffer);
+            scope.spawn(move || {
+                for i in 0..12 {
+                    let key = format!("document {thread} {}", i % 5);
+                    let reply = completer.complete(&buffer.request(&key, 1), &Cancel::new());
+                    assert!(matches!(reply.outcome, Outcome::Suggest(_) | Outcome::Silence(Reason::OverBudget)), "{:?}", reply.outcome);
+                }
+            });
+        }
+    });
+    let stats = completer.kv();
+    assert!(stats.bytes <= budget && stats.evicted_bytes > 0, "{stats:?}");
+    // And one that no prompt fits into says so.
+    let tight = tiny.completer(Settings { kv_budget_bytes: 1000, ..by_the_model() });
+    assert_eq!(buffer.complete(&tight, &Cancel::new()).outcome, Outcome::Silence(Reason::OverBudget));
+}

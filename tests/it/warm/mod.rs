@@ -1,0 +1,104 @@
+//! The warm path in this process: however a buffer came about, it is completed the same way, and what was typed is never contradicted.
+
+mod invariants;
+mod memory;
+
+use std::sync::Arc;
+
+use lacuna_complete::{Completer, Reply, Request, Settings};
+use lacuna_context::{Language, SyntaxTree};
+use lacuna_engine::{Cancel, Model, Precision};
+use lacuna_prompt::{Order, Sentinels, Tokenizer};
+use lacuna_tests::{Random, TinyModel};
+use lacuna_text::Document;
+
+/// The tiny model, with f32 weights: its results do not depend on how many tokens are computed at once.
+pub struct Tiny {
+    model: Arc<Model>,
+    tokenizer: Arc<Tokenizer>,
+    sentinels: Sentinels,
+}
+
+impl Tiny {
+    pub fn new() -> Tiny {
+        let tiny = TinyModel::default();
+        let dir = tiny.write();
+        let tokenizer = Tokenizer::from_json(tiny.tokenizer.to_string().as_bytes()).expect("our own tokenizer");
+        let sentinels = Sentinels::resolve(&tokenizer).expect("our own markers");
+        let model = Model::load(dir.path(), Precision::F32).expect("our own model");
+        Tiny { model: Arc::new(model), tokenizer: Arc::new(tokenizer), sentinels }
+    }
+
+    pub fn completer(&self, settings: Settings) -> Completer {
+        Completer::new(Arc::clone(&self.model), Arc::clone(&self.tokenizer), self.sentinels.clone(), settings)
+    }
+}
+
+/// Short prompts, so that windows move; every answer by the model.
+pub fn by_the_model() -> Settings {
+    Settings { prompt_tokens: 320, line_tokens: 8, block_tokens: 8, fixed_tokens: Some(6), ..Settings::default() }
+}
+
+/// The layouts that are served.
+pub const LAYOUTS: [(Order, bool); 4] = [(Order::Spm, false), (Order::Spm, true), (Order::Psm, true), (Order::Psm, false)];
+
+/// A document that is edited as an editor does it: the tree is edited along.
+#[derive(Clone)]
+pub struct Buffer {
+    pub document: Document,
+    pub tree: SyntaxTree,
+    pub cursor: usize,
+}
+
+impl Buffer {
+    pub fn new(text: &str, cursor: usize) -> Buffer {
+        let document = Document::new(text, 0);
+        let tree = SyntaxTree::parse(Language::Python, document.rope());
+        Buffer { document, tree, cursor }
+    }
+
+    pub fn splice(&mut self, range: std::ops::Range<usize>, text: &str) {
+        let info = self.document.splice(range, text);
+        self.tree.edit(&info);
+        self.tree.reparse(self.document.rope());
+        self.cursor = info.new_end_byte;
+    }
+
+    pub fn request<'a>(&'a self, key: &'a str, n: usize) -> Request<'a> {
+        Request {
+            key,
+            path: Some("src/a.py"),
+            language: Language::Python,
+            document: &self.document,
+            tree: &self.tree,
+            cursor: self.cursor,
+            n,
+            explain: false,
+        }
+    }
+
+    pub fn complete(&self, completer: &Completer, cancel: &Cancel) -> Reply {
+        completer.complete(&self.request("a", 1), cancel)
+    }
+}
+
+/// Lines of a program, with what breaks byte counts.
+pub fn program(lines: usize, random: &mut Random) -> String {
+    (0..lines).map(|i| line(i, random)).collect()
+}
+
+pub fn line(i: usize, random: &mut Random) -> String {
+    match random.below(7) {
+        0 => "\n".to_owned(),
+        1 => format!("def function_{i}(a, b):\n"),
+        2 => format!("    return a + b * {i}  # é🦀\n"),
+        3 => format!("    total = total + item_{i}\r\n"),
+        4 => format!("# naïve comment {i} e\u{301}\n"),
+        _ => format!("    value_{i} = compute(value_{}, \"text\")\n", i / 2),
+    }
+}
+
+/// A character boundary near `at`.
+pub fn boundary(text: &str, at: usize) -> usize {
+    text.floor_char_boundary(at.min(text.len()))
+}
