@@ -1,0 +1,198 @@
+//! [`Recorder`]: what a server holds. Feeds the tracker on the caller's thread and writes on its own.
+//!
+//! A call costs the caller microseconds: the tracker's step and no file. Nothing here fails: a store that cannot be opened or written
+//! (read-only home, full disk, damaged or newer file) is said once in the log, and completing goes on.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment};
+use crate::store::{Store, StoreError, set_aside};
+use crate::track::{Answer, Change, Signal, Tracker};
+
+/// Where and how to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub path: PathBuf,
+    /// Rows older than this are deleted at the start of a session; 0: never.
+    pub retention_days: u32,
+    /// Time between two batches: what a crash may cost.
+    pub flush: Duration,
+}
+
+impl Options {
+    pub fn at(path: PathBuf) -> Options {
+        Options { path, retention_days: 365, flush: Duration::from_secs(1) }
+    }
+}
+
+/// Changes that wait for a store that cannot be written just now; beyond, the oldest are given up and counted.
+const MAX_PENDING: usize = 100_000;
+const DAY_MS: i64 = 86_400_000;
+
+enum Order {
+    /// Write what there is and answer.
+    Flush(Sender<()>),
+    Stop,
+}
+
+struct Shared {
+    clock: Clock,
+    tracker: Mutex<Tracker>,
+}
+
+impl Shared {
+    fn with<R>(&self, f: impl FnOnce(&mut Tracker, Moment) -> R) -> R {
+        let mut tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the lock, so that moments do not go back.
+        let now = self.clock.now();
+        f(&mut tracker, now)
+    }
+}
+
+/// Records one client's session.
+pub struct Recorder {
+    shared: Arc<Shared>,
+    orders: Sender<Order>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Recorder {
+    /// Starts the writer. Returns at once: the store is opened on the writer's thread.
+    pub fn start(options: Options) -> Recorder {
+        let shared = Arc::new(Shared { clock: Clock::default(), tracker: Mutex::default() });
+        let (orders, inbox) = mpsc::channel();
+        let writers = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || Writer::new(options, writers).run(&inbox));
+        let writer = thread.map_err(|e| tracing::warn!(error = %e, "telemetry is off: no thread")).ok();
+        Recorder { shared, orders, writer: Mutex::new(writer) }
+    }
+
+    pub fn now(&self) -> Moment {
+        self.shared.clock.now()
+    }
+
+    pub fn signal(&self, signal: Signal<'_>) {
+        self.shared.with(|tracker, now| tracker.feed(now, signal));
+    }
+
+    /// Returns the ids of the items, for the client to send back.
+    pub fn answered(&self, answer: &Answer<'_>) -> Vec<u32> {
+        self.shared.with(|tracker, now| tracker.answered(now, answer))
+    }
+
+    /// Writes everything that was recorded before; returns when that is done or cannot be.
+    pub fn flush(&self) {
+        let (answer, done) = mpsc::channel();
+        if self.orders.send(Order::Flush(answer)).is_ok() {
+            let _ = done.recv();
+        }
+    }
+
+    /// Ends the session: what is under watch is closed, everything is written.
+    pub fn finish(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            let _ = self.orders.send(Order::Stop);
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+struct Writer {
+    options: Options,
+    shared: Arc<Shared>,
+    pending: Vec<Change>,
+    lost: u64,
+    /// The trouble that was said last, so that it is said once.
+    said: String,
+}
+
+impl Writer {
+    fn new(options: Options, shared: Arc<Shared>) -> Writer {
+        Writer { options, shared, pending: Vec::new(), lost: 0, said: String::new() }
+    }
+
+    fn run(mut self, inbox: &Receiver<Order>) {
+        let mut store = self.open();
+        loop {
+            let order = inbox.recv_timeout(self.options.flush);
+            let stop = matches!(order, Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected));
+            let signal = if stop { Signal::Finished } else { Signal::Tick };
+            let changes = self.shared.with(|tracker, now| {
+                tracker.feed(now, signal);
+                tracker.take()
+            });
+            if store.is_some() {
+                self.pending.extend(changes);
+            }
+            if let Some((store, session)) = &mut store {
+                self.write(store, *session);
+                if stop {
+                    let ended = store.end_session(*session, self.shared.clock.now().wall, self.lost);
+                    ended.unwrap_or_else(|e| self.complain(&e));
+                }
+            }
+            if let Ok(Order::Flush(answer)) = order {
+                let _ = answer.send(());
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, store: &mut Store, session: i64) {
+        if self.pending.is_empty() {
+            return;
+        }
+        match store.write(session, &self.pending) {
+            Ok(()) => self.pending.clear(),
+            Err(e) => {
+                self.complain(&e);
+                let excess = self.pending.len().saturating_sub(MAX_PENDING);
+                self.lost += excess as u64;
+                self.pending.drain(..excess);
+            }
+        }
+    }
+
+    fn open(&mut self) -> Option<(Store, i64)> {
+        let opened = match Store::open(&self.options.path) {
+            Err(e) if e.is_damage() => {
+                self.complain(&e);
+                set_aside(&self.options.path).and_then(|aside| {
+                    tracing::warn!(file = %aside.display(), "the damaged telemetry store was set aside");
+                    Store::open(&self.options.path)
+                })
+            }
+            opened => opened,
+        };
+        let begun = opened.and_then(|mut store| {
+            let now = self.shared.clock.now().wall;
+            if self.options.retention_days > 0 {
+                store.forget_before(now - i64::from(self.options.retention_days) * DAY_MS)?;
+            }
+            let session = store.begin_session(now)?;
+            Ok((store, session))
+        });
+        begun.map_err(|e| self.complain(&e)).ok()
+    }
+
+    fn complain(&mut self, error: &StoreError) {
+        let text = error.to_string();
+        if text != self.said {
+            tracing::warn!("telemetry: {text}");
+            self.said = text;
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Charts as inline SVG: colours come from the page's style, so that they fit a light and a dark page, and every mark is said in words.
+//!
+//! A chart is one stop of the Tab key; within it the page's script moves from mark to mark with the arrow keys and reads
+//! `data-label` out.
+
+use std::fmt::Write;
+
+const WIDTH: f64 = 680.0;
+const LEFT: f64 = 52.0;
+const RIGHT: f64 = 24.0;
+const TOP: f64 = 12.0;
+const BOTTOM: f64 = 28.0;
+
+/// A named line over the same places.
+pub struct Line<'a> {
+    pub name: &'a str,
+    /// 1 to 4: a colour of the page.
+    pub colour: u8,
+    /// `None`: a gap.
+    pub values: Vec<Option<f64>>,
+}
+
+/// Lines over named places (days). Values are shown by `tell`.
+pub fn lines(title: &str, places: &[&str], lines: &[Line<'_>], tell: impl Fn(f64) -> String) -> String {
+    let height = 220.0;
+    let most = lines.iter().flat_map(|l| l.values.iter().flatten()).fold(0.0f64, |a, b| a.max(*b));
+    let (mut out, y) = frame(title, height, most, &tell);
+    let x = |i: usize| {
+        let room = WIDTH - LEFT - RIGHT;
+        LEFT + if places.len() > 1 { room * i as f64 / (places.len() - 1) as f64 } else { room / 2.0 }
+    };
+    let every = places.len().div_ceil(8).max(1);
+    for (i, place) in places.iter().enumerate().filter(|(i, _)| i % every == 0) {
+        // Years are said in the title.
+        text(&mut out, x(i), height - 8.0, "middle", place.get(5..).filter(|_| place.len() == 10).unwrap_or(place));
+    }
+    for line in lines {
+        let mut path = String::new();
+        let mut gap = true;
+        for (i, value) in line.values.iter().enumerate() {
+            match value {
+                Some(v) => {
+                    let _ = write!(path, "{}{:.1} {:.1}", if gap { "M" } else { "L" }, x(i), y(*v));
+                    gap = false;
+                }
+                None => gap = true,
+            }
+        }
+        let _ = write!(out, "<path class=\"line c{}\" d=\"{path}\"/>", line.colour);
+        for (i, v) in line.values.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v))) {
+            mark(&mut out, &format!("{}, {}: {}", places[i], line.name, tell(v)), |label| {
+                format!("<circle class=\"mark f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"{label}", line.colour, x(i), y(v))
+            });
+        }
+    }
+    out + "</svg>"
+}
+
+/// Bars of a distribution: (from, to, share), on a logarithmic axis of milliseconds.
+pub fn distribution(title: &str, classes: &[(f64, f64, f64)]) -> String {
+    let height = 200.0;
+    let most = classes.iter().fold(0.0f64, |a, c| a.max(c.2));
+    let (mut out, y) = frame(title, height, most, &|v| format!("{:.0} %", 100.0 * v));
+    let (from, to) = classes.iter().fold((f64::MAX, 0.0f64), |(a, b), c| (a.min(c.0), b.max(c.1)));
+    let x = |ms: f64| LEFT + (WIDTH - LEFT - RIGHT) * (ms / from).ln() / (to / from).ln();
+    for (low, high, share) in classes {
+        mark(&mut out, &format!("{low:.1} to {high:.1} ms: {:.1} %", 100.0 * share), |label| {
+            let (left, top) = (x(*low), y(*share));
+            let (width, tall) = ((x(*high) - left - 1.0).max(1.0), height - BOTTOM - top);
+            format!("<rect class=\"mark f1\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{tall:.1}\"{label}")
+        });
+    }
+    let mut power = 10f64.powf(from.max(1e-3).log10().ceil());
+    while power <= to && power.is_finite() {
+        text(&mut out, x(power), height - 8.0, "middle", &format!("{power} ms"));
+        power *= 10.0;
+    }
+    out + "</svg>"
+}
+
+/// A row of [`bars`]: name, value, the value in words.
+pub struct Bar {
+    pub name: String,
+    pub value: f64,
+    pub told: String,
+}
+
+/// Horizontal bars.
+pub fn bars(title: &str, rows: &[Bar]) -> String {
+    let (row, label) = (24.0, 120.0);
+    let height = 8.0 + rows.len() as f64 * row;
+    let most = rows.iter().fold(f64::MIN_POSITIVE, |a, b| a.max(b.value));
+    let mut out = head(title, height);
+    for (i, bar) in rows.iter().enumerate() {
+        let y = 4.0 + i as f64 * row;
+        text(&mut out, label - 8.0, y + 15.0, "end", &bar.name);
+        let width = ((WIDTH - label - 170.0) * bar.value / most).max(1.0);
+        mark(&mut out, &format!("{}: {}", bar.name, bar.told), |said| {
+            format!(
+                "<rect class=\"mark f1\" x=\"{label}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{:.1}\" rx=\"2\"{said}",
+                y + 2.0,
+                row - 6.0
+            )
+        });
+        text(&mut out, label + width + 8.0, y + 15.0, "start", &bar.told);
+    }
+    out + "</svg>"
+}
+
+/// A row of [`forest`]: an estimate with its interval, relative to the control (0.05: 5 % more).
+pub struct Estimate {
+    pub name: String,
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+    pub told: String,
+}
+
+/// Estimates with intervals around no change.
+pub fn forest(title: &str, rows: &[Estimate]) -> String {
+    let (row, label, right) = (26.0, 240.0, 24.0);
+    let height = 34.0 + rows.len() as f64 * row;
+    // Wide intervals are cut off: half as much again as the largest estimate, 20 % at least.
+    let widest = rows.iter().fold(0.2f64, |a, r| a.max(1.6 * r.value.abs()));
+    let x = |v: f64| label + (WIDTH - label - right) * (v.clamp(-widest, widest) / widest + 1.0) / 2.0;
+    let mut out = head(title, height);
+    let bottom = height - 24.0;
+    let _ = write!(out, "<path class=\"grid\" d=\"M{0:.1} 0V{bottom:.1}\"/>", x(0.0));
+    for v in [-widest, -widest / 2.0, 0.0, widest / 2.0, widest] {
+        text(&mut out, x(v), height - 8.0, "middle", &format!("{:+.0} %", 100.0 * v));
+    }
+    for (i, r) in rows.iter().enumerate() {
+        let y = 14.0 + i as f64 * row;
+        text(&mut out, label - 12.0, y + 4.0, "end", &r.name);
+        let colour = if r.low > 0.0 || r.high < 0.0 { 2 } else { 1 };
+        let _ = write!(out, "<path class=\"line c{colour}\" d=\"M{:.1} {y}H{:.1}\"/>", x(r.low), x(r.high));
+        mark(&mut out, &format!("{}: {}", r.name, r.told), |said| {
+            format!("<circle class=\"mark f{colour}\" cx=\"{:.1}\" cy=\"{y}\" r=\"5\"{said}", x(r.value))
+        });
+    }
+    out + "</svg>"
+}
+
+/// Head, grid and the place of a value.
+fn frame(title: &str, height: f64, most: f64, tell: &dyn Fn(f64) -> String) -> (String, impl Fn(f64) -> f64 + use<>) {
+    let step = round_step(most / 4.0);
+    let top = step * (most / step).ceil().max(1.0);
+    let y = move |v: f64| height - BOTTOM - (height - BOTTOM - TOP) * v / top;
+    let mut out = head(title, height);
+    for i in 0..=(top / step).round() as usize {
+        let at = y(i as f64 * step);
+        let _ = write!(out, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{}\"/>", WIDTH - RIGHT);
+        text(&mut out, LEFT - 6.0, at + 4.0, "end", &tell(i as f64 * step));
+    }
+    (out, y)
+}
+
+fn head(title: &str, height: f64) -> String {
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"group\" tabindex=\"0\" aria-label=\"{}. Arrow keys read the values.\">",
+        escaped(title)
+    )
+}
+
+/// A mark that says what it is; `shape` is given the attributes and opens an element without closing its tag.
+fn mark(out: &mut String, label: &str, shape: impl Fn(&str) -> String) {
+    let label = escaped(label);
+    let attributes = format!(" role=\"img\" aria-label=\"{label}\" data-label=\"{label}\"");
+    let shape = shape(&attributes);
+    let element = shape.trim_start_matches('<').split(' ').next().unwrap_or("g").to_owned();
+    let _ = write!(out, "{shape}><title>{label}</title></{element}>");
+}
+
+fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
+    let _ = write!(out, "<text aria-hidden=\"true\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(text));
+}
+
+/// For text and attributes of HTML and SVG.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// The next of 1, 2, 5 × 10ⁿ.
+fn round_step(least: f64) -> f64 {
+    if least.is_nan() || least <= 0.0 || !least.is_finite() {
+        return 1.0;
+    }
+    let power = 10f64.powf(least.log10().floor());
+    let step = [1.0, 2.0, 5.0].into_iter().find(|s| s * power >= least * 0.999).unwrap_or(10.0);
+    step * power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(svg: &str) {
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        let mut open = Vec::new();
+        for tag in svg.split('<').skip(1) {
+            let inside = tag.split('>').next().expect("a tag");
+            if let Some(name) = inside.strip_prefix('/') {
+                assert_eq!(open.pop().as_deref(), Some(name), "{svg}");
+            } else if !inside.ends_with('/') {
+                open.push(inside.split(' ').next().expect("a name").to_owned());
+            }
+        }
+        assert!(open.is_empty(), "{open:?}");
+    }
+
+    #[test]
+    fn charts_are_well_formed_whatever_the_data() {
+        let tell = |v: f64| format!("{v:.1}");
+        for values in [vec![], vec![Some(0.0)], vec![Some(1.0), None, Some(1e7)]] {
+            let places: Vec<&str> = ["2026-11-01", "<b>", "c"][..values.len()].to_vec();
+            let marks = values.iter().flatten().count();
+            let svg = lines("a < \"b\"", &places, &[Line { name: "x & y", colour: 1, values }], tell);
+            check(&svg);
+            assert_eq!(svg.matches("data-label").count(), marks);
+        }
+        check(&distribution("d", &[]));
+        check(&distribution("d", &[(1.0, 2.0, 0.5), (2.0, 400.0, 0.5)]));
+        check(&bars("b", &[]));
+        check(&bars("b", &[Bar { name: "<n>".into(), value: 0.0, told: "'0'".into() }]));
+        let wide = Estimate { name: "n".into(), value: 0.1, low: -1e9, high: 1e9, told: "t".into() };
+        check(&forest("f", &[wide]));
+        check(&forest("f", &[]));
+    }
+}
