@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use lacuna_complete::Settings;
 use lacuna_engine::{KvDtype, Reuse};
+use lacuna_telemetry::experiment::Definition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -42,6 +43,22 @@ pub struct Config {
     pub context: ContextConfig,
     pub show: ShowConfig,
     pub kv: KvConfig,
+    pub telemetry: TelemetryConfig,
+    /// `[experiment.NAME]`: A/B tests, begun by `lacuna telemetry experiment start NAME`. In files only: not for editors' settings.
+    #[schemars(skip)]
+    pub experiment: BTreeMap<String, Definition>,
+}
+
+/// What becomes of suggestions, recorded on this machine only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Record at all.
+    pub enabled: bool,
+    /// Rows older than this many days are deleted; 0: never.
+    pub retention_days: u32,
+    /// Directory of the store; empty: `lacuna` in the user's data directory.
+    pub dir: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -178,7 +195,27 @@ impl Default for KvConfig {
     }
 }
 
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        TelemetryConfig { enabled: true, retention_days: 365, dir: String::new() }
+    }
+}
+
 impl Config {
+    /// This configuration with an experiment's settings, `area.key`, laid over it.
+    pub fn with_settings(&self, settings: &BTreeMap<String, Value>) -> anyhow::Result<Config> {
+        let plain = Config { experiment: BTreeMap::new(), ..self.clone() };
+        let mut value = serde_json::to_value(&plain)?;
+        for (name, setting) in settings {
+            let place = name.split_once('.').filter(|(area, _)| !["telemetry", "experiment"].contains(area));
+            let place = place.and_then(|(area, key)| value.get_mut(area)?.get_mut(key));
+            *place.with_context(|| format!("{name} is not a setting that can be varied: `lacuna doctor` lists them"))? = setting.clone();
+        }
+        let config: Config = serde_json::from_value(value).context("a setting has a value of the wrong kind")?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// The completer's settings; `order` and `heal` are decided with the model at hand.
     pub fn settings(&self, order: lacuna_prompt::Order, heal: bool) -> Settings {
         let order = match self.model.order {
@@ -232,6 +269,13 @@ impl Config {
             bail!("show.min_confidence = {} is out of range: use 0 to 1", self.show.min_confidence);
         }
         crate::lsp::globs(&self.context.ignore).map_err(|e| anyhow::anyhow!("context.ignore: {e}"))?;
+        within("telemetry.retention_days", self.telemetry.retention_days as usize, 0, 36_500)?;
+        for (name, definition) in &self.experiment {
+            definition.check(name)?;
+            for (variant, v) in &definition.variant {
+                self.with_settings(&v.settings).with_context(|| format!("experiment {name}: variant {variant}"))?;
+            }
+        }
         Ok(())
     }
 }
@@ -378,6 +422,28 @@ mod tests {
             std::fs::write(dir.path().join("lacuna.toml"), text).unwrap();
             let error = resolve(dir.path(), None, None).err().map(|e| format!("{e:#}")).unwrap_or_default();
             assert!(error.contains("lacuna.toml"), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn experiments_lie_over_the_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |settings: &str| {
+            let text = format!("[show]\nline_tokens = 7\n[experiment.order.variant]\ncontrol = {{}}\nb.settings = {{ {settings} }}\n");
+            std::fs::write(dir.path().join("lacuna.toml"), text).unwrap();
+            resolve(dir.path(), None, None).map(|r| r.config).map_err(|e| format!("{e:#}"))
+        };
+        let config = write("\"model.order\" = \"psm\", \"show.block_tokens\" = 9").unwrap();
+        let varied = config.with_settings(&config.experiment["order"].variant["b"].settings).unwrap();
+        assert_eq!((varied.model.order, varied.show.block_tokens, varied.show.line_tokens), (OrderSetting::Psm, 9, 7));
+        for (settings, told) in [
+            ("\"model.ordre\" = \"psm\"", "model.ordre is not a setting"),
+            ("\"telemetry.enabled\" = false", "telemetry.enabled is not a setting"),
+            ("\"show.block_tokens\" = 0", "out of range"),
+            ("\"show.block_tokens\" = \"many\"", "wrong kind"),
+        ] {
+            let error = write(settings).unwrap_err();
+            assert!(error.contains(told) && error.contains("experiment order: variant b"), "{settings}: {error}");
         }
     }
 

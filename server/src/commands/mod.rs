@@ -7,3 +7,4 @@ pub mod doctor;
 pub mod fim_eval;
 pub mod finetune;
 pub mod model;
+pub mod telemetry;
