@@ -11,4 +11,5 @@ mod latency;
 mod lsp;
 mod model;
 mod replay;
+mod telemetry;
 mod warm;

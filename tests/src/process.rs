@@ -55,7 +55,12 @@ impl Home {
     /// `program` in this place, with nothing of the user's settings.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.work()).env("XDG_CONFIG_HOME", self.config()).env("HOME", self.root.path()).env_remove("XDG_CACHE_HOME");
+        command
+            .current_dir(self.work())
+            .env("XDG_CONFIG_HOME", self.config())
+            .env("HOME", self.root.path())
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_DATA_HOME");
         command.env_remove("LACUNA_LOG").env_remove("LACUNA_ISA");
         command
     }

@@ -89,6 +89,13 @@ pub fn automatic(uri: &str, position: Position) -> Params {
     Params { text_document: TextDocument { uri: uri.to_owned() }, position: position.into(), context: Context::default() }
 }
 
+impl Params {
+    /// Asked for while typing, not by the user.
+    pub fn is_automatic(&self) -> bool {
+        self.context.trigger_kind != TRIGGER_INVOKED
+    }
+}
+
 /// Where the items go and what they restate.
 pub struct Site {
     open: Open,
@@ -131,6 +138,11 @@ fn select(open: &mut Open, selected: &Selected, encoding: Encoding) -> Option<us
 }
 
 impl Site {
+    /// Where the items begin to replace, and what each begins with.
+    pub fn restated(&self) -> (Position, &str) {
+        (self.range.start.into(), &self.restated)
+    }
+
     /// Byte offset at which the items' new text goes.
     pub fn cursor(&self) -> usize {
         self.cursor

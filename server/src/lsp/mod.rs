@@ -9,6 +9,7 @@ mod reasons;
 mod record;
 mod server;
 mod status;
+mod telemetry;
 mod transport;
 
 use std::net::SocketAddr;

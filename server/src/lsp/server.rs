@@ -21,6 +21,7 @@ use super::documents::{ChangeError, Documents, Ticket};
 use super::inline::{ACCEPTED, Params, WireItem, site};
 use super::record::Recorder;
 use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
+use super::telemetry::{Answered, Observer};
 use crate::config;
 use crate::models::Loaded;
 
@@ -44,10 +45,20 @@ struct Session {
     completer: Arc<Completer>,
     roots: Vec<String>,
     unknown_settings: Vec<String>,
+    /// What becomes of suggestions; `None`: not recorded.
+    observer: Option<Observer>,
 }
 
 /// What `workspace/executeCommand` takes.
 const COMMANDS: [&str; 4] = [ACCEPTED, PAUSE, RESUME, STATUS];
+
+impl Session {
+    /// Drops the state of a closed document, whichever arm of an experiment it was in.
+    fn forget(&self, key: &str) {
+        self.completer.forget(key);
+        self.observer.iter().flat_map(Observer::completers).for_each(|completer| completer.forget(key));
+    }
+}
 
 /// A superseded or cancelled request; clients keep what they show.
 const REQUEST_CANCELLED: i64 = -32800;
@@ -79,6 +90,18 @@ impl Server {
         format!("{}:{uri}", self.number)
     }
 
+    /// The completer for a document: an experiment may have one of its own.
+    fn completer(&self, session: &Session, uri: &str) -> Arc<Completer> {
+        match &session.observer {
+            Some(observer) => observer.completer(uri, &session.completer, &self.loaded),
+            None => Arc::clone(&session.completer),
+        }
+    }
+
+    fn observer(&self) -> Option<&Observer> {
+        self.session.get()?.observer.as_ref()
+    }
+
     fn encoding(&self) -> Encoding {
         self.session.get().map_or(Encoding::Utf16, |s| s.encoding)
     }
@@ -105,7 +128,9 @@ impl Server {
             self.tell_status(&uri).await;
             return Ok(ItemList { items: Vec::new() });
         }
-        let completer = Arc::clone(&session.completer);
+        let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding).unwrap_or(site.cursor());
+        let observed = session.observer.as_ref().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
+        let completer = self.completer(session, &uri);
         let (key, number) = (self.key(&uri), self.number);
         let running = tokio::task::spawn_blocking(move || {
             let caller = Caller { client: number, flight: Some(&ticket.flight) };
@@ -132,13 +157,22 @@ impl Server {
             },
             "inlineCompletion"
         );
+        let stale = ticket.is_stale();
+        let mut ids = observed.map_or_else(Vec::new, |(observer, observed)| {
+            let (start, restated) = site.restated();
+            let start = asked.document.offset_clamped(start, session.encoding).unwrap_or(client_cursor).min(client_cursor);
+            let answered = Answered { uri: &uri, open: &asked, cursor: client_cursor, start, restated, reply: &reply, stale };
+            observer.answered(&observed, &answered)
+        });
         // The text has changed or a newer request runs: whatever was found belongs to a text that is gone.
-        if ticket.is_stale() || reply.outcome == Outcome::Silence(Reason::Cancelled) {
+        if stale || reply.outcome == Outcome::Silence(Reason::Cancelled) {
             return Err(error(ErrorCode::ServerError(REQUEST_CANCELLED), "superseded by a newer request or edit".to_owned()));
         }
         self.status.note(&uri, &reply);
         self.tell_status(&uri).await;
-        let id = || self.next_id.fetch_add(1, Ordering::Relaxed).to_string();
+        ids.reverse();
+        // Without a record of what becomes of them, any number will do.
+        let id = || ids.pop().map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed).to_string(), |id| id.to_string());
         Ok(ItemList { items: site.items(&reply.outcome, id) })
     }
 
@@ -149,10 +183,16 @@ impl Server {
 
     pub async fn did_show(&self, params: EventParams) {
         tracing::info!(id = ?params.id(), "shown");
+        if let (Some(observer), Some(id)) = (self.observer(), params.id()) {
+            observer.showed(id);
+        }
     }
 
     pub async fn did_partially_accept(&self, params: EventParams) {
         tracing::info!(id = ?params.id(), length = params.accepted_length, "partly accepted");
+        if let (Some(observer), Some(id), Some(length)) = (self.observer(), params.id(), params.accepted_length) {
+            observer.accepted_partly(id, length as usize);
+        }
     }
 
     async fn tell_status(&self, uri: &str) {
@@ -187,7 +227,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let Some(session) = self.session.get() else { return };
         for uri in self.documents.close_all() {
-            session.completer.forget(&self.key(&uri));
+            session.forget(&self.key(&uri));
         }
         self.loaded.remember_costs(&session.completer);
     }
@@ -214,8 +254,10 @@ impl LanguageServer for Server {
             .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         let completer = self.loaded.serving(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         self.status.configure(&resolved.config, notify);
+        let observer = Observer::start(&resolved.config, &self.loaded);
         let _ = self.session.set(Session {
             encoding,
+            observer,
             completer,
             roots: roots.iter().map(|uri| uri.as_str().to_owned()).collect(),
             unknown_settings: resolved.unknown,
@@ -247,6 +289,9 @@ impl LanguageServer for Server {
     }
 
     async fn shutdown(&self) -> Result<()> {
+        if let Some(observer) = self.observer() {
+            observer.finish();
+        }
         Ok(())
     }
 
@@ -258,6 +303,9 @@ impl LanguageServer for Server {
             language => language,
         };
         self.documents.open(&uri, language, document.version, &document.text);
+        if let Some(observer) = self.observer() {
+            observer.opened(&uri, language);
+        }
         self.status.opened(&uri, &document.language_id);
         // What is ignored, because it may hold secrets, is not recorded either.
         if let Some(recorder) = &self.recorder
@@ -279,13 +327,16 @@ impl LanguageServer for Server {
         let result = self.documents.change(&uri, params.text_document.version, edits, self.encoding());
         let message = match result {
             Ok(edited) => {
+                if let Some(observer) = self.observer() {
+                    observer.changed(&uri, &edited.edits);
+                }
                 if let Some(recorder) = &self.recorder {
                     recorder.changed(&uri, &edited);
                 }
                 if let Some(session) = self.session.get() {
                     let path = self.shown_path(&uri, session);
                     if self.status.quiet(&uri, &path).is_none() {
-                        session.completer.edited(edited.snapshot(&self.key(&uri), &path));
+                        self.completer(session, &uri).edited(edited.snapshot(&self.key(&uri), &path));
                     }
                 }
                 return;
@@ -305,10 +356,13 @@ impl LanguageServer for Server {
         if let Some(recorder) = &self.recorder {
             recorder.closed(&uri);
         }
+        if let Some(observer) = self.observer() {
+            observer.closed(&uri, params.text_document.uri.to_file_path().as_deref());
+        }
         if self.documents.close(&uri)
             && let Some(session) = self.session.get()
         {
-            session.completer.forget(&self.key(&uri));
+            session.forget(&self.key(&uri));
         }
     }
 
@@ -320,6 +374,9 @@ impl LanguageServer for Server {
         match params.command.as_str() {
             ACCEPTED => {
                 tracing::info!(id = ?params.arguments.first(), "accepted");
+                if let (Some(observer), Some(id)) = (self.observer(), params.arguments.first().and_then(|id| id.as_str())) {
+                    observer.accepted(id);
+                }
                 Ok(None)
             }
             command @ (PAUSE | RESUME) => {

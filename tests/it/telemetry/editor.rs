@@ -1,0 +1,92 @@
+//! An editor for the sessions: it keeps its document, shows what it is told, and reports nothing unless asked to.
+
+use std::path::PathBuf;
+
+use lacuna_tests::{Client, Home, ModelDir, TinyModel, binary};
+use serde_json::{Value, json};
+
+/// One document in one editor.
+pub struct Editor {
+    pub client: Client,
+    text: String,
+    pub cursor: usize,
+    version: i64,
+    uri: String,
+    pub file: PathBuf,
+}
+
+/// A home with a model whose completions are lower-case words.
+pub struct Desk {
+    pub home: Home,
+    model: ModelDir,
+}
+
+impl Desk {
+    pub fn new() -> Desk {
+        Desk { home: Home::new(), model: TinyModel::default().write() }
+    }
+
+    pub fn open(&self, name: &str, text: &str) -> Editor {
+        let file = self.home.write(name, text);
+        let mut command = self.home.command(binary());
+        command.args(["lsp", "--model", self.model.arg()]);
+        let mut client = Client::spawn(&mut command);
+        let options = json!({"latency": {"deadline_ms": 0}, "show": {"line_tokens": 12, "block_tokens": 12}});
+        client.initialize(json!({"initializationOptions": options, "capabilities": {"general": {"positionEncodings": ["utf-8"]}}}));
+        let uri = format!("file://{}", file.display());
+        client.open(&uri, "python", text);
+        Editor { client, text: text.to_owned(), cursor: 0, version: 1, uri, file }
+    }
+
+    pub fn report(&self) -> Value {
+        let said = self.home.lacuna(["telemetry", "report", "--json"]).expect_code(0).stdout;
+        serde_json::from_str(&said).expect("one JSON object")
+    }
+}
+
+impl Editor {
+    pub fn position(&self, byte: usize) -> (usize, usize) {
+        let line = self.text[..byte].matches('\n').count();
+        (line, byte - self.text[..byte].rfind('\n').map_or(0, |at| at + 1))
+    }
+
+    /// Puts the cursor behind `place`.
+    pub fn go_behind(&mut self, place: &str) {
+        self.cursor = self.text.find(place).expect("a place in the text") + place.len();
+    }
+
+    /// Replaces bytes: as an edit of that range, or as the whole text anew.
+    pub fn edit(&mut self, bytes: std::ops::Range<usize>, text: &str, whole: bool) {
+        let (start, end) = (self.position(bytes.start), self.position(bytes.end));
+        self.cursor = bytes.start + text.len();
+        self.text.replace_range(bytes, text);
+        self.version += 1;
+        let change = if whole {
+            json!({"text": self.text})
+        } else {
+            let at = |(line, character)| json!({"line": line, "character": character});
+            json!({"range": {"start": at(start), "end": at(end)}, "text": text})
+        };
+        let document = json!({"uri": self.uri, "version": self.version});
+        self.client.notify("textDocument/didChange", json!({"textDocument": document, "contentChanges": [change]}));
+    }
+
+    pub fn insert(&mut self, text: &str) {
+        self.edit(self.cursor..self.cursor, text, false);
+    }
+
+    /// Asks at the cursor; the item, what it inserts there, and its id. The tiny model always has something to say.
+    pub fn ask(&mut self) -> (Value, String, Value) {
+        let (line, character) = self.position(self.cursor);
+        let item = self.client.items(&self.uri.clone(), line, character).remove(0);
+        let from = item["range"]["start"]["character"].as_u64().expect("a column") as usize;
+        let text = item["insertText"].as_str().expect("a text");
+        let stem = &self.text[self.cursor - (character - from)..self.cursor];
+        let rest = text.strip_prefix(stem).expect("the item restates the word").to_owned();
+        (item.clone(), rest, item["command"]["arguments"][0].clone())
+    }
+
+    pub fn finish(mut self) {
+        assert_eq!(self.client.finish(), Some(0));
+    }
+}

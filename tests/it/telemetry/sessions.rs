@@ -1,0 +1,114 @@
+//! Sessions as editors have them: killed, switched off, in an experiment, and looked at for what they must not hold.
+
+use serde_json::Value;
+
+use super::editor::Desk;
+
+const LINES: usize = 30;
+
+/// One line for each act, with a place to write behind `= `.
+fn text() -> String {
+    (0..LINES).map(|i| format!("value_{i:02} = \n")).collect()
+}
+
+#[test]
+fn a_client_that_is_killed_loses_its_last_second_only() {
+    let desk = Desk::new();
+    let mut editor = desk.open("script.py", &text());
+    let (_, rest, _) = {
+        editor.go_behind("value_00 = ");
+        editor.insert("k");
+        editor.ask()
+    };
+    editor.insert(&rest);
+    // The writer's batch of that second; what a report sees was committed.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let said = desk.home.lacuna(["telemetry", "report", "--json"]);
+        let accepted = serde_json::from_str::<Value>(&said.stdout).map(|r| r["all"]["accepted"].as_u64()).unwrap_or(None);
+        if accepted == Some(1) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "no batch was written: {said:?}");
+    }
+    editor.client.child().kill().expect("a process of ours");
+    drop(editor);
+    assert_eq!(desk.report()["all"]["accepted"], 1);
+}
+
+#[test]
+fn nothing_is_recorded_where_it_is_switched_off() {
+    let desk = Desk::new();
+    desk.home.write("lacuna.toml", "[telemetry]\nenabled = false\n");
+    let mut editor = desk.open("script.py", &text());
+    editor.go_behind("value_00 = ");
+    editor.ask();
+    editor.finish();
+    let said = desk.home.lacuna(["telemetry", "show"]).expect_code(0).stdout;
+    assert!(said.contains("recording    off") && said.contains("none yet"), "{said}");
+}
+
+#[test]
+fn an_experiment_from_its_start_to_its_report() {
+    let desk = Desk::new();
+    let config = "[experiment.short]\nunit = \"document\"\nmetric = \"acceptance-rate\"\n[experiment.short.variant.control]\n\
+                  [experiment.short.variant.brief]\nsettings = { \"show.line_tokens\" = 8 }\n";
+    desk.home.write("lacuna.toml", config);
+    let run = |args: &[&str]| desk.home.lacuna([&["telemetry", "experiment"], args].concat());
+    assert!(run(&["status"]).expect_code(0).stdout.contains("configured, not started"));
+    run(&["start", "short"]).expect_code(0);
+    run(&["start", "short"]).expect_failure(&["short", "is running"]);
+    run(&["start", "long"]).expect_failure(&["long", "not configured", "short"]);
+    let mut lengths = std::collections::BTreeSet::new();
+    for i in 0..8 {
+        let mut editor = desk.open(&format!("file_{i}.py"), &text());
+        editor.go_behind("value_00 = ");
+        let (_, rest, _) = editor.ask();
+        lengths.insert(rest.len());
+        editor.insert(&rest);
+        editor.finish();
+    }
+    assert!(lengths.len() > 1, "the variants' settings were in force: {lengths:?}");
+    let status = run(&["status", "short"]).expect_code(0).stdout;
+    let units: u64 = status.lines().filter_map(|l| l.trim().strip_suffix(" units")?.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    assert_eq!(units, 8, "{status}");
+    let report: Value = serde_json::from_str(&run(&["report", "short", "--json"]).expect_code(0).stdout).expect("JSON");
+    let accepted: u64 =
+        report["variants"].as_array().expect("variants").iter().map(|v| v["totals"]["accepted"].as_u64().expect("a count")).sum();
+    assert_eq!((accepted, report["crossed_units"].as_u64()), (8, Some(0)), "{report}");
+    run(&["stop", "short"]).expect_code(0);
+    run(&["stop", "short"]).expect_failure(&["was stopped before"]);
+    assert!(run(&["status"]).expect_code(0).stdout.contains("stopped"));
+    // Who opens an editor now is in no experiment.
+    let editor = desk.open("later.py", &text());
+    editor.finish();
+    assert!(run(&["report", "short"]).expect_code(0).stdout.contains("too few units to say"));
+}
+
+#[test]
+fn what_is_shown_holds_nothing_of_the_text_and_purging_leaves_nothing() {
+    let desk = Desk::new();
+    let mut editor = desk.open("secret_plan.py", "confidential_salary = \n");
+    editor.go_behind("salary = ");
+    let (_, rest, _) = editor.ask();
+    editor.insert(&rest);
+    let file = editor.file.clone();
+    editor.finish();
+    let shown = desk.home.lacuna(["telemetry", "show", "-n", "50"]).expect_code(0).stdout;
+    assert!(shown.contains("\"state\":\"accepted\"") && shown.contains("\"language\":\"python\""), "{shown}");
+    let mut looked = 0;
+    for entry in std::fs::read_dir(file.parent().expect("a folder").parent().expect("the home").join(".local/share/lacuna"))
+        .expect("the store's folder")
+    {
+        let bytes = std::fs::read(entry.expect("a file").path()).expect("a readable file");
+        for secret in ["secret", "confidential", "salary", rest.as_str(), "script", ".py", "file:"] {
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret:?} is in the store");
+            assert!(!shown.lines().skip(1).any(|l| l.contains(secret)), "{secret:?} is shown: {shown}");
+        }
+        looked += 1;
+    }
+    assert!(looked > 0);
+    desk.home.lacuna(["telemetry", "purge"]).expect_code(1);
+    desk.home.lacuna(["telemetry", "purge", "--yes"]).expect_code(0);
+    assert_eq!(desk.report()["all"]["requests"], 0);
+}
