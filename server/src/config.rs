@@ -47,6 +47,7 @@ pub struct Config {
     /// `[experiment.NAME]`: A/B tests, begun by `lacuna telemetry experiment start NAME`. In files only: not for editors' settings.
     #[schemars(skip)]
     pub experiment: BTreeMap<String, Definition>,
+    pub http: HttpConfig,
 }
 
 /// What becomes of suggestions, recorded on this machine only.
@@ -155,6 +156,26 @@ pub enum DtypeSetting {
     Int8,
 }
 
+/// `lacuna serve`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port.
+    pub listen: String,
+    /// File whose first line is the token that clients must send; empty: none is asked for, on loopback only.
+    pub token_file: String,
+    /// Connections at once; further ones wait.
+    pub max_connections: usize,
+    /// Requests that run or wait for their turn; further ones are refused.
+    pub max_requests: usize,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        HttpConfig { listen: "127.0.0.1:8012".to_owned(), token_file: String::new(), max_connections: 128, max_requests: 32 }
+    }
+}
+
 impl Default for LatencyConfig {
     fn default() -> Self {
         LatencyConfig { deadline_ms: 400, threads: 0, pin_threads: true, drafts: true, background: true }
@@ -261,6 +282,8 @@ impl Config {
         within("show.line_tokens", self.show.line_tokens, 1, 1024)?;
         within("show.block_tokens", self.show.block_tokens, 1, 4096)?;
         within("latency.threads", self.latency.threads, 0, 256)?;
+        within("http.max_connections", self.http.max_connections, 1, 4096)?;
+        within("http.max_requests", self.http.max_requests, 1, 1024)?;
         within("kv.budget_mb", self.kv.budget_mb, 1, 1 << 20)?;
         if !(0.0..=1.0).contains(&self.kv.blend_ratio) {
             bail!("kv.blend_ratio = {} is out of range: use 0 to 1", self.kv.blend_ratio);

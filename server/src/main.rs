@@ -1,12 +1,14 @@
 //! `lacuna`: the one binary. Reads the command line, runs the command, turns errors into one line and an exit code.
 //!
-//! Owns: command line, configuration, LSP. Everything that completes, trains or measures lives in the libraries.
+//! Owns: command line, configuration, LSP, HTTP. Everything that completes, trains or measures lives in the libraries.
 
 mod commands;
 mod config;
 mod costs;
+mod http;
 mod lsp;
 mod models;
+mod raise;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -25,6 +27,7 @@ struct Cli {
 enum Command {
     Complete(commands::complete::Args),
     Lsp(lsp::Args),
+    Serve(http::Args),
     Model(commands::model::Args),
     Finetune(commands::finetune::Args),
     FimEval(commands::fim_eval::Args),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Complete(args) => commands::complete::run(&args),
         Command::Lsp(args) => lsp::run(&args),
+        Command::Serve(args) => http::run(&args),
         Command::Model(args) => commands::model::run(&args),
         Command::Finetune(args) => commands::finetune::run(&args),
         Command::FimEval(args) => commands::fim_eval::run(&args),

@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod cli;
 mod fim_eval;
+mod http;
 mod latency;
 mod lsp;
 mod model;

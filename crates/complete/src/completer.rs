@@ -112,6 +112,10 @@ impl Completer {
         }
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     fn background(&self) -> &Background {
         self.background.get_or_init(|| Background::start(Arc::clone(&self.core)))
     }

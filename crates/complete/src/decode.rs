@@ -53,9 +53,16 @@ pub(crate) struct Decoded {
     pub deadline_hit: bool,
 }
 
-struct Heal<'a> {
+/// Admits only tokens that restate what was taken back.
+pub(crate) struct Heal<'a> {
     healing: Healing,
     tokenizer: &'a Tokenizer,
+}
+
+impl<'a> Heal<'a> {
+    pub fn new(prompt: &Prompt, tokenizer: &'a Tokenizer) -> Heal<'a> {
+        Heal { healing: prompt.healing.clone(), tokenizer }
+    }
 }
 
 impl Constraint for Heal<'_> {
@@ -80,7 +87,7 @@ pub(crate) fn decode(
 ) -> Result<Decoded, PromptError> {
     let Engine { model, kv, drafter, prefill, tokenizer } = engine;
     let healed = prompt.healing.rolled_back().len();
-    let mut heal = Heal { healing: prompt.healing.clone(), tokenizer };
+    let mut heal = Heal::new(prompt, tokenizer);
     let mut bytes: Vec<u8> = Vec::new();
     let (mut deadline_hit, mut after_line_end, mut beyond_word) = (false, false, 0);
     let cancel = match limits.deadline {
@@ -125,7 +132,7 @@ pub(crate) fn decode(
     Ok(Decoded { text, generation, deadline_hit })
 }
 
-fn end(place: &Place<'_>, text: &str) -> SyntacticEnd {
+pub(crate) fn end(place: &Place<'_>, text: &str) -> SyntacticEnd {
     syntactic_end(place.language, place.prefix, text, place.extent == Extent::Block)
 }
 
@@ -142,7 +149,7 @@ fn whole_words(text: &str) -> &str {
 }
 
 /// The longest valid beginning.
-fn valid_utf8(bytes: &[u8]) -> &str {
+pub(crate) fn valid_utf8(bytes: &[u8]) -> &str {
     match std::str::from_utf8(bytes) {
         Ok(text) => text,
         // `valid_up_to` is by definition a valid length.

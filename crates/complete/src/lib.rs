@@ -11,6 +11,7 @@ mod check;
 mod completer;
 mod cost;
 mod decode;
+mod fill;
 mod ghost;
 mod outcome;
 mod prompting;
@@ -22,6 +23,7 @@ mod trim;
 
 pub use completer::Completer;
 pub use cost::Costs;
+pub use fill::{Ended, Fill, FillError, Filled, Shape};
 pub use outcome::{Explanation, Filter, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
 pub use request::{Caller, Flight, Request, Snapshot};
 pub use settings::Settings;

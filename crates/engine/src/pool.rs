@@ -79,6 +79,11 @@ pub struct OverBudget {
 }
 
 impl KvPool {
+    /// Tokens that one cache holds at most.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Caches of at most `capacity` tokens each, held as `dtype` (`None`: as the engine chooses for the model), `budget` bytes in all.
     pub fn new(model: Arc<Model>, dtype: Option<KvDtype>, capacity: usize, budget: usize) -> Arc<KvPool> {
         let dtype = dtype.unwrap_or_else(|| default_dtype(&model));

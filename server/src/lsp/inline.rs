@@ -1,10 +1,11 @@
 //! `textDocument/inlineCompletion`: from a position to items, and from a suggestion to what clients want to see.
 
-use lacuna_complete::{Caller, Completer, Item, Outcome, Reply, Request};
+use lacuna_complete::{Caller, Completer, Reply, Request};
 use lacuna_context::cursor_facts;
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position, PositionError};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::documents::Open;
 
@@ -53,12 +54,25 @@ struct Selected {
     text: String,
 }
 
+/// An item as clients want it: a one-line range from the start of the typed word to the cursor, and text that restates it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WireItem {
     insert_text: String,
     range: WireRange,
     command: Command,
+    /// What tabby's clients send back in their events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+}
+
+impl WireItem {
+    /// `accepted`: the command that the client runs after accepting. `event_ids`: whether it sends tabby's events.
+    pub fn new(place: &Place, text: &str, id: String, accepted: &'static str, event_ids: bool) -> WireItem {
+        let data = event_ids.then(|| json!({"eventId": {"completionId": id, "choiceIndex": 0}}));
+        let insert_text = format!("{}{text}", place.restated);
+        WireItem { insert_text, range: place.range, command: Command { title: "Accepted", command: accepted, arguments: [id] }, data }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -94,16 +108,34 @@ impl Params {
     pub fn is_automatic(&self) -> bool {
         self.context.trigger_kind != TRIGGER_INVOKED
     }
+
+    /// A request of a client that speaks another dialect.
+    pub fn at(uri: &str, position: WirePosition, several: bool) -> Params {
+        let params = automatic(uri, position.into());
+        if several { params.several() } else { params }
+    }
+
+    /// The same place, asked for by the user: several items.
+    pub fn several(mut self) -> Params {
+        self.context.trigger_kind = TRIGGER_INVOKED;
+        self
+    }
 }
 
-/// Where the items go and what they restate.
+/// What items replace and restate.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Replaced by each item; ends at the client's cursor (or at the selected entry's range).
+    pub range: WireRange,
+    /// Text that each item begins with.
+    pub restated: String,
+}
+
+/// Where the items go.
 pub struct Site {
     open: Open,
     cursor: usize,
-    /// Replaced by each item; ends at the client's cursor (or at the selected entry's range).
-    range: WireRange,
-    /// Text that each item begins with.
-    restated: String,
+    place: Place,
     n: usize,
 }
 
@@ -113,14 +145,15 @@ pub fn site(mut open: Open, params: &Params, encoding: Encoding) -> Result<Site,
     if let Some(selected) = &params.context.selected_completion_info
         && let Some(cursor) = select(&mut open, selected, encoding)
     {
-        return Ok(Site { open, cursor, range: selected.range, restated: selected.text.clone(), n });
+        let place = Place { range: selected.range, restated: selected.text.clone() };
+        return Ok(Site { open, cursor, place, n });
     }
     let cursor = open.document.offset(params.position.into(), encoding)?;
     let facts = cursor_facts(&open.tree, open.document.rope(), cursor);
     let word = open.document.rope().byte_slice(facts.word_start..cursor).to_string();
     let start = open.document.position(facts.word_start, encoding);
     let range = WireRange { start: start.into(), end: open.document.position(cursor, encoding).into() };
-    Ok(Site { open, cursor, range, restated: word, n })
+    Ok(Site { open, cursor, place: Place { range, restated: word }, n })
 }
 
 /// Puts the selected entry into the snapshot, as if it had been accepted. Returns the cursor behind it.
@@ -140,7 +173,7 @@ fn select(open: &mut Open, selected: &Selected, encoding: Encoding) -> Option<us
 impl Site {
     /// Where the items begin to replace, and what each begins with.
     pub fn restated(&self) -> (Position, &str) {
-        (self.range.start.into(), &self.restated)
+        (self.place.range.start.into(), &self.place.restated)
     }
 
     /// Byte offset at which the items' new text goes.
@@ -163,16 +196,7 @@ impl Site {
         completer.complete_for(&request, caller, cancel)
     }
 
-    /// The items as clients want them: a one-line range from the start of the typed word to the cursor, and text that restates it.
-    pub fn items(&self, outcome: &Outcome, mut id: impl FnMut() -> String) -> Vec<WireItem> {
-        let Outcome::Suggest(items) = outcome else { return Vec::new() };
-        items
-            .iter()
-            .map(|Item { text, .. }| WireItem {
-                insert_text: format!("{}{text}", self.restated),
-                range: self.range,
-                command: Command { title: "Accepted", command: ACCEPTED, arguments: [id()] },
-            })
-            .collect()
+    pub fn into_place(self) -> Place {
+        self.place
     }
 }

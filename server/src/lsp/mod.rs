@@ -3,6 +3,9 @@
 //! Start reading at [`server::Server`] for what is answered, [`transport`] for how messages come and go, [`inline`] for the one
 //! request that matters, [`status`] for why it may answer nothing.
 
+#[cfg(unix)]
+mod attach;
+mod dialects;
 pub mod documents;
 pub mod inline;
 mod reasons;
@@ -15,6 +18,7 @@ mod transport;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -36,6 +40,18 @@ pub struct Args {
     /// is in it; paths are hashed
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Use one engine for all editors: attach to it, start it where there is none. Without this flag a running one is used, none is started
+    #[arg(long, conflicts_with_all = ["tcp", "record", "no_attach"])]
+    attach: bool,
+    /// Run the engine in this process, whatever else runs
+    #[arg(long)]
+    no_attach: bool,
+    /// Seconds after which an engine without editors ends
+    #[arg(long, value_name = "S", default_value_t = 300)]
+    engine_idle: u64,
+    /// Be that engine, on this socket
+    #[arg(long, value_name = "SOCKET", hide = true, conflicts_with_all = ["tcp", "record", "attach"])]
+    engine: Option<PathBuf>,
     /// Accepted because editors pass it; standard input and output are the default
     #[arg(long, hide = true)]
     stdio: bool,
@@ -50,10 +66,20 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     // The model is loaded before the first message, so that a bad --model is an exit code rather than a silent server.
     let here = std::env::current_dir().unwrap_or_default();
     let resolved = config::resolve(&here, None, args.model.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    #[cfg(unix)]
+    if let Some(clean) = runtime.block_on(attached(args, &resolved.config.model.path))? {
+        runtime.shutdown_background();
+        return Ok(if clean { Answer::Yes } else { Answer::No });
+    }
     let loaded = Arc::new(models::load(&resolved.config.model.path)?);
     let recorder = args.record.as_deref().map(Recorder::new).transpose()?.map(Arc::new);
     let connection = Connection { loaded, model: args.model.clone(), recorder: recorder.clone() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    #[cfg(unix)]
+    if let Some(socket) = &args.engine {
+        runtime.block_on(attach::serve_engine(socket, connection, Duration::from_secs(args.engine_idle)))?;
+        return Ok(Answer::Yes);
+    }
     let clean = runtime.block_on(async {
         match args.tcp {
             None => {
@@ -69,6 +95,27 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     // A read of standard input that is still blocked must not keep the process alive after `exit`.
     runtime.shutdown_background();
     Ok(if clean { Answer::Yes } else { Answer::No })
+}
+
+/// Passes messages to the engine of this user, if there is one or one is wanted. `None`: this process has to be the engine itself.
+#[cfg(unix)]
+async fn attached(args: &Args, model: &str) -> anyhow::Result<Option<bool>> {
+    if args.no_attach || args.engine.is_some() || args.tcp.is_some() || args.record.is_some() {
+        return Ok(None);
+    }
+    let socket = match attach::socket(model) {
+        Ok(socket) => socket,
+        Err(error) if args.attach => return Err(error),
+        // Nobody asked for a shared engine: not being able to have one is no reason to fail.
+        Err(error) => {
+            tracing::info!(%error, "no shared engine");
+            return Ok(None);
+        }
+    };
+    if !args.attach && !attach::is_running(&socket).await {
+        return Ok(None);
+    }
+    attach::attach(&socket, model, Duration::from_secs(args.engine_idle)).await.map(Some)
 }
 
 /// What every client's server is made from.

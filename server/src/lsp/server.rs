@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 
 use lacuna_complete::{Caller, Completer, Outcome, Reason};
 use lacuna_context::Language;
-use lacuna_engine::Cancel;
 use lacuna_text::{Encoding, Position, Range};
 use serde::Serialize;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
@@ -17,13 +16,15 @@ use tower_lsp::ls_types::{
 use tower_lsp::{Client, LanguageServer};
 
 use super::Connection;
+use super::dialects::{COPILOT_ACCEPTED, Event, is_copilot_client, is_tabby_client};
 use super::documents::{ChangeError, Documents, Ticket};
-use super::inline::{ACCEPTED, Params, WireItem, site};
+use super::inline::{ACCEPTED, Params, Place, WireItem, site};
 use super::record::Recorder;
 use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
-use super::telemetry::{Answered, Observer};
+use super::telemetry::{Answered as Observation, Observer};
 use crate::config;
 use crate::models::Loaded;
+use crate::raise::RaiseOnDrop;
 
 /// One client's server. Models are shared between clients, documents are not.
 pub struct Server {
@@ -39,8 +40,29 @@ pub struct Server {
     recorder: Option<Arc<Recorder>>,
 }
 
+/// Whose client it is, as far as that changes what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Lsp,
+    Copilot,
+    Tabby,
+}
+
+impl Family {
+    fn of(options: Option<&LSPAny>) -> Family {
+        if is_tabby_client(options) {
+            Family::Tabby
+        } else if is_copilot_client(options) {
+            Family::Copilot
+        } else {
+            Family::Lsp
+        }
+    }
+}
+
 /// What `initialize` decides.
 struct Session {
+    family: Family,
     encoding: Encoding,
     completer: Arc<Completer>,
     roots: Vec<String>,
@@ -50,7 +72,7 @@ struct Session {
 }
 
 /// What `workspace/executeCommand` takes.
-const COMMANDS: [&str; 4] = [ACCEPTED, PAUSE, RESUME, STATUS];
+const COMMANDS: [&str; 5] = [ACCEPTED, COPILOT_ACCEPTED, PAUSE, RESUME, STATUS];
 
 impl Session {
     /// Drops the state of a closed document, whichever arm of an experiment it was in.
@@ -64,8 +86,20 @@ impl Session {
 const REQUEST_CANCELLED: i64 = -32800;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ItemList {
+    /// Read by tabby's clients.
+    is_incomplete: bool,
     items: Vec<WireItem>,
+}
+
+/// Suggestions for one place, whatever the dialect of the client.
+pub struct Answered {
+    pub place: Place,
+    /// Text right of the cursor, best first; empty for a silence.
+    pub texts: Vec<String>,
+    /// One for each text: what clients call it when they tell what became of it.
+    pub ids: Vec<String>,
 }
 
 impl Server {
@@ -107,6 +141,15 @@ impl Server {
     }
 
     pub async fn inline_completion(&self, params: Params) -> Result<ItemList> {
+        let Answered { place, texts, ids } = self.answer(&params).await?;
+        let family = self.session.get().map_or(Family::Lsp, |s| s.family);
+        let command = if family == Family::Copilot { COPILOT_ACCEPTED } else { ACCEPTED };
+        let item = |(text, id): (String, String)| WireItem::new(&place, &text, id, command, family == Family::Tabby);
+        Ok(ItemList { is_incomplete: false, items: texts.into_iter().zip(ids).map(item).collect() })
+    }
+
+    /// Completes at a place. One reply each; superseded requests end in an error that clients ignore.
+    pub async fn answer(&self, params: &Params) -> Result<Answered> {
         let session = self.session.get().ok_or_else(Error::invalid_request)?;
         let uri = params.text_document.uri.clone();
         let ticket = Ticket::default();
@@ -115,7 +158,7 @@ impl Server {
             .begin(&uri, &ticket)
             .ok_or_else(|| Error::invalid_params(format!("document {uri} is not open: send textDocument/didOpen first")))?;
         let asked = open.clone();
-        let site = site(open, &params, session.encoding).map_err(|e| Error::invalid_params(e.to_string()))?;
+        let site = site(open, params, session.encoding).map_err(|e| Error::invalid_params(e.to_string()))?;
         self.documents.locate(&uri, &ticket, site.cursor());
         if let Some(recorder) = &self.recorder {
             recorder.asked(&uri, &asked, site.cursor());
@@ -126,7 +169,7 @@ impl Server {
         if let Some(quiet) = self.status.quiet(&uri, &path) {
             self.status.note_quiet(&uri, quiet);
             self.tell_status(&uri).await;
-            return Ok(ItemList { items: Vec::new() });
+            return Ok(Answered { place: site.into_place(), texts: Vec::new(), ids: Vec::new() });
         }
         let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding).unwrap_or(site.cursor());
         let observed = session.observer.as_ref().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
@@ -158,10 +201,10 @@ impl Server {
             "inlineCompletion"
         );
         let stale = ticket.is_stale();
-        let mut ids = observed.map_or_else(Vec::new, |(observer, observed)| {
+        let ids = observed.map_or_else(Vec::new, |(observer, observed)| {
             let (start, restated) = site.restated();
             let start = asked.document.offset_clamped(start, session.encoding).unwrap_or(client_cursor).min(client_cursor);
-            let answered = Answered { uri: &uri, open: &asked, cursor: client_cursor, start, restated, reply: &reply, stale };
+            let answered = Observation { uri: &uri, open: &asked, cursor: client_cursor, start, restated, reply: &reply, stale };
             observer.answered(&observed, &answered)
         });
         // The text has changed or a newer request runs: whatever was found belongs to a text that is gone.
@@ -170,10 +213,31 @@ impl Server {
         }
         self.status.note(&uri, &reply);
         self.tell_status(&uri).await;
-        ids.reverse();
+        let texts: Vec<String> = match reply.outcome {
+            Outcome::Suggest(items) => items.into_iter().map(|item| item.text).collect(),
+            Outcome::Silence(_) => Vec::new(),
+        };
+        let mut ids = ids.into_iter();
         // Without a record of what becomes of them, any number will do.
-        let id = || ids.pop().map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed).to_string(), |id| id.to_string());
-        Ok(ItemList { items: site.items(&reply.outcome, id) })
+        let id = |_: &String| ids.next().map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed).to_string(), |id| id.to_string());
+        let ids = texts.iter().map(id).collect();
+        Ok(Answered { place: site.into_place(), texts, ids })
+    }
+
+    /// What a client says of a suggestion.
+    pub fn note(&self, event: &Event) {
+        tracing::info!(?event, "suggestion");
+        let Some(observer) = self.observer() else { return };
+        match event {
+            Event::Shown { id } => observer.showed(id),
+            Event::Accepted { id } => observer.accepted(id),
+            Event::PartlyAccepted { id, utf16 } => observer.accepted_partly(id, *utf16),
+            Event::Dismissed { id } => observer.dismissed(id),
+        }
+    }
+
+    pub fn model_name(&self) -> &str {
+        &self.loaded.name
     }
 
     /// `lacuna/status`: the last answer and its reason.
@@ -182,16 +246,14 @@ impl Server {
     }
 
     pub async fn did_show(&self, params: EventParams) {
-        tracing::info!(id = ?params.id(), "shown");
-        if let (Some(observer), Some(id)) = (self.observer(), params.id()) {
-            observer.showed(id);
+        if let Some(id) = params.id() {
+            self.note(&Event::Shown { id: id.to_owned() });
         }
     }
 
     pub async fn did_partially_accept(&self, params: EventParams) {
-        tracing::info!(id = ?params.id(), length = params.accepted_length, "partly accepted");
-        if let (Some(observer), Some(id), Some(length)) = (self.observer(), params.id(), params.accepted_length) {
-            observer.accepted_partly(id, length as usize);
+        if let (Some(id), Some(utf16)) = (params.id(), params.accepted_length) {
+            self.note(&Event::PartlyAccepted { id: id.to_owned(), utf16: utf16 as usize });
         }
     }
 
@@ -212,14 +274,6 @@ impl Server {
 
 fn error(code: ErrorCode, message: String) -> Error {
     Error { code, message: message.into(), data: None }
-}
-
-struct RaiseOnDrop(Cancel);
-
-impl Drop for RaiseOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }
 
 impl Drop for Server {
@@ -248,6 +302,7 @@ impl LanguageServer for Server {
         let roots: Vec<Uri> = params.workspace_folders.into_iter().flatten().map(|folder| folder.uri).collect();
         let near = roots.first().and_then(|uri| uri.to_file_path().map(|p| p.into_owned()));
         let near = near.or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+        let family = Family::of(params.initialization_options.as_ref());
         // Other servers' options (`editorInfo` …) come this way too; ours lie under `lacuna` or at the top.
         let editor = params.initialization_options.map(|o| o.get("lacuna").cloned().unwrap_or(o));
         let resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref())
@@ -256,6 +311,7 @@ impl LanguageServer for Server {
         self.status.configure(&resolved.config, notify);
         let observer = Observer::start(&resolved.config, &self.loaded);
         let _ = self.session.set(Session {
+            family,
             encoding,
             observer,
             completer,
@@ -372,10 +428,9 @@ impl LanguageServer for Server {
 
     async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<LSPAny>> {
         match params.command.as_str() {
-            ACCEPTED => {
-                tracing::info!(id = ?params.arguments.first(), "accepted");
-                if let (Some(observer), Some(id)) = (self.observer(), params.arguments.first().and_then(|id| id.as_str())) {
-                    observer.accepted(id);
+            ACCEPTED | COPILOT_ACCEPTED => {
+                if let Some(id) = params.arguments.first().and_then(LSPAny::as_str) {
+                    self.note(&Event::Accepted { id: id.to_owned() });
                 }
                 Ok(None)
             }

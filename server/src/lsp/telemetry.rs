@@ -188,6 +188,13 @@ impl Observer {
         self.recorder.signal(Signal::PartlyAccepted { id, chars });
     }
 
+    /// The user turned this item down.
+    pub fn dismissed(&self, id: &str) {
+        if let Ok(id) = id.parse() {
+            self.recorder.signal(Signal::Dismissed { id });
+        }
+    }
+
     /// The client shows this item.
     pub fn showed(&self, id: &str) {
         if let Ok(id) = id.parse() {

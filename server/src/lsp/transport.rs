@@ -15,8 +15,8 @@ use tower_lsp::LspService;
 use tower_lsp::jsonrpc::Request;
 use tower_service::Service;
 
-use super::Connection;
 use super::server::Server;
+use super::{Connection, dialects};
 
 /// A longer message is refused: no editor sends a larger file than we complete.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -29,12 +29,8 @@ const MAX_WAITING_REPLIES: usize = 256;
 pub async fn serve(input: impl AsyncRead + Unpin, output: impl AsyncWrite + Unpin + Send + 'static, connection: Connection) -> bool {
     let (mut service, socket) = {
         let build = LspService::build(|client| Server::new(client, connection));
-        build
-            .custom_method("textDocument/inlineCompletion", Server::inline_completion)
-            .custom_method("lacuna/status", Server::status)
-            .custom_method("textDocument/didShowCompletion", Server::did_show)
-            .custom_method("textDocument/didPartiallyAcceptCompletion", Server::did_partially_accept)
-            .finish()
+        let build = build.custom_method("textDocument/inlineCompletion", Server::inline_completion);
+        dialects::register(build.custom_method("lacuna/status", Server::status)).finish()
     };
     let (mut to_client, mut responses) = socket.split();
     let (replies, waiting) = mpsc::channel::<Value>(MAX_WAITING_REPLIES);

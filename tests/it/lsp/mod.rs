@@ -1,5 +1,8 @@
 //! The language server, as editors use it and as no editor should.
 
+#[cfg(unix)]
+mod attach;
+mod dialects;
 mod edits;
 mod hostile;
 mod items;

@@ -1,0 +1,155 @@
+//! One engine for several editors: started by the first, shared, gone after the last.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lacuna_tests::{Client, Home, ModelDir, TinyModel, binary};
+use serde_json::json;
+
+use super::{URI, options};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Place {
+    home: Home,
+    model: ModelDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { home: Home::new(), model: TinyModel::default().write() }
+    }
+
+    fn command(&self, flags: &[&str]) -> Command {
+        let mut command = self.home.command(binary());
+        command.env_remove("XDG_RUNTIME_DIR").args(["lsp", "--model", self.model.arg(), "--engine-idle", "1"]).args(flags);
+        command
+    }
+
+    fn editor(&self, flags: &[&str]) -> Client {
+        let mut client = Client::spawn(&mut self.command(flags));
+        client.initialize(json!({"initializationOptions": options()}));
+        client.open(URI, "python", "def f(a):\n    ret");
+        client
+    }
+
+    /// Process ids of the engines of this place.
+    fn engines(&self) -> Vec<u32> {
+        let folder = self.home.as_ref() as &std::path::Path;
+        let mine = folder.display().to_string();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains("--engine ") && line.contains(&mine) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+
+    #[track_caller]
+    fn wait_for_engines(&self, n: usize) {
+        let start = Instant::now();
+        while self.engines().len() != n {
+            assert!(start.elapsed() < LIMIT, "{:?} instead of {n} engines", self.engines());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for pid in self.engines() {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+    }
+}
+
+fn end(mut editor: Client) {
+    editor.result("shutdown", serde_json::Value::Null);
+    editor.notify("exit", serde_json::Value::Null);
+    assert!(editor.ended().success());
+}
+
+#[test]
+fn editors_share_an_engine_that_outlives_them_for_a_while() {
+    let place = Place::new();
+    let mut first = place.editor(&["--attach"]);
+    assert_eq!(place.engines().len(), 1);
+    let mut second = place.editor(&["--attach"]);
+    // One that does not ask for it uses what runs.
+    let mut third = place.editor(&[]);
+    assert_eq!(place.engines().len(), 1, "one engine for all");
+    for editor in [&mut first, &mut second, &mut third] {
+        assert!(!editor.items(URI, 1, 7).is_empty());
+    }
+    end(first);
+    assert!(!second.items(URI, 1, 7).is_empty(), "the others go on");
+    end(second);
+    end(third);
+    place.wait_for_engines(0);
+    // And again from nothing.
+    let mut again = place.editor(&["--attach"]);
+    assert!(!again.items(URI, 1, 7).is_empty());
+    end(again);
+}
+
+#[test]
+fn without_an_engine_nothing_is_started_unasked() {
+    let place = Place::new();
+    let mut alone = place.editor(&[]);
+    assert!(!alone.items(URI, 1, 7).is_empty());
+    assert!(place.engines().is_empty());
+    end(alone);
+}
+
+#[test]
+fn editors_that_start_at_once_find_one_engine() {
+    let place = Place::new();
+    let mut editors: Vec<Client> = (0..4).map(|_| Client::spawn(&mut place.command(&["--attach"]))).collect();
+    for editor in &mut editors {
+        editor.initialize(json!({"initializationOptions": options()}));
+    }
+    place.wait_for_engines(1);
+    editors.into_iter().for_each(end);
+}
+
+#[test]
+fn an_engine_that_was_killed_leaves_nothing_in_the_way() {
+    let place = Place::new();
+    let mut editor = place.editor(&["--attach"]);
+    assert!(!editor.items(URI, 1, 7).is_empty());
+    for pid in place.engines() {
+        assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    }
+    // The editor learns that its server is gone.
+    assert!(!editor.ended().success());
+    let mut next = place.editor(&["--attach"]);
+    assert!(!next.items(URI, 1, 7).is_empty());
+    end(next);
+}
+
+#[test]
+fn the_socket_is_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let editor = place.editor(&["--attach"]);
+    let folder = (place.home.as_ref() as &std::path::Path).join(".cache/lacuna");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    let sockets: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "sock")).collect();
+    let [socket] = &sockets[..] else { panic!("{sockets:?}") };
+    assert_eq!(mode(socket), 0o600);
+    end(editor);
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_is_told_at_once() {
+    let home = Home::new();
+    let mut command = home.command(binary());
+    command.env_remove("XDG_RUNTIME_DIR").args(["lsp", "--attach", "--model", "nothing-here"]);
+    lacuna_tests::run(&mut command).expect_failure(&["nothing-here", "does not exist"]);
+}
