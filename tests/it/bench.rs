@@ -169,6 +169,33 @@ fn our_engine_is_timed_alone_too() {
 }
 
 #[test]
+fn approximations_of_the_kv_cache_are_compared_with_cold_ones() {
+    let home = Home::new();
+    // Real lines, short enough that the whole text is in the prompt.
+    let lines: Vec<String> = (0..70).map(|i| format!("    total_{i} = price_{} * rate_{}", i % 7, i % 3)).collect();
+    std::fs::write(home.work().join("prices.py"), format!("def total():\n{}\n", lines.join("\n"))).expect("written");
+    let toy = ["bench", "kv-quality", "prices.py", "--points", "1", "--tokens", "3", "--prompt-tokens", "512", "--min-run", "8"];
+    let result = json(&home.lacuna(toy.iter().chain(&["--json"])).expect_code(0));
+    let rows = result["rows"].as_array().expect("rows");
+    let row = |name: &str| rows.iter().find(|row| row["switch"] == name).unwrap_or_else(|| panic!("no {name} in {result}"));
+    let number = |row: &Value, key: &str| row[key].as_f64().unwrap_or_else(|| panic!("no {key} in {row}"));
+    for row in rows {
+        assert!(row["samples"].as_u64().is_some_and(|n| (1..=4).contains(&n)), "{row}");
+        assert!(number(row, "kl_first_mean") > -1e-9 && number(row, "kl_per_token") > -1e-9, "{row}");
+        assert!((0.0..=1.0).contains(&number(row, "same_answer")) && number(row, "computed") > 0.0, "{row}");
+    }
+    // Moving saves what repair computes again; the more is repaired the more is computed.
+    let computed = ["shift (r = 0)", "blend, r = 0.15", "blend, r = 0.3", "blend, r = 1"].map(|name| number(row(name), "computed"));
+    assert!(computed.is_sorted() && computed[0] < 0.8 * computed[3], "{computed:?}");
+    assert!(number(row("exact prefix"), "computed") <= computed[3] + 1e-9);
+    let table = home.lacuna(toy).expect_code(0).stdout;
+    assert!(table.contains("| blend, r = 0.3 |") && table.contains("| int8 for f32, cold |"), "{table}");
+    std::fs::write(home.work().join("short.py"), "x = 1\n").expect("written");
+    home.lacuna(["bench", "kv-quality", "short.py"]).expect_failure(&["60 lines"]);
+    home.lacuna(["bench", "kv-quality", "missing.py"]).expect_failure(&["missing.py"]);
+}
+
+#[test]
 fn what_cannot_be_measured_is_one_line() {
     let home = Home::new();
     fake_llama_bench(&home);

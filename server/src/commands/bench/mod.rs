@@ -1,10 +1,12 @@
 //! `lacuna bench`: how fast the kernels and the whole engine are on this machine, beside what the machine can do and beside llama.cpp.
 //!
-//! [`kernels`], [`decode`] and [`replay`] measure and print or write one record ([`record`]); [`report`] turns records into tables and graphs.
+//! [`kernels`], [`decode`] and [`replay`] measure and print or write one record ([`record`]); [`report`] turns records into tables and graphs;
+//! [`kv_quality`] measures what approximations of the KV cache cost.
 //! Every record says where and how it was made ([`machine`]) and holds the limits that were measured in the same run.
 
 mod decode;
 mod kernels;
+mod kv_quality;
 mod machine;
 mod ours;
 mod peer;
@@ -40,6 +42,7 @@ enum Command {
     Decode(decode::Args),
     Prepack(prepack::Args),
     Replay(replay::Args),
+    KvQuality(kv_quality::Args),
     Report(report::Args),
 }
 
@@ -49,6 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Command::Decode(args) => decode::run(args)?,
         Command::Prepack(args) => prepack::run(args)?,
         Command::Replay(args) => replay::run(args)?,
+        Command::KvQuality(args) => kv_quality::run(args)?,
         Command::Report(args) => report::run(args)?,
     }
     Ok(Answer::Yes)
