@@ -11,7 +11,7 @@ use tree_sitter::{InputEdit, Node, ParseOptions, Parser, Point, Tree, TreeCursor
 
 use crate::Language;
 
-/// Time one parse may take.
+/// Time one parse may take, unless the caller has more: [`SyntaxTree::parse_within`].
 pub const PARSE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Longer texts are not parsed at all: a tree takes some twenty times the memory of its text.
@@ -25,17 +25,24 @@ pub struct SyntaxTree {
     /// Bytes of the text whose parse ran out of time. Not tried again until the text is a quarter shorter, or else
     /// every keystroke would pay the limit.
     gave_up_at: Option<usize>,
+    limit: Duration,
 }
 
 impl SyntaxTree {
     pub fn parse(language: Language, rope: &Rope) -> SyntaxTree {
-        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None };
+        SyntaxTree::parse_within(language, rope, PARSE_LIMIT)
+    }
+
+    /// As [`SyntaxTree::parse`], with another limit for this parse and those of the tree's edits and previews. For results that must
+    /// not depend on how busy the machine is.
+    pub fn parse_within(language: Language, rope: &Rope, limit: Duration) -> SyntaxTree {
+        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit };
         tree.reparse(rope);
         tree
     }
 
     pub fn parse_str(language: Language, text: &str) -> SyntaxTree {
-        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None };
+        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit: PARSE_LIMIT };
         tree.run(text.len(), |byte| text.as_bytes().get(byte..).unwrap_or_default());
         tree
     }
@@ -94,9 +101,9 @@ impl SyntaxTree {
         if parser.set_language(grammar).is_err() {
             return;
         }
-        let start = Instant::now();
+        let (start, limit) = (Instant::now(), self.limit);
         let mut progress = |_: &tree_sitter::ParseState| {
-            if start.elapsed() > PARSE_LIMIT { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if start.elapsed() > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let options = ParseOptions::new().progress_callback(&mut progress);
         self.tree = parser.parse_with_options(&mut |byte, _| read(byte), old.as_ref(), Some(options));

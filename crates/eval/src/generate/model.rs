@@ -11,10 +11,10 @@ use lacuna_text::Document;
 use sha2::{Digest, Sha256};
 
 use super::{ContextMode, Generator, Interrupted, PromptRow, Timing, cross_file_excerpts};
-use crate::Example;
 use crate::example::Task;
 use crate::example::stages::{Generation, Gold, Output, Prompt};
 use crate::stats::hash_text;
+use crate::{Example, PARSE_LIMIT};
 
 /// Bytes that a token of code stands for, about.
 const BYTES_PER_TOKEN: usize = 3;
@@ -71,7 +71,7 @@ impl ModelGenerator {
 
     fn editor(&self, completer: &Completer, example: &Example, worker: usize, cancel: &Cancel) -> Result<(Output, Timing), Interrupted> {
         let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
-        let tree = SyntaxTree::parse(example.syntax(), document.rope());
+        let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), PARSE_LIMIT);
         let key = format!("eval-{worker}");
         // Cold every time: a warm cache of the example before would make results depend on the order of work.
         completer.forget(&key);
@@ -165,7 +165,7 @@ impl ModelGenerator {
             return Vec::new();
         }
         let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
-        let tree = SyntaxTree::parse(example.syntax(), document.rope());
+        let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), PARSE_LIMIT);
         let path = path(example);
         let file = FileFacts {
             path: &path,
