@@ -12,5 +12,6 @@ mod latency;
 mod lsp;
 mod model;
 mod replay;
+mod sets;
 mod telemetry;
 mod warm;

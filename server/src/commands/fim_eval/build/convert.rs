@@ -13,6 +13,9 @@ use super::cancel_on_interrupt;
 use super::output::{Output, print_reasons};
 use crate::Answer;
 
+/// Bad rows that are named; a file of another kind has nothing else.
+const MAX_TOLD: usize = 20;
+
 /// Read sets in any known format and write them as one in ours
 ///
 /// Known: HumanEval-Infilling, SantaCoder-FIM, CrossCodeEval, SAFIM, our own. Each row tells its format.
@@ -55,6 +58,7 @@ fn convert(files: &[PathBuf], out: &Path, to: Format, set: Option<&str>) -> anyh
     let cancel = cancel_on_interrupt()?;
     let mut output = Output::create(out)?;
     let mut report = Report::default();
+    let mut told = 0;
     for file in files {
         for example in format::open(file)? {
             if cancel.is_cancelled() {
@@ -64,7 +68,10 @@ fn convert(files: &[PathBuf], out: &Path, to: Format, set: Option<&str>) -> anyh
             let mut example = match example {
                 Ok(example) => example,
                 Err(ReadError::Row(bad)) => {
-                    crate::say(&format!("left out: {bad}"));
+                    told += 1;
+                    if told <= MAX_TOLD {
+                        crate::say(&format!("left out: {bad}"));
+                    }
                     report.skip(format!("{}:{}", bad.path.display(), bad.line), "not a usable row");
                     continue;
                 }

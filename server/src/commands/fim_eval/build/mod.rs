@@ -44,7 +44,7 @@ struct SweBenchArgs {
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "https://github.com")]
     fetch: Option<String>,
     #[command(flatten)]
-    holes: HoleArgs<2>,
+    holes: HoleArgs,
     #[command(flatten)]
     output: output::OutputArgs,
 }
@@ -65,7 +65,7 @@ struct CommitArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
-    holes: HoleArgs<2>,
+    holes: HoleArgs,
     #[command(flatten)]
     output: output::OutputArgs,
 }
@@ -93,16 +93,16 @@ struct AstArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
-    holes: HoleArgs<1>,
+    holes: HoleArgs,
     #[command(flatten)]
     output: output::OutputArgs,
 }
 
 #[derive(ClapArgs)]
-struct HoleArgs<const MIN: usize> {
-    /// Shortest middle, in lines
-    #[arg(long, default_value_t = MIN, value_name = "N")]
-    min_lines: usize,
+struct HoleArgs {
+    /// Shortest middle, in lines [default: 2; for ast 1]
+    #[arg(long, value_name = "N")]
+    min_lines: Option<usize>,
     /// Longest middle, in lines
     #[arg(long, value_name = "N")]
     max_lines: Option<usize>,
@@ -117,14 +117,16 @@ struct HoleArgs<const MIN: usize> {
     context_bytes: usize,
 }
 
-impl<const MIN: usize> HoleArgs<MIN> {
-    fn limits(&self) -> anyhow::Result<HoleLimits> {
+impl HoleArgs {
+    /// `shortest` is the least number of lines unless the user says otherwise.
+    fn limits(&self, shortest: usize) -> anyhow::Result<HoleLimits> {
+        let min_lines = self.min_lines.unwrap_or(shortest);
         let max_lines = self.max_lines.unwrap_or(usize::MAX);
-        if self.min_lines == 0 || self.min_lines > max_lines {
-            bail!("--min-lines {} and --max-lines {max_lines} leave nothing: give 1 or more, and no more than the maximum", self.min_lines);
+        if min_lines == 0 || min_lines > max_lines {
+            bail!("--min-lines {min_lines} and --max-lines {max_lines} leave nothing: give 1 or more, and no more than the maximum");
         }
         let context = ContextLimits { files: self.context_files, bytes: self.context_bytes };
-        Ok(HoleLimits { min_lines: self.min_lines, max_lines, languages: self.lang.clone(), context })
+        Ok(HoleLimits { min_lines, max_lines, languages: self.lang.clone(), context })
     }
 }
 
@@ -143,14 +145,14 @@ fn swe_bench(args: &SweBenchArgs) -> anyhow::Result<Answer> {
         bail!("--repos {} is no folder: give the folder that holds the clones", args.repos.display());
     }
     let fetch = args.fetch.clone().map_or(Fetch::Never, Fetch::From);
-    let options = SweBenchOptions { repos: &args.repos, fetch, limits: args.holes.limits()? };
+    let options = SweBenchOptions { repos: &args.repos, fetch, limits: args.holes.limits(2)? };
     let instances = Table::open(&args.instances)?;
     Output::build(&args.output, "instances", |report, cancel, sink| sets::swe_bench(instances, &options, report, cancel, sink))
 }
 
 fn commits(args: &CommitArgs) -> anyhow::Result<Answer> {
     let name = name(args.name.as_deref(), &args.repo)?;
-    let limits = args.holes.limits()?;
+    let limits = args.holes.limits(2)?;
     let options = CommitOptions { repo: &args.repo, since: &args.since, name: &name, revision: &args.revision, limits };
     Output::build(&args.output, "commits", |report, cancel, sink| sets::commits(&options, report, cancel, sink))
 }
@@ -163,7 +165,7 @@ fn ast(args: &AstArgs) -> anyhow::Result<Answer> {
         per_file: args.per_file,
         seed: args.seed,
         license: args.license.clone(),
-        limits: args.holes.limits()?,
+        limits: args.holes.limits(1)?,
     };
     Output::build(&args.output, "files", |report, cancel, sink| sets::ast(&options, report, cancel, sink))
 }
