@@ -85,7 +85,7 @@ impl Metrics {
             for (name, kind, help, value) in [
                 ("lacuna_kv_bytes", "gauge", "Memory of keys and values.", kv.bytes as u64),
                 ("lacuna_kv_budget_bytes", "gauge", "Its limit.", kv.budget as u64),
-                ("lacuna_kv_evicted_bytes_total", "counter", "What was dropped to stay below it.", kv.evicted_bytes as u64),
+                ("lacuna_kv_evicted_bytes_total", "counter", "What was dropped to stay below it.", kv.evicted_bytes),
             ] {
                 head(&mut out, name, kind, help);
                 let _ = writeln!(out, "{name} {value}");
