@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod bench;
 mod cli;
+mod editors;
 mod fim_eval;
 mod http;
 mod latency;

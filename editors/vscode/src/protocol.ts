@@ -1,0 +1,44 @@
+// The protocol extension of the server: docs/protocol.md.
+
+export interface Tokens {
+    prompt: number;
+    cached: number;
+    new: number;
+    generated: number;
+}
+
+/** The last answer of a document. */
+export interface Last {
+    uri: string;
+    outcome: "suggest" | "silence";
+    reason: string | null;
+    meaning: string | null;
+    remedy: string | null;
+    ms: number;
+    fromMemory: boolean;
+    tokens: Tokens;
+}
+
+export interface Report {
+    state: "ready" | "paused";
+    model: string;
+    version: string;
+    paused: { everywhere: boolean; languages: string[]; documents: string[] };
+    last: Last | null;
+    /** Address of the dashboard, where the server serves one. */
+    dashboard?: string;
+}
+
+/** Where a pause holds; an empty object is everywhere. */
+export type Scope = { uri: string } | { language: string } | Record<string, never>;
+
+/** The part of an LSP item that events send back. */
+export interface RawItem {
+    insertText: string | { value: string };
+    range?: { start: { line: number; character: number }; end: { line: number; character: number } };
+    command?: { title: string; command: string; arguments?: unknown[] };
+}
+
+export const statusMethod = "lacuna/status";
+export const didShowMethod = "textDocument/didShowCompletion";
+export const didPartiallyAcceptMethod = "textDocument/didPartiallyAcceptCompletion";

@@ -1,0 +1,32 @@
+// The server's settings as the user has set them here.
+//
+// Only what is set is sent: a default sent from here would override the workspace's lacuna.toml.
+
+import * as vscode from "vscode";
+
+/** Settings of this extension that the server does not know. */
+const own = new Set(["server", "trace"]);
+
+/** `{ area: { key: value } }` of all settings with a value of the user's. */
+export function explicitSettings(): Record<string, Record<string, unknown>> {
+    const configuration = vscode.workspace.getConfiguration("lacuna");
+    const settings: Record<string, Record<string, unknown>> = {};
+    for (const [area, keys] of Object.entries(configuration)) {
+        if (own.has(area) || typeof keys !== "object" || keys === null) {
+            continue;
+        }
+        for (const key of Object.keys(keys)) {
+            const found = configuration.inspect(`${area}.${key}`);
+            const value = found?.workspaceFolderValue ?? found?.workspaceValue ?? found?.globalValue;
+            if (value !== undefined) {
+                (settings[area] ??= {})[key] = value;
+            }
+        }
+    }
+    return settings;
+}
+
+/** Path of the server, where the user has set one. */
+export function configuredServer(): string | undefined {
+    return vscode.workspace.getConfiguration("lacuna").get<string>("server.path")?.trim() || undefined;
+}

@@ -1,0 +1,74 @@
+//! What the editor plugins say about the server agrees with the server.
+
+use std::collections::BTreeMap;
+
+use lacuna_tests::{Home, workspace};
+use serde_json::Value;
+
+fn manifest() -> Value {
+    let path = workspace().join("editors/vscode/package.json");
+    serde_json::from_str(&std::fs::read_to_string(path).expect("the extension's manifest")).expect("JSON")
+}
+
+/// `lacuna config schema`.
+fn schema() -> Value {
+    let output = Home::new().lacuna(["config", "schema"]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    serde_json::from_str(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn vs_code_offers_exactly_the_servers_settings() {
+    let schema = schema();
+    let mut expected: BTreeMap<String, &Value> = BTreeMap::new();
+    for (area, keys) in schema["properties"].as_object().expect("areas") {
+        for (key, value) in keys["properties"].as_object().unwrap_or_else(|| panic!("{area} has no settings")) {
+            expected.insert(format!("lacuna.{area}.{key}"), value);
+        }
+    }
+    assert!(expected.len() > 10, "{expected:?}");
+    let manifest = manifest();
+    let offered: BTreeMap<String, &Value> = manifest["contributes"]["configuration"]["properties"]
+        .as_object()
+        .expect("settings")
+        .iter()
+        .filter(|(name, _)| !name.starts_with("lacuna.server.") && !name.starts_with("lacuna.trace."))
+        .map(|(name, value)| (name.clone(), value))
+        .collect();
+    assert_eq!(offered, expected, "run `node scripts/settings.mjs PATH-OF-LACUNA` in editors/vscode");
+}
+
+#[test]
+fn every_setting_has_a_description_a_type_and_a_default() {
+    for (area, keys) in schema()["properties"].as_object().expect("areas") {
+        for (key, value) in keys["properties"].as_object().expect("settings") {
+            let typed = value.get("type").is_some() || value.get("oneOf").is_some() || value.get("enum").is_some();
+            assert!(value["description"].is_string() && value.get("default").is_some() && typed, "{area}.{key}: {value}");
+        }
+    }
+}
+
+#[test]
+fn vs_code_declares_no_proposed_api_and_an_engine_that_its_types_match() {
+    let manifest = manifest();
+    assert!(manifest.get("enabledApiProposals").is_none());
+    assert_eq!(manifest["engines"]["vscode"], "^1.91.0");
+    assert_eq!(manifest["devDependencies"]["@types/vscode"], "1.91.0");
+}
+
+#[test]
+fn the_editors_know_every_reason_that_the_document_gives_them() {
+    let document = std::fs::read_to_string(workspace().join("docs/protocol.md")).expect("the protocol's document");
+    let of_clients: Vec<&str> =
+        document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | client |").map(|(code, _)| code)).collect();
+    assert!(of_clients.len() >= 4, "{of_clients:?}");
+    for (editor, files) in [("vscode", &["src/why.ts"][..]), ("nvim", &["lua/lacuna/command.lua", "lua/lacuna/server.lua"])] {
+        let text: String = files
+            .iter()
+            .map(|file| std::fs::read_to_string(workspace().join("editors").join(editor).join(file)).expect("a source file"))
+            .collect();
+        for code in &of_clients {
+            assert!(text.contains(code), "{editor} never says {code}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+// Where nothing is suggested, and whether the user can find out why.
+
+import assert from "node:assert/strict";
+import { account, atRaise } from "../samples.mjs";
+import { until } from "../workbench.mjs";
+
+
+export const cases = [
+    {
+        name: "pause for a language from the menu, ask why, resume from the answer",
+        async run(bench, picture) {
+            bench.write("pause.py", account);
+            await bench.open("pause.py", ...atRaise);
+            await bench.statusItem.click();
+            await bench.page.locator(".quick-input-list .monaco-list-row", { hasText: "Pause for python" }).click();
+            await bench.page.locator(".statusbar-item:has(.codicon-debug-pause)", { hasText: "Lacuna" }).waitFor();
+            // The click has taken the focus.
+            await bench.open("pause.py", ...atRaise);
+            await bench.type("u");
+            assert.match(await bench.why("paused-language"), /paused for this language/);
+            await bench.page.screenshot({ path: picture });
+            await bench.page.locator(".notification-list-item a.monaco-button", { hasText: "Resume" }).click();
+            await bench.running();
+            await bench.open("pause.py", 10, 23);
+            await bench.type("e");
+            assert.ok((await bench.awaitGhost()).length > 0);
+            await bench.press("Escape");
+            await bench.command("File: Revert File");
+        },
+    },
+    {
+        name: "the status bar says what the last answer cost",
+        async run(bench) {
+            bench.write("cost.py", account);
+            await bench.open("cost.py", ...atRaise);
+            await bench.type("u");
+            await bench.awaitGhost();
+            await until("a latency", async () => /\d+ ms/.test(await bench.statusItem.first().textContent()));
+            const label = await bench.statusItem.first().locator("a, [aria-label]").first().getAttribute("aria-label");
+            assert.match(label, /model embedded/);
+            assert.match(label, /\d+ cached, \d+ new/);
+            await bench.press("Escape");
+            await bench.command("File: Revert File");
+        },
+    },
+    {
+        name: "a difference is left alone",
+        async run(bench) {
+            bench.write("diff.py", account);
+            await bench.open("diff.py", ...atRaise);
+            await bench.type("u");
+            await bench.awaitGhost();
+            await bench.press("Escape");
+            await bench.command("File: Compare Active File with Saved");
+            await bench.page.locator(".tab.active", { hasText: "↔" }).waitFor();
+            await bench.page.locator(".diff-editor-right-side .view-line, .modified-in-monaco-diff-editor .view-line").first().click();
+            await bench.press("Control+End");
+            await bench.type("def withdraw_all(self):");
+            assert.match(await bench.why("not-this-editor"), /difference/);
+            await bench.clearMessages();
+            assert.equal(await bench.ghost(), undefined);
+            await bench.command("View: Close Editor");
+            await bench.command("File: Revert File");
+        },
+    },
+    {
+        name: "a file of secrets is left alone, and says so",
+        async run(bench) {
+            bench.write("deep/.env", "TOKEN=\n");
+            await bench.open("deep/.env", 1, 7);
+            await bench.type("a");
+            assert.match(await bench.why("ignored-path"), /context\.ignore/);
+            await bench.clearMessages();
+            assert.equal(await bench.ghost(), undefined);
+            await bench.command("File: Revert File");
+        },
+    },
+];
