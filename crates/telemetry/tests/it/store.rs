@@ -294,7 +294,8 @@ fn writer_that_is_to_be_killed() {
     for batch in 0.. {
         let changes: Vec<Change> = (0..50u32).map(|i| row(1 + batch * 50 + i, 0, 1)).collect();
         store.write(session, &changes).unwrap();
-        writeln!(out, "committed {session} {}", (batch + 1) * 50).unwrap();
+        // In one piece: a kill may fall between two writes of one line.
+        out.write_all(format!("committed {session} {}\n", (batch + 1) * 50).as_bytes()).unwrap();
     }
 }
 
