@@ -10,6 +10,16 @@ fn manifest() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).expect("the extension's manifest")).expect("JSON")
 }
 
+/// Numbers as JavaScript has them: `0.0` is `0`.
+fn as_javascript(value: &Value) -> Value {
+    match value {
+        Value::Number(n) => n.as_f64().map_or(Value::Null, Value::from),
+        Value::Array(items) => items.iter().map(as_javascript).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), as_javascript(value))).collect(),
+        other => other.clone(),
+    }
+}
+
 /// `lacuna config schema`.
 fn schema() -> Value {
     let output = Home::new().lacuna(["config", "schema"]);
@@ -20,20 +30,20 @@ fn schema() -> Value {
 #[test]
 fn vs_code_offers_exactly_the_servers_settings() {
     let schema = schema();
-    let mut expected: BTreeMap<String, &Value> = BTreeMap::new();
+    let mut expected: BTreeMap<String, Value> = BTreeMap::new();
     for (area, keys) in schema["properties"].as_object().expect("areas") {
         for (key, value) in keys["properties"].as_object().unwrap_or_else(|| panic!("{area} has no settings")) {
-            expected.insert(format!("lacuna.{area}.{key}"), value);
+            expected.insert(format!("lacuna.{area}.{key}"), as_javascript(value));
         }
     }
     assert!(expected.len() > 10, "{expected:?}");
     let manifest = manifest();
-    let offered: BTreeMap<String, &Value> = manifest["contributes"]["configuration"]["properties"]
+    let offered: BTreeMap<String, Value> = manifest["contributes"]["configuration"]["properties"]
         .as_object()
         .expect("settings")
         .iter()
         .filter(|(name, _)| !name.starts_with("lacuna.server.") && !name.starts_with("lacuna.trace."))
-        .map(|(name, value)| (name.clone(), value))
+        .map(|(name, value)| (name.clone(), as_javascript(value)))
         .collect();
     assert_eq!(offered, expected, "run `node scripts/settings.mjs PATH-OF-LACUNA` in editors/vscode");
 }
