@@ -4,6 +4,7 @@
 //! the schema: the database, Parquet, CSV, JSON Lines and `docs/telemetry.md` are made from or tested against them.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Defines an enum of columns with their names in files and what they mean.
@@ -68,6 +69,17 @@ columns! {
     }
 }
 
+/// Columns that a reader wants; the others stay empty in what it is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    pub texts: &'static [Text],
+    pub ints: &'static [Int],
+}
+
+impl Columns {
+    pub const ALL: Columns = Columns { texts: Text::ALL, ints: Int::ALL };
+}
+
 /// Ages at which accepted text is looked at, in milliseconds, with the columns of the results.
 pub const CHECKS: [(u64, Int); 4] = [(30_000, Int::Kept30), (120_000, Int::Kept120), (300_000, Int::Kept300), (600_000, Int::Kept600)];
 
@@ -77,7 +89,7 @@ pub const READ_MS: i64 = 750;
 /// An absent integer.
 const NULL: i64 = i64::MIN;
 
-/// A text that is often the same.
+/// A text that is often the same. Equal if the texts are.
 #[derive(Clone, Debug)]
 pub enum Label {
     Static(&'static str),
@@ -92,6 +104,20 @@ impl Label {
             Label::Static(text) => text,
             Label::Shared(text) => text,
         }
+    }
+}
+
+impl PartialEq for Label {
+    fn eq(&self, other: &Label) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Label {}
+
+impl Hash for Label {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.as_str().hash(hasher);
     }
 }
 

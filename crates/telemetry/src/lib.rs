@@ -19,5 +19,5 @@ pub mod store;
 pub mod track;
 
 pub use clock::{Calendar, Clock, Moment, system_ms};
-pub use event::{CHECKS, Draft, Event, Int, Ints, Label, Names, READ_MS, Text};
-pub use recorder::{Options, Recorder};
+pub use event::{CHECKS, Columns, Draft, Event, Int, Ints, Label, Names, READ_MS, Text};
+pub use recorder::{Glance, Options, Recorder};

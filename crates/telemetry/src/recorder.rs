@@ -53,6 +53,10 @@ impl Shared {
     }
 }
 
+/// Looks at the store on the writer's thread, before the first batch and after each: how a running server learns what other processes
+/// have put there. What it costs, no request waits for.
+pub type Glance = Box<dyn FnMut(&Store) + Send>;
+
 /// Records one client's session.
 pub struct Recorder {
     shared: Arc<Shared>,
@@ -63,10 +67,16 @@ pub struct Recorder {
 impl Recorder {
     /// Starts the writer. Returns at once: the store is opened on the writer's thread.
     pub fn start(options: Options) -> Recorder {
+        Recorder::start_with(options, Box::new(|_| ()))
+    }
+
+    /// As [`Recorder::start`], with a look at the store now and then.
+    pub fn start_with(options: Options, glance: Glance) -> Recorder {
         let shared = Arc::new(Shared { clock: Clock::default(), tracker: Mutex::default() });
         let (orders, inbox) = mpsc::channel();
         let writers = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || Writer::new(options, writers).run(&inbox));
+        let thread =
+            std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || Writer::new(options, writers, glance).run(&inbox));
         let writer = thread.map_err(|e| tracing::warn!(error = %e, "telemetry is off: no thread")).ok();
         Recorder { shared, orders, writer: Mutex::new(writer) }
     }
@@ -115,16 +125,20 @@ struct Writer {
     lost: u64,
     /// The trouble that was said last, so that it is said once.
     said: String,
+    glance: Glance,
 }
 
 impl Writer {
-    fn new(options: Options, shared: Arc<Shared>) -> Writer {
-        Writer { options, shared, pending: Vec::new(), lost: 0, said: String::new() }
+    fn new(options: Options, shared: Arc<Shared>, glance: Glance) -> Writer {
+        Writer { options, shared, pending: Vec::new(), lost: 0, said: String::new(), glance }
     }
 
     fn run(mut self, inbox: &Receiver<Order>) {
         let mut store = self.open();
         loop {
+            if let Some((store, _)) = &store {
+                (self.glance)(store);
+            }
             let order = inbox.recv_timeout(self.options.flush);
             let stop = matches!(order, Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected));
             let signal = if stop { Signal::Finished } else { Signal::Tick };
@@ -136,7 +150,7 @@ impl Writer {
                 self.pending.extend(changes);
             }
             if let Some((store, session)) = &mut store {
-                self.write(store, *session);
+                self.write(store, session);
                 if stop {
                     let ended = store.end_session(*session, self.shared.clock.now().wall, self.lost);
                     ended.unwrap_or_else(|e| self.complain(&e));
@@ -151,11 +165,20 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, store: &mut Store, session: i64) {
+    fn write(&mut self, store: &mut Store, session: &mut i64) {
         if self.pending.is_empty() {
             return;
         }
-        match store.write(session, &self.pending) {
+        let written = match store.write(*session, &self.pending) {
+            // What was recorded before is to be forgotten, here as well; what comes after is another session's.
+            Err(StoreError::Purged { .. }) => {
+                self.shared.with(|tracker, _| tracker.forget());
+                self.pending.clear();
+                store.begin_session(self.shared.clock.now().wall).map(|begun| *session = begun)
+            }
+            written => written,
+        };
+        match written {
             Ok(()) => self.pending.clear(),
             Err(e) => {
                 self.complain(&e);

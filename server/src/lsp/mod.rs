@@ -7,6 +7,7 @@
 mod attach;
 mod dialects;
 pub mod documents;
+mod experiments;
 pub mod inline;
 mod reasons;
 mod record;

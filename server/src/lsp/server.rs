@@ -124,7 +124,7 @@ impl Server {
         format!("{}:{uri}", self.number)
     }
 
-    /// The completer for a document: an experiment may have one of its own.
+    /// The completer for a document's edits: an experiment may have one of its own.
     fn completer(&self, session: &Session, uri: &str) -> Arc<Completer> {
         match &session.observer {
             Some(observer) => observer.completer(uri, &session.completer, &self.loaded),
@@ -173,7 +173,10 @@ impl Server {
         }
         let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding).unwrap_or(site.cursor());
         let observed = session.observer.as_ref().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
-        let completer = self.completer(session, &uri);
+        let completer = match &observed {
+            Some((observer, observed)) => observer.completer_of(observed, &session.completer, &self.loaded),
+            None => Arc::clone(&session.completer),
+        };
         let (key, number) = (self.key(&uri), self.number);
         let running = tokio::task::spawn_blocking(move || {
             let caller = Caller { client: number, flight: Some(&ticket.flight) };
@@ -253,7 +256,7 @@ impl Server {
 
     pub async fn did_partially_accept(&self, params: EventParams) {
         if let (Some(id), Some(utf16)) = (params.id(), params.accepted_length) {
-            self.note(&Event::PartlyAccepted { id: id.to_owned(), utf16: utf16 as usize });
+            self.note(&Event::PartlyAccepted { id: id.to_owned(), utf16: Some(utf16 as usize) });
         }
     }
 

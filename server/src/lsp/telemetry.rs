@@ -1,21 +1,20 @@
-//! What the language server tells telemetry, in bytes and labels instead of protocol types; and which arm of which experiment holds.
+//! What the language server tells telemetry, in bytes and labels instead of protocol types.
 //!
 //! One [`Observer`] a client. Its calls cost microseconds and cannot fail; without a store, or with `telemetry.enabled = false`, there
 //! is none. Source text goes no further than the memory of `lacuna_telemetry`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use lacuna_complete::{Completer, Item, Outcome, Reason, Reply};
 use lacuna_context::{CursorFacts, Language, ScopeKind};
-use lacuna_telemetry::experiment::{Arm, Definition, arms_text, assign, unit_of};
-use lacuna_telemetry::store::Store;
 use lacuna_telemetry::track::{Answer, Edit, Signal};
 use lacuna_telemetry::{Int, Ints, Label, Moment, Options, Recorder, Text};
 
 use super::documents::{self, Open};
+use super::experiments::{Experiments, Standing};
 use crate::commands::telemetry::store_path;
 use crate::config::Config;
 use crate::models::{self, Loaded};
@@ -29,7 +28,7 @@ const MAX_SENT: usize = 64;
 pub struct Observer {
     recorder: Recorder,
     model: Label,
-    experiments: Experiments,
+    experiments: Arc<Experiments>,
     /// Id, length of what was restated (in characters), and text of the newest items.
     sent: Mutex<VecDeque<(u32, usize, String)>>,
 }
@@ -38,7 +37,7 @@ pub struct Observer {
 pub struct Asked {
     moment: Moment,
     begun: Instant,
-    arms: Label,
+    standing: Standing,
     trigger: i64,
 }
 
@@ -63,8 +62,10 @@ impl Observer {
             return None;
         }
         let path = store_path(config).map_err(|e| tracing::warn!("telemetry is off: {e:#}")).ok()?;
-        let experiments = Experiments::running(&path, config);
-        let recorder = Recorder::start(Options { retention_days: config.telemetry.retention_days, ..Options::at(path) });
+        let experiments = Arc::new(Experiments::of_store(&path, config));
+        let looking = Arc::clone(&experiments);
+        let options = Options { retention_days: config.telemetry.retention_days, ..Options::at(path) };
+        let recorder = Recorder::start_with(options, Box::new(move |store| looking.look(store)));
         Some(Observer { recorder, model: Label::Shared(model_label(loaded).into()), experiments, sent: Mutex::default() })
     }
 
@@ -75,7 +76,7 @@ impl Observer {
 
     pub fn changed(&self, uri: &str, edits: &[documents::Edit]) {
         let document: Arc<str> = uri.into();
-        let arms = self.experiments.arms(uri, self.recorder.now().wall);
+        let arms = self.experiments.standing(uri, self.recorder.now().wall).arms();
         for edit in edits {
             let trimmed = Edit::trimmed(edit.start, &edit.removed, &edit.text);
             self.recorder.signal(Signal::Edited { document: &document, edit: trimmed, arms: arms.clone() });
@@ -94,18 +95,23 @@ impl Observer {
         let document = uri.into();
         let moment = self.recorder.now();
         self.recorder.signal(Signal::Requested { document: &document, cursor });
-        Asked { moment, begun: Instant::now(), arms: self.experiments.arms(uri, moment.wall), trigger: if automatic { 2 } else { 1 } }
+        let standing = self.experiments.standing(uri, moment.wall);
+        Asked { moment, begun: Instant::now(), standing, trigger: if automatic { 2 } else { 1 } }
     }
 
-    /// The completer of the arm in which a document is now; `base` where no experiment says otherwise.
+    /// The completer for a request: that of the arm in which its row says it was.
+    pub fn completer_of(&self, asked: &Asked, base: &Arc<Completer>, loaded: &Loaded) -> Arc<Completer> {
+        self.experiments.completer(&asked.standing, base, loaded)
+    }
+
+    /// The completer of the arm in which a document is now.
     pub fn completer(&self, uri: &str, base: &Arc<Completer>, loaded: &Loaded) -> Arc<Completer> {
-        self.experiments.completer(uri, self.recorder.now().wall, base, loaded)
+        self.experiments.completer(&self.experiments.standing(uri, self.recorder.now().wall), base, loaded)
     }
 
     /// The completers of arms that were made so far.
     pub fn completers(&self) -> Vec<Arc<Completer>> {
-        let made = self.experiments.completers.lock().unwrap_or_else(PoisonError::into_inner);
-        made.values().flatten().cloned().collect()
+        self.experiments.completers()
     }
 
     /// Records an answer; returns the ids of its items, for the client to send back.
@@ -122,14 +128,12 @@ impl Observer {
         let whole: Vec<String> = items.iter().map(|item| format!("{restated}{}", item.text)).collect();
         let inserted: Vec<&str> = whole.iter().map(|whole| whole.strip_prefix(&*stem).unwrap_or(whole)).collect();
         let line = text.position(*cursor, lacuna_text::Encoding::Utf8);
-        let row = line.line as usize;
         let prefix = text.slice(cursor - line.character as usize..*cursor);
-        let next = text.line(row + 1).unwrap_or_default();
         let mut texts = [const { Label::NONE }; Text::COUNT];
         texts[Text::Language as usize] = Label::Static(open.language.name());
         texts[Text::Node as usize] = Label::Static(node(open, *cursor));
         texts[Text::Model as usize] = self.model.clone();
-        texts[Text::Arms as usize] = asked.arms.clone();
+        texts[Text::Arms as usize] = asked.standing.arms();
         let us = |ms: f64| (ms * 1000.0).round() as i64;
         let ints = Ints::default()
             .with(Int::Trigger, asked.trigger)
@@ -150,7 +154,6 @@ impl Observer {
             cursor: *cursor,
             stem: &stem,
             line_prefix: &prefix,
-            next_line: &next,
             right: &text.slice(*cursor..cursor + RIGHT_BYTES),
             items: &inserted,
             reason,
@@ -173,9 +176,10 @@ impl Observer {
         }
     }
 
-    /// The client accepted the first `length` UTF-16 units of the item's text, counted from its beginning.
-    pub fn accepted_partly(&self, id: &str, length: usize) {
+    /// The client accepted a piece of the item: by now the first `length` UTF-16 units of its text; `None`: it does not say how much.
+    pub fn accepted_partly(&self, id: &str, length: Option<usize>) {
         let Ok(id) = id.parse() else { return };
+        let Some(length) = length else { return self.recorder.signal(Signal::PartlyAccepted { id, chars: None }) };
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((_, restated, text)) = sent.iter().rev().find(|(sent, ..)| *sent == id) else { return };
         let mut units = 0;
@@ -185,7 +189,7 @@ impl Observer {
         });
         let chars = taken.count().saturating_sub(*restated);
         drop(sent);
-        self.recorder.signal(Signal::PartlyAccepted { id, chars });
+        self.recorder.signal(Signal::PartlyAccepted { id, chars: Some(chars) });
     }
 
     /// The user turned this item down.
@@ -230,77 +234,5 @@ fn node(open: &Open, cursor: usize) -> &'static str {
         ScopeKind::Class => "class",
         ScopeKind::Function => "function",
         ScopeKind::Block => "block",
-    }
-}
-
-/// The experiments that were running when the session began.
-struct Experiments {
-    running: Vec<(String, Definition)>,
-    salt: Vec<u8>,
-    config: Config,
-    /// Completers by the variants that are in force; `None`: it could not be made.
-    completers: Mutex<HashMap<String, Option<Arc<Completer>>>>,
-}
-
-impl Experiments {
-    fn running(path: &Path, config: &Config) -> Experiments {
-        let mut all = Experiments { running: Vec::new(), salt: Vec::new(), config: config.clone(), completers: Mutex::default() };
-        if !path.exists() {
-            return all;
-        }
-        let read = Store::open_to_read(path).and_then(|store| Ok((store.experiments()?, store.salt().to_vec())));
-        match read {
-            Ok((experiments, salt)) => {
-                all.salt = salt;
-                for e in experiments.into_iter().filter(|e| e.stopped.is_none()) {
-                    match serde_json::from_str(&e.definition) {
-                        Ok(definition) => all.running.push((e.name, definition)),
-                        Err(error) => tracing::warn!(experiment = e.name, %error, "its definition cannot be read: it is left out"),
-                    }
-                }
-            }
-            Err(error) => tracing::warn!("experiments are off: {error}"),
-        }
-        all
-    }
-
-    /// The variants in force for a document at a time.
-    fn variants<'a>(&'a self, uri: &'a str, wall: i64) -> impl Iterator<Item = (&'a str, &'a Definition, &'a str)> {
-        self.running.iter().map(move |(name, definition)| {
-            let variant = assign(definition, &self.salt, name, uri, wall);
-            (name.as_str(), definition, variant)
-        })
-    }
-
-    fn arms(&self, uri: &str, wall: i64) -> Label {
-        if self.running.is_empty() {
-            return Label::NONE;
-        }
-        let units: Vec<String> = self.running.iter().map(|(name, d)| unit_of(d, &self.salt, name, uri, wall)).collect();
-        let arms = self.variants(uri, wall).zip(&units).map(|((experiment, _, variant), unit)| Arm { experiment, variant, unit });
-        Label::Shared(arms_text(arms).into())
-    }
-
-    fn completer(&self, uri: &str, wall: i64, base: &Arc<Completer>, loaded: &Loaded) -> Arc<Completer> {
-        let settings: std::collections::BTreeMap<_, _> =
-            self.variants(uri, wall).flat_map(|(_, d, variant)| d.variant[variant].settings.clone()).collect();
-        if settings.is_empty() {
-            return Arc::clone(base);
-        }
-        let key = serde_json::to_string(&settings).unwrap_or_default();
-        let mut completers = self.completers.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = completers.entry(key).or_insert_with(|| {
-            let make = || {
-                let config = self.config.with_settings(&settings)?;
-                if config.model.path == self.config.model.path {
-                    loaded.serving(&config)
-                } else {
-                    models::load(&config.model.path)?.serving(&config)
-                }
-            };
-            // The unit stays in its arm: who cannot have the treatment is part of what it does.
-            make().map_err(|e: anyhow::Error| tracing::warn!("a variant's settings cannot be had, the usual ones serve: {e:#}")).ok()
-        });
-        made.clone().unwrap_or_else(|| Arc::clone(base))
     }
 }

@@ -1,9 +1,13 @@
 //! An editor for the sessions: it keeps its document, shows what it is told, and reports nothing unless asked to.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use lacuna_tests::{Client, Home, ModelDir, TinyModel, binary};
 use serde_json::{Value, json};
+
+/// What is not written by then never is.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// One document in one editor.
 pub struct Editor {
@@ -36,6 +40,25 @@ impl Desk {
         let uri = format!("file://{}", file.display());
         client.open(&uri, "python", text);
         Editor { client, text: text.to_owned(), cursor: 0, version: 1, uri, file }
+    }
+
+    /// The rows that are committed, as an export has them.
+    pub fn rows(&self) -> Vec<Value> {
+        let said = self.home.lacuna(["telemetry", "export", "--format", "jsonl"]).expect_code(0).stdout;
+        said.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect()
+    }
+
+    /// Waits for rows of which something is true; `meanwhile` is done before each look.
+    pub fn wait_for(&self, what: &str, mut meanwhile: impl FnMut(), is_there: impl Fn(&[Value]) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            meanwhile();
+            let rows = self.rows();
+            if is_there(&rows) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {what} within {LIMIT:?}: {rows:?}");
+        }
     }
 
     pub fn report(&self) -> Value {

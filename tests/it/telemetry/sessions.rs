@@ -21,16 +21,8 @@ fn a_client_that_is_killed_loses_its_last_second_only() {
         editor.ask()
     };
     editor.insert(&rest);
-    // The writer's batch of that second; what a report sees was committed.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    loop {
-        let said = desk.home.lacuna(["telemetry", "report", "--json"]);
-        let accepted = serde_json::from_str::<Value>(&said.stdout).map(|r| r["all"]["accepted"].as_u64()).unwrap_or(None);
-        if accepted == Some(1) {
-            break;
-        }
-        assert!(std::time::Instant::now() < deadline, "no batch was written: {said:?}");
-    }
+    // The writer's batch of that second; what an export has was committed.
+    desk.wait_for("acceptance", || (), |rows| rows.iter().any(|r| r["state"] == "accepted"));
     editor.client.child().kill().expect("a process of ours");
     drop(editor);
     assert_eq!(desk.report()["all"]["accepted"], 1);
@@ -83,6 +75,38 @@ fn an_experiment_from_its_start_to_its_report() {
     let editor = desk.open("later.py", &text());
     editor.finish();
     assert!(run(&["report", "short"]).expect_code(0).stdout.contains("too few units to say"));
+}
+
+#[test]
+fn an_editor_that_runs_takes_part_in_an_experiment_and_leaves_it() {
+    let desk = Desk::new();
+    desk.home.write("lacuna.toml", "[experiment.late]\n[experiment.late.variant.control]\n[experiment.late.variant.same]\n");
+    let mut editor = desk.open("script.py", &text());
+    editor.go_behind("value_00 = ");
+    editor.ask();
+    desk.wait_for("request", || (), |rows| newest_request(rows).is_some());
+    desk.home.lacuna(["telemetry", "experiment", "start", "late"]).expect_code(0);
+    let in_it = |rows: &[Value]| newest_request(rows).is_some_and(|r| r["arms"].as_str().is_some_and(|arms| arms.starts_with("late=")));
+    desk.wait_for(
+        "request in the experiment",
+        || {
+            editor.ask();
+        },
+        in_it,
+    );
+    desk.home.lacuna(["telemetry", "experiment", "stop", "late"]).expect_code(0);
+    desk.wait_for(
+        "request outside again",
+        || {
+            editor.ask();
+        },
+        |rows| newest_request(rows).is_some_and(|r| r["arms"].is_null() || r["arms"] == ""),
+    );
+    editor.finish();
+}
+
+fn newest_request(rows: &[Value]) -> Option<&Value> {
+    rows.iter().filter(|r| r["kind"] == "request").max_by_key(|r| r["row"].as_i64())
 }
 
 #[test]

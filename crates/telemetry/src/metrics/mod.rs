@@ -10,5 +10,5 @@ mod units;
 
 pub use histogram::Histogram;
 pub use summary::{Grouping, Summariser, Summary, Zone, summarise};
-pub use totals::{Codes, KEPT_PER_MILLE, Metric, Totals};
+pub use totals::{COLUMNS, Codes, KEPT_PER_MILLE, Metric, Totals};
 pub use units::{ArmTotals, UnitCollector, UnitTotals, collect_units};

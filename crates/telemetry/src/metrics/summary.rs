@@ -1,6 +1,6 @@
 //! Totals by day, hour, language, model and node, in one pass over the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{Local, TimeZone, Timelike, Utc};
 
@@ -55,7 +55,10 @@ const QUARTER_MS: i64 = 900_000;
 pub struct Summariser {
     codes: Codes,
     zone: Zone,
-    by_quarter: std::collections::HashMap<i64, Totals>,
+    quarters: Vec<Totals>,
+    /// Where the totals of a quarter lie, and of the one that came last: rows come more or less in order.
+    by_quarter: HashMap<i64, usize>,
+    last_quarter: Option<(i64, usize)>,
     by_text: [Vec<Totals>; 3],
     installations: std::collections::BTreeSet<u32>,
 }
@@ -67,7 +70,9 @@ impl Summariser {
         Summariser {
             codes: Codes::of(names),
             zone,
-            by_quarter: Default::default(),
+            quarters: Vec::new(),
+            by_quarter: HashMap::new(),
+            last_quarter: None,
             by_text: Default::default(),
             installations: Default::default(),
         }
@@ -76,7 +81,12 @@ impl Summariser {
     pub fn add(&mut self, event: &Event) {
         // Days, hours and the total are sums of quarters.
         let quarter = event.int(Int::At).unwrap_or(0).div_euclid(QUARTER_MS);
-        self.by_quarter.entry(quarter).or_default().add(event, &self.codes);
+        let at = match self.last_quarter {
+            Some((last, at)) if last == quarter => at,
+            _ => self.place(quarter),
+        };
+        self.last_quarter = Some((quarter, at));
+        self.quarters[at].add(event, &self.codes);
         for (groups, (column, _)) in self.by_text.iter_mut().zip(BY_TEXT) {
             let name = event.text(column) as usize;
             if groups.len() <= name {
@@ -87,11 +97,21 @@ impl Summariser {
         self.installations.insert(event.installation);
     }
 
+    /// Where the totals of a quarter lie.
+    fn place(&mut self, quarter: i64) -> usize {
+        let quarters = &mut self.quarters;
+        *self.by_quarter.entry(quarter).or_insert_with(|| {
+            quarters.push(Totals::default());
+            quarters.len() - 1
+        })
+    }
+
     /// Takes the sums of another part of the same rows. Its texts are numbered by `theirs`, ours by `mine`; installations have the
     /// same numbers in both.
     pub fn merge(&mut self, other: Summariser, theirs: &Names, mine: &mut Names) {
-        for (quarter, totals) in other.by_quarter {
-            self.by_quarter.entry(quarter).or_default().merge(&totals);
+        for (quarter, theirs) in other.by_quarter {
+            let at = self.place(quarter);
+            self.quarters[at].merge(&other.quarters[theirs]);
         }
         for (groups, others) in self.by_text.iter_mut().zip(other.by_text) {
             for (number, totals) in others.iter().enumerate() {
@@ -111,7 +131,7 @@ impl Summariser {
             summary.groups.entry(grouping).or_default().entry(name).or_default().merge(totals);
         };
         // In order: sums of fractions depend on theirs, and the same rows shall give the same report.
-        let quarters: BTreeMap<i64, Totals> = self.by_quarter.into_iter().collect();
+        let quarters: BTreeMap<i64, &Totals> = self.by_quarter.iter().map(|(quarter, at)| (*quarter, &self.quarters[*at])).collect();
         for (quarter, totals) in &quarters {
             let (day, hour) = day_and_hour(quarter * QUARTER_MS, self.zone);
             add(Grouping::Day, day, totals);

@@ -3,10 +3,28 @@
 use serde::Serialize;
 
 use super::histogram::Histogram;
-use crate::event::{CHECKS, Event, Int, READ_MS, Text};
+use crate::event::{CHECKS, Columns, Event, Int, READ_MS, Text};
 
 /// Text left at a check that counts as still there, in thousandths.
 pub const KEPT_PER_MILLE: i64 = 670;
+
+/// What [`Totals`] and their groups are made of.
+pub const COLUMNS: Columns = Columns {
+    texts: &[Text::Kind, Text::Language, Text::Node, Text::Model, Text::Arms, Text::State],
+    ints: &[
+        Int::LatencyUs,
+        Int::Chars,
+        Int::Shows,
+        Int::VisibleMs,
+        Int::LongestMs,
+        Int::AcceptedChars,
+        Int::Kept30,
+        Int::Kept120,
+        Int::Kept300,
+        Int::Kept600,
+        Int::ActiveMs,
+    ],
+};
 
 /// Numbers of the names that decide what a row counts for.
 #[derive(Clone, Copy, Debug)]

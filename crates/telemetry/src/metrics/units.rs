@@ -48,9 +48,11 @@ pub struct UnitCollector {
     experiment: String,
     started: i64,
     codes: Codes,
-    /// What a number of [`Text::Arms`] means for this experiment: variant and unit; `None`: nothing.
-    arms: HashMap<u32, Option<(String, String)>>,
-    units: HashMap<(u32, String), HashMap<String, Totals>>,
+    /// What the rows of an installation with a number of [`Text::Arms`] go into: a place in `cells`; `None`: no part of the experiment.
+    places: HashMap<(u32, u32), Option<usize>>,
+    /// Cells by installation, unit and variant.
+    by_unit: BTreeMap<(u32, String, String), usize>,
+    cells: Vec<Totals>,
     before: HashMap<u32, Totals>,
     first: Option<i64>,
     last: Option<i64>,
@@ -63,8 +65,9 @@ impl UnitCollector {
             experiment: experiment.to_owned(),
             started,
             codes: Codes::of(names),
-            arms: HashMap::new(),
-            units: HashMap::new(),
+            places: HashMap::new(),
+            by_unit: BTreeMap::new(),
+            cells: Vec::new(),
             before: HashMap::new(),
             first: None,
             last: None,
@@ -73,12 +76,17 @@ impl UnitCollector {
 
     pub fn add(&mut self, event: &Event, names: &Names) {
         let at = event.int(Int::At).unwrap_or(0);
-        let experiment = self.experiment.as_str();
-        let arm = self.arms.entry(event.text(Text::Arms)).or_insert_with_key(|number| {
-            let found = parse_arms(names.text(*number)).find(|a| a.experiment == experiment);
-            found.map(|a| (a.variant.to_owned(), a.unit.to_owned()))
-        });
-        let Some((variant, unit)) = arm else {
+        let key = (event.installation, event.text(Text::Arms));
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None => {
+                let arm = parse_arms(names.text(key.1)).find(|a| a.experiment == self.experiment);
+                let place = arm.map(|a| self.cell(event.installation, a.unit, a.variant));
+                self.places.insert(key, place);
+                place
+            }
+        };
+        let Some(place) = place else {
             if at < self.started {
                 self.before.entry(event.installation).or_default().add(event, &self.codes);
             }
@@ -86,20 +94,22 @@ impl UnitCollector {
         };
         self.first = self.first.into_iter().chain([at]).min();
         self.last = self.last.max(Some(at));
-        let unit = self.units.entry((event.installation, unit.clone())).or_default();
-        match unit.get_mut(variant) {
-            Some(totals) => totals.add(event, &self.codes),
-            None => unit.entry(variant.clone()).or_default().add(event, &self.codes),
-        }
+        self.cells[place].add(event, &self.codes);
+    }
+
+    fn cell(&mut self, installation: u32, unit: &str, variant: &str) -> usize {
+        let cells = &mut self.cells;
+        *self.by_unit.entry((installation, unit.to_owned(), variant.to_owned())).or_insert_with(|| {
+            cells.push(Totals::default());
+            cells.len() - 1
+        })
     }
 
     /// Takes the sums of another part of the same rows, in which installations have the same numbers.
     pub fn merge(&mut self, other: UnitCollector) {
-        for (key, variants) in other.units {
-            let mine = self.units.entry(key).or_default();
-            for (variant, totals) in variants {
-                mine.entry(variant).or_default().merge(&totals);
-            }
+        for ((installation, unit, variant), theirs) in other.by_unit {
+            let mine = self.cell(installation, &unit, &variant);
+            self.cells[mine].merge(&other.cells[theirs]);
         }
         for (installation, totals) in other.before {
             self.before.entry(installation).or_default().merge(&totals);
@@ -108,20 +118,18 @@ impl UnitCollector {
         self.last = self.last.max(other.last);
     }
 
-    pub fn finish(self) -> ArmTotals {
+    pub fn finish(mut self) -> ArmTotals {
         let mut all = ArmTotals { first: self.first, last: self.last, ..ArmTotals::default() };
-        let mut units: Vec<_> = self.units.into_iter().collect();
-        // The order of units decides what a seeded bootstrap draws.
-        units.sort_by(|a, b| a.0.cmp(&b.0));
-        for ((installation, _), variants) in units {
-            if variants.len() > 1 {
+        // In the order of installations and units, which decides what a seeded bootstrap draws.
+        let cells: Vec<_> = self.by_unit.into_iter().collect();
+        for variants in cells.chunk_by(|((a, unit_a, _), _), ((b, unit_b, _), _)| (a, unit_a) == (b, unit_b)) {
+            let [((installation, _, variant), place)] = variants else {
                 all.crossed += 1;
                 continue;
-            }
-            for (variant, totals) in variants {
-                let before = self.before.get(&installation).cloned().unwrap_or_default();
-                all.arms.entry(variant).or_default().push(UnitTotals { totals, before });
-            }
+            };
+            let before = self.before.get(installation).cloned().unwrap_or_default();
+            let totals = std::mem::take(&mut self.cells[*place]);
+            all.arms.entry(variant.clone()).or_default().push(UnitTotals { totals, before });
         }
         all
     }

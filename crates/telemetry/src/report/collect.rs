@@ -7,7 +7,7 @@ use super::Report;
 use super::experiment::{Experiment, ExperimentReport};
 use crate::clock::system_ms;
 use crate::event::{Event, Names, Text};
-use crate::metrics::{Summariser, UnitCollector, Zone};
+use crate::metrics::{COLUMNS, Summariser, UnitCollector, Zone};
 use crate::simulate::SIMULATED;
 use crate::stats::Plan;
 use crate::store::{Store, StoreError, Window};
@@ -55,7 +55,7 @@ impl Collector {
             let mut collector = Collector::new(Names::default(), zone, experiments);
             // The installation comes next in each thread, so that its units meet when the parts are merged.
             let mut names = std::mem::take(&mut collector.names);
-            store.scan(&ids, window, &mut names, |event, names| collector.add(event, names))?;
+            store.scan(&ids, window, &COLUMNS, &mut names, |event, names| collector.add(event, names))?;
             collector.names = names;
             Ok(collector)
         };

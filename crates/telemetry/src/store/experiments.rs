@@ -48,7 +48,7 @@ impl Store {
 
     pub fn experiments(&self) -> Result<Vec<StoredExperiment>, StoreError> {
         let sql = "SELECT name, definition, started, stopped FROM experiment ORDER BY started, name";
-        let run = || self.connection.prepare(sql)?.query_map([], experiment)?.collect::<rusqlite::Result<Vec<_>>>();
+        let run = || self.connection.prepare_cached(sql)?.query_map([], experiment)?.collect::<rusqlite::Result<Vec<_>>>();
         run().map_err(|e| self.error(e))
     }
 

@@ -36,6 +36,9 @@ pub enum StoreError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Experiment(String),
+    /// Nothing was written: the session is gone with everything else, begin another one.
+    #[error("the telemetry store {} was purged meanwhile", path.display())]
+    Purged { path: PathBuf },
 }
 
 impl StoreError {

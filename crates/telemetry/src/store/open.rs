@@ -55,16 +55,25 @@ impl Store {
     }
 
     fn with(path: &Path, connection: Connection) -> Result<Store, StoreError> {
-        let value = |key: &str| {
-            connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
-                row.get_ref(0)?.as_bytes().map(<[u8]>::to_vec).map_err(Into::into)
-            })
-        };
-        let facts = value("installation").and_then(|i| Ok((i, value("salt")?)));
-        let (installation, salt) = facts.map_err(|e| classify(path, e))?;
-        let installation = String::from_utf8_lossy(&installation).into_owned();
+        let (installation, salt) = facts(&connection).map_err(|e| classify(path, e))?;
         Ok(Store { path: path.to_owned(), connection, installation, salt, names: Default::default() })
     }
+
+    /// Learns who this installation is anew: the store was purged.
+    pub(super) fn reload(&mut self) -> rusqlite::Result<()> {
+        self.names.clear();
+        (self.installation, self.salt) = facts(&self.connection)?;
+        Ok(())
+    }
+}
+
+/// The installation's number and salt.
+fn facts(connection: &Connection) -> rusqlite::Result<(String, Vec<u8>)> {
+    let value = |key: &str| {
+        let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+        statement.query_row([key], |row| row.get_ref(0)?.as_bytes().map(<[u8]>::to_vec).map_err(Into::into))
+    };
+    Ok((String::from_utf8_lossy(&value("installation")?).into_owned(), value("salt")?))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {

@@ -7,7 +7,7 @@ use rusqlite::types::ValueRef;
 
 use super::schema::stored_ints;
 use super::{Store, StoreError};
-use crate::event::{Event, Int, Ints, Names, Text};
+use crate::event::{Columns, Event, Int, Ints, Names, Text};
 
 /// Which rows are wanted, by the time they started: milliseconds since 1970, the end excluded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +47,22 @@ impl Store {
         let sessions: Vec<i64> = rows.collect::<Result<_, _>>().map_err(|e| self.error(e))?;
         let size = sessions.len().div_ceil(n.max(1)).max(1);
         let mut starts: Vec<i64> = sessions.chunks(size).map(|chunk| chunk[0] << 32).collect();
-        if let Some(first) = starts.first_mut() {
-            *first = i64::MIN;
+        // Rows of sessions that are not listed lie somewhere too.
+        match starts.first_mut() {
+            Some(first) => *first = i64::MIN,
+            None => starts.push(i64::MIN),
         }
         let ends = starts.iter().skip(1).copied().chain([i64::MAX]).collect::<Vec<_>>();
         Ok(starts.into_iter().zip(ends).map(|(start, end)| start..end).collect())
     }
 
-    /// Gives every row of `window` with its id in `ids` to `take`, in the order of ids; texts are numbered in `names`.
+    /// Gives every row of `window` with its id in `ids` to `take`, in the order of ids; texts are numbered in `names`. The row's number
+    /// and its time are always there.
     pub fn scan(
         &self,
         ids: &Range<i64>,
         window: &Window,
+        columns: &Columns,
         names: &mut Names,
         mut take: impl FnMut(&Event, &Names),
     ) -> Result<(), StoreError> {
@@ -66,27 +70,32 @@ impl Store {
             // First, so that all readers of one store number it alike.
             let installation = names.number(&self.installation);
             let numbers = self.numbers(names)?;
-            let columns: Vec<&str> = Text::ALL.iter().map(|c| c.name()).chain(stored_ints().map(Int::name)).collect();
+            let ints: Vec<Int> = stored_ints().filter(|c| *c != Int::At && columns.ints.contains(c)).collect();
+            let wanted: Vec<&str> = columns.texts.iter().map(|c| c.name()).chain(ints.iter().map(|c| c.name())).collect();
             // Without an index over time the table is read in its order anyway: comparing here costs nothing.
-            let sql = format!("SELECT id, {} FROM event WHERE id >= ?1 AND id < ?2", columns.join(", "));
+            let wanted: String = wanted.iter().map(|name| format!(", {name}")).collect();
+            let sql = format!("SELECT id, at{wanted} FROM event WHERE id >= ?1 AND id < ?2");
             let mut statement = self.connection.prepare(&sql)?;
             let mut rows = statement.query([ids.start, ids.end])?;
             while let Some(row) = rows.next()? {
+                let at = row.get::<_, Option<i64>>(1)?;
+                if !window.0.contains(&at.unwrap_or(0)) {
+                    continue;
+                }
                 let mut event = Event { installation, texts: [0; Text::COUNT], ints: Ints::default() };
-                for (i, text) in event.texts.iter_mut().enumerate() {
-                    if let ValueRef::Integer(number) = row.get_ref(1 + i)? {
-                        *text = numbers.get(&number).copied().unwrap_or(0);
-                    }
-                }
                 event.ints.set(Int::Row, Some(row.get(0)?));
-                for (i, column) in stored_ints().enumerate() {
-                    if let ValueRef::Integer(value) = row.get_ref(1 + Text::COUNT + i)? {
-                        event.ints.set(column, Some(value));
+                event.ints.set(Int::At, at);
+                for (i, text) in columns.texts.iter().enumerate() {
+                    if let ValueRef::Integer(number) = row.get_ref(2 + i)? {
+                        event.texts[*text as usize] = numbers.of(number);
                     }
                 }
-                if window.0.contains(&event.int(Int::At).unwrap_or(0)) {
-                    take(&event, names);
+                for (i, column) in ints.iter().enumerate() {
+                    if let ValueRef::Integer(value) = row.get_ref(2 + columns.texts.len() + i)? {
+                        event.ints.set(*column, Some(value));
+                    }
                 }
+                take(&event, names);
             }
             Ok(())
         };
@@ -94,12 +103,12 @@ impl Store {
     }
 
     /// Our numbers of the names that have one in the store.
-    fn numbers(&self, names: &mut Names) -> rusqlite::Result<HashMap<i64, u32>> {
+    fn numbers(&self, names: &mut Names) -> rusqlite::Result<Numbers> {
         let mut statement = self.connection.prepare("SELECT id, text FROM name")?;
         let mut rows = statement.query([])?;
-        let mut numbers = HashMap::new();
+        let mut numbers = Numbers::default();
         while let Some(row) = rows.next()? {
-            numbers.insert(row.get(0)?, names.number(row.get_ref(1)?.as_str()?));
+            numbers.set(row.get(0)?, names.number(row.get_ref(1)?.as_str()?));
         }
         Ok(numbers)
     }
@@ -124,5 +133,35 @@ impl Store {
         let mut census = run().map_err(|e| self.error(e))?;
         census.bytes = std::fs::metadata(&self.path).map_or(0, |m| m.len());
         Ok(census)
+    }
+}
+
+/// From the store's numbers of names to a reader's. The store gives them out from 1 on, so most lie in a table; a file that says
+/// otherwise is believed too.
+#[derive(Default)]
+struct Numbers {
+    table: Vec<u32>,
+    others: HashMap<i64, u32>,
+}
+
+/// Numbers up to this lie in the table.
+const TABLE: usize = 1 << 16;
+
+impl Numbers {
+    fn set(&mut self, stored: i64, number: u32) {
+        match usize::try_from(stored) {
+            Ok(at) if at < TABLE => {
+                self.table.resize(self.table.len().max(at + 1), 0);
+                self.table[at] = number;
+            }
+            _ => {
+                self.others.insert(stored, number);
+            }
+        }
+    }
+
+    fn of(&self, stored: i64) -> u32 {
+        let found = usize::try_from(stored).ok().and_then(|at| self.table.get(at));
+        found.or_else(|| self.others.get(&stored)).copied().unwrap_or(0)
     }
 }

@@ -24,19 +24,30 @@ impl Store {
         Ok(())
     }
 
-    /// Writes all of `changes`, or none.
+    /// Writes all of `changes`, or none. Errors: [`StoreError::Purged`] if somebody has purged the store since the session began.
     pub fn write(&mut self, session: i64, changes: &[Change]) -> Result<(), StoreError> {
-        let result = self.try_write(session, changes);
-        if result.is_err() {
-            // Names of the transaction that was rolled back have no numbers any more.
-            self.names.clear();
+        match self.try_write(session, changes) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.reload().map_err(|e| self.error(e))?;
+                Err(StoreError::Purged { path: self.path.clone() })
+            }
+            Err(e) => {
+                // Names of the transaction that was rolled back have no numbers any more.
+                self.names.clear();
+                Err(self.error(e))
+            }
         }
-        result.map_err(|e| self.error(e))
     }
 
-    fn try_write(&mut self, session: i64, changes: &[Change]) -> rusqlite::Result<()> {
-        let Store { connection, names, salt, .. } = self;
+    /// False, and nothing done, if the numbers of names and the session belong to a store that was purged.
+    fn try_write(&mut self, session: i64, changes: &[Change]) -> rusqlite::Result<bool> {
+        let Store { connection, names, salt, installation, .. } = self;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let same = "SELECT 1 FROM meta WHERE key = 'installation' AND value = ?1";
+        if transaction.prepare_cached(same)?.query_row([&*installation], |_| Ok(())).optional()?.is_none() {
+            return Ok(false);
+        }
         for change in changes {
             match change {
                 Change::Row(draft) => {
@@ -51,7 +62,8 @@ impl Store {
                 }
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        Ok(true)
     }
 
     /// Bounds the file, as a disk that is full would: SQLite may not add pages beyond `pages`.
@@ -63,7 +75,10 @@ impl Store {
     /// Deletes rows that started before `before` (milliseconds since 1970). Returns how many.
     pub fn forget_before(&mut self, before: i64) -> Result<usize, StoreError> {
         let run = |connection: &Connection| {
-            let n = connection.execute("DELETE FROM event WHERE at < ?1", [before])?;
+            // A session's rows began after it did: only those of sessions that began before are looked at.
+            let later = "SELECT min(id) FROM session_run WHERE started >= ?1";
+            let end = connection.query_row(later, [before], |row| row.get::<_, Option<i64>>(0))?.map_or(i64::MAX, |later| id(later, 0));
+            let n = connection.execute("DELETE FROM event WHERE id < ?2 AND at < ?1", [before, end])?;
             connection.execute("DELETE FROM exposure WHERE at < ?1", [before])?;
             Ok(n)
         };
@@ -86,8 +101,9 @@ impl Store {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
             Ok(n)
         };
-        self.names.clear();
-        run(&mut self.connection).map_err(|e| super::open::classify(&self.path, e))
+        let purged = run(&mut self.connection).map_err(|e| super::open::classify(&self.path, e))?;
+        self.reload().map_err(|e| self.error(e))?;
+        Ok(purged)
     }
 }
 

@@ -17,17 +17,16 @@ const MAX_TYPED_CHARS: usize = 80;
 struct Period {
     seq: u32,
     language: Label,
-    arms: Label,
     active_ms: u64,
     typed_chars: u64,
     completed_chars: u64,
     changed: bool,
 }
 
-/// The rows of the running periods, one a document and period.
+/// The rows of the running periods, one a document, period and set of arms: an experiment may start or stop within a period.
 #[derive(Debug, Default)]
 pub struct Activity {
-    periods: HashMap<(Arc<str>, i64), Period>,
+    periods: HashMap<(Arc<str>, i64, Label), Period>,
     /// Steady time of the last edit in any document.
     last: Option<u64>,
 }
@@ -48,10 +47,9 @@ impl Activity {
     pub fn edited(&mut self, now: Moment, stroke: &Stroke<'_>, seq: impl FnOnce() -> u32) {
         let gap = self.last.replace(now.steady).map_or(0, |last| now.steady.saturating_sub(last));
         let period = now.wall.div_euclid(PERIOD_MS);
-        let entry = self.periods.entry((Arc::clone(stroke.document), period)).or_insert_with(|| Period {
+        let entry = self.periods.entry((Arc::clone(stroke.document), period, stroke.arms.clone())).or_insert_with(|| Period {
             seq: seq(),
             language: stroke.language.clone(),
-            arms: stroke.arms.clone(),
             active_ms: 0,
             typed_chars: 0,
             completed_chars: 0,
@@ -65,7 +63,9 @@ impl Activity {
 
     /// Characters counted as typed turn out to come from a suggestion.
     pub fn reclassify(&mut self, now: Moment, document: &Arc<str>, chars: usize) {
-        if let Some(period) = self.periods.get_mut(&(Arc::clone(document), now.wall.div_euclid(PERIOD_MS))) {
+        let current = now.wall.div_euclid(PERIOD_MS);
+        let here = self.periods.iter_mut().filter(|((of, period, _), _)| of == document && *period == current);
+        if let Some((_, period)) = here.max_by_key(|(_, row)| row.seq) {
             let moved = period.typed_chars.min(chars as u64);
             period.typed_chars -= moved;
             period.completed_chars += moved;
@@ -76,20 +76,20 @@ impl Activity {
     /// Rows that changed since the last call. Periods that are over are forgotten.
     pub fn drain(&mut self, now: Moment, out: &mut Vec<Draft>) {
         let current = now.wall.div_euclid(PERIOD_MS);
-        self.periods.retain(|(document, period), row| {
+        self.periods.retain(|(document, period, arms), row| {
             if std::mem::take(&mut row.changed) {
-                out.push(draft(document, *period, row));
+                out.push(draft(document, *period, arms, row));
             }
             *period >= current
         });
     }
 }
 
-fn draft(document: &Arc<str>, period: i64, row: &Period) -> Draft {
+fn draft(document: &Arc<str>, period: i64, arms: &Label, row: &Period) -> Draft {
     let mut texts = [const { Label::NONE }; Text::COUNT];
     texts[Text::Kind as usize] = Label::Static("activity");
     texts[Text::Language as usize] = row.language.clone();
-    texts[Text::Arms as usize] = row.arms.clone();
+    texts[Text::Arms as usize] = arms.clone();
     let ints = Ints::default()
         .with(Int::At, period * PERIOD_MS)
         .with(Int::ActiveMs, row.active_ms as i64)
@@ -129,21 +129,26 @@ mod tests {
     }
 
     #[test]
-    fn one_row_a_document_and_period() {
+    fn one_row_a_document_period_and_arm() {
         let mut activity = Activity::default();
         let mut next = 0;
-        for (document, ms) in [("a", 0), ("b", 1), ("a", 2), ("a", 300_000)] {
+        for (document, ms, arms) in
+            [("a", 0, ""), ("b", 1, ""), ("a", 2, ""), ("a", 3, "x=b@1"), ("a", 4, "x=b@1"), ("a", 300_000, "x=b@1")]
+        {
             let document = document.into();
-            let stroke = Stroke { document: &document, language: &Label::NONE, arms: &Label::NONE, completed: 0, other: 1 };
+            let stroke = Stroke { document: &document, language: &Label::NONE, arms: &arms.into(), completed: 0, other: 1 };
             activity.edited(Moment { steady: ms, wall: ms as i64 }, &stroke, || {
                 next += 1;
                 next
             });
         }
+        // The newest row of the period is the one that a client's late word is about.
+        activity.reclassify(Moment { steady: 300_001, wall: 299_999 }, &"a".into(), 1);
         let mut rows = Vec::new();
         activity.drain(Moment { steady: 300_001, wall: 300_001 }, &mut rows);
-        let mut seqs: Vec<u32> = rows.iter().map(|r| r.seq).collect();
-        seqs.sort_unstable();
-        assert_eq!(seqs, [1, 2, 3]);
+        rows.sort_by_key(|r| r.seq);
+        let told: Vec<_> = rows.iter().map(|r| (r.seq, r.text(Text::Arms), r.ints.of(Int::Chars), r.ints.of(Int::AcceptedChars))).collect();
+        let row = |seq, arms, typed, accepted| (seq, arms, Some(typed), Some(accepted));
+        assert_eq!(told, [row(1, "", 2, 0), row(2, "", 1, 0), row(3, "x=b@1", 1, 1), row(4, "x=b@1", 1, 0)]);
     }
 }

@@ -11,6 +11,7 @@ mod activity;
 mod anchor;
 mod ghost;
 mod persistence;
+mod recent;
 mod suggestion;
 mod tracker;
 mod watch;

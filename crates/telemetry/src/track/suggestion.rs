@@ -123,6 +123,11 @@ impl Suggestion {
         }
     }
 
+    /// Characters of it that stand in the document by now, typed or accepted.
+    pub fn taken(&self) -> i64 {
+        self.typed_chars + self.accepted_chars
+    }
+
     /// It comes on screen. One that is there stays there.
     pub fn show(&mut self, now: Moment) {
         if self.shown_since.is_none() {

@@ -1,21 +1,22 @@
 //! [`Tracker`]: the documents of one session, the ghost text in them, and the rows that come of it.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::activity::{Activity, Stroke};
 use super::anchor::Edit;
 use super::ghost::{Ghost, Step, by_command};
+use super::recent::{MAX_RECENT, Recent, Spot};
 use super::suggestion::{State, Suggestion, Watch};
 use super::watch::{Check, Watched};
 use crate::clock::Moment;
 use crate::event::{Draft, Int, Ints, Label, READ_MS, Text};
 
-/// Suggestions of a document that may come on screen again and would then be the same.
-const MAX_RECENT: usize = 64;
 /// Accepted texts of a document that are watched at once; the oldest gives way.
 const MAX_WATCHED: usize = 256;
+/// A client that says "a piece was accepted" within this time of an edit means that edit, unless it has asked for a completion since;
+/// otherwise it means the next one. Between the key that accepts and a key typed before it lies more.
+const SAME_ACT_MS: u64 = 100;
 
 /// What a language server sees, besides answers ([`Tracker::answered`]).
 #[derive(Clone, Debug)]
@@ -51,10 +52,11 @@ pub enum Signal<'a> {
     Accepted {
         id: u32,
     },
-    /// The client says that the first `chars` characters of a suggestion, as it was first sent, are accepted by now.
+    /// The client says that a piece of a suggestion was accepted: by now the first `chars` characters of what it was sent last, or, if
+    /// it does not say how many, whatever the edit brings that comes just before or next.
     PartlyAccepted {
         id: u32,
-        chars: usize,
+        chars: Option<usize>,
     },
     /// The client says that a suggestion was rejected.
     Dismissed {
@@ -76,9 +78,8 @@ pub struct Answer<'a> {
     pub cursor: usize,
     /// What each item restates left of the cursor; ends there.
     pub stem: &'a str,
-    /// The line up to the cursor, and the line below: with the item they tell whether it was shown before.
+    /// The line up to the cursor: with the item it tells whether it was shown before.
     pub line_prefix: &'a str,
-    pub next_line: &'a str,
     /// Some text right of the cursor (a few hundred bytes).
     pub right: &'a str,
     /// What each item inserts at the cursor; none for a silence.
@@ -105,6 +106,8 @@ pub enum Change {
 struct Live {
     seq: u32,
     ghost: Ghost,
+    /// Characters of it that had been taken over when it was sent.
+    taken_before: i64,
     /// The client said before the edit that it accepts: the next edit is a command, however short.
     announced: bool,
 }
@@ -112,6 +115,10 @@ struct Live {
 /// The last piece that was taken over, in case the client says afterwards how.
 struct LastStep {
     seq: u32,
+    /// Steady time.
+    when: u64,
+    /// A completion was asked for since.
+    asked_since: bool,
     at: usize,
     text: String,
     command: bool,
@@ -120,9 +127,15 @@ struct LastStep {
 struct Open {
     language: Label,
     live: Vec<Live>,
-    recent: VecDeque<(u64, u32)>,
+    recent: Recent,
     watched: VecDeque<Watched>,
     last_step: Option<LastStep>,
+}
+
+impl Open {
+    fn new(language: Label) -> Open {
+        Open { language, live: Vec::new(), recent: Recent::default(), watched: VecDeque::new(), last_step: None }
+    }
 }
 
 /// The state of one session.
@@ -141,6 +154,16 @@ impl Tracker {
         std::mem::take(&mut self.changes)
     }
 
+    /// Forgets all but which documents are open. Numbers are not given out again.
+    pub fn forget(&mut self) {
+        for open in self.documents.values_mut() {
+            *open = Open::new(open.language.clone());
+        }
+        self.suggestions.clear();
+        self.activity = Activity::default();
+        self.changes.clear();
+    }
+
     /// Suggestions that are held in memory.
     pub fn n_held(&self) -> usize {
         self.suggestions.len()
@@ -151,13 +174,13 @@ impl Tracker {
         match signal {
             Signal::Opened { document, language } => {
                 self.close(now, document, Watch::Closed);
-                let open = Open { language, live: Vec::new(), recent: VecDeque::new(), watched: VecDeque::new(), last_step: None };
-                self.documents.insert(Arc::clone(document), open);
+                self.documents.insert(Arc::clone(document), Open::new(language));
             }
             Signal::Edited { document, edit, arms } => self.edited(now, document, edit, &arms),
             Signal::Requested { document, cursor } => {
-                let moved = self.documents.get(document).is_some_and(|o| o.live.first().is_some_and(|l| l.ghost.at() != cursor));
-                if moved {
+                let Some(open) = self.documents.get_mut(document) else { return };
+                open.last_step.iter_mut().for_each(|step| step.asked_since = true);
+                if open.live.first().is_some_and(|l| l.ghost.at() != cursor) {
                     self.end_live(now, document, State::Dismissed, "moved");
                 }
             }
@@ -187,11 +210,10 @@ impl Tracker {
         if answer.cancelled || !self.documents.contains_key(answer.document) {
             return Vec::new();
         }
-        let keys: Vec<u64> = answer.items.iter().map(|item| place(answer, item)).collect();
-        let known = |open: &Open, key| open.recent.iter().rev().find(|(k, _)| *k == key).map(|(_, seq)| *seq);
+        let spots: Vec<Spot> = answer.items.iter().map(|item| Spot::new(answer.cursor, answer.line_prefix, item)).collect();
         let open = &self.documents[answer.document];
         let showing = open.live.first().map(|l| l.seq);
-        if showing.is_some() && showing == keys.first().and_then(|key| known(open, *key)) {
+        if showing.is_some() && showing == spots.first().and_then(|spot| open.recent.at(*spot)) {
             // The same text stays where it is: only the alternatives are new.
             self.drop_live(answer.document);
         } else {
@@ -203,7 +225,7 @@ impl Tracker {
             self.end_live(now, answer.document, state, reason);
         }
         let ids: Vec<u32> =
-            answer.items.iter().zip(&keys).enumerate().map(|(i, (item, key))| self.offer(now, answer, i == 0, item, *key)).collect();
+            answer.items.iter().zip(&spots).enumerate().map(|(i, (item, spot))| self.offer(now, answer, i == 0, item, *spot)).collect();
         self.forget_unheld();
         ids
     }
@@ -225,10 +247,9 @@ impl Tracker {
     }
 
     /// One item of an answer: the suggestion it is, shown if it is the first.
-    fn offer(&mut self, now: Moment, answer: &Answer<'_>, first: bool, item: &str, key: u64) -> u32 {
+    fn offer(&mut self, now: Moment, answer: &Answer<'_>, first: bool, item: &str, spot: Spot) -> u32 {
         let open = self.documents.get_mut(answer.document).expect("looked up by the caller");
-        let old = open.recent.iter().rev().find(|(k, _)| *k == key).map(|(_, seq)| *seq);
-        let old = old.filter(|seq| self.suggestions.get(seq).is_some_and(|s| s.state.may_return()));
+        let old = open.recent.at(spot).filter(|seq| self.suggestions.get(seq).is_some_and(|s| s.state.may_return()));
         let seq = old.unwrap_or_else(|| {
             let seq = self.last_seq + 1;
             self.last_seq = seq;
@@ -244,13 +265,10 @@ impl Tracker {
             seq
         });
         let open = self.documents.get_mut(answer.document).expect("looked up by the caller");
-        open.recent.retain(|(k, s)| *k != key && *s != seq);
-        open.recent.push_back((key, seq));
-        if open.recent.len() > MAX_RECENT {
-            open.recent.pop_front();
-        }
+        open.recent.remember(spot, seq);
+        let taken_before = self.suggestions.get(&seq).map_or(0, Suggestion::taken);
         let ghost = Ghost::new(answer.cursor, answer.stem, item, answer.right);
-        open.live.push(Live { seq, ghost, announced: false });
+        open.live.push(Live { seq, ghost, taken_before, announced: false });
         if first && let Some(suggestion) = self.suggestions.get_mut(&seq) {
             suggestion.show(now);
         }
@@ -266,6 +284,7 @@ impl Tracker {
         }
         open.last_step = None;
         open.watched.iter_mut().for_each(|w| w.apply(edit));
+        open.recent.follow(edit);
         let steps: Vec<Step> = open.live.iter_mut().map(|l| l.ghost.step(edit)).collect();
         let chars = edit.text.chars().count();
         let mut completed = 0;
@@ -300,7 +319,7 @@ impl Tracker {
         let Some(live) = open.live.first_mut() else { return 0 };
         let (seq, whole) = (live.seq, live.ghost.rest().is_empty());
         let command = std::mem::take(&mut live.announced) || by_command(text, live.ghost.rest());
-        open.last_step = Some(LastStep { seq, at, text: text.to_owned(), command });
+        open.last_step = Some(LastStep { seq, when: now.steady, asked_since: false, at, text: text.to_owned(), command });
         let chars = text.chars().count();
         if let Some(suggestion) = self.suggestions.get_mut(&seq) {
             suggestion.show(now);
@@ -385,16 +404,24 @@ impl Tracker {
         self.row(now, id);
     }
 
-    fn client_accepted_partly(&mut self, now: Moment, id: u32, chars: usize) {
+    fn client_accepted_partly(&mut self, now: Moment, id: u32, chars: Option<usize>) {
         let Some(suggestion) = self.suggestions.get_mut(&id) else { return };
         suggestion.told = true;
-        let (document, taken) = (Arc::clone(&suggestion.document), suggestion.typed_chars + suggestion.accepted_chars);
-        if chars as i64 > taken
-            && let Some(live) = self.documents.get_mut(&document).and_then(|o| o.live.iter_mut().find(|l| l.seq == id))
-        {
-            live.announced = true;
-        } else {
-            self.credit_last_step(now, &document, id);
+        let (document, taken) = (Arc::clone(&suggestion.document), suggestion.taken());
+        let Some(open) = self.documents.get_mut(&document) else { return self.row(now, id) };
+        let live = open.live.iter_mut().find(|l| l.seq == id);
+        let to_come = match (chars, &live) {
+            (Some(chars), Some(live)) => chars as i64 > taken - live.taken_before,
+            (Some(_), None) => false,
+            (None, _) => {
+                let step = open.last_step.as_ref().filter(|s| s.seq == id && !s.asked_since);
+                step.is_none_or(|s| now.steady.saturating_sub(s.when) > SAME_ACT_MS)
+            }
+        };
+        match live {
+            Some(live) if to_come => live.announced = true,
+            _ if to_come => {}
+            _ => self.credit_last_step(now, &document, id),
         }
         self.row(now, id);
     }
@@ -502,29 +529,15 @@ impl Tracker {
 
     /// Suggestions that nothing can refer to any more leave memory. Cheap unless many are held.
     fn forget_unheld(&mut self) {
-        let most: usize = self.documents.values().map(|o| o.live.len() + o.recent.len() + o.watched.len()).sum();
+        let most: usize = self.documents.values().map(|o| o.live.len() + o.recent.seqs().len() + o.watched.len()).sum();
         if self.suggestions.len() <= most + MAX_RECENT {
             return;
         }
         let held: std::collections::HashSet<u32> = self
             .documents
             .values()
-            .flat_map(|o| {
-                let recent = o.recent.iter().map(|(_, seq)| *seq);
-                o.live.iter().map(|l| l.seq).chain(recent).chain(o.watched.iter().map(|w| w.seq))
-            })
+            .flat_map(|o| o.live.iter().map(|l| l.seq).chain(o.recent.seqs()).chain(o.watched.iter().map(|w| w.seq)))
             .collect();
         self.suggestions.retain(|seq, _| held.contains(seq));
     }
-}
-
-/// Tells places and texts apart: the same line with the same text above the same line below is the same suggestion, whether some of
-/// it has been typed meanwhile or not.
-fn place(answer: &Answer<'_>, item: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(answer.line_prefix.as_bytes());
-    hasher.write(item.as_bytes());
-    hasher.write_u8(0xff);
-    answer.next_line.hash(&mut hasher);
-    hasher.finish()
 }

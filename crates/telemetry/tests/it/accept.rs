@@ -113,11 +113,46 @@ fn partial_acceptance_by_the_clients_word() {
         let mut s = Screen::new("x = |\n");
         let id = s.ask(&["a(b)"])[0];
         if before {
-            s.feed(Signal::PartlyAccepted { id, chars: 1 }).insert("a");
+            s.feed(Signal::PartlyAccepted { id, chars: Some(1) }).insert("a");
         } else {
-            s.insert("a").feed(Signal::PartlyAccepted { id, chars: 1 });
+            s.insert("a").feed(Signal::PartlyAccepted { id, chars: Some(1) });
         }
         assert_eq!(s.outcome(id), outcome("partly", 1, 0), "before: {before}");
+    }
+}
+
+#[test]
+fn what_was_typed_before_it_was_sent_again_is_not_taken_for_the_piece() {
+    let mut s = Screen::new("x = |\n");
+    let id = s.ask(&["abc(d)"])[0];
+    s.type_keys("a");
+    assert_eq!(s.ask(&["bc(d)"]), [id]);
+    // One character of what was sent last, told before the edit that brings it.
+    s.feed(Signal::PartlyAccepted { id, chars: Some(1) }).insert("b");
+    assert_eq!(s.outcome(id), outcome("partly", 1, 1));
+}
+
+#[test]
+fn a_piece_of_untold_length_is_what_the_edit_brings() {
+    for (before, asked) in [(true, false), (true, true), (false, false)] {
+        let mut s = Screen::new("x = |\n");
+        let id = s.ask(&["a(b)"])[0];
+        s.type_keys("a");
+        if asked {
+            // The key before it is over, however shortly ago it was.
+            assert_eq!(s.ask(&["(b)"]), [id]);
+        } else {
+            s.wait(400);
+        }
+        if before {
+            s.feed(Signal::PartlyAccepted { id, chars: None }).wait(5).insert("(");
+        } else {
+            s.insert("(").wait(5).feed(Signal::PartlyAccepted { id, chars: None });
+        }
+        assert_eq!(s.outcome(id), outcome("partly", 1, 1), "before: {before}, asked: {asked}");
+        assert_eq!(s.row(id).text(Text::Evidence), "client");
+        s.type_keys("b");
+        assert_eq!(s.outcome(id), outcome("partly", 1, 2), "what is typed afterwards is typed");
     }
 }
 
@@ -126,7 +161,7 @@ fn an_acceptance_is_told_once_and_for_all() {
     let mut s = Screen::new("x = |\n");
     let id = s.ask(&["compute()"])[0];
     s.insert("compute()").feed(Signal::Accepted { id }).feed(Signal::Accepted { id });
-    s.feed(Signal::Dismissed { id }).feed(Signal::PartlyAccepted { id, chars: 3 });
+    s.feed(Signal::Dismissed { id }).feed(Signal::PartlyAccepted { id, chars: Some(3) });
     assert_eq!(s.outcome(id), outcome("accepted", 9, 0));
 }
 
@@ -135,7 +170,7 @@ fn events_about_nothing_are_nothing() {
     let mut s = Screen::new("x = |\n");
     for id in [0, 1, 77, u32::MAX] {
         s.feed(Signal::Accepted { id }).feed(Signal::Dismissed { id }).feed(Signal::ClientShowed { id });
-        s.feed(Signal::PartlyAccepted { id, chars: usize::MAX });
+        s.feed(Signal::PartlyAccepted { id, chars: Some(usize::MAX) }).feed(Signal::PartlyAccepted { id, chars: None });
     }
     assert!(s.rows().is_empty());
 }

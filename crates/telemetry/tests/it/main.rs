@@ -2,6 +2,7 @@
 
 mod accept;
 mod exchange;
+mod kill;
 mod metrics;
 mod persistence;
 mod screen;
@@ -88,7 +89,6 @@ impl Screen {
             cursor: self.cursor,
             stem: &left[left.len() - word..],
             line_prefix: left,
-            next_line: right.split('\n').nth(1).unwrap_or(""),
             right,
             items,
             reason: if items.is_empty() { "empty" } else { "" },

@@ -101,6 +101,34 @@ fn the_same_text_elsewhere_is_another_suggestion() {
 }
 
 #[test]
+fn equal_lines_above_equal_lines_have_suggestions_of_their_own() {
+    let mut s = Screen::new("x = |\nz\nx = \nz\n");
+    let first = s.ask(&["f()"])[0];
+    s.wait(900).type_keys("#");
+    s.cursor = s.text.rfind("x = ").unwrap() + 4;
+    let second = s.ask(&["f()"])[0];
+    assert_ne!(first, second);
+    s.insert("f()");
+    assert_eq!((s.outcome(first), s.outcome(second)), (outcome("dismissed", 0, 0), outcome("accepted", 3, 0)));
+}
+
+#[test]
+fn a_line_that_moves_keeps_its_suggestion_and_its_twin_has_another() {
+    let mut s = Screen::new("a\nx = |\nz\nx = \nz\n");
+    let id = s.ask(&["f()"])[0];
+    // A line above moves it down; its own line is rewritten by hand.
+    let at = s.cursor;
+    s.edit(0..0, "# new\n");
+    s.cursor = at + 6;
+    s.insert("y");
+    let at = s.cursor;
+    s.edit(at - 1..at, "");
+    assert_eq!(s.ask(&["f()"]), [id]);
+    s.cursor = s.text.rfind("x = ").unwrap() + 4;
+    assert_ne!(s.ask(&["f()"]), [id]);
+}
+
+#[test]
 fn clients_that_show_alternatives_say_which() {
     let mut s = Screen::new("x = |\n");
     let ids = s.ask(&["a()", "b()"]);

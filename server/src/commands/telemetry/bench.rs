@@ -90,7 +90,6 @@ fn request_path(path: &Path, keys: u32) -> serde_json::Value {
             cursor,
             stem: "x",
             line_prefix: &prefix,
-            next_line: "",
             right: "\n",
             items: &[item],
             reason: "",

@@ -23,7 +23,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Begin to assign arms; servers that start from now on take part
+    /// Begin to assign arms; running servers take part within seconds
     Start { name: String },
     /// Stop assigning; what was recorded stays
     Stop { name: String },

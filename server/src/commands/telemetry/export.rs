@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use lacuna_telemetry::exchange::{Format, Merged, RowWriter};
 use lacuna_telemetry::report::Experiment;
 use lacuna_telemetry::store::{Store, Window};
-use lacuna_telemetry::{Event, Names};
+use lacuna_telemetry::{Columns, Event, Names};
 
 use super::report::stored;
 use super::{configuration, otlp, parse_time, store_path, write_file};
@@ -62,7 +62,7 @@ pub fn run_export(args: &ExportArgs) -> anyhow::Result<Answer> {
             write_file(output, |file| {
                 n = write_rows(file, format, &experiments, |add| {
                     let mut result = Ok(());
-                    store.scan(&(i64::MIN..i64::MAX), &window, &mut Names::default(), |event, names| {
+                    store.scan(&(i64::MIN..i64::MAX), &window, &Columns::ALL, &mut Names::default(), |event, names| {
                         if result.is_ok() {
                             result = add(event, names);
                         }
@@ -77,7 +77,7 @@ pub fn run_export(args: &ExportArgs) -> anyhow::Result<Answer> {
         None => {
             write_rows(std::io::stdout(), format, &experiments, |add| {
                 let mut result = Ok(());
-                store.scan(&(i64::MIN..i64::MAX), &window, &mut Names::default(), |event, names| {
+                store.scan(&(i64::MIN..i64::MAX), &window, &Columns::ALL, &mut Names::default(), |event, names| {
                     if result.is_ok() {
                         result = add(event, names);
                     }

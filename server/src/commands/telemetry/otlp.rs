@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use lacuna_telemetry::exchange::otlp_logs;
 use lacuna_telemetry::store::{Store, Window};
-use lacuna_telemetry::{Event, Names};
+use lacuna_telemetry::{Columns, Event, Names};
 use serde_json::Value;
 
 /// Rows of one request.
@@ -28,7 +28,7 @@ pub fn send(store: &Store, window: &Window, url: &str) -> anyhow::Result<usize> 
         }
         Ok(())
     };
-    store.scan(&(i64::MIN..i64::MAX), window, &mut names, |event, names| {
+    store.scan(&(i64::MIN..i64::MAX), window, &Columns::ALL, &mut names, |event, names| {
         if result.is_ok() {
             batch.push(*event);
             if batch.len() == BATCH {

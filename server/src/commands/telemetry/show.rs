@@ -4,7 +4,7 @@ use std::io::Write;
 
 use lacuna_telemetry::exchange::{Format, RowWriter};
 use lacuna_telemetry::store::{Store, StoreError, Window};
-use lacuna_telemetry::{Names, Text};
+use lacuna_telemetry::{Columns, Names, Text};
 
 use super::{configuration, parse_time, store_path};
 use crate::Answer;
@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         writeln!(out, "newest rows, all columns that are set:")?;
         let mut newest = std::collections::VecDeque::with_capacity(args.n.min(1 << 16));
         let (window, mut names) = (args.since.map_or(Window::ALL, Window::since), Names::default());
-        store.scan(&(i64::MIN..i64::MAX), &window, &mut names, |event, _| {
+        store.scan(&(i64::MIN..i64::MAX), &window, &Columns::ALL, &mut names, |event, _| {
             if newest.len() == args.n {
                 newest.pop_front();
             }

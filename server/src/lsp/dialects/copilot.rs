@@ -158,7 +158,7 @@ impl Server {
     async fn copilot_accepted(&self, params: Uuid) -> Result<Value> {
         let id = params.uuid;
         self.note(&match params.accepted_length {
-            Some(utf16) => Event::PartlyAccepted { id, utf16 },
+            Some(_) => Event::PartlyAccepted { id, utf16: params.accepted_length },
             None => Event::Accepted { id },
         });
         Ok(Value::Null)

@@ -23,10 +23,10 @@ pub enum Event {
     Accepted {
         id: String,
     },
-    /// So many UTF-16 units of the inserted text, counted from its start.
+    /// So many UTF-16 units of the inserted text, counted from its start; `None`: a piece of it.
     PartlyAccepted {
         id: String,
-        utf16: usize,
+        utf16: Option<usize>,
     },
     Dismissed {
         id: String,

@@ -61,8 +61,8 @@ impl Server {
         match (event.kind.as_str(), event.select_kind.as_deref()) {
             ("view", _) => self.note(&Event::Shown { id }),
             ("select", None) => self.note(&Event::Accepted { id }),
-            // How much was taken is not told; the edit that follows shows it.
-            ("select", Some(_)) => {}
+            // How much was taken is not told; the edit shows it.
+            ("select", Some(_)) => self.note(&Event::PartlyAccepted { id, utf16: None }),
             ("dismiss", _) => self.note(&Event::Dismissed { id }),
             (kind, _) => tracing::debug!(kind, "telemetry event of an unknown kind"),
         }
