@@ -314,6 +314,20 @@ macro_rules! two_rows {
     };
 }
 
+/// Asks for half a tile of tokens two blocks on (any address may be asked for): it comes from the second-level cache, and the tile load
+/// would wait for it.
+macro_rules! ask_for_half_a_tile {
+    ($at:literal) => {
+        concat!(
+            ask_for_half_a_tile!($at, "0", "64", "128", "192"),
+            ask_for_half_a_tile!($at, "256", "320", "384", "448")
+        )
+    };
+    ($at:literal, $($line:literal),*) => {
+        concat!($("prefetcht0 [", $at, " + ", $line, "]\n"),*)
+    };
+}
+
 /// 64 k of four tile products, with eight rows of the step before between them: they have the tile unit's 64 cycles.
 macro_rules! block_of_products {
     ($part:ident, $scales:literal, $to_next_tokens:literal) => {
@@ -321,14 +335,18 @@ macro_rules! block_of_products {
             "tileloadd tmm6, [{b0} + {s}]\n",
             "tileloadd tmm4, [{a0} + {s}]\n",
             "tdpbssd tmm0, tmm4, tmm6\n",
+            ask_for_half_a_tile!("{a0} + 2048"),
             two_rows!($part, $scales, "0", "0", "64", "4"),
             "tileloadd tmm7, [{b1} + {s}]\n",
             "tdpbssd tmm1, tmm4, tmm7\n",
+            ask_for_half_a_tile!("{a0} + 2560"),
             two_rows!($part, $scales, "128", "8", "192", "12"),
             "tileloadd tmm5, [{a1} + {s}]\n",
             "tdpbssd tmm2, tmm5, tmm6\n",
+            ask_for_half_a_tile!("{a1} + 2048"),
             two_rows!($part, $scales, "256", "16", "320", "20"),
             "tdpbssd tmm3, tmm5, tmm7\n",
+            ask_for_half_a_tile!("{a1} + 2560"),
             two_rows!($part, $scales, "384", "24", "448", "28"),
             "add {a0}, 1024\n",
             "add {a1}, 1024\n",

@@ -74,7 +74,7 @@ pub(super) fn quantize_weights<const FMA: bool>(task: &mut Task, pages: usize) {
             }
             let largest = largest.iter().fold(0f32, |a, v| if *v > a { *v } else { a });
             let (unit, inverse) = if largest < SMALLEST { (0.0, 0.0) } else { (largest / LEVELS, LEVELS / largest) };
-            task.work.units[i][page] = unit;
+            task.work.units[page][i] = unit;
             for (level, scaled) in task.work.levels[i].as_chunks_mut::<PAGE>().0[page].iter_mut().zip(&scaled) {
                 // The low bits of `x + 1.5·2^23` are x rounded half to even; the largest is 255 to within f32's precision. NaN
                 // becomes some level: the sum of the weights is NaN then.
@@ -103,7 +103,7 @@ pub(super) fn block(task: &mut Task) {
         let (_, columns) = value_page(task.head_of_page(page).1);
         for i in 0..task.queries.n {
             let levels = &task.work.levels[i].as_chunks::<PAGE>().0[page];
-            let unit = task.work.units[i][page];
+            let unit = task.work.units[page][i];
             let out = task.out[i * len..(i + 1) * len].as_chunks_mut::<16>().0;
             for (out, column) in out.iter_mut().zip(columns) {
                 let mut sums = [0i32; 16];

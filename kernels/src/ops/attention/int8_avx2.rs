@@ -98,7 +98,7 @@ fn values<const Q: usize>(task: &mut Task, page: usize, first: usize) {
             }
         }
         for i in 0..Q {
-            let unit = _mm256_set1_ps(task.work.units[first + i][page]);
+            let unit = _mm256_set1_ps(task.work.units[page][first + i]);
             let out = &mut task.out[(first + i) * len + c * 16..][..16];
             for (half, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
                 let sum = _mm256_cvtepi32_ps(join(sums[i][half * 2], sums[i][half * 2 + 1]));

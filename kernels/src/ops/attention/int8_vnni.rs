@@ -22,10 +22,10 @@ pub(super) unsafe fn block(task: &mut Task) {
         2 => sized::<2, 4, 4>(task),
         3 => sized::<3, 2, 2>(task),
         4 => sized::<4, 2, 2>(task),
-        5 => sized::<5, 1, 2>(task),
-        6 => sized::<6, 1, 1>(task),
-        7 => sized::<7, 1, 1>(task),
-        _ => sized::<8, 1, 1>(task),
+        5 => sized::<5, 2, 2>(task),
+        6 => sized::<6, 2, 2>(task),
+        7 => sized::<7, 2, 2>(task),
+        _ => sized::<8, 1, 2>(task),
     }
 }
 
@@ -123,80 +123,107 @@ fn dots<const Q: usize, const T: usize, const N: usize>(
     }
 }
 
-/// Scores to weights and levels: see `int8::quantize_weights`.
+/// Scores to weights and levels: see `int8::quantize_weights`. All queries of a page are taken side by side, so that the latencies of one
+/// are spent on the others.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
 #[inline]
 fn weights<const Q: usize>(task: &mut Task, pages: usize) {
     let len = partial_len(task.layout);
-    let mut scales = [&[0f32; PAGE]; PAGES];
-    for page in 0..pages {
-        scales[page] = value_page(task.head_of_page(page).1).0;
-    }
-    // The lane of position 0.
-    let rounded = if task.begins { 0xfffe } else { 0xffff };
+    let mut largest = [_mm512_set1_ps(f32::NEG_INFINITY); MAX_QUERIES];
     for i in 0..Q {
-        let seen = task.seen[i];
-        let scores = &mut task.work.scores[i];
-        scores[seen..pages * PAGE].fill(f32::NEG_INFINITY);
-        let tiles = &mut scores.as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0[..pages];
-        let mut largest = [_mm512_set1_ps(f32::NEG_INFINITY); TILES];
-        for page in tiles.iter() {
+        let tiles = &task.work.scores[i].as_chunks::<TILE>().0.as_chunks::<TILES>().0[..pages];
+        let mut of_tile = [largest[i]; TILES];
+        for (p, page) in tiles.iter().enumerate() {
+            let seen = seen_of_page(task.seen[i], p);
             for t in 0..TILES {
-                largest[t] = _mm512_max_ps(largest[t], load_floats(&page[t]));
+                of_tile[t] = _mm512_mask_max_ps(of_tile[t], seen[t], of_tile[t], load_floats(&page[t]));
             }
         }
-        let largest = _mm512_max_ps(_mm512_max_ps(largest[0], largest[1]), _mm512_max_ps(largest[2], largest[3]));
-        let largest = _mm512_reduce_max_ps(largest);
-        let shift = _mm512_set1_ps(largest);
-        let mut sum = _mm512_setzero_ps();
-        let mut tops = [_mm512_setzero_ps(); PAGES];
-        for (p, page) in tiles.iter_mut().enumerate() {
-            let scales = scales[p].as_chunks::<TILE>().0.first_chunk::<TILES>().expect("a page of scales");
-            let mut scaled = [_mm512_setzero_ps(); TILES];
+        largest[i] = _mm512_max_ps(_mm512_max_ps(of_tile[0], of_tile[1]), _mm512_max_ps(of_tile[2], of_tile[3]));
+    }
+    let mut shifts = [0f32; MAX_QUERIES];
+    store_8(reduce_max_8(&largest), &mut shifts);
+    let mut sums = [_mm512_setzero_ps(); Q];
+    for p in 0..pages {
+        let (scales, _) = value_page(task.head_of_page(p).1);
+        let scales = scales.as_chunks::<TILE>().0.first_chunk::<TILES>().expect("a page of scales");
+        let mut tops = [_mm512_setzero_ps(); MAX_QUERIES];
+        for i in 0..Q {
+            let (seen, shift) = (seen_of_page(task.seen[i], p), _mm512_set1_ps(shifts[i]));
+            let page = &mut task.work.scores[i].as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0[p];
+            let mut weights = [_mm512_setzero_ps(); TILES];
             for t in 0..TILES {
-                let weight = exp2(_mm512_sub_ps(load_floats(&page[t]), shift));
-                sum = _mm512_add_ps(sum, weight);
-                scaled[t] = _mm512_mul_ps(weight, load_floats(&scales[t]));
+                weights[t] = _mm512_maskz_mov_ps(seen[t], exp2(_mm512_sub_ps(load_floats(&page[t]), shift)));
+            }
+            let pairs = (_mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
+            sums[i] = _mm512_add_ps(sums[i], _mm512_add_ps(pairs.0, pairs.1));
+            for t in 0..TILES {
+                weights[t] = _mm512_mul_ps(weights[t], load_floats(&scales[t]));
             }
             if p == 0 {
-                task.work.first[i] = _mm512_cvtss_f32(scaled[0]);
-                scaled[0] = _mm512_maskz_mov_ps(rounded, scaled[0]);
+                task.work.first[i] = _mm512_cvtss_f32(weights[0]);
+                // The lane of position 0 is not rounded.
+                weights[0] = _mm512_maskz_mov_ps(if task.begins { 0xfffe } else { 0xffff }, weights[0]);
             }
             for t in 0..TILES {
-                store(scaled[t], &mut page[t]);
+                store(weights[t], &mut page[t]);
             }
-            tops[p] = _mm512_max_ps(_mm512_max_ps(scaled[0], scaled[1]), _mm512_max_ps(scaled[2], scaled[3]));
+            tops[i] = _mm512_max_ps(_mm512_max_ps(weights[0], weights[1]), _mm512_max_ps(weights[2], weights[3]));
         }
-        let mut inverses = [[0f32; 4]; PAGES / 4];
-        for (quad, inverse) in inverses.iter_mut().enumerate().take(pages.div_ceil(4)) {
-            let top = reduce_max_4([tops[quad * 4], tops[quad * 4 + 1], tops[quad * 4 + 2], tops[quad * 4 + 3]]);
-            let something = _mm_cmpge_ps(top, _mm_set1_ps(SMALLEST));
-            let unit = _mm_and_ps(something, _mm_mul_ps(top, _mm_set1_ps(1.0 / LEVELS)));
-            store_4(unit, &mut task.work.units[i].as_chunks_mut::<4>().0[quad]);
-            store_4(_mm_and_ps(something, _mm_div_ps(_mm_set1_ps(LEVELS), top)), inverse);
-        }
-        let levels = task.work.levels[i].as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0;
-        for (p, page) in tiles.iter().enumerate() {
-            let inverse = _mm512_set1_ps(inverses.as_flattened()[p]);
+        let top = reduce_max_8(&tops);
+        let something = _mm256_cmp_ps::<_CMP_GE_OQ>(top, _mm256_set1_ps(SMALLEST));
+        store_8(_mm256_and_ps(something, _mm256_mul_ps(top, _mm256_set1_ps(1.0 / LEVELS))), &mut task.work.units[p]);
+        let mut inverses = [0f32; MAX_QUERIES];
+        store_8(_mm256_and_ps(something, _mm256_div_ps(_mm256_set1_ps(LEVELS), top)), &mut inverses);
+        for i in 0..Q {
+            let inverse = _mm512_set1_ps(inverses[i]);
+            let page = &task.work.scores[i].as_chunks::<TILE>().0.as_chunks::<TILES>().0[p];
+            let mut levels = [_mm512_setzero_si512(); TILES];
             for t in 0..TILES {
-                let level = _mm512_cvtps_epi32(_mm512_mul_ps(load_floats(&page[t]), inverse));
-                store_bytes(_mm512_cvtepi32_epi8(level), &mut levels[p][t]);
+                levels[t] = _mm512_cvtps_epi32(_mm512_mul_ps(load_floats(&page[t]), inverse));
             }
+            store_bytes(pack(levels), &mut task.work.levels[i].as_chunks_mut::<PAGE>().0[p]);
         }
+    }
+    for i in 0..Q {
         let out = &mut task.out[i * len..(i + 1) * len];
-        (out[len - 16], out[len - 15]) = (largest, _mm512_reduce_add_ps(sum));
+        (out[len - 16], out[len - 15]) = (shifts[i], _mm512_reduce_add_ps(sums[i]));
     }
 }
 
-/// The largest element of each of four registers.
+/// Which positions of a page's tiles a query sees that sees the first `seen` of the block.
+#[inline(always)]
+fn seen_of_page(seen: usize, page: usize) -> [__mmask16; TILES] {
+    let seen = seen.saturating_sub(page * PAGE).min(PAGE) as u32;
+    let mask = u64::MAX.checked_shr(PAGE as u32 - seen).unwrap_or(0);
+    [mask as u16, (mask >> 16) as u16, (mask >> 32) as u16, (mask >> 48) as u16]
+}
+
+/// The largest element of each of eight registers.
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
-fn reduce_max_4(x: [__m512; 4]) -> __m128 {
-    let ab = _mm512_max_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
-    let cd = _mm512_max_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
-    let all = _mm512_max_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xee>(ab, cd));
-    let half = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps::<1>(all));
-    _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half))
+fn reduce_max_8(x: &[__m512; 8]) -> __m256 {
+    // Lane 0, 1, 2, 3 of each quarter: registers 0–3, 4–7.
+    let [low, high] = [0, 4].map(|i| {
+        let ab = _mm512_max_ps(_mm512_unpacklo_ps(x[i], x[i + 1]), _mm512_unpackhi_ps(x[i], x[i + 1]));
+        let cd = _mm512_max_ps(_mm512_unpacklo_ps(x[i + 2], x[i + 3]), _mm512_unpackhi_ps(x[i + 2], x[i + 3]));
+        _mm512_max_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xee>(ab, cd))
+    });
+    // Quarters 0 and 2, 1 and 3 of both; then the two that are left of each.
+    let halves = _mm512_max_ps(_mm512_shuffle_f32x4::<0x88>(low, high), _mm512_shuffle_f32x4::<0xdd>(low, high));
+    let both = _mm512_max_ps(halves, _mm512_shuffle_f32x4::<0xb1>(halves, halves));
+    _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0x08>(both, both))
+}
+
+/// Sixty-four numbers from 0 to 255 as bytes, in their order.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn pack(x: [__m512i; TILES]) -> __m512i {
+    let words = [_mm512_packus_epi32(x[0], x[1]), _mm512_packus_epi32(x[2], x[3])];
+    let bytes = _mm512_packus_epi16(words[0], words[1]);
+    // Packing went by quarters.
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_permutexvar_epi32(order, bytes)
 }
 
 /// Adds a page's weighted values.
@@ -244,7 +271,7 @@ fn some_columns<const Q: usize, const T: usize>(task: &mut Task, page: usize, co
         }
     }
     for i in 0..Q {
-        let unit = _mm512_set1_ps(task.work.units[i][page]);
+        let unit = _mm512_set1_ps(task.work.units[page][i]);
         for t in 0..T {
             let out: &mut [f32; 16] = task.out[i * len + (column + t) * 16..].first_chunk_mut().expect("a column");
             // The first page overwrites what an earlier call has left.
@@ -262,13 +289,14 @@ fn some_columns<const Q: usize, const T: usize>(task: &mut Task, page: usize, co
     }
 }
 
-/// `2^x` for `x ≤ 0` to 8e-5 (a level is 4e-3); at least `2^-126`, NaN stays NaN (those of this crate: the low bits of others would count).
+/// `2^x` for `x ≤ 0` to 8e-5 (a level is 4e-3); at least `2^-96`, so that its product with a scale is not denormal, which takes a core 150
+/// cycles. NaN stays NaN (those of this crate: the low bits of others would count).
 #[target_feature(enable = "avx512f,fma")]
 #[inline]
 fn exp2(x: __m512) -> __m512 {
     // 1.5·2^23: the low bits of the sum are x rounded. Cheaper than `vreduceps` and `vscalefps`.
     let magic = _mm512_set1_ps(12_582_912.0);
-    let x = _mm512_max_ps(_mm512_set1_ps(-126.0), x);
+    let x = _mm512_max_ps(_mm512_set1_ps(-96.0), x);
     let shifted = _mm512_add_ps(x, magic);
     let r = _mm512_sub_ps(x, _mm512_sub_ps(shifted, magic));
     let p = _mm512_fmadd_ps(_mm512_set1_ps(5.517_165_8e-2), r, _mm512_set1_ps(2.426_111_2e-1));
@@ -304,18 +332,18 @@ fn store(v: __m512, out: &mut [f32; 16]) {
     unsafe { _mm512_storeu_ps(out.as_mut_ptr(), v) }
 }
 
-#[target_feature(enable = "sse")]
+#[target_feature(enable = "avx")]
 #[inline]
-fn store_4(v: __m128, out: &mut [f32; 4]) {
-    // SAFETY: `out` is 16 writable bytes; the store is unaligned.
-    unsafe { _mm_storeu_ps(out.as_mut_ptr(), v) }
+fn store_8(v: __m256, out: &mut [f32; 8]) {
+    // SAFETY: `out` is 32 writable bytes; the store is unaligned.
+    unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) }
 }
 
-#[target_feature(enable = "sse2")]
+#[target_feature(enable = "avx512f")]
 #[inline]
-fn store_bytes(v: __m128i, out: &mut [u8; 16]) {
-    // SAFETY: `out` is 16 writable bytes; the store is unaligned.
-    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), v) }
+fn store_bytes(v: __m512i, out: &mut [u8; 64]) {
+    // SAFETY: `out` is 64 writable bytes; the store is unaligned.
+    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), v) }
 }
 
 /// Lines that are asked for in equal steps.
@@ -342,4 +370,4 @@ impl<'a> Ahead<'a> {
     }
 }
 
-const _: () = assert!(MAX_QUERIES == 8 && TILES == 4 && PAGES.is_multiple_of(4));
+const _: () = assert!(MAX_QUERIES == 8 && TILES == 4 && PAGE == 64);

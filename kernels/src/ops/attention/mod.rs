@@ -157,8 +157,8 @@ struct Work {
     levels: [[u8; BLOCK]; MAX_QUERIES],
     /// INT8: weight times scale of the value at position 0, if the block has it.
     first: [f32; MAX_QUERIES],
-    /// INT8: one a page.
-    units: [[f32; PAGES]; MAX_QUERIES],
+    /// INT8: one a page and query.
+    units: [[f32; MAX_QUERIES]; PAGES],
 }
 
 /// Buffers of a thread, reused from call to call.
@@ -408,7 +408,7 @@ impl Work {
             scores: [[0.0; BLOCK]; MAX_QUERIES],
             levels: [[0; BLOCK]; MAX_QUERIES],
             first: [0.0; MAX_QUERIES],
-            units: [[0.0; PAGES]; MAX_QUERIES],
+            units: [[0.0; MAX_QUERIES]; PAGES],
         })
     }
 }
