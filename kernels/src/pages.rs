@@ -1,4 +1,4 @@
-//! Memory for weights on huge pages.
+//! Memory on huge pages, for weights and for keys and values.
 //!
 //! A core that streams hundreds of megabytes in 4 KB pages misses its TLB and stops its hardware prefetchers at every page (measured:
 //! 32 against 45 GB/s). Matrices are often smaller than a few huge pages, so they share slabs that are asked for in one piece.
@@ -7,12 +7,13 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-const HUGE: usize = 2 << 20;
+/// Bytes of a huge page.
+pub(crate) const HUGE: usize = 2 << 20;
 /// Bytes of a slab; only what is written takes memory.
 const SLAB: usize = 64 << 20;
 
 /// A piece of zeroed memory, aligned to a huge page.
-struct Slab {
+pub(crate) struct Slab {
     start: NonNull<u8>,
     bytes: usize,
 }
@@ -24,9 +25,17 @@ unsafe impl Sync for Slab {}
 
 impl Slab {
     /// At least `bytes`, more than 0.
-    fn new(bytes: usize) -> Slab {
+    pub(crate) fn new(bytes: usize) -> Slab {
         let bytes = bytes.checked_next_multiple_of(HUGE).expect("a slab below isize::MAX");
         Slab { start: memory::zeroed(bytes), bytes }
+    }
+
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -150,6 +159,7 @@ mod memory {
 mod memory {
     //! From the allocator: other systems choose their pages themselves.
 
+    use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
     use std::ptr::NonNull;
 
     use super::HUGE;

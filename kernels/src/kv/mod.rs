@@ -1,19 +1,21 @@
 //! Keys and values of one layer as attention reads them: f32, f16 or INT8.
 //!
-//! Owns the memory and its layout ([`layout`]), how a row comes in ([`put`]) and how it is read back ([`take`]); the products are in
+//! Owns the memory ([`memory`]) and its layout ([`layout`]), how a row comes in ([`put`]) and how it is read back ([`take`]); the products are in
 //! `ops::attention`. Positions lie in blocks, shared between stores until one writes; in a block, each head has its keys and then its
 //! values, so that a head is read in long streams.
 //! Start at [`KvStore`].
 
 mod layout;
+mod memory;
 mod put;
 mod take;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use layout::{BLOCK, Layout, Line, PAGE, PAGES, TILE, bytes, floats, halves};
+pub use memory::KvMemory;
+use memory::Part;
 pub(crate) use put::{Put, gather_group, put_body, quantize_group};
 use take::take;
 
@@ -61,44 +63,24 @@ pub struct KvStore {
     blocks: Vec<Arc<Block>>,
 }
 
-/// Counts the bytes of all blocks made for it, each once however many stores share it.
-#[derive(Debug, Clone, Default)]
-pub struct KvMemory(Arc<AtomicUsize>);
-
-impl KvMemory {
-    /// Bytes held now.
-    pub fn bytes(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// 512 positions of every head.
 struct Block {
-    lines: Box<[Line]>,
-    memory: KvMemory,
+    lines: Part,
 }
 
 impl Block {
     /// Zeros: places that nobody has written yet must be finite, kernels read whole pages.
     fn new(layout: &Layout, memory: &KvMemory) -> Block {
-        let lines = vec![Line::ZERO; layout.block_lines()].into_boxed_slice();
-        memory.0.fetch_add(size_of_val(&*lines), Ordering::Relaxed);
-        Block { lines, memory: memory.clone() }
+        Block { lines: memory.zeroed(layout.block_lines()) }
     }
 
     /// A block with the first `pages` pages of this one.
     fn copy(&self, layout: &Layout, pages: usize) -> Block {
-        let mut copy = Block::new(layout, &self.memory);
+        let mut copy = Block::new(layout, self.lines.memory());
         for range in layout.pages(0..pages) {
             copy.lines[range.clone()].copy_from_slice(&self.lines[range]);
         }
         copy
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        self.memory.0.fetch_sub(size_of_val(&*self.lines), Ordering::Relaxed);
     }
 }
 
