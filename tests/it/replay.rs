@@ -94,7 +94,28 @@ fn llama_server_is_driven_as_llama_vim_does() {
     let prefix = body["input_prefix"].as_str().expect("text");
     assert!(prefix.ends_with(")\n") && prefix.lines().count() < 256, "{prefix:?}");
     assert!(body["input_suffix"].as_str().is_some_and(|s| s.lines().count() <= 65), "{body}");
-    assert_eq!(body["samplers"], json!(["top_k", "top_p", "infill"]));
+    assert_eq!((&body["samplers"], &body["top_k"], &body["ignore_eos"]), (&json!(["top_k"]), &1.into(), &true.into()));
+    assert!(body.get("t_max_predict_ms").is_none(), "equal work: no time limit");
+}
+
+#[test]
+fn llama_server_is_asked_as_the_plugin_asks_unless_the_work_is_fixed_and_must_then_do_as_much() {
+    let home = Home::new();
+    trace(&home);
+    let replay = |tokens: &[&str]| {
+        let mut command = home.command(binary());
+        command.args(["bench", "replay", "traces.jsonl", "--like", "tiny", "--cache", "cache", "--threads", "1", "--json"]).args(tokens);
+        command.args(["--against", "llama-server", "--llama-server", env!("CARGO_BIN_EXE_fake_llama_server")]);
+        run(command.env("FAKE_LLAMA_LOG", home.work().join("asked")))
+    };
+    replay(&[]).expect_code(0);
+    let asked = std::fs::read_to_string(home.work().join("asked")).expect("it was asked");
+    let body: Value = serde_json::from_str(asked.lines().nth(1).expect("a request")).expect("JSON");
+    assert_eq!((&body["samplers"], &body["n_predict"]), (&json!(["top_k", "top_p", "infill"]), &128.into()));
+    assert_eq!((&body["t_max_predict_ms"], &body["t_max_prompt_ms"]), (&250.into(), &500.into()));
+    // The fake generates 4 tokens, always.
+    let output = replay(&["--tokens", "5"]).expect_code(2);
+    assert!(output.stderr.contains("4 tokens instead of 5"), "{}", output.stderr);
 }
 
 #[test]

@@ -152,6 +152,9 @@ impl LlamaVim {
         self.last = Some((before.to_owned(), after.to_owned(), content.clone()));
         self.pick_chunks(&lines, line, now_ms);
         let (prefilled, generated) = (number("prompt_n"), number("predicted_n"));
+        if let Some(wanted) = self.tokens.filter(|wanted| *wanted != generated) {
+            bail!("llama-server generated {generated} tokens instead of {wanted}: the two sides would not do the same work");
+        }
         Ok(Answer { text: content, from_memory: false, cached: number("cache_n"), prefilled, generated })
     }
 
@@ -181,9 +184,12 @@ impl LlamaVim {
             "t_max_prompt_ms": MAX_PROMPT_MS,
         });
         if self.tokens.is_some() {
-            // Equal work on both sides: no early end, no time limit.
+            // Equal work on both sides: no early end, no time limit. The infill sampler ends a flat distribution at once, which is
+            // what random weights give: the most likely token is taken, as on our side.
             body["ignore_eos"] = json!(true);
             body["n_indent"] = json!(0);
+            body["samplers"] = json!(["top_k"]);
+            body["top_k"] = json!(1);
         } else {
             body["t_max_predict_ms"] = json!(MAX_PREDICT_MS);
         }
