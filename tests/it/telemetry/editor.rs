@@ -16,7 +16,15 @@ pub struct Editor {
     pub cursor: usize,
     version: i64,
     uri: String,
+    encoding: Encoding,
     pub file: PathBuf,
+}
+
+/// What columns are counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Utf8,
+    Utf16,
 }
 
 /// A home with a model whose completions are lower-case words.
@@ -31,15 +39,22 @@ impl Desk {
     }
 
     pub fn open(&self, name: &str, text: &str) -> Editor {
+        self.open_as(name, "python", text, json!({}), Encoding::Utf8)
+    }
+
+    /// Opens a document in an editor that says this of itself.
+    pub fn open_as(&self, name: &str, language: &str, text: &str, introduction: Value, encoding: Encoding) -> Editor {
         let file = self.home.write(name, text);
         let mut command = self.home.command(binary());
         command.args(["lsp", "--model", self.model.arg()]);
         let mut client = Client::spawn(&mut command);
-        let options = json!({"latency": {"deadline_ms": 0}, "show": {"line_tokens": 12, "block_tokens": 12}});
-        client.initialize(json!({"initializationOptions": options, "capabilities": {"general": {"positionEncodings": ["utf-8"]}}}));
+        let mut options = json!({"latency": {"deadline_ms": 0, "background": false}, "show": {"line_tokens": 12, "block_tokens": 12}});
+        options.as_object_mut().expect("an object").extend(introduction.as_object().cloned().unwrap_or_default());
+        let encodings = if encoding == Encoding::Utf8 { json!(["utf-8"]) } else { json!(["utf-16"]) };
+        client.initialize(json!({"initializationOptions": options, "capabilities": {"general": {"positionEncodings": encodings}}}));
         let uri = format!("file://{}", file.display());
-        client.open(&uri, "python", text);
-        Editor { client, text: text.to_owned(), cursor: 0, version: 1, uri, file }
+        client.open(&uri, language, text);
+        Editor { client, text: text.to_owned(), cursor: 0, version: 1, uri, encoding, file }
     }
 
     /// The rows that are committed, as an export has them.
@@ -68,9 +83,35 @@ impl Desk {
 }
 
 impl Editor {
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Line and column of a byte.
     pub fn position(&self, byte: usize) -> (usize, usize) {
-        let line = self.text[..byte].matches('\n').count();
-        (line, byte - self.text[..byte].rfind('\n').map_or(0, |at| at + 1))
+        let line_start = self.text[..byte].rfind('\n').map_or(0, |at| at + 1);
+        let before = &self.text[line_start..byte];
+        let column = match self.encoding {
+            Encoding::Utf8 => before.len(),
+            Encoding::Utf16 => before.encode_utf16().count(),
+        };
+        (self.text[..line_start].matches('\n').count(), column)
+    }
+
+    /// Byte of a position as the protocol has it.
+    pub fn byte(&self, position: &Value) -> usize {
+        let number = |key: &str| position[key].as_u64().expect("a number") as usize;
+        let line_start = self.text.split_inclusive('\n').take(number("line")).map(str::len).sum::<usize>();
+        let line = &self.text[line_start..];
+        (0..=line.len())
+            .filter(|at| line.is_char_boundary(*at))
+            .map(|at| line_start + at)
+            .find(|byte| self.position(*byte).1 == number("character"))
+            .expect("a place in the line")
     }
 
     /// Puts the cursor behind `place`.

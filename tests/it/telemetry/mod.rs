@@ -2,4 +2,5 @@
 
 mod commands;
 mod editor;
+mod replay;
 mod sessions;

@@ -383,14 +383,14 @@ impl Tracker {
     fn client_accepted(&mut self, now: Moment, id: u32) {
         let Some(suggestion) = self.suggestions.get_mut(&id) else { return };
         suggestion.told = true;
-        let (document, state) = (Arc::clone(&suggestion.document), suggestion.state);
-        self.credit_last_step(now, &document, id);
-        if state == State::Accepted {
+        let document = Arc::clone(&suggestion.document);
+        if let Some(live) = self.documents.get_mut(&document).and_then(|o| o.live.iter_mut().find(|l| l.seq == id)) {
+            // Some of it is not there yet: the edit is still to come, and what was typed before was typed.
+            live.announced = true;
             return self.row(now, id);
         }
-        if let Some(live) = self.documents.get_mut(&document).and_then(|o| o.live.iter_mut().find(|l| l.seq == id)) {
-            // The edit is still to come.
-            live.announced = true;
+        self.credit_last_step(now, &document, id);
+        if self.suggestions.get(&id).is_some_and(|s| s.state == State::Accepted) {
             return self.row(now, id);
         }
         // It was inserted by an edit that did not look like it: how much of it is left cannot be told.

@@ -98,6 +98,14 @@ fn the_clients_word_may_come_before_its_edit() {
 }
 
 #[test]
+fn what_was_typed_before_the_clients_word_stays_typed() {
+    let mut s = Screen::new("x = |\n");
+    let id = s.ask(&["self.a"])[0];
+    s.type_keys("s").feed(Signal::Accepted { id }).insert("elf.a");
+    assert_eq!(s.outcome(id), outcome("accepted", 5, 1));
+}
+
+#[test]
 fn an_acceptance_that_the_edits_do_not_show_is_believed_but_not_watched() {
     let mut s = Screen::new("x = |\n");
     let id = s.ask(&["compute()"])[0];

@@ -300,7 +300,8 @@ fn rows_without_a_session_are_read_all_the_same() {
     let session = store.begin_session(1).unwrap();
     store.write(session, &[row(1, 0, 5)]).unwrap();
     rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM session_run", []).unwrap();
-    assert_eq!(store.parts(3).unwrap(), [i64::MIN..i64::MAX]);
+    let parts = store.parts(3).unwrap();
+    assert!(matches!(&parts[..], [all] if *all == (i64::MIN..i64::MAX)), "{parts:?}");
 }
 
 #[test]
