@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use lacuna_tests::{Home, ModelDir, TinyModel, binary};
+use lacuna_tests::{Client, Home, ModelDir, TinyModel, binary};
 use serde_json::{Value, json};
 
 /// Nothing here takes longer on a machine that works.
@@ -290,6 +290,15 @@ fn a_token_is_asked_for_and_other_addresses_need_one() {
     assert_eq!(server.ask("POST", "/infill", "Authorization: Bearer 0123456789abcdef0124\r\n", &body).0, 401);
     assert_eq!(server.ask("POST", "/infill", "Authorization: Bearer 0123456789abcdef0123\r\n", &body).0, 200);
     assert_eq!(server.get("/metrics").0, 401);
+    // A browser is asked for it as a password, for pages only.
+    assert!(
+        server.raw("GET /dashboard HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").contains("www-authenticate: Basic realm=")
+    );
+    let password = "Authorization: Basic bWU6MDEyMzQ1Njc4OWFiY2RlZjAxMjM=\r\n";
+    assert_eq!(server.ask("GET", "/dashboard", password, "").0, 200);
+    assert_eq!(server.ask("GET", "/dashboard", "Authorization: Bearer 0123456789abcdef0123\r\n", "").0, 200);
+    assert_eq!(server.ask("GET", "/dashboard", "Authorization: Basic bWU6MDEyMzQ1Njc4OWFiY2RlZjAxMjQ=\r\n", "").0, 401);
+    assert_eq!(server.ask("POST", "/infill", password, &body).0, 401);
 
     let open = server.home.lacuna(["serve", "--listen", "0.0.0.0:0"]);
     open.expect_failure(&["0.0.0.0", "--token-file"]);
@@ -340,4 +349,45 @@ fn clients_that_hang_up_free_their_places() {
         assert!(start.elapsed() < LIMIT, "places are not freed");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn the_dashboard_tells_what_was_recorded_here() {
+    let server = Server::start();
+    let (status, page) = server.get("/dashboard");
+    assert!(status == 200 && page.contains("<h1>Nothing has been recorded yet</h1>") && page.ends_with("</html>\n"), "{page}");
+    assert_eq!(server.ask("POST", "/dashboard", "", "").0, 405);
+    assert_eq!(server.ask("GET", "/dashboard", "Origin: http://evil.example\r\n", "").0, 403);
+    assert_eq!(server.raw("GET /dashboard HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").split(' ').nth(1), Some("403"));
+    let head = server.raw("HEAD /dashboard HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").to_ascii_lowercase();
+    for line in ["content-security-policy: default-src 'none'", "frame-ancestors 'none'", "cache-control: no-store", "nosniff", "text/html"]
+    {
+        assert!(head.contains(line), "{line} is missing: {head}");
+    }
+
+    // An editor of the same user.
+    let model = server._model.as_ref().expect("the tiny model");
+    let mut editor = Client::spawn(server.home.command(binary()).args(["lsp", "--no-attach", "--model", model.arg()]));
+    editor.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}}}));
+    editor.open("file:///a.py", "python", "total = \n");
+    assert_eq!(editor.items("file:///a.py", 0, 8).len(), 1);
+    assert_eq!(editor.finish(), Some(0));
+    let start = Instant::now();
+    // A page is shown again for a while.
+    while !server.get("/dashboard").1.contains("1 requests · 1 suggestions") {
+        assert!(start.elapsed() < LIMIT, "the suggestion is not on the page: {}", server.get("/dashboard").1);
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_read_is_told_on_the_dashboard() {
+    let home = Home::new();
+    let store = home.write("<b>odd & ends/telemetry.db", "this is no database, and longer than a header of one hundred bytes ".repeat(4));
+    home.write("lacuna.toml", format!("[telemetry]\ndir = {:?}\n", store.parent().expect("a folder")));
+    let server = Server::spawn(home, &[], None);
+    let (status, page) = server.get("/dashboard");
+    assert!(
+        status == 503 && page.contains("&lt;b&gt;odd &amp; ends") && page.contains("damaged") && !page.contains("<b>"),
+        "{status} {page}"
+    );
 }

@@ -34,6 +34,16 @@ class Lacuna:
     def lsp(self):
         return subprocess.Popen([self.binary, "lsp"], cwd=self.home, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
+    def serve(self, *args):
+        """`lacuna serve` on a free port, as soon as it listens."""
+        command = [self.binary, "serve", "--listen", "127.0.0.1:0", *map(str, args)]
+        process = subprocess.Popen(command, cwd=self.home, env=self.env, stderr=subprocess.PIPE, text=True)
+        said = process.stderr.readline()
+        process.url = said.removeprefix("lacuna: listening on ").strip()
+        process.stop = lambda: (process.kill(), process.wait(), process.stderr.close())
+        assert process.url.startswith("http://127.0.0.1:"), said
+        return process
+
 
 @pytest.fixture
 def lacuna(binary, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+from session import record_a_session
 
 
 @pytest.fixture
@@ -103,3 +104,42 @@ def test_an_empty_report_is_a_page_too(chromium, lacuna):
     lacuna.run("telemetry", "report", lacuna.home / "none.jsonl", "--html", path)
     page = opened(chromium, path)
     assert page.problems == [] and "no rows" in page.inner_text("header")
+
+
+def test_the_dashboard_of_a_running_server(chromium, lacuna):
+    """Served as it is written: the page's own rules and the server's let it run, and nothing else is asked for."""
+    server = lacuna.serve()
+    try:
+        context = chromium.new_context()
+        page = context.new_page()
+        problems, requests = [], []
+        page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(f"{server.url}/dashboard")
+        assert page.inner_text("h1") == "Nothing has been recorded yet"
+        record_a_session(lacuna)
+        while "1 suggestion" not in page.inner_text("body"):
+            page.reload()
+        chart = page.locator("#time svg").first
+        chart.focus()
+        page.keyboard.press("ArrowRight")
+        assert page.inner_text("#said") != "", "the page's script runs"
+        # A browser asks for an icon by itself; what it is answered is no fault of the page.
+        assert {r for r in requests if not r.endswith("/favicon.ico")} == {f"{server.url}/dashboard"}
+        assert [p for p in problems if "favicon" not in p] == []
+    finally:
+        server.stop()
+
+
+def test_a_browser_is_asked_for_the_token(chromium, lacuna):
+    token = lacuna.home / "token"
+    token.write_text("0123456789abcdef0123\n")
+    server = lacuna.serve("--token-file", token)
+    try:
+        for password, status in (("0123456789abcdef0123", 200), ("0123456789abcdef0124", 401)):
+            context = chromium.new_context(http_credentials={"username": "me", "password": password})
+            page = context.new_page()
+            assert page.goto(f"{server.url}/dashboard").status == status
+    finally:
+        server.stop()

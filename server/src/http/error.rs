@@ -95,7 +95,7 @@ pub async fn no_such_route() -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "not_found_error",
-        "no such route: /infill, /v1/completions, /v1/fim/completions, /v1/models, /api/generate, /health, /props and /metrics are there",
+        "no such route: /infill, /v1/completions, /v1/fim/completions, /v1/models, /api/generate, /health, /props, /metrics and /dashboard are there",
     )
 }
 

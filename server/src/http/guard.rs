@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use super::error::ApiError;
@@ -46,12 +48,35 @@ impl Token {
             sent.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, token)| token.trim_ascii());
         sent.is_some_and(|token| token.ct_eq(self.0.as_bytes()).into())
     }
+
+    /// As [`Token::is_sent`], for browsers: the password of HTTP's basic authentication, under any name.
+    fn is_password(&self, headers: &HeaderMap) -> bool {
+        let sent = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes()).unwrap_or_default();
+        let sent = sent.split_at_checked(6).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"basic ")).map(|(_, pair)| pair.trim_ascii());
+        let pair = sent.and_then(|pair| STANDARD.decode(pair).ok()).unwrap_or_default();
+        let password = pair.iter().position(|b| *b == b':').map(|colon| &pair[colon + 1..]);
+        password.is_some_and(|password| password.ct_eq(self.0.as_bytes()).into())
+    }
 }
 
 /// Lets a request through that carries the token, if there is one.
 pub async fn token(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     match &shared.token {
         Some(token) if !token.is_sent(request.headers()) => ApiError::unauthorized().into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+/// As [`token`], for pages: browsers ask for the token as a password, and send it again by themselves. Not for requests that change
+/// something or cost something, which another site's page could then make in the user's name.
+pub async fn password(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    match &shared.token {
+        Some(token) if !token.is_sent(request.headers()) && !token.is_password(request.headers()) => {
+            let mut refusal = ApiError::unauthorized().into_response();
+            let ask = HeaderValue::from_static("Basic realm=\"lacuna: any name, the server's token as password\", charset=\"UTF-8\"");
+            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
+            refusal
+        }
         _ => next.run(request).await,
     }
 }
@@ -96,6 +121,25 @@ mod tests {
             assert!(!sent(wrong), "{wrong:?}");
         }
         assert!(!Token("0123456789abcdef".into()).is_sent(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_browser_sends_it_as_a_password() {
+        let sent = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            Token("0123456789abcdef".into()).is_password(&headers)
+        };
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+        for right in ["me:0123456789abcdef", ":0123456789abcdef", "ä:0123456789abcdef"] {
+            assert!(sent(&basic(right)), "{right}");
+        }
+        for wrong in ["0123456789abcdef", "me:0123456789abcde", "me:x:0123456789abcdef", "0123456789abcdef:", "", ":"] {
+            assert!(!sent(&basic(wrong)), "{wrong}");
+        }
+        for wrong in ["Basic", "Basic ", "Basic %%%", "Bearer 0123456789abcdef", ""] {
+            assert!(!sent(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns: routes, wire formats, limits against misuse. Does not own: prompts, generation, the editor's rules (`lacuna-complete`).
 //! Start reading at [`router`] for what is answered, [`listen`] for how connections are held within bounds, [`guard`] for who may ask.
 
+mod dashboard;
 mod dialect;
 mod error;
 mod guard;
@@ -30,7 +31,7 @@ use tokio::sync::watch;
 use crate::{Answer, config, models};
 use state::Shared;
 
-/// Serve completions over HTTP: /infill, /v1/completions, /v1/fim/completions, /api/generate, /health, /metrics
+/// Serve completions over HTTP: /infill, /v1/completions, /v1/fim/completions, /api/generate, /health, /metrics; and /dashboard
 #[derive(clap::Args)]
 pub struct Args {
     /// Address to listen on; anything but loopback needs --token-file [default: http.listen, 127.0.0.1:8012]
@@ -58,7 +59,8 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         bail!("--listen {address} can be reached from other machines: give --token-file F with a secret in it, or use 127.0.0.1");
     }
     let limits = listen::Limits { connections: http.max_connections, ..listen::Limits::default() };
-    let shared = Arc::new(Shared::new(http.max_requests, token));
+    let dashboard = dashboard::Dashboard::new(&resolved.config);
+    let shared = Arc::new(Shared::new(http.max_requests, token, dashboard));
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
@@ -105,10 +107,12 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/version", get(ollama::version))
         .route("/metrics", get(metrics::page))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::token));
+    let looked_at = Router::new().route("/dashboard", get(dashboard::page)).layer(from_fn_with_state(Arc::clone(&shared), guard::password));
     // Whether we are there may be asked without a token: load balancers do.
     Router::new()
         .route("/health", get(llama::health))
         .merge(asked)
+        .merge(looked_at)
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::max(run::MAX_BODY_BYTES))
@@ -127,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn while_the_model_loads_clients_are_told_to_wait() {
-        let mut routes = router(Arc::new(Shared::new(1, None)));
+        let mut routes = router(Arc::new(Shared::new(1, None, dashboard::Dashboard::new(&config::Config::default()))));
         let infill = r#"{"input_prefix": "a", "input_suffix": "b"}"#;
         for (method, path, body, status) in [
             ("GET", "/health", "", StatusCode::SERVICE_UNAVAILABLE),

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use lacuna_complete::Completer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::dashboard::Dashboard;
 use super::error::ApiError;
 use super::guard::Token;
 use super::metrics::Metrics;
@@ -21,17 +22,19 @@ pub struct Shared {
     places: Arc<Semaphore>,
     pub token: Option<Token>,
     pub metrics: Metrics,
+    pub dashboard: Dashboard,
     ids: AtomicU64,
 }
 
 impl Shared {
     /// `max_requests` may run or wait for their turn at once; further ones are refused.
-    pub fn new(max_requests: usize, token: Option<Token>) -> Shared {
+    pub fn new(max_requests: usize, token: Option<Token>, dashboard: Dashboard) -> Shared {
         Shared {
             engine: OnceLock::new(),
             places: Arc::new(Semaphore::new(max_requests)),
             token,
             metrics: Metrics::default(),
+            dashboard,
             ids: AtomicU64::new(0),
         }
     }

@@ -140,6 +140,10 @@ impl Summariser {
         for (groups, (_, grouping)) in self.by_text.iter().zip(BY_TEXT) {
             for (number, totals) in groups.iter().enumerate().filter(|(_, t)| **t != Totals::default()) {
                 let name = names.text(number as u32);
+                // Rows of active time have neither a model nor a node: there is nothing to say of none.
+                if name.is_empty() && totals.requests + totals.suggestions == 0 {
+                    continue;
+                }
                 add(grouping, if name.is_empty() { "-".to_owned() } else { name.to_owned() }, totals);
             }
         }

@@ -13,7 +13,7 @@ use crate::stats::Plan;
 use crate::store::{Store, StoreError, Window};
 
 /// Threads that read one store: each has a part of the sessions.
-const MAX_THREADS: usize = 4;
+pub const MAX_THREADS: usize = 4;
 
 /// Takes rows and makes a report of them.
 pub struct Collector {

@@ -10,10 +10,10 @@ mod json;
 mod page;
 mod table;
 
-pub use collect::Collector;
+pub use collect::{Collector, MAX_THREADS};
 pub use experiment::{Experiment, ExperimentReport, GuardRail, GuardState, Outcome, VariantReport};
 pub use json::to_json;
-pub use page::to_page;
+pub use page::{to_message_page, to_page};
 pub use table::{experiment_table, to_table};
 
 use crate::metrics::Summary;

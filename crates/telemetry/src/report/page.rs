@@ -15,14 +15,7 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// The whole page.
 pub fn to_page(report: &Report) -> String {
-    let mut out = String::with_capacity(64 << 10);
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, \
-         initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>Lacuna: what was kept</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the figures</a>\n"
-    );
+    let mut out = head("Skip to the figures");
     header(&mut out, report);
     out += "<main id=\"main\" tabindex=\"-1\">\n";
     tiles(&mut out, &report.summary.all);
@@ -41,6 +34,23 @@ pub fn to_page(report: &Report) -> String {
         env!("CARGO_PKG_VERSION")
     );
     out
+}
+
+/// A page that says why there is no report.
+pub fn to_message_page(title: &str, message: &str) -> String {
+    let (title, message) = (escaped(title), escaped(message));
+    head("Skip to the message")
+        + &format!("<main id=\"main\" tabindex=\"-1\">\n<h1>{title}</h1>\n<p>{message}</p>\n</main>\n</body>\n</html>\n")
+}
+
+/// Up to the beginning of the body, with a link for the keyboard that skips what stands before the main part.
+fn head(skip: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, \
+         initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta http-equiv=\"Content-Security-Policy\" \
+         content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>Lacuna: what was kept</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">{skip}</a>\n"
+    )
 }
 
 fn header(out: &mut String, report: &Report) {

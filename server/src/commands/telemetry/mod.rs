@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 
+pub use report::of_store as report_of_store;
+
 use crate::{Answer, config};
 
 /// What became of suggestions: reports, experiments, exports. Nothing leaves this machine unless you export it
