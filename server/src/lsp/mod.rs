@@ -13,7 +13,7 @@ mod reasons;
 mod record;
 mod server;
 mod status;
-mod telemetry;
+pub mod telemetry;
 mod transport;
 
 use std::net::SocketAddr;

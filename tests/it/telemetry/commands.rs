@@ -68,10 +68,27 @@ fn a_newer_or_damaged_store_is_told_and_left_alone() {
 #[test]
 fn the_benchmark_runs_at_toy_size() {
     let home = Home::new();
-    let said = home.lacuna(["telemetry", "bench", "--rows", "5000", "--keys", "500", "--json"]).expect_code(0).stdout;
-    let measured: Value = serde_json::from_str(&said).expect("JSON");
-    assert_eq!(measured["store"]["rows"], 5000);
-    assert!(measured["store"]["report_seconds"].as_f64() > Some(0.0) && measured["request_path"]["edit"]["p50"].as_f64() > Some(0.0));
+    let bench =
+        |how: &[&str]| home.lacuna([&["telemetry", "bench", "--rows", "5000", "--keys", "500"], how].concat()).expect_code(0).stdout;
+    let measured: Value = serde_json::from_str(&bench(&["--json"])).expect("JSON");
+    let store = &measured["store"];
+    assert_eq!(store["rows"], 5000);
+    // The team's rows, all of which are there.
+    let kinds: u64 = ["requests", "suggestions", "activity"].iter().map(|k| store[k].as_u64().filter(|n| *n > 0).expect("rows")).sum();
+    assert_eq!(kinds, 5000, "{store}");
+    for event in ["edit", "request", "answer"] {
+        let of = |p: &str| measured[event][p].as_f64().expect("microseconds");
+        assert!(0.0 < of("p50") && of("p50") <= of("p99") && of("p99") <= of("most"), "{measured}");
+    }
+    bench(&["-o", "telemetry.md"]);
+    let page = std::fs::read_to_string(home.work().join("telemetry.md")).expect("the page");
+    assert!(page.contains("| answer goes out |") && page.contains("| report, experiment included"), "{page}");
+    // What was measured with is gone.
+    let left = std::fs::read_dir(std::env::temp_dir()).expect("a folder").flatten();
+    let id = |e: &std::fs::DirEntry| {
+        e.file_name().to_string_lossy().strip_prefix("lacuna-telemetry-bench-").and_then(|id| id.parse::<u32>().ok())
+    };
+    assert!(left.filter_map(|e| id(&e)).all(|id| std::path::Path::new(&format!("/proc/{id}")).exists()), "a folder was left behind");
 }
 
 #[test]

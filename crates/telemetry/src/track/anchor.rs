@@ -37,15 +37,23 @@ impl<'a> Edit<'a> {
     }
 }
 
+/// Bytes that are compared at once: clients that send their whole document again make these comparisons long.
+const PIECE: usize = 256;
+
 /// Bytes that both begin with, in whole characters.
 fn common_head(a: &str, b: &str) -> usize {
-    let same = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
+    let (x, y) = (a.as_bytes(), b.as_bytes());
+    let pieces = x.chunks_exact(PIECE).zip(y.chunks_exact(PIECE)).take_while(|(x, y)| x == y).count() * PIECE;
+    let same = pieces + x[pieces..].iter().zip(&y[pieces..]).take_while(|(x, y)| x == y).count();
     (0..=same).rev().find(|n| a.is_char_boundary(*n) && b.is_char_boundary(*n)).unwrap_or(0)
 }
 
 /// Bytes that both end with, in whole characters.
 fn common_tail(a: &str, b: &str) -> usize {
-    let same = a.bytes().rev().zip(b.bytes().rev()).take_while(|(x, y)| x == y).count();
+    let (x, y) = (a.as_bytes(), b.as_bytes());
+    let pieces = x.rchunks_exact(PIECE).zip(y.rchunks_exact(PIECE)).take_while(|(x, y)| x == y).count() * PIECE;
+    let (x, y) = (&x[..x.len() - pieces], &y[..y.len() - pieces]);
+    let same = pieces + x.iter().rev().zip(y.iter().rev()).take_while(|(x, y)| x == y).count();
     (0..=same).rev().find(|n| a.is_char_boundary(a.len() - n) && b.is_char_boundary(b.len() - n)).unwrap_or(0)
 }
 
@@ -143,5 +151,11 @@ mod tests {
         assert_eq!(Edit::trimmed(0, "é", "è"), Edit::new(0..2, "è"));
         assert_eq!(Edit::trimmed(0, "aé", "a\u{269}"), Edit::new(1..3, "\u{269}"));
         assert_eq!(Edit::trimmed(0, "aa", "aaa"), Edit::new(2..2, "a"));
+        // Whatever the lengths, at the borders of the pieces too.
+        for (head, tail) in [0, 1, 255, 256, 257, 511, 512, 1000].into_iter().flat_map(|h| [0, 1, 255, 256, 257, 600].map(|t| (h, t))) {
+            let (head, tail) = ("h".repeat(head), "t".repeat(tail));
+            let (old, new) = (format!("{head}old{tail}"), format!("{head}NEW!{tail}"));
+            assert_eq!(Edit::trimmed(7, &old, &new), Edit::new(7 + head.len()..7 + head.len() + 3, "NEW!"));
+        }
     }
 }

@@ -7,7 +7,7 @@
 mod decode;
 mod kernels;
 mod kv_quality;
-mod machine;
+pub mod machine;
 mod ours;
 mod peer;
 mod prepack;

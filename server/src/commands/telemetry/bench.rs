@@ -1,21 +1,29 @@
-//! `lacuna telemetry bench`: what recording costs the request path, and how reports scale.
+//! `lacuna telemetry bench`: what recording costs the request path, and how long a report over many rows takes.
 
+use std::fmt::Write as _;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use lacuna_complete::{Item, Milliseconds, Outcome, Reply, Tokens};
+use lacuna_context::Language;
 use lacuna_telemetry::metrics::Zone;
 use lacuna_telemetry::report::{Collector, Experiment};
 use lacuna_telemetry::simulate::{Team, TeamRows, simulate_team};
 use lacuna_telemetry::stats::Plan;
 use lacuna_telemetry::store::{Store, Window};
-use lacuna_telemetry::track::{Answer as Offer, Change, Edit, Signal};
-use lacuna_telemetry::{Draft, Int, Ints, Label, Options, Recorder, Text};
-use serde_json::json;
+use lacuna_telemetry::track::Change;
+use lacuna_telemetry::{Draft, Int, Label};
+use lacuna_text::{Encoding, Position, Range};
+use serde::Serialize;
 
-use crate::Answer;
+use super::write_file;
+use crate::commands::bench::machine::Machine;
+use crate::lsp::documents::Documents;
+use crate::lsp::telemetry::{Answered, Observer};
+use crate::{Answer, config, models};
 
 /// Measure what recording costs a request, and the report over many rows (in a temporary folder)
 #[derive(clap::Args)]
@@ -24,14 +32,62 @@ pub struct Args {
     #[arg(long, default_value_t = 10_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     rows: u64,
     /// Keystrokes that are recorded to measure their cost
-    #[arg(long, default_value_t = 200_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    #[arg(long, default_value_t = 50_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     keys: u32,
     /// Folder for the store; it is removed afterwards [default: the system's]
     #[arg(long, value_name = "DIR")]
-    dir: Option<std::path::PathBuf>,
+    dir: Option<PathBuf>,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     json: bool,
+    /// Write the table to this file (Markdown)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// What an event may cost the request that causes it, and a report its reader.
+const WANTED_EVENT_US: f64 = 50.0;
+const WANTED_REPORT_SECONDS: f64 = 5.0;
+/// Times that the report is made.
+const REPORTS: usize = 3;
+
+#[derive(Serialize)]
+struct Measured {
+    machine: Machine,
+    keys: u32,
+    edit: Cost,
+    request: Cost,
+    answer: Cost,
+    store: Size,
+}
+
+/// Microseconds on the caller's thread.
+#[derive(Serialize)]
+struct Cost {
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    most: f64,
+}
+
+impl Cost {
+    fn of(mut times: Vec<Duration>) -> Cost {
+        times.sort_unstable();
+        let at = |p: f64| times[((times.len() - 1) as f64 * p) as usize].as_nanos() as f64 / 1000.0;
+        Cost { p50: at(0.5), p99: at(0.99), p999: at(0.999), most: at(1.0) }
+    }
+}
+
+#[derive(Serialize)]
+struct Size {
+    rows: u64,
+    requests: u64,
+    suggestions: u64,
+    activity: u64,
+    file_bytes: u64,
+    write_seconds: f64,
+    /// In ascending order.
+    report_seconds: Vec<f64>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
@@ -40,99 +96,143 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let measured = measure(args, &folder);
     let _ = std::fs::remove_dir_all(&folder);
-    let (keys, rows) = measured?;
+    let measured = measured?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", json!({"request_path": keys, "store": rows}))?;
+        writeln!(out, "{}", serde_json::to_string(&measured)?)?;
+    } else if let Some(path) = &args.output {
+        write_file(path, |file| Ok(file.write_all(table(&measured).as_bytes())?))?;
+        crate::say(&format!("wrote {}", path.display()));
     } else {
-        writeln!(out, "recording, on the caller's thread ({} keystrokes, a request each, a writer beside)", args.keys)?;
-        for (name, value) in keys.as_object().into_iter().flatten() {
-            writeln!(out, "  {name:<24} {value} µs")?;
-        }
-        for (name, value) in rows.as_object().into_iter().flatten() {
-            writeln!(out, "{name:<26} {value}")?;
-        }
+        write!(out, "{}", table(&measured))?;
     }
     Ok(Answer::Yes)
 }
 
-fn measure(args: &Args, folder: &Path) -> anyhow::Result<(serde_json::Value, serde_json::Value)> {
-    let keys = request_path(&folder.join("keys.db"), args.keys);
-    let rows = reports(&folder.join("rows.db"), args.rows)?;
-    Ok((keys, rows))
+fn measure(args: &Args, folder: &Path) -> anyhow::Result<Measured> {
+    let team = simulate_team(&Team::default());
+    let [edit, request, answer] = request_path(folder, args.keys, &team)?;
+    let store = reports(&folder.join("rows.db"), args.rows, &team)?;
+    Ok(Measured { machine: Machine::here(), keys: args.keys, edit, request, answer, store })
 }
 
-/// Types and asks as an editor does; every call is timed.
-fn request_path(path: &Path, keys: u32) -> serde_json::Value {
-    let recorder = Recorder::start(Options { flush: Duration::from_millis(200), ..Options::at(path.to_owned()) });
-    let document: Arc<str> = "file:///bench.py".into();
-    recorder.signal(Signal::Opened { document: &document, language: "python".into() });
-    let (mut edits, mut answers) = (Vec::new(), Vec::new());
-    let mut cursor = 0;
-    let item = "self.compute(value, other_value)";
-    for key in 0..keys {
-        // Every eighth suggestion is accepted, the others are typed over; a new line every 40 keys.
-        let text = match key {
-            k if k % 8 == 7 => item,
-            k if k % 40 == 39 => "\n",
-            _ => "x",
-        };
-        let start = Instant::now();
-        recorder.signal(Signal::Edited { document: &document, edit: Edit::new(cursor..cursor, text), arms: Label::NONE });
-        edits.push(start.elapsed());
-        cursor += text.len();
-        let prefix = key.to_string();
-        let start = Instant::now();
-        recorder.signal(Signal::Requested { document: &document, cursor });
-        let offer = Offer {
-            document: &document,
-            requested: recorder.now(),
-            cursor,
-            stem: "x",
-            line_prefix: &prefix,
-            right: "\n",
-            items: &[item],
-            reason: "",
-            cancelled: false,
-            texts: [const { Label::NONE }; Text::COUNT],
-            ints: Ints::default().with(Int::LatencyUs, 1_000),
-        };
-        recorder.answered(&offer);
-        answers.push(start.elapsed());
+fn table(measured: &Measured) -> String {
+    let Measured { machine, keys, edit, request, answer, store } = measured;
+    let threads = machine.cores.min(lacuna_telemetry::report::MAX_THREADS);
+    let mut out = format!(
+        "# Telemetry: the cost of an event, and of a report over {} rows\n\nWritten by `lacuna telemetry bench -o FILE`.\n\n{}\n\n",
+        store.rows,
+        machine.line(threads)
+    );
+    let _ = writeln!(
+        out,
+        "Microseconds of the request path, on the caller's thread, {keys} keystrokes with a request each in a file of 1,000 lines, an \
+         experiment running and the writer at work beside. Wanted: below {WANTED_EVENT_US} µs an event.\n\n| event | p50 | p99 | p99.9 | \
+         longest |\n|---|---|---|---|---|"
+    );
+    for (name, cost) in [("edit", edit), ("request comes in", request), ("answer goes out", answer)] {
+        let _ = writeln!(out, "| {name} | {:.1} | {:.1} | {:.1} | {:.0} |", cost.p50, cost.p99, cost.p999, cost.most);
     }
-    recorder.finish();
-    let tell = |times: &mut Vec<Duration>| {
-        times.sort_unstable();
-        let at = |p: f64| (times[((times.len() - 1) as f64 * p) as usize].as_nanos() as f64 / 1000.0 * 100.0).round() / 100.0;
-        json!({"p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "most": at(1.0)})
-    };
-    json!({"edit": tell(&mut edits), "request and answer": tell(&mut answers)})
+    let seconds: Vec<String> = store.report_seconds.iter().map(|s| format!("{s:.2}")).collect();
+    let _ = writeln!(
+        out,
+        "\nThe simulated team's rows over and over, with its experiment. Wanted: a report in less than {WANTED_REPORT_SECONDS} s.\n\n\
+         | | |\n|---|---|\n| rows | {} ({} requests, {} suggestions, {} of active time) |\n| file | {:.0} MB, {} bytes a row |\n\
+         | written in | {:.1} s |\n| report, experiment included, {REPORTS} times | {} s |",
+        store.rows,
+        store.requests,
+        store.suggestions,
+        store.activity,
+        store.file_bytes as f64 / 1e6,
+        store.file_bytes / store.rows,
+        store.write_seconds,
+        seconds.join(", ")
+    );
+    out
+}
+
+const URI: &str = "file:///bench.py";
+
+/// Types and asks as an editor does, through what the language server calls; every call is timed.
+fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Cost; 3]> {
+    let mut config = config::Config::default();
+    config.telemetry.dir = folder.to_string_lossy().into_owned();
+    let definition = serde_json::to_string(&team.definition)?;
+    Store::open(&super::store_path(&config)?)?.start_experiment(team.experiment, &definition, lacuna_telemetry::system_ms())?;
+    let observer = Observer::start(&config, &models::load(models::EMBEDDED)?).context("telemetry is off by default")?;
+    let documents = Documents::default();
+    let text: String =
+        (0..250).map(|i| format!("def compute_{i}(value, other):\n    total = value + other\n    return total\n\n")).collect();
+    documents.open(URI, Language::Python, 1, &text);
+    observer.opened(URI, Language::Python);
+    // In the middle of the file, at the end of a line in a function.
+    let (line, start) = (501, "    total = value + other".len() as u32);
+    let item = "self.compute(value, other)";
+    let mut typed = 0;
+    let (mut edits, mut requests, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    for key in 0..keys {
+        // Every eighth suggestion is accepted, the others are written over; after forty keys the line is as it was.
+        let (from, text) = match key {
+            k if k % 40 == 39 => (0, ""),
+            k if k % 8 == 7 => (typed, item),
+            k if k % 8 == 0 => (typed, " "),
+            _ => (typed, "x"),
+        };
+        let at = |character| Position { line, character: start + character };
+        let range = Range { start: at(from), end: at(typed) };
+        let edited = documents.change(URI, 2 + key as i32, [(Some(range), text.to_owned())], Encoding::Utf8);
+        let edited = edited.ok().context("an edit of a document of ours")?;
+        typed = from + text.len() as u32;
+        let begun = Instant::now();
+        observer.changed(URI, &edited.edits);
+        edits.push(begun.elapsed());
+
+        let open = &edited.open;
+        let cursor = open.document.offset(at(typed), Encoding::Utf8)?;
+        let begun = Instant::now();
+        let asked = observer.asked(URI, cursor, true);
+        requests.push(begun.elapsed());
+        let word = lacuna_context::cursor_facts(&open.tree, open.document.rope(), cursor).word_start;
+        let restated = open.document.slice(word..cursor);
+        let reply = Reply {
+            outcome: Outcome::Suggest(vec![Item { text: item.to_owned(), logprob: -1.0 }]),
+            from_memory: false,
+            tokens: Tokens { prompt: 900, cached: 890, prefilled: 10, generated: 8, ..Tokens::default() },
+            ms: Milliseconds::default(),
+            explanation: None,
+        };
+        let answered = Answered { uri: URI, open, cursor, start: word, restated: &restated, reply: &reply, stale: false };
+        let begun = Instant::now();
+        observer.answered(&asked, &answered);
+        answers.push(begun.elapsed());
+    }
+    observer.finish();
+    Ok([edits, requests, answers].map(Cost::of))
 }
 
 /// Rows of one batch and of one session.
 const BATCH: usize = 20_000;
 
-fn reports(path: &Path, rows: u64) -> anyhow::Result<serde_json::Value> {
-    let team = simulate_team(&Team::default());
+fn reports(path: &Path, rows: u64, team: &TeamRows) -> anyhow::Result<Size> {
     let experiment =
         Experiment { name: team.experiment.to_owned(), definition: team.definition.clone(), started: team.started, stopped: None };
-    let start = Instant::now();
-    fill(path, &team, rows)?;
-    let filled = start.elapsed();
-    let bytes = std::fs::metadata(path)?.len();
-    let start = Instant::now();
-    let collector = Collector::of_store(path, &Window::ALL, Zone::Local, &[experiment])?;
-    let report = collector.report(None, &Plan::default());
-    let took = start.elapsed();
-    let all = &report.summary.all;
-    Ok(json!({
-        "rows": rows,
-        "rows_by_kind": {"request": all.requests, "suggestion": all.suggestions, "activity": rows - all.requests - all.suggestions},
-        "file_bytes": bytes,
-        "bytes_per_row": bytes / rows,
-        "write_seconds": filled.as_secs_f64(),
-        "report_seconds": took.as_secs_f64(),
-    }))
+    let begun = Instant::now();
+    fill(path, team, rows)?;
+    let write_seconds = begun.elapsed().as_secs_f64();
+    let file_bytes = std::fs::metadata(path)?.len();
+    let mut report_seconds = Vec::new();
+    let mut counted = (0, 0);
+    for _ in 0..REPORTS {
+        let begun = Instant::now();
+        let collector = Collector::of_store(path, &Window::ALL, Zone::Local, std::slice::from_ref(&experiment))?;
+        let report = collector.report(None, &Plan::default());
+        report_seconds.push(begun.elapsed().as_secs_f64());
+        counted = (report.summary.all.requests, report.summary.all.suggestions);
+    }
+    report_seconds.sort_by(f64::total_cmp);
+    let (requests, suggestions) = counted;
+    let activity = rows - requests - suggestions;
+    Ok(Size { rows, requests, suggestions, activity, file_bytes, write_seconds, report_seconds })
 }
 
 /// The simulated team's rows over and over, each round a fortnight later.
