@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Defines an enum of columns with their names in files and what they mean.
 macro_rules! columns {
@@ -94,15 +94,24 @@ const NULL: i64 = i64::MIN;
 pub enum Label {
     Static(&'static str),
     Shared(Arc<str>),
+    /// Worked out when it is first read, which the writer's thread does, not the one that records.
+    Later(Arc<LazyLock<&'static str, Work>>),
 }
+
+type Work = Box<dyn FnOnce() -> &'static str + Send>;
 
 impl Label {
     pub const NONE: Label = Label::Static("");
+
+    pub fn later(text: impl FnOnce() -> &'static str + Send + 'static) -> Label {
+        Label::Later(Arc::new(LazyLock::new(Box::new(text))))
+    }
 
     pub fn as_str(&self) -> &str {
         match self {
             Label::Static(text) => text,
             Label::Shared(text) => text,
+            Label::Later(text) => text,
         }
     }
 }
@@ -251,6 +260,19 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn a_text_for_later_is_worked_out_once_and_not_before_it_is_read() {
+        let (told, reads) = std::sync::mpsc::channel();
+        let label = Label::later(move || {
+            told.send(()).unwrap();
+            "function"
+        });
+        let again = label.clone();
+        assert!(reads.try_recv().is_err());
+        assert_eq!((label.as_str(), again.as_str()), ("function", "function"));
+        assert_eq!(reads.iter().count(), 1);
     }
 
     #[test]

@@ -206,6 +206,13 @@ impl Documents {
         self.entries.get(uri).map(|entry| entry.open.clone())
     }
 
+    /// Open documents of a file, or of all files in a folder.
+    pub fn at_or_below(&self, uri: &str) -> Vec<String> {
+        let folder = uri.trim_end_matches('/');
+        let below = |key: &str| key.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.entries.iter().map(|entry| entry.key().clone()).filter(|key| below(key)).collect()
+    }
+
     /// Closes every document; returns their URIs.
     pub fn close_all(&self) -> Vec<String> {
         let uris: Vec<String> = self.entries.iter().map(|entry| entry.key().clone()).collect();

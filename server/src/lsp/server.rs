@@ -9,9 +9,11 @@ use lacuna_text::{Encoding, Position, Range};
 use serde::Serialize;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::{
-    DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
-    ExecuteCommandOptions, ExecuteCommandParams, InitializeParams, InitializeResult, InitializedParams, InlineCompletionOptions, LSPAny,
-    MessageType, OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
+    DeleteFilesParams, DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
+    ExecuteCommandOptions, ExecuteCommandParams, FileOperationFilter, FileOperationPattern, FileOperationRegistrationOptions,
+    InitializeParams, InitializeResult, InitializedParams, InlineCompletionOptions, LSPAny, MessageType, OneOf, PositionEncodingKind,
+    ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri, WorkspaceFileOperationsServerCapabilities,
+    WorkspaceServerCapabilities,
 };
 use tower_lsp::{Client, LanguageServer};
 
@@ -330,6 +332,13 @@ impl LanguageServer for Server {
                     commands: COMMANDS.map(str::to_owned).to_vec(),
                     ..ExecuteCommandOptions::default()
                 }),
+                workspace: Some(WorkspaceServerCapabilities {
+                    workspace_folders: None,
+                    file_operations: Some(WorkspaceFileOperationsServerCapabilities {
+                        did_delete: Some(FileOperationRegistrationOptions { filters: vec![any_file()] }),
+                        ..WorkspaceFileOperationsServerCapabilities::default()
+                    }),
+                }),
                 experimental: Some(serde_json::json!({"lacunaStatus": true})),
                 ..ServerCapabilities::default()
             },
@@ -425,6 +434,13 @@ impl LanguageServer for Server {
         }
     }
 
+    /// What was accepted in a file that is deleted was not kept.
+    async fn did_delete_files(&self, params: DeleteFilesParams) {
+        let Some(observer) = self.observer() else { return };
+        let gone = params.files.iter().flat_map(|file| self.documents.at_or_below(&file.uri));
+        gone.for_each(|uri| observer.deleted(&uri));
+    }
+
     async fn did_change_configuration(&self, _: DidChangeConfigurationParams) {
         // Settings are read once, at `initialize`: they choose sizes of caches. Editors send this unasked.
     }
@@ -452,6 +468,12 @@ impl LanguageServer for Server {
             other => Err(Error::invalid_params(format!("unknown command {other}: this server knows {}", COMMANDS.join(", ")))),
         }
     }
+}
+
+/// For capabilities that name files.
+fn any_file() -> FileOperationFilter {
+    let pattern = FileOperationPattern { glob: "**/*".to_owned(), ..FileOperationPattern::default() };
+    FileOperationFilter { scheme: Some("file".to_owned()), pattern }
 }
 
 /// `%20` and the like in a URI, as text; invalid sequences stay as they are.

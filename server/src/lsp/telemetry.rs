@@ -90,6 +90,11 @@ impl Observer {
         self.recorder.signal(if gone { Signal::Deleted { document: &document } } else { Signal::Closed { document: &document } });
     }
 
+    /// The file of a document was deleted, whatever the editor does with the document.
+    pub fn deleted(&self, uri: &str) {
+        self.recorder.signal(Signal::Deleted { document: &uri.into() });
+    }
+
     /// `automatic`: asked for while typing, not by the user.
     pub fn asked(&self, uri: &str, cursor: usize, automatic: bool) -> Asked {
         let document = uri.into();
@@ -131,7 +136,9 @@ impl Observer {
         let prefix = text.slice(cursor - line.character as usize..*cursor);
         let mut texts = [const { Label::NONE }; Text::COUNT];
         texts[Text::Language as usize] = Label::Static(open.language.name());
-        texts[Text::Node as usize] = Label::Static(node(open, *cursor));
+        // Looking at the tree takes longer than all the rest.
+        let (snapshot, at) = (Open::clone(open), *cursor);
+        texts[Text::Node as usize] = Label::later(move || node(&snapshot, at));
         texts[Text::Model as usize] = self.model.clone();
         texts[Text::Arms as usize] = asked.standing.arms();
         let us = |ms: f64| (ms * 1000.0).round() as i64;

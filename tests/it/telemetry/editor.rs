@@ -1,13 +1,16 @@
 //! An editor for the sessions: it keeps its document, shows what it is told, and reports nothing unless asked to.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use lacuna_tests::{Client, Home, ModelDir, TinyModel, binary};
 use serde_json::{Value, json};
 
 /// What is not written by then never is.
-const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// One document in one editor.
 pub struct Editor {
@@ -44,10 +47,14 @@ impl Desk {
 
     /// Opens a document in an editor that says this of itself.
     pub fn open_as(&self, name: &str, language: &str, text: &str, introduction: Value, encoding: Encoding) -> Editor {
+        self.open_in(self.home.command(binary()), name, language, text, introduction, encoding)
+    }
+
+    /// The same; `program` runs what comes as its arguments after `lacuna`.
+    fn open_in(&self, mut program: Command, name: &str, language: &str, text: &str, introduction: Value, encoding: Encoding) -> Editor {
         let file = self.home.write(name, text);
-        let mut command = self.home.command(binary());
-        command.args(["lsp", "--model", self.model.arg()]);
-        let mut client = Client::spawn(&mut command);
+        program.args(["lsp", "--model", self.model.arg()]);
+        let mut client = Client::spawn(&mut program);
         let mut options = json!({"latency": {"deadline_ms": 0, "background": false}, "show": {"line_tokens": 12, "block_tokens": 12}});
         options.as_object_mut().expect("an object").extend(introduction.as_object().cloned().unwrap_or_default());
         let encodings = if encoding == Encoding::Utf8 { json!(["utf-8"]) } else { json!(["utf-16"]) };
@@ -55,6 +62,19 @@ impl Desk {
         let uri = format!("file://{}", file.display());
         client.open(&uri, language, text);
         Editor { client, text: text.to_owned(), cursor: 0, version: 1, uri, encoding, file }
+    }
+
+    /// An editor whose server may write no file beyond so many bytes, and what that server says on standard error, line by line.
+    pub fn open_on_a_full_disk(&self, bytes: usize, name: &str, text: &str) -> (Editor, Receiver<String>) {
+        let mut shell = self.home.command("sh");
+        // The limit's signal is ignored, so that writing fails as it does on a disk that is full. Blocks of 512 bytes.
+        shell.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512)).arg(binary());
+        shell.stderr(Stdio::piped());
+        let mut editor = self.open_in(shell, name, "python", text, json!({}), Encoding::Utf8);
+        let stderr = editor.client.child().stderr.take().expect("a pipe");
+        let (said, lines) = mpsc::channel();
+        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        (editor, lines)
     }
 
     /// The rows that are committed, as an export has them.

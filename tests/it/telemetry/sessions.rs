@@ -1,8 +1,10 @@
 //! Sessions as editors have them: killed, switched off, in an experiment, and looked at for what they must not hold.
 
-use serde_json::Value;
+use std::time::Instant;
 
-use super::editor::Desk;
+use serde_json::{Value, json};
+
+use super::editor::{Desk, Editor, LIMIT};
 
 const LINES: usize = 30;
 
@@ -26,6 +28,110 @@ fn a_client_that_is_killed_loses_its_last_second_only() {
     editor.client.child().kill().expect("a process of ours");
     drop(editor);
     assert_eq!(desk.report()["all"]["accepted"], 1);
+}
+
+#[test]
+fn two_editors_of_one_user_record_side_by_side() {
+    let desk = Desk::new();
+    let mut editors = [desk.open("one.py", &text()), desk.open("two.py", &text())];
+    let mut accepted = 0;
+    for line in 0..LINES {
+        for editor in &mut editors {
+            editor.go_behind(&format!("value_{line:02} = "));
+            let (_, rest, _) = editor.ask();
+            if line % 2 == 0 {
+                editor.insert(&rest);
+                accepted += 1;
+            }
+        }
+    }
+    editors.into_iter().for_each(Editor::finish);
+    let all = &desk.report()["all"];
+    assert_eq!((&all["requests"], &all["suggestions"]), (&(2 * LINES).into(), &(2 * LINES).into()), "{all}");
+    assert_eq!(all["accepted"], accepted, "{all}");
+    let said = desk.home.lacuna(["telemetry", "show", "-n", "0"]).expect_code(0).stdout;
+    assert!(said.contains("sessions     2, 0 changes lost"), "{said}");
+}
+
+/// A disk that fills while the server runs: completing goes on, the trouble is said, what was committed stays readable, and with room again
+/// the store is written again.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_stops_nothing() {
+    let desk = Desk::new();
+    let mut editor = desk.open("before.py", &text());
+    editor.go_behind("value_00 = ");
+    editor.ask();
+    editor.finish();
+    let before = desk.rows().len();
+    assert!(before > 0);
+
+    let (mut editor, said) = desk.open_on_a_full_disk(100 << 10, "full.py", &text());
+    let start = Instant::now();
+    let mut keys = 0;
+    let trouble = loop {
+        editor.go_behind(&format!("value_{:02} = ", keys % LINES));
+        let (_, rest, _) = editor.ask();
+        assert!(!rest.is_empty(), "a completion, disk or no disk");
+        editor.insert("#");
+        keys += 1;
+        match said.try_iter().find(|line| line.contains("telemetry")) {
+            Some(line) => break line,
+            None => assert!(start.elapsed() < LIMIT, "the disk never filled"),
+        }
+    };
+    assert!(trouble.contains("telemetry.db"), "{trouble}");
+    for line in 0..LINES {
+        editor.go_behind(&format!("value_{line:02} = "));
+        assert!(!editor.ask().1.is_empty());
+    }
+    editor.finish();
+    // Said once, not each second.
+    let more: Vec<String> = said.iter().filter(|line| line.contains("telemetry")).collect();
+    assert!(!more.contains(&trouble), "{more:?}");
+
+    let full = desk.rows();
+    assert!(full.len() >= before, "{} of {before} rows", full.len());
+    let mut editor = desk.open("after.py", &text());
+    editor.go_behind("value_00 = ");
+    editor.ask();
+    editor.finish();
+    assert_eq!(desk.rows().len(), full.len() + 2, "a request and a suggestion");
+    desk.report();
+}
+
+/// A home in which nothing can be made, for root neither.
+#[test]
+fn a_home_that_cannot_be_written_stops_nothing() {
+    let desk = Desk::new();
+    let home = desk.home.work().parent().expect("the home").to_owned();
+    std::fs::write(home.join(".local"), "a file where a folder should be").expect("a new file");
+    let mut editor = desk.open("script.py", &text());
+    editor.go_behind("value_00 = ");
+    let (_, rest, _) = editor.ask();
+    editor.insert(&rest);
+    editor.finish();
+    desk.home.lacuna(["telemetry", "report"]).expect_code(2);
+}
+
+#[test]
+fn a_file_that_is_deleted_was_not_kept() {
+    let desk = Desk::new();
+    let mut editor = desk.open("folder/script.py", &text());
+    editor.go_behind("value_00 = ");
+    let (_, rest, _) = editor.ask();
+    editor.insert(&rest);
+    let folder = format!("file://{}", editor.file.parent().expect("a folder").display());
+    // Another folder whose name begins alike is another folder.
+    editor.client.notify("workspace/didDeleteFiles", json!({"files": [{"uri": &folder[..folder.len() - 1]}]}));
+    editor.client.notify("workspace/didDeleteFiles", json!({"files": [{"uri": folder}]}));
+    editor.finish();
+    let rows = desk.rows();
+    let row = rows.iter().find(|r| r["kind"] == "suggestion").expect("a suggestion");
+    assert_eq!((&row["state"], &row["watch"]), (&"accepted".into(), &"deleted".into()), "{row}");
+    for check in ["kept_30s", "kept_2min", "kept_5min", "kept_10min"] {
+        assert_eq!(row[check], 0, "{row}");
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 //! Everything is drawn from seeded generators, so a figure can be had again. Nothing here is ever mixed with recorded rows: simulated
 //! ones carry [`SIMULATED`] as their model.
 
+mod drafts;
 mod population;
 mod team;
 mod validate;
 
+pub use drafts::Drafts;
 pub use population::Population;
 pub use team::{Team, TeamRows, simulate_team};
 pub use validate::{Rate, Validation, validate};

@@ -20,3 +20,4 @@ pub use anchor::{Anchored, Edit};
 pub use persistence::kept_per_mille;
 pub use suggestion::State;
 pub use tracker::{Answer, Change, Signal, Tracker};
+pub use watch::Check;

@@ -3,9 +3,10 @@
 use lacuna_telemetry::experiment::{Arm, arms_text};
 use lacuna_telemetry::metrics::{Grouping, Metric, Zone, collect_units, summarise};
 use lacuna_telemetry::report::{Collector, Experiment, ExperimentReport, GuardState, Outcome, to_json, to_page, to_table};
-use lacuna_telemetry::simulate::{Team, TeamRows, simulate_team};
+use lacuna_telemetry::simulate::{Drafts, Team, TeamRows, simulate_team};
 use lacuna_telemetry::stats::Plan;
-use lacuna_telemetry::{Event, Int, Ints, Names, Text};
+use lacuna_telemetry::store::{Store, Window};
+use lacuna_telemetry::{Columns, Event, Int, Ints, Names, Text};
 
 fn event(names: &mut Names, texts: &[(Text, &str)], ints: &[(Int, i64)]) -> Event {
     let mut event = Event { installation: names.number("i"), texts: [0; Text::COUNT], ints: Ints::default() };
@@ -184,4 +185,38 @@ fn names_are_escaped_in_pages() {
     collector.add_all(&events);
     let page = to_page(&collector.report(None, &Plan::default()));
     assert!(!page.contains("<script>alert") && page.contains("&lt;script&gt;"));
+}
+
+/// A store is read in parts, by the columns that reports need, in several threads: what comes out is what all of its rows say.
+#[test]
+fn a_store_reports_what_its_rows_say() {
+    let team = simulate_team(&Team { developers: 1, days: 10, ..Team::default() });
+    let experiment = experiment(&team);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("telemetry.db");
+    let mut store = Store::open(&path).unwrap();
+    let drafts = Drafts::new(&team.names);
+    for rows in team.events.chunks(500) {
+        let session = store.begin_session(0).unwrap();
+        let mut changes = Vec::new();
+        rows.iter().enumerate().for_each(|(seq, event)| drafts.add(seq as u32 + 1, event, &"file:///a.py".into(), &mut changes));
+        store.write(session, &changes).unwrap();
+    }
+    let (mut names, mut events) = (Names::default(), Vec::new());
+    store.scan(&(i64::MIN..i64::MAX), &Window::ALL, &Columns::ALL, &mut names, |event, _| events.push(*event)).unwrap();
+    assert!(events.len() == team.events.len() && events.len() > 2_000, "{} rows", events.len());
+    assert!(store.parts(4).unwrap().len() == 4);
+    let mut collector = Collector::new(names, Zone::Utc, std::slice::from_ref(&experiment));
+    collector.add_all(&events);
+    let plan = Plan { rounds: 50, ..Plan::default() };
+    let whole = collector.report(None, &plan);
+    let parts = Collector::of_store(&path, &Window::ALL, Zone::Utc, std::slice::from_ref(&experiment)).unwrap().report(None, &plan);
+    assert_eq!(to_table(&parts), to_table(&whole));
+    assert!(parts.experiments[0].variants.iter().all(|v| v.units > 10), "the experiment is in it");
+    assert!(parts.summary.all.checked.iter().all(|n| *n > 100) && parts.summary.all.kept[3] < parts.summary.all.kept[0]);
+    // A window is a window.
+    let since = team.started + 86_400_000;
+    let later = Collector::of_store(&path, &Window::since(since), Zone::Utc, &[]).unwrap().report(Some(since), &plan);
+    let n = events.iter().filter(|e| e.text(Text::Kind) == events[0].text(Text::Kind) && e.int(Int::At) >= Some(since)).count();
+    assert_eq!(later.summary.all.requests as usize, n, "{:?}", events[0]);
 }

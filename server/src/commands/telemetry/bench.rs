@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use lacuna_complete::{Item, Milliseconds, Outcome, Reply, Tokens};
 use lacuna_context::Language;
+use lacuna_telemetry::Int;
 use lacuna_telemetry::metrics::Zone;
 use lacuna_telemetry::report::{Collector, Experiment};
-use lacuna_telemetry::simulate::{Team, TeamRows, simulate_team};
+use lacuna_telemetry::simulate::{Drafts, Team, TeamRows, simulate_team};
 use lacuna_telemetry::stats::Plan;
 use lacuna_telemetry::store::{Store, Window};
-use lacuna_telemetry::track::Change;
-use lacuna_telemetry::{Draft, Int, Label};
 use lacuna_text::{Encoding, Position, Range};
 use serde::Serialize;
 
@@ -212,6 +211,7 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
 
 /// Rows of one batch and of one session.
 const BATCH: usize = 20_000;
+const DAY_MS: i64 = 86_400_000;
 
 fn reports(path: &Path, rows: u64, team: &TeamRows) -> anyhow::Result<Size> {
     let experiment =
@@ -235,9 +235,9 @@ fn reports(path: &Path, rows: u64, team: &TeamRows) -> anyhow::Result<Size> {
     Ok(Size { rows, requests, suggestions, activity, file_bytes, write_seconds, report_seconds })
 }
 
-/// The simulated team's rows over and over, each round a fortnight later.
+/// The simulated team's rows over and over, each round a day later than the one before.
 fn fill(path: &Path, team: &TeamRows, rows: u64) -> anyhow::Result<()> {
-    let labels: Vec<Label> = (0..team.names.len() as u32).map(|n| Label::Shared(team.names.text(n).into())).collect();
+    let drafts = Drafts::new(&team.names);
     let documents: Vec<Arc<str>> = (0..500).map(|i| format!("file:///{i}").into()).collect();
     let mut store = Store::open(path)?;
     let mut events = team.events.iter().cycle().enumerate();
@@ -245,19 +245,13 @@ fn fill(path: &Path, team: &TeamRows, rows: u64) -> anyhow::Result<()> {
     while left > 0 {
         let session = store.begin_session(0)?;
         let take = left.min(BATCH);
-        let changes: Vec<Change> = events
-            .by_ref()
-            .take(take)
-            .enumerate()
-            .map(|(seq, (i, event))| {
-                let round = (i / team.events.len()) as i64;
-                let at = event.int(Int::At).unwrap_or(0) + round * 14 * 86_400_000 / 16;
-                let texts = std::array::from_fn(|c| labels[event.texts[c] as usize].clone());
-                let draft =
-                    Draft { seq: seq as u32 + 1, document: Arc::clone(&documents[i % 500]), texts, ints: event.ints.with(Int::At, at) };
-                Change::Row(Box::new(draft))
-            })
-            .collect();
+        let mut changes = Vec::with_capacity(2 * take);
+        for (seq, (i, event)) in events.by_ref().take(take).enumerate() {
+            let round = (i / team.events.len()) as i64;
+            let mut event = *event;
+            event.ints.set(Int::At, event.int(Int::At).map(|at| at + round * DAY_MS));
+            drafts.add(seq as u32 + 1, &event, &documents[i % documents.len()], &mut changes);
+        }
         store.write(session, &changes)?;
         store.end_session(session, 0, 0)?;
         left -= take;
