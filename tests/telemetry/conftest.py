@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def binary():
-    path = Path(os.environ.get("LACUNA_BIN", ROOT / "target" / "release" / "lacuna"))
+    path = Path(os.environ.get("LACUNA_BIN", ROOT / "target" / "release" / "lacuna")).absolute()
     assert path.is_file(), f"{path} does not exist: build it, or set LACUNA_BIN"
     return path
 

@@ -25,6 +25,17 @@ fn the_demonstration_is_marked_and_its_rows_report_the_same() {
 }
 
 #[test]
+fn the_committed_demonstration_is_what_the_command_prints() {
+    let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/telemetry/demo.txt");
+    let committed = std::fs::read_to_string(committed).expect("docs/telemetry/demo.txt");
+    assert_eq!(
+        Home::new().lacuna(["telemetry", "demo"]).expect_code(0).stdout,
+        committed,
+        "lacuna telemetry demo > docs/telemetry/demo.txt"
+    );
+}
+
+#[test]
 fn a_merged_file_counts_every_row_once() {
     let home = Home::new();
     home.lacuna(["telemetry", "demo", "--seed", "1", "--rows", "a.parquet"]).expect_code(0);

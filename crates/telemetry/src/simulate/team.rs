@@ -146,12 +146,13 @@ fn five_minutes(rows: &mut TeamRows, team: &Team, developer: &Developer, at: i64
         let silent = chance(random, 0.18);
         texts[Text::State as usize] = rows.names.number(if silent { "silence" } else { "offered" });
         texts[Text::Reason as usize] = rows.names.number(if silent { "low-confidence" } else { "" });
+        let (node, attraction) = NODES[if silent { i as usize % NODES.len() } else { random.random_range(0..NODES.len()) }];
+        texts[Text::Node as usize] = rows.names.number(node);
         let ints = Ints::default().with(Int::At, at).with(Int::Document, document).with(Int::LatencyUs, us).with(Int::Session, 1);
         rows.events.push(Event { installation: developer.installation, texts, ints });
         if silent {
             continue;
         }
-        let (node, attraction) = NODES[random.random_range(0..NODES.len())];
         let chars = length.sample(random).round().clamp(1.0, 400.0) as i64;
         let stay = LogNormal::new(900f64.ln(), 0.8).expect("positive").sample(random).min(60_000.0) as i64;
         let chosen = chance(random, (developer.rate * ease * attraction * factor(team.acceptance)).min(0.95)) && stay > 300;
@@ -193,7 +194,8 @@ fn five_minutes(rows: &mut TeamRows, team: &Team, developer: &Developer, at: i64
         completed += 1;
     }
     let typed = Poisson::new(160.0).expect("positive").sample(random) as i64;
-    let texts = base(&mut rows.names, "activity");
+    let mut texts = base(&mut rows.names, "activity");
+    texts[Text::Model as usize] = 0;
     let active = 120_000 + random.random_range(0..180_000) + completed;
     let ints =
         Ints::default().with(Int::At, at).with(Int::Document, document).with(Int::Session, 1).with(Int::ActiveMs, active.min(300_000));
