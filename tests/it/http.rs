@@ -153,6 +153,33 @@ fn llama_vim_gets_flat_fields_and_a_warm_cache() {
 }
 
 #[test]
+fn llama_vscode_warms_up_and_asks_for_three() {
+    let server = Server::start();
+    let request = |prompt: &str, more: Value| {
+        let mut all = json!({
+            "id_slot": 0, "input_prefix": "x = [1,\n", "input_suffix": "]\n", "prompt": prompt, "stream": false, "cache_prompt": true,
+            "input_extra": [{"filename": "a.py", "text": "y = 2\n", "time": 1}], "samplers": ["top_k", "top_p", "infill"], "top_k": 40, "top_p": 0.99,
+            "n_indent": 4, "n_predict": 24, "t_max_prompt_ms": 500, "t_max_predict_ms": 30000, "lora": [{"id": 0, "scale": 0.5}], "model": "",
+            "stop": null, "response_fields": ["content", "generation_settings/n_ctx", "timings/cache_n", "timings/prompt_n"],
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            all[key] = value.clone();
+        }
+        all
+    };
+    let warm =
+        json!({"n_predict": 0, "samplers": [], "temperature": 0.0, "t_max_prompt_ms": 1, "t_max_predict_ms": 1, "response_fields": [""]});
+    assert_eq!(server.post("/infill", request("", warm)), json!({}));
+    let one = server.post("/infill", request(" 2", json!({"n_cmpl": 1})));
+    assert!(one["content"].is_string(), "an object for one: {one}");
+    let three = server.post("/infill", request(" 2", json!({"n_cmpl": 3})));
+    let three = three.as_array().expect("an array for several");
+    assert_eq!(three.len(), 3);
+    assert!(three.iter().all(|reply| reply["content"].is_string() && reply["timings/prompt_n"].is_number()), "{three:?}");
+    assert_eq!(three[0]["content"], one["content"], "the first is the likeliest");
+}
+
+#[test]
 fn infill_gives_alternatives_as_an_array_and_streams_in_pieces() {
     let server = Server::start();
     let mut request = infill("x = [1,", " 2", "]\n");
@@ -209,6 +236,30 @@ fn completions_with_a_suffix_stop_where_the_client_says() {
         .map(|e| serde_json::from_str::<Value>(e).unwrap()["choices"][0]["text"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(whole, text);
+}
+
+#[test]
+fn what_is_asked_for_fits_behind_a_prompt_of_any_length() {
+    let server = Server::start();
+    let long = "value = compute(value)\n".repeat(2000);
+    // The prompt gives way to up to half of what a KV cache holds.
+    for asked in [1u64, 40, 200, 500, 592] {
+        let reply = server.post("/v1/completions", json!({"prompt": long, "suffix": long, "max_tokens": asked}));
+        let generated = reply["usage"]["completion_tokens"].as_u64().expect("a count");
+        // One more where the last word of the prompt is written anew.
+        assert!((asked..=asked + 1).contains(&generated), "{generated} of {asked}: {}", reply["usage"]);
+    }
+    // Beyond that there is as much as there is, and it is told that the text was cut.
+    for (path, name) in [("/v1/completions", "max_tokens"), ("/infill", "n_predict")] {
+        for asked in [1200u64, 1 << 40] {
+            let mut request = json!({"prompt": long, "suffix": long, "input_prefix": long, "input_suffix": long});
+            request[name] = json!(asked);
+            let reply = server.post(path, request);
+            assert!(reply["choices"][0]["finish_reason"] == "length" || reply["stop_type"].is_string(), "{path} {asked}");
+            let counted = reply["usage"]["completion_tokens"].as_u64();
+            assert!(counted.is_none_or(|generated| (592..1200).contains(&generated)), "{counted:?}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -185,6 +185,20 @@ impl Client {
     /// Everything that has been received so far, in order.
     pub fn received(&self) -> &[Value] {
         &self.received
+    }
+
+    /// Waits until the server has said a text on standard error, of a server that was started by [`Client::start_with`]. Returns all it said.
+    #[track_caller]
+    pub fn await_said(&self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if said.contains(text) {
+                return said;
+            }
+            assert!(start.elapsed() < LIMIT, "no {text:?} in {said:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// `initialize` with these parameters merged into an ordinary client's, and `initialized`. Returns the result.

@@ -8,7 +8,7 @@ use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::Document;
 
-use crate::{Answer, commands::model, config, models};
+use crate::{Answer, commands::model, config, lsp, models};
 
 /// Check the installation: model, kernels, machine, configuration and a self-test
 #[derive(clap::Args)]
@@ -32,6 +32,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     for (name, value) in model::facts(&loaded) {
         writeln!(out, "{name:<12} {value}")?;
     }
+    writeln!(out, "attach       {}", lsp::describe_engine(&resolved.config.model.path))?;
     match config::user_file() {
         Some(path) => writeln!(out, "user file    {}", path.display())?,
         None => writeln!(out, "user file    none (~/.config/lacuna/config.toml)")?,

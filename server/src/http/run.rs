@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::state::Shared;
 use crate::raise::RaiseOnDrop;
 
-/// Largest body of a request. With 128 connections that is what slow senders can hold at most, half a gigabyte.
+/// Largest body of a request.
 pub const MAX_BODY_BYTES: usize = 4 << 20;
 /// However much a client allows, an answer takes no longer.
 const LONGEST: Duration = Duration::from_secs(120);

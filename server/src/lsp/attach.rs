@@ -84,6 +84,17 @@ pub async fn is_running(socket: &Path) -> bool {
     UnixStream::connect(socket).await.is_ok()
 }
 
+/// For `lacuna doctor`: what a `lacuna lsp` with this model would find.
+pub fn describe(model: &str) -> String {
+    match socket(model) {
+        Err(error) => format!("not possible: {error:#}"),
+        Ok(socket) if std::os::unix::net::UnixStream::connect(&socket).is_ok() => {
+            format!("an engine for this model runs, {}", socket.display())
+        }
+        Ok(_) => "no engine for this model runs; lacuna lsp --attach starts one".to_owned(),
+    }
+}
+
 /// Passes messages between an editor on standard input and output and the engine, which is started when there is none. Returns when
 /// either side hangs up; whether the editor had said goodbye or hung up itself.
 pub async fn attach(socket: &Path, model: &str, idle: Duration) -> anyhow::Result<bool> {

@@ -119,6 +119,14 @@ async fn attached(args: &Args, model: &str) -> anyhow::Result<Option<bool>> {
     attach::attach(&socket, model, Duration::from_secs(args.engine_idle)).await.map(Some)
 }
 
+/// For `lacuna doctor`: whether an engine runs that an editor with this model would share.
+pub fn describe_engine(model: &str) -> String {
+    #[cfg(unix)]
+    return attach::describe(model);
+    #[cfg(not(unix))]
+    return format!("not on this system (model {model})");
+}
+
 /// What every client's server is made from.
 #[derive(Clone)]
 pub struct Connection {

@@ -10,17 +10,18 @@ use serde::Serialize;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::{
     DeleteFilesParams, DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
-    ExecuteCommandOptions, ExecuteCommandParams, FileOperationFilter, FileOperationPattern, FileOperationRegistrationOptions,
-    InitializeParams, InitializeResult, InitializedParams, InlineCompletionOptions, LSPAny, MessageType, OneOf, PositionEncodingKind,
-    ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri, WorkspaceFileOperationsServerCapabilities,
-    WorkspaceServerCapabilities,
+    DidSaveTextDocumentParams, ExecuteCommandOptions, ExecuteCommandParams, FileOperationFilter, FileOperationPattern,
+    FileOperationRegistrationOptions, InitializeParams, InitializeResult, InitializedParams, InlineCompletionOptions, LSPAny, MessageType,
+    OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
+    WorkspaceFileOperationsServerCapabilities, WorkspaceServerCapabilities,
 };
 use tower_lsp::{Client, LanguageServer};
 
 use super::Connection;
-use super::dialects::{COPILOT_ACCEPTED, Event, is_copilot_client, is_tabby_client};
+use super::dialects::{COPILOT_ACCEPTED, CopilotStatus, Event, is_copilot_client, is_tabby_client};
 use super::documents::{ChangeError, Documents, Ticket};
 use super::inline::{ACCEPTED, Params, Place, WireItem, site};
+use super::reasons::quiet_advice;
 use super::record::Recorder;
 use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
 use super::telemetry::{Answered as Observation, Observer};
@@ -90,8 +91,9 @@ const REQUEST_CANCELLED: i64 = -32800;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemList {
-    /// Read by tabby's clients.
-    is_incomplete: bool,
+    /// Of tabby's protocol, not of LSP's: its clients alone get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_incomplete: Option<bool>,
     items: Vec<WireItem>,
 }
 
@@ -147,7 +149,8 @@ impl Server {
         let family = self.session.get().map_or(Family::Lsp, |s| s.family);
         let command = if family == Family::Copilot { COPILOT_ACCEPTED } else { ACCEPTED };
         let item = |(text, id): (String, String)| WireItem::new(&place, &text, id, command, family == Family::Tabby);
-        Ok(ItemList { is_incomplete: false, items: texts.into_iter().zip(ids).map(item).collect() })
+        let is_incomplete = (family == Family::Tabby).then_some(false);
+        Ok(ItemList { is_incomplete, items: texts.into_iter().zip(ids).map(item).collect() })
     }
 
     /// Completes at a place. One reply each; superseded requests end in an error that clients ignore.
@@ -169,6 +172,7 @@ impl Server {
         let _raise = RaiseOnDrop(ticket.cancel.clone());
         let path = self.shown_path(&uri, session);
         if let Some(quiet) = self.status.quiet(&uri, &path) {
+            tracing::info!(silence = quiet_advice(quiet).code, "inlineCompletion");
             self.status.note_quiet(&uri, quiet);
             self.tell_status(&uri).await;
             return Ok(Answered { place: site.into_place(), texts: Vec::new(), ids: Vec::new() });
@@ -189,6 +193,7 @@ impl Server {
             tracing::error!(error = %e, "completion failed");
             Error::internal_error()
         })?;
+        let stale = ticket.is_stale();
         tracing::info!(
             cached = reply.tokens.cached,
             resumed = reply.tokens.resumed,
@@ -201,11 +206,12 @@ impl Server {
             ms = reply.ms.total,
             silence = match &reply.outcome {
                 Outcome::Silence(reason) => reason.code(),
+                // Found, but for a text that is gone: nobody sees it.
+                Outcome::Suggest(_) if stale => Reason::Cancelled.code(),
                 Outcome::Suggest(_) => "",
             },
             "inlineCompletion"
         );
-        let stale = ticket.is_stale();
         let ids = observed.map_or_else(Vec::new, |(observer, observed)| {
             let (start, restated) = site.restated();
             let start = asked.document.offset_clamped(start, session.encoding).unwrap_or(client_cursor).min(client_cursor);
@@ -310,10 +316,14 @@ impl LanguageServer for Server {
         let family = Family::of(params.initialization_options.as_ref());
         // Other servers' options (`editorInfo` …) come this way too; ours lie under `lacuna` or at the top.
         let editor = params.initialization_options.map(|o| o.get("lacuna").cloned().unwrap_or(o));
-        let resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref())
+        let mut resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref())
             .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         let completer = self.loaded.serving(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         self.status.configure(&resolved.config, notify);
+        // Loaded before the first message, and shared by all clients.
+        if resolved.origins["model.path"].1 == config::Origin::Editor {
+            resolved.unknown.push("model.path (start with --model, or set it in lacuna.toml)".to_owned());
+        }
         let observer = Observer::start(&resolved.config, &self.loaded);
         let _ = self.session.set(Session {
             family,
@@ -348,6 +358,9 @@ impl LanguageServer for Server {
     }
 
     async fn initialized(&self, _: InitializedParams) {
+        if self.session.get().is_some_and(|session| session.family == Family::Copilot) {
+            self.client.send_notification::<CopilotStatus>(CopilotStatus::ready()).await;
+        }
         if let Some(session) = self.session.get()
             && !session.unknown_settings.is_empty()
         {
@@ -440,6 +453,9 @@ impl LanguageServer for Server {
         let gone = params.files.iter().flat_map(|file| self.documents.at_or_below(&file.uri));
         gone.for_each(|uri| observer.deleted(&uri));
     }
+
+    /// Not asked for, but some clients send it to everybody; what is on disk changes nothing here.
+    async fn did_save(&self, _: DidSaveTextDocumentParams) {}
 
     async fn did_change_configuration(&self, _: DidChangeConfigurationParams) {
         // Settings are read once, at `initialize`: they choose sizes of caches. Editors send this unasked.

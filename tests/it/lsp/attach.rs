@@ -1,5 +1,6 @@
 //! One engine for several editors: started by the first, shared, gone after the last.
 
+use std::ffi::OsStr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -21,13 +22,21 @@ impl Place {
     }
 
     fn command(&self, flags: &[&str]) -> Command {
-        let mut command = self.home.command(binary());
+        self.command_of(binary(), flags)
+    }
+
+    fn command_of(&self, program: impl AsRef<OsStr>, flags: &[&str]) -> Command {
+        let mut command = self.home.command(program);
         command.env_remove("XDG_RUNTIME_DIR").args(["lsp", "--model", self.model.arg(), "--engine-idle", "1"]).args(flags);
         command
     }
 
     fn editor(&self, flags: &[&str]) -> Client {
-        let mut client = Client::spawn(&mut self.command(flags));
+        Place::connected(&mut self.command(flags))
+    }
+
+    fn connected(command: &mut Command) -> Client {
+        let mut client = Client::spawn(command);
         client.initialize(json!({"initializationOptions": options()}));
         client.open(URI, "python", "def f(a):\n    ret");
         client
@@ -129,6 +138,59 @@ fn an_engine_that_was_killed_leaves_nothing_in_the_way() {
     let mut next = place.editor(&["--attach"]);
     assert!(!next.items(URI, 1, 7).is_empty());
     end(next);
+}
+
+#[test]
+fn an_editor_that_is_killed_in_the_middle_of_a_request_takes_nobody_with_it() {
+    let place = Place::new();
+    let mut killed = place.editor(&["--attach"]);
+    let mut other = place.editor(&["--attach"]);
+    for _ in 0..50 {
+        killed.complete(URI, 1, 7);
+    }
+    killed.child().kill().expect("it runs");
+    assert!(!other.items(URI, 1, 7).is_empty());
+    assert_eq!(place.engines().len(), 1);
+    end(other);
+    // Its place was given back, or the engine would wait for it for ever.
+    place.wait_for_engines(0);
+}
+
+#[test]
+fn a_program_that_is_replaced_while_it_runs_is_another_engine() {
+    let place = Place::new();
+    let program = place.home.work().join("lacuna");
+    std::fs::copy(binary(), &program).expect("a copy");
+    let mut before = Place::connected(&mut place.command_of(&program, &["--attach"]));
+    // An older or newer version, put there as installers do it: a new file under the same name.
+    let other = place.home.work().join("other");
+    std::fs::copy(binary(), &other).expect("a copy");
+    std::fs::rename(&other, &program).expect("replaced");
+    let mut after = Place::connected(&mut place.command_of(&program, &["--attach"]));
+    assert_eq!(place.engines().len(), 2, "one never speaks to the other's");
+    for editor in [&mut before, &mut after] {
+        assert!(!editor.items(URI, 1, 7).is_empty());
+    }
+    end(before);
+    place.wait_for_engines(1);
+    assert!(!after.items(URI, 1, 7).is_empty());
+    end(after);
+    place.wait_for_engines(0);
+}
+
+#[test]
+fn doctor_tells_whether_an_engine_runs() {
+    let place = Place::new();
+    let doctor = || {
+        let mut command = place.home.command(binary());
+        command.env_remove("XDG_RUNTIME_DIR").args(["doctor", "--model", place.model.arg()]);
+        let said = lacuna_tests::run(&mut command).stdout;
+        said.lines().find(|line| line.starts_with("attach ")).expect("a line about it").to_owned()
+    };
+    assert!(doctor().contains("no engine"), "{}", doctor());
+    let editor = place.editor(&["--attach"]);
+    assert!(doctor().contains("runs") && doctor().contains(".sock"), "{}", doctor());
+    end(editor);
 }
 
 #[test]

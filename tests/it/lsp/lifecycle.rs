@@ -179,7 +179,9 @@ fn a_socket_serves_clients_one_after_another_and_at_once() {
 #[test]
 fn the_embedded_model_answers() {
     let mut client = Client::start::<&str>([]);
-    client.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}}}));
+    client.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}, "model": {"path": "/nowhere"}}}));
+    let told = client.notifications("window/logMessage", 1);
+    assert!(told[0]["message"].as_str().is_some_and(|m| m.contains("--model")), "it is too late for another model: {told:?}");
     let text = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    retu\n";
     client.open(URI, "python", text);
     let items = client.items(URI, 4, 8);

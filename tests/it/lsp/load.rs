@@ -13,7 +13,7 @@ use super::{Session, URI, change, essence, options, range};
 const CANCELLED: i64 = -32800;
 
 /// Resident memory of a process, in megabytes.
-fn resident(pid: u32) -> f64 {
+pub fn resident(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
     line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).expect("a number") / 1024.0

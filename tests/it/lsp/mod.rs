@@ -9,7 +9,9 @@ mod items;
 mod lifecycle;
 mod load;
 mod order;
+mod recorded;
 mod status;
+mod storm;
 mod text;
 
 use std::ops::{Deref, DerefMut};

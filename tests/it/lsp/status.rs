@@ -1,5 +1,6 @@
 //! Why nothing was suggested, what it cost, and pauses (docs/protocol.md).
 
+use lacuna_tests::{Client, TinyModel};
 use serde_json::{Value, json};
 
 use super::{Session, URI, options};
@@ -71,6 +72,33 @@ fn a_silence_has_a_code_a_meaning_and_a_remedy() {
         let last = session.notifications("lacuna/status", 1)[0]["last"].clone();
         assert_eq!((&last["outcome"], &last["reason"]), (&json!("silence"), &json!(code)));
         assert!(last["meaning"].as_str().unwrap().ends_with('.') && last["remedy"].as_str().unwrap().ends_with('.'), "{last}");
+    }
+}
+
+#[test]
+fn every_silence_is_in_the_log_with_its_code() {
+    let model = TinyModel::default().write();
+    for (settings, uri, pause, code) in [
+        (json!({}), URI, json!([{}]), "paused"),
+        (json!({}), URI, json!([{"uri": URI}]), "paused-here"),
+        (json!({}), URI, json!([{"language": "python"}]), "paused-language"),
+        (json!({"show": {"disabled_languages": ["python"]}}), URI, Value::Null, "language-off"),
+        (json!({}), "file:///project/.env", Value::Null, "ignored-path"),
+        (json!({"context": {"max_file_bytes": 1024}}), URI, Value::Null, "file-too-large"),
+        (json!({"show": {"min_confidence": 1.0}}), URI, Value::Null, "low-confidence"),
+    ] {
+        let mut client = Client::start_with(["--model", model.arg()], &[("LACUNA_LOG", "info")]);
+        client.initialize(json!({"initializationOptions": settings}));
+        if !pause.is_null() {
+            client.result("workspace/executeCommand", json!({"command": "lacuna.pause", "arguments": pause}));
+        }
+        let text = if code == "file-too-large" { "x = 1\n".repeat(500) } else { "x = fo\n".to_owned() };
+        client.open(uri, "python", &text);
+        // Saving is nothing to us, and nothing to the log.
+        client.notify("textDocument/didSave", json!({"textDocument": {"uri": uri}}));
+        assert_eq!(client.items(uri, 0, 5), Vec::<Value>::new(), "{code}");
+        let said = client.await_said(&format!("silence=\"{code}\""));
+        assert!(!said.contains("WARN"), "{said}");
     }
 }
 

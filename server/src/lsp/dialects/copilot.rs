@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower_lsp::LspServiceBuilder;
 use tower_lsp::jsonrpc::Result;
+use tower_lsp::ls_types::notification::Notification;
 
 use super::Event;
 use crate::lsp::inline::{Params, Place, WirePosition, WireRange};
@@ -13,6 +14,21 @@ use crate::lsp::server::{Answered, Server};
 
 /// Command of an item that its clients run after accepting.
 pub const ACCEPTED: &str = "github.copilot.didAcceptCompletionItem";
+
+/// What its clients show in a status line.
+pub enum CopilotStatus {}
+
+impl Notification for CopilotStatus {
+    type Params = Value;
+    const METHOD: &'static str = "didChangeStatus";
+}
+
+impl CopilotStatus {
+    /// There is no account and no network that could fail.
+    pub fn ready() -> Value {
+        json!({"busy": false, "message": "", "kind": "Normal"})
+    }
+}
 
 /// Whether `initializationOptions` are those that the family's clients send.
 pub fn is_copilot_client(options: Option<&Value>) -> bool {

@@ -11,7 +11,7 @@ use tower_lsp::LspServiceBuilder;
 
 use super::server::Server;
 
-pub use copilot::{ACCEPTED as COPILOT_ACCEPTED, is_copilot_client};
+pub use copilot::{ACCEPTED as COPILOT_ACCEPTED, CopilotStatus, is_copilot_client};
 pub use tabby::is_tabby_client;
 
 /// What a client says became of a suggestion. `id` is the one that the suggestion was sent with.
