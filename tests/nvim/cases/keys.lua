@@ -134,6 +134,54 @@ return {
     end,
   },
   {
+    "a menu in a window of its own, with keys of its own in the buffer: it, then the suggestion, then what was there",
+    function(start)
+      local child = open(start)
+      -- As nvim-cmp and blink.cmp do it: a floating window, and a key in the buffer that is put there when inserting begins.
+      child:lua([[
+        local menu
+        package.loaded["blink.cmp"] = { is_menu_visible = function() return menu ~= nil end }
+        function _G.open_menu()
+          local buf = vim.api.nvim_create_buf(false, true)
+          vim.api.nvim_buf_set_lines(buf, 0, -1, true, { "ValueError", "Valid" })
+          menu = vim.api.nvim_open_win(buf, false, { relative = "cursor", row = 1, col = 0, width = 12, height = 2, focusable = false })
+        end
+        function _G.close_menu()
+          vim.api.nvim_win_close(menu, true)
+          menu = nil
+        end
+        vim.api.nvim_create_autocmd("InsertEnter", {
+          callback = function(event)
+            vim.keymap.set("i", "<Tab>", function()
+              if menu then
+                vim.schedule(_G.close_menu)
+                return "ueError"
+              end
+              return "<Tab>"
+            end, { buffer = event.buf, expr = true, desc = "the menu's" })
+          end,
+        })
+      ]])
+      child:type("10GA")
+      local ghost = child:await_ghost()
+      child:lua("_G.open_menu()")
+      assert(child:ghost() == ghost, "both are on the screen")
+      child:type("<Tab>")
+      child:wait("end of the menu", function()
+        return #child:lua("return vim.api.nvim_list_wins()") == 1
+      end)
+      assert(child:around():find("raise ValueError$"), child:around())
+      assert(child:await_ghost() == ghost:sub(#"ueError" + 1))
+      child:type("<Tab>")
+      assert(child:around():sub(-#ghost) == ghost)
+      -- Neither menu nor suggestion: the menu's key, which lets it through.
+      child:lua("vim.cmd('Lacuna pause all')")
+      child:type("<Esc>:set noexpandtab<CR>o<C-u><Tab>")
+      assert(child:lua('return vim.fn.maparg("<Tab>", "i", false, true).desc') == "the menu's")
+      assert(child:around():sub(-1) == "\t", vim.inspect(child:around()))
+    end,
+  },
+  {
     "keys can be changed and switched off; options with a mistake are named",
     function(start)
       local child = open(start, { options = { keys = { accept = "<C-j>", dismiss = false } } })

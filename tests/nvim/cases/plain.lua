@@ -52,6 +52,39 @@ return {
     end,
   },
   {
+    "loaded at the first insert with `opts`, as lazy.nvim does it, the first line is completed already",
+    function(start)
+      -- What lazy.nvim makes of { dir = …, event = "InsertEnter", opts = {} }: the one module below lua/ is the plugin's.
+      local root = os.getenv("LACUNA_ROOT") .. "/editors/nvim"
+      local modules = vim.fn.readdir(root .. "/lua")
+      assert(vim.deep_equal(modules, { "lacuna" }), vim.inspect(modules))
+      local child = start({ plugin = false })
+      child:lua(
+        [[
+        local root, binary = ...
+        vim.api.nvim_create_autocmd("InsertEnter", {
+          once = true,
+          callback = function(event)
+            vim.opt.runtimepath:append(root)
+            vim.cmd.source(root .. "/plugin/lacuna.lua")
+            require("lacuna").setup({ cmd = { binary, "lsp" }, settings = { latency = { deadline_ms = 0 } } })
+            -- The event goes on to those who came with it.
+            vim.api.nvim_exec_autocmds("InsertEnter", { buffer = event.buf, modeline = false })
+          end,
+        })
+      ]],
+        root,
+        os.getenv("LACUNA_BIN")
+      )
+      child:edit("account.py", samples.ACCOUNT)
+      child:type("10GA")
+      local ghost = child:await_ghost()
+      child:type("<Tab>")
+      assert(child:around():sub(-#ghost) == ghost)
+      assert(child:lua("return vim.fn.exists(':Lacuna')") == 2)
+    end,
+  },
+  {
     "over the editor's inline completion (0.12): what was typed since the answer is not doubled",
     function(start)
       -- A stand-in with the contract of vim.lsp.inline_completion: a current item, get{on_accept}, marks in its namespace.

@@ -82,6 +82,69 @@ return {
     end,
   },
   {
+    "an older server, which knows nothing of reasons and pauses: ghost text all the same, and it is told",
+    function(start)
+      local older = os.getenv("LACUNA_ROOT") .. "/tests/older_server.py"
+      local child = start({ options = { cmd = { "python3", older, os.getenv("LACUNA_BIN"), "lsp" } } })
+      child:edit("account.py", samples.ACCOUNT)
+      child:wait("server", function()
+        return child:lua([[
+          local client = vim.lsp.get_clients({ name = "lacuna" })[1]
+          return client ~= nil and client.initialized == true and client.server_info.version == "0.0.1"
+        ]])
+      end)
+      child:type("10GA")
+      local ghost = child:await_ghost()
+      child:type("<Tab>")
+      assert(child:around():sub(-#ghost) == ghost)
+      child:lua("_G.why = nil; require('lacuna').dismiss(); require('lacuna.command').why(0, function(text) _G.why = text end)")
+      local why = child:wait("answer", function()
+        local text = child:lua("return _G.why")
+        return text ~= vim.NIL and text
+      end)
+      assert(why:find("(older-server)", 1, true), why)
+      assert(child:lua("return require('lacuna').statusline()") == "lacuna")
+      child:lua("vim.cmd('Lacuna pause all')")
+      child:wait("message", function()
+        return messages(child):find("older", 1, true)
+      end)
+      child:type("<C-u>            raise Val")
+      child:await_ghost()
+    end,
+  },
+  {
+    "an editor that is killed in the middle of a request takes its server with it",
+    function(start)
+      local child = start()
+      child:edit("account.py", samples.ACCOUNT)
+      local pid = child:await_server()
+      child:type("10GA")
+      child:await_ghost()
+      -- Stopped, the server finds request and end at the same time when it goes on.
+      vim.uv.kill(pid, "sigstop")
+      child:type("9")
+      vim.uv.kill(vim.fn.jobpid(child.channel), "sigkill")
+      assert(vim.fn.jobwait({ child.channel }, 10000)[1] ~= -1)
+      vim.uv.kill(pid, "sigcont")
+      assert(vim.wait(10000, function()
+        return vim.uv.kill(pid, 0) ~= 0
+      end, 10), "still running")
+    end,
+  },
+  {
+    "the model of the settings is the one that is loaded",
+    function(start)
+      local child = start({ options = { settings = { model = { path = "/nowhere/model" } } } })
+      child:lua("for i = 1, 5 do require('lacuna.server').backoff_ms[i] = 1 end")
+      child:edit("account.py", samples.ACCOUNT)
+      child:wait("message", function()
+        return messages(child):find("keeps ending", 1, true)
+      end)
+      local log = table.concat(vim.fn.readfile(child:lua("return vim.lsp.log.get_filename()")), "\n")
+      assert(log:find("/nowhere/model", 1, true) and log:find("does not exist", 1, true), log)
+    end,
+  },
+  {
     "leaving the editor ends the server",
     function(start)
       local child = start()

@@ -43,6 +43,9 @@ function M.why(bufnr, answer)
   if require("lacuna").visible() then
     return answer("There is a suggestion at the cursor.")
   end
+  if not status.supported(assert(server.client(bufnr))) then
+    return answer("The server is older than this plugin and does not tell; update it. (older-server)")
+  end
   status.ask(bufnr, function(report)
     local last = report and report.last
     if type(last) ~= "table" then

@@ -82,6 +82,17 @@ local function capabilities()
   })
 end
 
+--- The command, with the model of the settings: it is loaded before the server is told any setting.
+---@return string[]
+local function command()
+  local cmd = config.current.cmd
+  local model = vim.tbl_get(config.current.settings, "model", "path")
+  if type(model) ~= "string" or model == "" or vim.list_contains(cmd, "--model") then
+    return cmd
+  end
+  return vim.list_extend(vim.list_slice(cmd), { "--model", vim.fs.normalize(model) })
+end
+
 local function on_exit(code, signal, client_id)
   vim.schedule(function()
     status.forget(client_id)
@@ -141,7 +152,7 @@ function M.attach(bufnr, event)
   end
   vim.lsp.start({
     name = "lacuna",
-    cmd = cmd,
+    cmd = command(),
     root_dir = vim.fs.root(bufnr, config.current.root_markers),
     capabilities = capabilities(),
     init_options = { lacuna = vim.tbl_isempty(config.current.settings) and vim.empty_dict() or config.current.settings },

@@ -47,10 +47,21 @@ local function clients()
   return vim.lsp.get_clients({ name = "lacuna" })
 end
 
+--- Whether a server tells reasons and knows pauses; one that is older than this plugin may not.
+---@param client vim.lsp.Client
+---@return boolean
+function M.supported(client)
+  return vim.tbl_get(client.server_capabilities or {}, "experimental", "lacunaStatus") == true
+end
+
 ---@param client vim.lsp.Client
 ---@param command string
 ---@param argument table
 local function execute(client, command, argument)
+  if not M.supported(client) then
+    vim.notify("lacuna: the server is older than this plugin and knows no pauses; update it", vim.log.levels.WARN)
+    return
+  end
   local arguments = vim.tbl_isempty(argument) and {} or { argument }
   client:request("workspace/executeCommand", { command = command, arguments = arguments }, function(err)
     if err then
