@@ -195,9 +195,33 @@ export class Workbench {
     async awaitGhost() {
         return until("suggestion", async () => {
             const first = await this.ghost();
-            await this.page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+            await this.frames();
             return first !== undefined && first === (await this.ghost()) && first;
         });
+    }
+
+    /**
+     * Types a key and waits for what is suggested behind it. More than once: VS Code wires up suggestions for a new editor when it is idle,
+     * and what is typed before that asks nobody.
+     */
+    async suggestion(key) {
+        return until(`suggestion behind ${key}`, async () => {
+            await this.type(key);
+            const end = Date.now() + 3_000;
+            while (Date.now() < end && (await this.ghost()) === undefined) {
+                await this.frames();
+            }
+            if ((await this.ghost()) !== undefined) {
+                return this.awaitGhost();
+            }
+            await this.press("Backspace");
+            return undefined;
+        });
+    }
+
+    /** Waits for two animation frames. */
+    async frames() {
+        await this.page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
     }
 
     async awaitNoGhost() {

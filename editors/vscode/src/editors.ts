@@ -1,5 +1,6 @@
 // Which editors are left alone, and why: read-only files, diffs, and views that are not files at all.
 
+import * as fs from "node:fs/promises";
 import * as vscode from "vscode";
 
 /** Schemes of documents that people write code in. */
@@ -42,8 +43,8 @@ async function isReadOnly(uri: vscode.Uri): Promise<boolean> {
     let known = readOnly.get(key);
     if (known === undefined) {
         try {
-            const { permissions = 0 } = await vscode.workspace.fs.stat(uri);
-            known = (permissions & vscode.FilePermission.Readonly) !== 0;
+            // By the file's own mode: VS Code tells extensions only of file systems that are read-only as a whole.
+            known = ((await fs.stat(uri.fsPath)).mode & 0o222) === 0;
         } catch {
             // A file that has not been saved yet.
             known = false;

@@ -4,6 +4,7 @@
 
 import * as vscode from "vscode";
 
+import { showDashboard } from "./dashboard";
 import { forgetClosed } from "./editors";
 import { here, language, showMenu } from "./menu";
 import { Pauses } from "./pauses";
@@ -36,6 +37,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
         server.onDidStart((client) => void pauses.tell(client).catch((error: unknown) => log.warn(String(error)))),
         command("lacuna.menu", () => showMenu(server, pauses, bar)),
         command("lacuna.why", () => explain(server)),
+        command("lacuna.dashboard", () => showDashboard(server.command())),
         command("lacuna.trigger", () => vscode.commands.executeCommand("editor.action.inlineSuggest.trigger")),
         command("lacuna.pauseFile", pauseIn(here)),
         command("lacuna.pauseLanguage", pauseIn(language)),

@@ -16,13 +16,12 @@ export async function showMenu(server: Server, pauses: Pauses, bar: StatusBar): 
         pauses.has(scope)
             ? { label: `$(play) Resume ${label}`, run: () => pauses.resume(scope, server.connection) }
             : { label: `$(debug-pause) Pause ${label}`, run: () => pauses.pause(scope, server.connection) };
-    const dashboard = bar.report?.dashboard;
     const entries: Entry[] = [
         ...(document ? [pause("in This File", here(document)), pause(`for ${document.languageId}`, language(document))] : []),
         pause("Everywhere", {}),
         { label: "", kind: vscode.QuickPickItemKind.Separator },
         { label: "$(question) Why No Suggestion?", run: run("lacuna.why") },
-        ...(dashboard ? [{ label: "$(graph) Open Dashboard", run: () => vscode.env.openExternal(vscode.Uri.parse(dashboard)) }] : []),
+        { label: "$(graph) Open Dashboard", run: run("lacuna.dashboard") },
         { label: "$(output) Show Log", run: run("lacuna.showLog") },
         { label: "$(debug-restart) Restart Server", run: run("lacuna.restart") },
         { label: "$(gear) Settings", run: () => vscode.commands.executeCommand("workbench.action.openSettings", "lacuna.") },

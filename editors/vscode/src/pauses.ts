@@ -3,7 +3,7 @@
 import type * as vscode from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
 
-import type { Scope } from "./protocol";
+import { tellsStatus, type Scope } from "./protocol";
 
 const [globalKey, workspaceKey] = ["pauses", "pausedFiles"];
 
@@ -50,6 +50,9 @@ function same(a: Scope, b: Scope): boolean {
 }
 
 async function execute(client: LanguageClient | undefined, command: string, scope: Scope): Promise<void> {
+    if (client && !tellsStatus(client)) {
+        throw new Error("Lacuna's server is older than this extension and knows no pauses; update it");
+    }
     const args = Object.keys(scope).length === 0 ? [] : [scope];
     await client?.sendRequest("workspace/executeCommand", { command, arguments: args });
 }

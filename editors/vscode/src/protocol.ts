@@ -1,5 +1,13 @@
 // The protocol extension of the server: docs/protocol.md.
 
+import type { LanguageClient } from "vscode-languageclient/node";
+
+/** Whether a server tells reasons and knows pauses; one that is older than this extension may not. */
+export function tellsStatus(client: LanguageClient): boolean {
+    const experimental = client.initializeResult?.capabilities.experimental as { lacunaStatus?: boolean } | undefined;
+    return experimental?.lacunaStatus === true;
+}
+
 export interface Tokens {
     prompt: number;
     cached: number;
@@ -25,8 +33,6 @@ export interface Report {
     version: string;
     paused: { everywhere: boolean; languages: string[]; documents: string[] };
     last: Last | null;
-    /** Address of the dashboard, where the server serves one. */
-    dashboard?: string;
 }
 
 /** Where a pause holds; an empty object is everywhere. */

@@ -5,22 +5,25 @@ import * as path from "node:path";
 import * as vscode from "vscode";
 import { CloseAction, ErrorAction, LanguageClient, State, type LanguageClientOptions, type Middleware } from "vscode-languageclient/node";
 
+import { Backoff } from "./backoff";
 import { documentSelector } from "./editors";
 import { statusMethod, type Report } from "./protocol";
-import { configuredServer, explicitSettings } from "./settings";
-
-/** Milliseconds before each restart in a row; after the last one the server stays down until the user asks. */
-const backoffMs = [200, 1_000, 5_000, 15_000, 60_000];
-/** A server that lived this long starts the row anew. */
-const healthyMs = 60_000;
+import { configuredModel, configuredServer, explicitSettings } from "./settings";
+import { Speech } from "./speech";
 
 export type Health = { kind: "loading" } | { kind: "running" } | { kind: "down"; why: string };
+
+/** Failures are told by us, once and with a way out; the library would tell each of them too. */
+class QuietClient extends LanguageClient {
+    override error(message: string, data?: unknown): void {
+        super.error(message, data, false);
+    }
+}
 
 export class Server implements vscode.Disposable {
     health: Health = { kind: "down", why: "it has not been started yet" };
     private client: LanguageClient | undefined;
-    private crashes = 0;
-    private startedAt = 0;
+    private readonly backoff = new Backoff();
     private timer: NodeJS.Timeout | undefined;
     private disposed = false;
     private readonly changed = new vscode.EventEmitter<void>();
@@ -44,7 +47,7 @@ export class Server implements vscode.Disposable {
 
     /** Ends what runs and starts anew, with the settings as they are now. */
     async restart(): Promise<void> {
-        this.crashes = 0;
+        this.backoff.forget();
         await this.start();
     }
 
@@ -59,7 +62,10 @@ export class Server implements vscode.Disposable {
             this.giveUp(`${command} does not exist; set lacuna.server.path to the lacuna binary, or leave it empty`);
             return;
         }
-        const client = new LanguageClient("lacuna", "Lacuna", { command, args: ["lsp"] }, this.options());
+        const model = configuredModel();
+        const args = ["lsp", ...(model ? ["--model", model] : [])];
+        const speech = new Speech(this.log);
+        const client = new QuietClient("lacuna", "Lacuna", { command, args }, this.options(speech));
         // What the server can do beyond the standard (docs/protocol.md).
         client.registerFeature({
             fillClientCapabilities: (capabilities) => {
@@ -69,14 +75,19 @@ export class Server implements vscode.Disposable {
             getState: () => ({ kind: "static" }),
             clear: () => undefined,
         });
-        client.onNotification(statusMethod, (report: Report) => this.reported.fire(report));
+        client.onNotification(statusMethod, (report: Report) => {
+            if (report.last?.outcome === "silence") {
+                this.log.info(`no suggestion: ${report.last.reason}`);
+            }
+            this.reported.fire(report);
+        });
         client.onDidChangeState(({ newState }) => {
             if (newState === State.Stopped && this.client === client && this.health.kind === "running") {
                 this.crashed("it ended unexpectedly");
             }
         });
         this.client = client;
-        this.startedAt = Date.now();
+        this.backoff.started(Date.now());
         this.set({ kind: "loading" });
         try {
             await client.start();
@@ -85,7 +96,15 @@ export class Server implements vscode.Disposable {
                 this.started.fire(client);
             }
         } catch (error) {
-            if (this.client === client) {
+            const refusal = await speech.ended();
+            if (this.client !== client) {
+                return;
+            }
+            if (refusal) {
+                // It has said what is wrong with a setting or a model: starting it again would not change that.
+                this.log.error(`The server is down: ${refusal}`);
+                this.giveUp(refusal);
+            } else {
                 this.crashed(`${command} did not start: ${error instanceof Error ? error.message : String(error)}`);
             }
         }
@@ -111,7 +130,7 @@ export class Server implements vscode.Disposable {
     }
 
     /** The configured server, else the one in this package, else the one in PATH. */
-    private command(): string {
+    command(): string {
         const configured = configuredServer();
         if (configured) {
             return configured;
@@ -130,10 +149,11 @@ export class Server implements vscode.Disposable {
         return bundled;
     }
 
-    private options(): LanguageClientOptions {
+    private options(speech: Speech): LanguageClientOptions {
         return {
             documentSelector,
             outputChannel: this.log,
+            stdioOptions: { stdout: () => undefined, stderr: (stream) => speech.listen(stream) },
             initializationOptions: { lacuna: explicitSettings() },
             middleware: this.middleware,
             // A document is sent when it is looked at: VS Code opens some, like its own settings, for nobody.
@@ -152,11 +172,7 @@ export class Server implements vscode.Disposable {
         if (this.disposed) {
             return;
         }
-        if (Date.now() - this.startedAt > healthyMs) {
-            this.crashes = 0;
-        }
-        const delay = backoffMs[this.crashes];
-        this.crashes += 1;
+        const delay = this.backoff.ended(Date.now());
         if (delay !== undefined) {
             this.set({ kind: "down", why: `${why}; it is being started again` });
             this.timer = setTimeout(() => void this.start(), delay);

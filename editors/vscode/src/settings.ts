@@ -30,3 +30,8 @@ export function explicitSettings(): Record<string, Record<string, unknown>> {
 export function configuredServer(): string | undefined {
     return vscode.workspace.getConfiguration("lacuna").get<string>("server.path")?.trim() || undefined;
 }
+
+/** The model, where the user has set one: it is loaded before the server is told any other setting. */
+export function configuredModel(): string | undefined {
+    return vscode.workspace.getConfiguration("lacuna").get<string>("model.path")?.trim() || undefined;
+}

@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 
 import { leftAlone } from "./editors";
-import { statusMethod, type Report } from "./protocol";
+import { statusMethod, tellsStatus, type Report } from "./protocol";
 import type { Server } from "./server";
 
 interface Answer {
@@ -49,6 +49,9 @@ async function answer(server: Server, editor: vscode.TextEditor | undefined): Pr
             text: "VS Code's setting editor.inlineSuggest.enabled is off. (no-trigger)",
             action: { title: "Open Setting", command: "workbench.action.openSettings", argument: "editor.inlineSuggest.enabled" },
         };
+    }
+    if (server.connection && !tellsStatus(server.connection)) {
+        return { text: "The server is older than this extension and does not tell; update it. (older-server)" };
     }
     const uri = editor.document.uri.toString();
     const report = await server.connection?.sendRequest<Report>(statusMethod, { textDocument: { uri } });

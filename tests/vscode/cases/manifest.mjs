@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
 const editor = join(process.env.LACUNA_ROOT, "editors/vscode");
 const json = (path) => JSON.parse(readFileSync(path, "utf8"));
@@ -21,6 +22,26 @@ export const cases = [
             // Names that only proposals have.
             const bundle = readFileSync(join(editor, "dist/extension.js"), "utf8");
             assert.doesNotMatch(bundle, /handleDidShowCompletionItem|handleDidPartiallyAcceptCompletionItem|handleEndOfLifetime/);
+        },
+    },
+    {
+        name: "a server that keeps ending is started again after growing pauses, five times; one that was healthy starts anew",
+        async run() {
+            const esbuild = await import(pathToFileURL(join(editor, "node_modules/esbuild/lib/main.js")));
+            const { code } = await esbuild.transform(readFileSync(join(editor, "src/backoff.ts"), "utf8"), { loader: "ts", format: "esm" });
+            const { Backoff } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
+            const backoff = new Backoff();
+            const lives = (ms) => {
+                backoff.started(0);
+                return backoff.ended(ms);
+            };
+            const row = [200, 1_000, 5_000, 15_000, 60_000, undefined];
+            assert.deepEqual(row.map(() => lives(60_000)), row);
+            assert.equal(lives(10), undefined, "it stays down");
+            assert.equal(lives(60_001), 200, "it was healthy");
+            assert.equal(lives(10), 1_000);
+            backoff.forget();
+            assert.deepEqual(row.map(() => lives(0)), row);
         },
     },
 ];

@@ -1,9 +1,10 @@
 // Where nothing is suggested, and whether the user can find out why.
 
 import assert from "node:assert/strict";
+import { chmodSync } from "node:fs";
+import { join } from "node:path";
 import { account, atRaise } from "../samples.mjs";
 import { until } from "../workbench.mjs";
-
 
 export const cases = [
     {
@@ -33,8 +34,7 @@ export const cases = [
         async run(bench) {
             bench.write("cost.py", account);
             await bench.open("cost.py", ...atRaise);
-            await bench.type("u");
-            await bench.awaitGhost();
+            await bench.suggestion("u");
             await until("a latency", async () => /\d+ ms/.test(await bench.statusItem.first().textContent()));
             const label = await bench.statusItem.first().locator("a, [aria-label]").first().getAttribute("aria-label");
             assert.match(label, /model embedded/);
@@ -44,12 +44,23 @@ export const cases = [
         },
     },
     {
+        name: "the dashboard opens from the menu and knows what was accepted",
+        async run(bench, picture) {
+            await bench.statusItem.first().click();
+            await bench.page.locator(".quick-input-list .monaco-list-row", { hasText: "Open Dashboard" }).click();
+            await bench.page.locator(".tab.active", { hasText: "Lacuna: Dashboard" }).waitFor();
+            const page = bench.page.frameLocator("iframe.webview").frameLocator("iframe");
+            await page.getByText(/accept/i).first().waitFor();
+            await bench.page.screenshot({ path: picture });
+            await bench.command("View: Close Editor");
+        },
+    },
+    {
         name: "a difference is left alone",
         async run(bench) {
             bench.write("diff.py", account);
             await bench.open("diff.py", ...atRaise);
-            await bench.type("u");
-            await bench.awaitGhost();
+            await bench.suggestion("u");
             await bench.press("Escape");
             await bench.command("File: Compare Active File with Saved");
             await bench.page.locator(".tab.active", { hasText: "↔" }).waitFor();
@@ -64,6 +75,19 @@ export const cases = [
         },
     },
     {
+        name: "a file without write permission is left alone",
+        async run(bench) {
+            bench.write("locked.py", account);
+            chmodSync(join(bench.workspace, "locked.py"), 0o444);
+            await bench.open("locked.py", ...atRaise);
+            await bench.type("u");
+            assert.match(await bench.why("not-this-editor"), /read-only/);
+            await bench.clearMessages();
+            assert.equal(await bench.ghost(), undefined);
+            await bench.command("File: Revert File");
+        },
+    },
+    {
         name: "a file of secrets is left alone, and says so",
         async run(bench) {
             bench.write("deep/.env", "TOKEN=\n");
@@ -73,6 +97,13 @@ export const cases = [
             await bench.clearMessages();
             assert.equal(await bench.ghost(), undefined);
             await bench.command("File: Revert File");
+        },
+    },
+    {
+        name: "the log has the code of a silence",
+        async run(bench) {
+            assert.match(bench.log(), /no suggestion: ignored-path/);
+            assert.match(bench.log(), /inlineCompletion silence="paused-language"/);
         },
     },
 ];

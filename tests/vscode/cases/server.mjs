@@ -1,8 +1,18 @@
 // The server dies, hangs, is missing, or gets other settings.
 
 import assert from "node:assert/strict";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { account, atRaise, raised } from "../samples.mjs";
 import { until } from "../workbench.mjs";
+
+/** A program for `lacuna.server.path`. */
+function program(bench, name, script) {
+    const path = join(bench.dir, name);
+    writeFileSync(path, `#!/bin/sh\n${script}\n`);
+    chmodSync(path, 0o755);
+    return path;
+}
 
 export const cases = [
     {
@@ -10,8 +20,7 @@ export const cases = [
         async run(bench) {
             bench.write("killed.py", account);
             await bench.open("killed.py", ...atRaise);
-            await bench.type("u");
-            await bench.awaitGhost();
+            await bench.suggestion("u");
             const pid = bench.serverPid();
             // Stopped, it cannot answer what is asked next.
             process.kill(pid, "SIGSTOP");
@@ -46,6 +55,53 @@ export const cases = [
         },
     },
     {
+        name: "a model that cannot be loaded is told at once, in the server's words",
+        async run(bench) {
+            bench.configure({ "lacuna.model.path": "/nowhere/model" });
+            await bench.page.goto(`${bench.origin}/?folder=${bench.workspace}`);
+            const message = await until("a message", async () => (await bench.messages()).find((text) => text.includes("/nowhere/model")));
+            assert.match(message, /does not exist/);
+            assert.equal((await bench.messages()).length, 1);
+            bench.write("modelless.py", account);
+            await bench.open("modelless.py", ...atRaise);
+            assert.match(await bench.why("not-running"), /nowhere.model.*does not exist/);
+            bench.configure({});
+        },
+    },
+    {
+        name: "a server that ends twice at its start is started again, without a message",
+        async run(bench) {
+            const starts = join(bench.dir, "starts");
+            const path = program(bench, "unsteady", `echo x >>${starts}\n[ "$(wc -l <${starts})" -gt 2 ] || exit 3\nexec ${process.env.LACUNA_BIN} "$@"`);
+            bench.configure({ "lacuna.server.path": path });
+            await bench.load();
+            assert.match(readFileSync(starts, "utf8"), /^(x\n){3,}$/);
+            assert.deepEqual(await bench.messages(), []);
+            bench.write("unsteady.py", account);
+            await bench.open("unsteady.py", ...atRaise);
+            assert.ok((await bench.suggestion("u")).length > 0);
+            await bench.press("Escape");
+            await bench.command("File: Revert File");
+        },
+    },
+    {
+        name: "an older server, which knows nothing of reasons and pauses: ghost text all the same, and it is told",
+        async run(bench) {
+            const older = join(process.env.LACUNA_ROOT, "tests/older_server.py");
+            bench.configure({ "lacuna.server.path": program(bench, "older", `exec python3 ${older} ${process.env.LACUNA_BIN} "$@"`) });
+            await bench.load();
+            bench.write("older.py", account);
+            await bench.open("older.py", ...atRaise);
+            const ghost = await bench.suggestion("u");
+            await bench.press("Tab");
+            await bench.awaitNoGhost();
+            await bench.save("older.py", raised(`u${ghost}`));
+            assert.match(await bench.why("older-server"), /older than this extension/);
+            await bench.clearMessages();
+            bench.configure({});
+        },
+    },
+    {
         name: "settings reach the server",
         async run(bench) {
             bench.configure({ "lacuna.show.disabled_languages": ["python"] });
@@ -67,11 +123,30 @@ export const cases = [
             await bench.load(`workspace=${bench.workspace}/both.code-workspace`);
             for (const name of ["one/a.py", "two/b.py"]) {
                 await bench.open(name, ...atRaise);
-                await bench.type("u");
-                assert.ok((await bench.awaitGhost()).length > 0);
+                assert.ok((await bench.suggestion("u")).length > 0);
                 await bench.press("Escape");
                 await bench.command("File: Revert File");
             }
+        },
+    },
+    {
+        name: "an extension host that is killed in the middle of a request takes the server with it",
+        async run(bench) {
+            bench.write("host.py", account);
+            await bench.load();
+            await bench.open("host.py", ...atRaise);
+            await bench.suggestion("u");
+            const pid = bench.serverPid();
+            const host = Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]);
+            // Stopped, the server finds request and end at the same time when it goes on.
+            process.kill(pid, "SIGSTOP");
+            await bench.type("9");
+            process.kill(host, "SIGKILL");
+            process.kill(pid, "SIGCONT");
+            await until("end of the server", () => bench.serverPid() !== pid);
+            await bench.load();
+            await bench.open("host.py", ...atRaise);
+            await bench.suggestion("u");
         },
     },
 ];
