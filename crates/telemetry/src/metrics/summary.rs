@@ -1,6 +1,7 @@
 //! Totals by day, hour, language, model and node, in one pass over the rows.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
 use chrono::{Local, TimeZone, Timelike, Utc};
 
@@ -51,15 +52,48 @@ pub enum Zone {
 /// Time zones change their offset at quarters of an hour at most.
 const QUARTER_MS: i64 = 900_000;
 
+/// Totals by key. Rows come more or less in order, so the cell that was wanted last is often wanted again.
+struct Cells<K> {
+    totals: Vec<Totals>,
+    places: HashMap<K, usize>,
+    last: Option<(K, usize)>,
+}
+
+impl<K> Default for Cells<K> {
+    fn default() -> Cells<K> {
+        Cells { totals: Vec::new(), places: HashMap::new(), last: None }
+    }
+}
+
+impl<K: Copy + Ord + Hash> Cells<K> {
+    fn at(&mut self, key: K) -> &mut Totals {
+        let place = match self.last {
+            Some((last, place)) if last == key => place,
+            _ => *self.places.entry(key).or_insert(self.totals.len()),
+        };
+        if place == self.totals.len() {
+            self.totals.push(Totals::default());
+        }
+        self.last = Some((key, place));
+        &mut self.totals[place]
+    }
+
+    /// In the order of keys: sums of fractions depend on theirs, and the same rows shall give the same report.
+    fn in_order(&self) -> impl Iterator<Item = (K, &Totals)> {
+        let mut places: Vec<(K, usize)> = self.places.iter().map(|(key, place)| (*key, *place)).collect();
+        places.sort_unstable();
+        places.into_iter().map(|(key, place)| (key, &self.totals[place]))
+    }
+}
+
 /// Sums rows up as they come. Cheap to make: one for each thread, merged at the end.
 pub struct Summariser {
     codes: Codes,
     zone: Zone,
-    quarters: Vec<Totals>,
-    /// Where the totals of a quarter lie, and of the one that came last: rows come more or less in order.
-    by_quarter: HashMap<i64, usize>,
-    last_quarter: Option<(i64, usize)>,
-    by_text: [Vec<Totals>; 3],
+    /// Days, hours and the total are sums of quarters.
+    by_quarter: Cells<i64>,
+    /// By the numbers of the texts of [`BY_TEXT`] together: there are few combinations, and one sum a row is quicker than three.
+    by_texts: Cells<[u32; 3]>,
     installations: std::collections::BTreeSet<u32>,
 }
 
@@ -70,57 +104,27 @@ impl Summariser {
         Summariser {
             codes: Codes::of(names),
             zone,
-            quarters: Vec::new(),
-            by_quarter: HashMap::new(),
-            last_quarter: None,
-            by_text: Default::default(),
+            by_quarter: Cells::default(),
+            by_texts: Cells::default(),
             installations: Default::default(),
         }
     }
 
     pub fn add(&mut self, event: &Event) {
-        // Days, hours and the total are sums of quarters.
         let quarter = event.int(Int::At).unwrap_or(0).div_euclid(QUARTER_MS);
-        let at = match self.last_quarter {
-            Some((last, at)) if last == quarter => at,
-            _ => self.place(quarter),
-        };
-        self.last_quarter = Some((quarter, at));
-        self.quarters[at].add(event, &self.codes);
-        for (groups, (column, _)) in self.by_text.iter_mut().zip(BY_TEXT) {
-            let name = event.text(column) as usize;
-            if groups.len() <= name {
-                groups.resize_with(name + 1, Totals::default);
-            }
-            groups[name].add(event, &self.codes);
-        }
+        self.by_quarter.at(quarter).add(event, &self.codes);
+        self.by_texts.at(BY_TEXT.map(|(column, _)| event.text(column))).add(event, &self.codes);
         self.installations.insert(event.installation);
-    }
-
-    /// Where the totals of a quarter lie.
-    fn place(&mut self, quarter: i64) -> usize {
-        let quarters = &mut self.quarters;
-        *self.by_quarter.entry(quarter).or_insert_with(|| {
-            quarters.push(Totals::default());
-            quarters.len() - 1
-        })
     }
 
     /// Takes the sums of another part of the same rows. Its texts are numbered by `theirs`, ours by `mine`; installations have the
     /// same numbers in both.
     pub fn merge(&mut self, other: Summariser, theirs: &Names, mine: &mut Names) {
-        for (quarter, theirs) in other.by_quarter {
-            let at = self.place(quarter);
-            self.quarters[at].merge(&other.quarters[theirs]);
+        for (quarter, totals) in other.by_quarter.in_order() {
+            self.by_quarter.at(quarter).merge(totals);
         }
-        for (groups, others) in self.by_text.iter_mut().zip(other.by_text) {
-            for (number, totals) in others.iter().enumerate() {
-                let number = mine.number(theirs.text(number as u32)) as usize;
-                if groups.len() <= number {
-                    groups.resize_with(number + 1, Totals::default);
-                }
-                groups[number].merge(totals);
-            }
+        for (texts, totals) in other.by_texts.in_order() {
+            self.by_texts.at(texts.map(|number| mine.number(theirs.text(number)))).merge(totals);
         }
         self.installations.extend(other.installations);
     }
@@ -130,16 +134,14 @@ impl Summariser {
         let mut add = |grouping, name: String, totals: &Totals| {
             summary.groups.entry(grouping).or_default().entry(name).or_default().merge(totals);
         };
-        // In order: sums of fractions depend on theirs, and the same rows shall give the same report.
-        let quarters: BTreeMap<i64, &Totals> = self.by_quarter.iter().map(|(quarter, at)| (*quarter, &self.quarters[*at])).collect();
-        for (quarter, totals) in &quarters {
+        for (quarter, totals) in self.by_quarter.in_order() {
             let (day, hour) = day_and_hour(quarter * QUARTER_MS, self.zone);
             add(Grouping::Day, day, totals);
             add(Grouping::Hour, format!("{hour:02}"), totals);
         }
-        for (groups, (_, grouping)) in self.by_text.iter().zip(BY_TEXT) {
-            for (number, totals) in groups.iter().enumerate().filter(|(_, t)| **t != Totals::default()) {
-                let name = names.text(number as u32);
+        for (texts, totals) in self.by_texts.in_order() {
+            for (number, (_, grouping)) in texts.into_iter().zip(BY_TEXT) {
+                let name = names.text(number);
                 // Rows of active time have neither a model nor a node: there is nothing to say of none.
                 if name.is_empty() && totals.requests + totals.suggestions == 0 {
                     continue;
@@ -147,7 +149,7 @@ impl Summariser {
                 add(grouping, if name.is_empty() { "-".to_owned() } else { name.to_owned() }, totals);
             }
         }
-        quarters.values().for_each(|t| summary.all.merge(t));
+        self.by_quarter.in_order().for_each(|(_, totals)| summary.all.merge(totals));
         summary
     }
 }

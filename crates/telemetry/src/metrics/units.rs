@@ -50,6 +50,8 @@ pub struct UnitCollector {
     codes: Codes,
     /// What the rows of an installation with a number of [`Text::Arms`] go into: a place in `cells`; `None`: no part of the experiment.
     places: HashMap<(u32, u32), Option<usize>>,
+    /// The one that was looked up last: an arm holds for many rows in a row.
+    last_place: Option<((u32, u32), Option<usize>)>,
     /// Cells by installation, unit and variant.
     by_unit: BTreeMap<(u32, String, String), usize>,
     cells: Vec<Totals>,
@@ -66,6 +68,7 @@ impl UnitCollector {
             started,
             codes: Codes::of(names),
             places: HashMap::new(),
+            last_place: None,
             by_unit: BTreeMap::new(),
             cells: Vec::new(),
             before: HashMap::new(),
@@ -77,15 +80,11 @@ impl UnitCollector {
     pub fn add(&mut self, event: &Event, names: &Names) {
         let at = event.int(Int::At).unwrap_or(0);
         let key = (event.installation, event.text(Text::Arms));
-        let place = match self.places.get(&key) {
-            Some(place) => *place,
-            None => {
-                let arm = parse_arms(names.text(key.1)).find(|a| a.experiment == self.experiment);
-                let place = arm.map(|a| self.cell(event.installation, a.unit, a.variant));
-                self.places.insert(key, place);
-                place
-            }
+        let place = match self.last_place {
+            Some((last, place)) if last == key => place,
+            _ => self.place(key, names),
         };
+        self.last_place = Some((key, place));
         let Some(place) = place else {
             if at < self.started {
                 self.before.entry(event.installation).or_default().add(event, &self.codes);
@@ -95,6 +94,17 @@ impl UnitCollector {
         self.first = self.first.into_iter().chain([at]).min();
         self.last = self.last.max(Some(at));
         self.cells[place].add(event, &self.codes);
+    }
+
+    /// Where rows of an installation with a number of [`Text::Arms`] go.
+    fn place(&mut self, key: (u32, u32), names: &Names) -> Option<usize> {
+        if let Some(place) = self.places.get(&key) {
+            return *place;
+        }
+        let arm = parse_arms(names.text(key.1)).find(|a| a.experiment == self.experiment);
+        let place = arm.map(|a| self.cell(key.0, a.unit, a.variant));
+        self.places.insert(key, place);
+        place
     }
 
     fn cell(&mut self, installation: u32, unit: &str, variant: &str) -> usize {

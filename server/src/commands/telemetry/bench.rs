@@ -47,6 +47,7 @@ pub struct Args {
 /// What an event may cost the request that causes it, and a report its reader.
 const WANTED_EVENT_US: f64 = 50.0;
 const WANTED_REPORT_SECONDS: f64 = 5.0;
+const MILLION: u64 = 1_000_000;
 /// Times that the report is made.
 const REPORTS: usize = 3;
 
@@ -120,7 +121,7 @@ fn table(measured: &Measured) -> String {
     let threads = machine.cores.min(lacuna_telemetry::report::MAX_THREADS);
     let mut out = format!(
         "# Telemetry: the cost of an event, and of a report over {} rows\n\nWritten by `lacuna telemetry bench -o FILE`.\n\n{}\n\n",
-        store.rows,
+        if store.rows.is_multiple_of(MILLION) { format!("{} million", store.rows / MILLION) } else { store.rows.to_string() },
         machine.line(threads)
     );
     let _ = writeln!(
@@ -219,6 +220,8 @@ fn reports(path: &Path, rows: u64, team: &TeamRows) -> anyhow::Result<Size> {
     let begun = Instant::now();
     fill(path, team, rows)?;
     let write_seconds = begun.elapsed().as_secs_f64();
+    // A report is made of a file that lies on the disk, not while the system is still writing it there.
+    std::fs::File::open(path)?.sync_all()?;
     let file_bytes = std::fs::metadata(path)?.len();
     let mut report_seconds = Vec::new();
     let mut counted = (0, 0);
