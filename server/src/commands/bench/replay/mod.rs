@@ -117,6 +117,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     settings.background = args.real_time;
     if args.tokens.is_some() {
         settings.deadline = std::time::Duration::ZERO;
+        // Random weights repeat themselves, and nearly every draft is right: more than code would let it be.
+        settings.drafts = false;
     }
     let about = format!("{}, prompts of at most {} tokens", loaded.name, settings.prompt_tokens);
     set_threads(usize::from(args.threads));
