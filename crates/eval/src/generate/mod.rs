@@ -12,7 +12,7 @@ use lacuna_engine::Cancel;
 use serde::{Deserialize, Serialize};
 
 pub use cross::cross_file_excerpts;
-pub use model::{ModelGenerator, RawSettings};
+pub use model::{ModelGenerator, RawSettings, path};
 
 use crate::Example;
 use crate::example::stages::{Generation, Prompt};

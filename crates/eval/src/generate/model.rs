@@ -269,7 +269,7 @@ fn log_probability(logits: &[f32], id: u32) -> f64 {
 }
 
 /// The path that a model is shown: the example's, or a neutral name that tells the language, as an editor's file name would.
-fn path(example: &Example) -> String {
+pub fn path(example: &Example) -> String {
     if let Some(path) = &example.path {
         return path.clone();
     }
