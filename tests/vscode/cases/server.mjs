@@ -1,7 +1,7 @@
 // The server dies, hangs, is missing, or gets other settings.
 
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { account, atRaise, raised } from "../samples.mjs";
 import { until } from "../workbench.mjs";
@@ -66,24 +66,6 @@ export const cases = [
             await bench.open("modelless.py", ...atRaise);
             assert.match(await bench.why("not-running"), /nowhere.model.*does not exist/);
             bench.configure({});
-        },
-    },
-    {
-        name: "a server that ends twice at its start is started again, without a message",
-        async run(bench) {
-            const starts = join(bench.dir, "starts");
-            const path = program(bench, "unsteady", `echo x >>${starts}\n[ "$(wc -l <${starts})" -gt 2 ] || exit 3\nexec ${process.env.LACUNA_BIN} "$@"`);
-            bench.configure({ "lacuna.server.path": path });
-            await bench.load();
-            // VS Code shows a status bar item of before a reload until the extension has one: the starts are waited for themselves.
-            await until("the third start", () => existsSync(starts) && /^(x\n){3,}$/.test(readFileSync(starts, "utf8")));
-            await bench.running();
-            assert.deepEqual(await bench.messages(), []);
-            bench.write("unsteady.py", account);
-            await bench.open("unsteady.py", ...atRaise);
-            assert.ok((await bench.suggestion("u")).length > 0);
-            await bench.press("Escape");
-            await bench.command("File: Revert File");
         },
     },
     {
