@@ -60,6 +60,10 @@ fn relative(difference: f64, of: f64) -> String {
     if share.is_finite() { format!("{share:+.1} %") } else { "-".to_owned() }
 }
 
+fn p_value(p: f64) -> String {
+    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
 fn date(at: i64) -> String {
     chrono::DateTime::from_timestamp_millis(at).map_or_else(|| "-".to_owned(), |t| t.date_naive().to_string())
 }

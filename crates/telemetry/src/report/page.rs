@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::chart::{Bar, Estimate, Line, bars, distribution, escaped, forest, lines};
 use super::experiment::{ExperimentReport, GuardState, Outcome, VariantReport};
-use super::{Report, date, relative, thousands, value};
+use super::{Report, date, p_value, relative, thousands, value};
 use crate::metrics::{Grouping, Histogram, Metric, Totals};
 
 const STYLE: &str = include_str!("page.css");
@@ -300,7 +300,7 @@ fn comparison_table(out: &mut String, report: &ExperimentReport, variant: &Varia
             value(*metric, Some(c.treatment.value)),
             relative(c.difference.value, of),
             c.sequential.map_or_else(|| "-".to_owned(), |s| span(s.low, s.high)),
-            c.sequential.map_or_else(|| "-".to_owned(), |s| format!("{:.4}", s.p)),
+            c.sequential.map_or_else(|| "-".to_owned(), |s| escaped(&p_value(s.p))),
             c.bootstrap.map_or_else(|| "-".to_owned(), |b| span(b.low, b.high)),
             relative(c.detectable, of)
         );

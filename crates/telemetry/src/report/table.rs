@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::experiment::{ExperimentReport, VariantReport};
-use super::{Report, date, relative, thousands, value};
+use super::{Report, date, p_value, relative, thousands, value};
 use crate::metrics::{Grouping, Metric, Totals};
 
 /// The whole report as text.
@@ -163,8 +163,4 @@ fn variant_table(out: &mut String, report: &ExperimentReport, variant: &VariantR
             guard.state.text()
         );
     }
-}
-
-fn p_value(p: f64) -> String {
-    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
 }
