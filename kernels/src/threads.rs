@@ -2,6 +2,7 @@
 //!
 //! Small work stays on the calling thread; what is split goes to the [`crate::team`].
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,8 +24,28 @@ pub fn set_threads(n: usize) {
     LIMIT.store(n, Ordering::Relaxed);
 }
 
-/// How many threads kernels use at most: what was set, else the cores that the process may use.
+thread_local! {
+    /// Whether kernels that this thread calls use no other.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body` with kernels on the calling thread alone: for work that already has a thread a core. The result is the same.
+pub fn alone<T>(body: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _restore = Restore(ALONE.replace(true));
+    body()
+}
+
+/// How many threads kernels use at most: one inside of [`alone`], else what was set, else the cores that the process may use.
 pub fn threads() -> usize {
+    if ALONE.get() {
+        return 1;
+    }
     match LIMIT.load(Ordering::Relaxed) {
         0 => team::available(),
         n => n,

@@ -109,7 +109,7 @@ fn prompts_packed_and_one_by_one_are_measured_and_compared() {
     home.write("set.jsonl", (1..=12).map(|n| format!("{}\n", row(n * n))).collect::<String>());
     let args = ["bench", "prepack", "set.jsonl", "--limit", "12", "--batch", "5", "--tokens", "3", "--budget", "200", "--rounds", "1"];
     let output = home.lacuna(args).expect_code(0);
-    assert!(output.stdout.contains("| batch, packed | "), "{}", output.stdout);
+    assert!(output.stdout.contains("| batches, packed, a batch a core | "), "{}", output.stdout);
     assert!(output.stdout.contains("12 prompts from set.jsonl"), "{}", output.stdout);
     assert!(output.stdout.contains(" of 12 greedy continuations"), "{}", output.stdout);
     assert!(home.lacuna(["bench", "prepack", "no.jsonl"]).expect_code(2).stderr.contains("cannot read no.jsonl"));

@@ -74,8 +74,17 @@ impl Home {
 
     /// Runs `lacuna` here with at most `kilobytes` of address space, so that an allocation of a lying size fails loudly.
     pub fn lacuna_within<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, kilobytes: u64, args: I) -> Output {
+        self.lacuna_limited("-v", kilobytes, args)
+    }
+
+    /// Runs `lacuna` here with at most `kilobytes` of data: what it allocates, stacks of threads included.
+    pub fn lacuna_data_within<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, kilobytes: u64, args: I) -> Output {
+        self.lacuna_limited("-d", kilobytes, args)
+    }
+
+    fn lacuna_limited<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, limit: &str, kilobytes: u64, args: I) -> Output {
         let mut command = self.command("sh");
-        command.arg("-c").arg(format!("ulimit -v {kilobytes} && exec \"$0\" \"$@\"")).arg(binary()).args(args);
+        command.arg("-c").arg(format!("ulimit {limit} {kilobytes} && exec \"$0\" \"$@\"")).arg(binary()).args(args);
         run(&mut command)
     }
 }

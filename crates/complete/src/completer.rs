@@ -10,9 +10,9 @@ use crate::answer::{Answer, ms};
 use crate::background::{Background, Job};
 use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode};
 use crate::prompting::{self, Prepared};
-use crate::show::show;
+use crate::show::shown;
 use crate::state::{DocumentState, States, lock};
-use crate::{Caller, Costs, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
+use crate::{Caller, Costs, Generated, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
 
 /// A model with everything that turns a cursor into a suggestion. Shared between threads; requests of one document wait for
 /// each other, those of different documents take turns layer by layer.
@@ -315,13 +315,17 @@ impl Core {
         if self.settings.fixed_tokens.is_some() {
             return Ok(Item { text: text.clone(), logprob });
         }
-        let text = answer.filter("trailing-space", text.clone(), |t| t.trim_end().to_owned());
-        if text.is_empty() {
-            let at_once = generation.finish == Finish::Stop || !deadline_hit;
-            return Err(if at_once { Reason::Empty } else { Reason::Deadline });
-        }
         let confidence = (logprob / generation.logprobs.len().max(1) as f32).exp();
-        let text = show(request, text, confidence, self.settings.min_confidence, answer)?;
+        let generated = Generated { text: text.clone(), confidence };
+        let shown = shown(request, &generated, self.settings.min_confidence, answer);
+        if let Some(explanation) = &mut answer.explanation {
+            explanation.generated.get_or_insert(generated);
+        }
+        let text = shown.map_err(|reason| match reason {
+            // Nothing but what the clock left no time for.
+            Reason::Empty if *deadline_hit && generation.finish != Finish::Stop => Reason::Deadline,
+            reason => reason,
+        })?;
         Ok(Item { text, logprob })
     }
 

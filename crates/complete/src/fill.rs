@@ -223,6 +223,7 @@ impl Shaped {
             document: &self.document,
             tree: &self.tree,
             cursor: fill.prefix.len(),
+            excerpts: &[],
             n: 1,
             explain: false,
         }

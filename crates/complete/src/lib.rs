@@ -24,6 +24,7 @@ mod trim;
 pub use completer::Completer;
 pub use cost::Costs;
 pub use fill::{Ended, Fill, FillError, Filled, Shape};
-pub use outcome::{Explanation, Filter, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
+pub use outcome::{Explanation, Filter, Generated, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
 pub use request::{Caller, Flight, Request, Snapshot};
 pub use settings::Settings;
+pub use show::post_process;

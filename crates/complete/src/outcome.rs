@@ -102,7 +102,18 @@ pub struct Explanation {
     /// The prompt as text, section by section, with the markers by name.
     pub prompt: Vec<(String, String)>,
     pub excerpts: Vec<(String, f32)>,
+    /// What the model wrote, before the rules; `None` if it was not asked.
+    #[serde(skip)]
+    pub generated: Option<Generated>,
     pub filters: Vec<Filter>,
+}
+
+/// A text as the model wrote it at the cursor, cut where the line or block ends.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generated {
+    pub text: String,
+    /// Mean probability a token (geometric).
+    pub confidence: f32,
 }
 
 /// The whole answer.

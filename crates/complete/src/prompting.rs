@@ -47,17 +47,17 @@ pub(crate) fn prepare(
     let options = Options { order: settings.order, budget, heal: settings.heal, seam: settings.seam, ahead };
     let input = Input { path: request.path, excerpts: &[], prefix: &prefix, suffix: &suffix };
     let mut prompt = build(tokenizer, sentinels, &input, &options);
-    let mut excerpts = Vec::new();
+    let mut excerpts = request.excerpts.to_vec();
     if start + prompt.prefix_cut > 0 {
         // What stands above the window is told in excerpts; the window gets a little smaller for them.
         let begun = Instant::now();
-        excerpts = rank(hidden(sentinels, request, start + prompt.prefix_cut), budget / 2);
+        excerpts.extend(rank(hidden(sentinels, request, start + prompt.prefix_cut), budget / 2));
         context_time += begun.elapsed();
+    }
+    if !excerpts.is_empty() {
         let texts: Vec<String> = excerpts.iter().map(|e| format!("{}\n", e.text)).collect();
-        if !texts.is_empty() {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            prompt = build(tokenizer, sentinels, &Input { excerpts: &texts, ..input }, &options);
-        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        prompt = build(tokenizer, sentinels, &Input { excerpts: &texts, ..input }, &options);
     }
     prompt.prefix_cut += start;
     Prepared { prompt, extent, excerpts: excerpts.into_iter().map(|e| (e.text, e.score)).collect(), context_time }

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use lacuna_context::{Language, SyntaxTree};
+use lacuna_context::{Excerpt, Language, SyntaxTree};
 use lacuna_text::Document;
 
 /// One cursor in one document.
@@ -16,6 +16,8 @@ pub struct Request<'a> {
     pub tree: &'a SyntaxTree,
     /// Byte offset of the cursor, on a character boundary.
     pub cursor: usize,
+    /// What the caller knows that is worth showing (parts of other files), most stable first; shown as far as it fits.
+    pub excerpts: &'a [Excerpt],
     /// Number of alternatives wanted; at least one.
     pub n: usize,
     pub explain: bool,
@@ -42,6 +44,7 @@ impl Snapshot {
             document: &self.document,
             tree: &self.tree,
             cursor: self.cursor,
+            excerpts: &[],
             n: 1,
             explain: false,
         }

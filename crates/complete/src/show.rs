@@ -6,10 +6,27 @@ use crate::answer::Answer;
 use crate::check::parses_worse;
 use crate::ghost::{head, tail};
 use crate::trim::{repeated_lines, repeated_rest_of_line};
-use crate::{Reason, Request};
+use crate::{Filter, Generated, Reason, Request};
 
 /// Bytes on either side of the cursor in which brackets are counted.
 const BRACKET_WINDOW: usize = 8 << 10;
+
+/// What an editor shows of a text that a model wrote at the request's cursor, or why nothing, and the rules that changed something: the last
+/// step of [`crate::Completer::complete`], for texts that were kept.
+pub fn post_process(request: &Request<'_>, generated: &Generated, min_confidence: f32) -> (Result<String, Reason>, Vec<Filter>) {
+    let mut answer = Answer::new(true);
+    let shown = shown(request, generated, min_confidence, &mut answer);
+    (shown, answer.explanation.map(|e| e.filters).unwrap_or_default())
+}
+
+/// The rules on a whole generation.
+pub(crate) fn shown(request: &Request<'_>, generated: &Generated, min_confidence: f32, answer: &mut Answer) -> Result<String, Reason> {
+    let text = answer.filter("trailing-space", generated.text.clone(), |t| t.trim_end().to_owned());
+    if text.is_empty() {
+        return Err(Reason::Empty);
+    }
+    show(request, text, generated.confidence, min_confidence, answer)
+}
 
 /// What of `text` is shown at the request's cursor, or why nothing. `confidence`: mean probability a token.
 pub(crate) fn show(

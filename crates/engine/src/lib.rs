@@ -42,7 +42,7 @@ pub use model::{Info, Model, Precision};
 pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack};
 pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
 pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};
-pub use prepack::{PackedRequest, generate_packed, prefill_packed};
+pub use prepack::{PackedRequest, generate_packed, prefill_packed, score_packed};
 pub use sample::Sampling;
 pub use schedule::{Class, Scheduler, Turn};
 
@@ -51,7 +51,7 @@ pub use lacuna_kernels::isa::withheld;
 /// Sets how many threads the forward pass may use in this process; 0 means all cores.
 pub use lacuna_kernels::threads::set_threads;
 /// Whether the threads that help are bound to a core each (the default); see `lacuna_kernels::team`.
-pub use lacuna_kernels::threads::{set_pinned, threads};
+pub use lacuna_kernels::threads::{alone, set_pinned, threads};
 /// The name of the kernel row in use (`doctor` prints it), or why `LACUNA_ISA` cannot be honoured.
 pub fn kernel_row() -> Result<&'static str, lacuna_kernels::isa::IsaError> {
     lacuna_kernels::isa::selected().map(|row| row.isa().name()).map_err(Clone::clone)

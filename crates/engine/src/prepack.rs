@@ -1,6 +1,6 @@
 //! Prepacking (arXiv 2404.09529): prompts of mixed length in one batch, evaluated and continued together without padding.
 //!
-//! Start at [`prefill_packed`] and [`generate_packed`]. Each prompt keeps its own cache, so that either may go on alone later. On every
+//! Start at [`prefill_packed`], [`generate_packed`] and [`score_packed`]. Each prompt keeps its own cache, so that either may go on alone later. On every
 //! kernel row but AMX a token has the same bits in any batch: the results are those of one prompt after another. On AMX this holds for
 //! prompts that alone would have more than 16 tokens to compute; shorter ones agree as closely as a warm and a cold cache do.
 //! F32 models, the reference, agree up to the order of their sums.
@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use lacuna_kernels::kv::KvStore;
+use lacuna_kernels::ops;
 
 use crate::cancel::Cancel;
 use crate::draft::DraftStats;
@@ -52,7 +53,16 @@ pub fn prefill_packed(
     let mut branches: Vec<Sequence> = caches.iter().zip(&cached).map(|(kv, n)| kv.sequence.branch(*n)).collect();
     let mut stores: Vec<&mut [KvStore]> = branches.iter_mut().map(|b| &mut b.layers[..]).collect();
     let mut w = workspace::borrow();
-    let last = evaluate(model, &mut stores, prompts, &cached, cancel, &mut w).map_err(|Cancelled| PromptError::Cancelled)?;
+    let d = model.config.hidden;
+    let parts: Vec<(usize, &[u32])> = prompts.iter().zip(&cached).map(|(ids, n)| (*n, &ids[*n..])).collect();
+    let mut last = vec![0.0; prompts.len() * d];
+    passes(model, &mut stores, &parts, cancel, &mut w, &mut |segments, w| {
+        // Of a prompt in several passes the last one counts.
+        for Segment { sequence, rows, .. } in segments {
+            last[sequence * d..][..d].copy_from_slice(&w.x[(rows.end - 1) * d..][..d]);
+        }
+        Ok(())
+    })?;
     let stats = prompts.iter().zip(&cached).map(|(ids, cached)| PrefillStats {
         cached: *cached,
         prefilled: ids.len() - cached,
@@ -67,40 +77,93 @@ pub fn prefill_packed(
     Ok(stats.collect())
 }
 
-/// Evaluates the tokens of each prompt from `cached` on; the state of each one's last token, `[prompts, hidden]`.
-fn evaluate(
+/// Evaluates the tokens of each part, which begin at its position, in passes that are as full as can be. `seen` gets the segments of each
+/// pass, with their states in `w.x`.
+fn passes(
     model: &Model,
     stores: &mut [&mut [KvStore]],
-    prompts: &[&[u32]],
-    cached: &[usize],
+    parts: &[(usize, &[u32])],
     cancel: &Cancel,
     w: &mut Workspace,
-) -> Result<Vec<f32>, Cancelled> {
-    let d = model.config.hidden;
-    let mut last = vec![0.0; prompts.len() * d];
+    seen: &mut dyn FnMut(&[Segment], &mut Workspace) -> Result<(), PromptError>,
+) -> Result<(), PromptError> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut ids: Vec<u32> = Vec::with_capacity(PACK);
-    for (sequence, prompt) in prompts.iter().enumerate() {
-        let mut start = cached[sequence];
-        while start < prompt.len() {
-            let n = (prompt.len() - start).min(PACK - ids.len());
-            segments.push(Segment { sequence, start, rows: ids.len()..ids.len() + n });
-            ids.extend_from_slice(&prompt[start..start + n]);
-            start += n;
-            let is_last = sequence + 1 == prompts.len() && start == prompt.len();
-            if ids.len() == PACK || is_last {
-                ragged::pass(model, stores, &segments, &ids, cancel, w)?;
-                // Of a prompt in several passes the last one counts.
-                for segment in &segments {
-                    let row = segment.rows.end - 1;
-                    last[segment.sequence * d..][..d].copy_from_slice(&w.x[row * d..][..d]);
-                }
-                segments.clear();
-                ids.clear();
+    let mut evaluate = |segments: &mut Vec<Segment>, ids: &mut Vec<u32>| -> Result<(), PromptError> {
+        ragged::pass(model, stores, segments, ids, cancel, w).map_err(|Cancelled| PromptError::Cancelled)?;
+        seen(segments, w)?;
+        segments.clear();
+        ids.clear();
+        Ok(())
+    };
+    for (sequence, (position, part)) in parts.iter().enumerate() {
+        let mut done = 0;
+        while done < part.len() {
+            let n = (part.len() - done).min(PACK - ids.len());
+            segments.push(Segment { sequence, start: position + done, rows: ids.len()..ids.len() + n });
+            ids.extend_from_slice(&part[done..done + n]);
+            done += n;
+            if ids.len() == PACK {
+                evaluate(&mut segments, &mut ids)?;
             }
         }
     }
-    Ok(last)
+    if ids.is_empty() { Ok(()) } else { evaluate(&mut segments, &mut ids) }
+}
+
+/// Log-probability of every token of each continuation after its prompt and the tokens before it: [`crate::log_probs`] of many texts at
+/// once. Each cache then holds exactly its prompt, with its logits; what it held of it before is not computed again.
+///
+/// Errors: as [`prefill_packed`], a continuation that does not fit its cache behind the prompt, or logits that are not numbers.
+/// Panics: not as many caches or continuations as prompts.
+pub fn score_packed(
+    model: &Model,
+    caches: &mut [&mut KvCache],
+    prompts: &[&[u32]],
+    continuations: &[&[u32]],
+    cancel: &Cancel,
+) -> Result<Vec<Vec<f32>>, PromptError> {
+    assert_eq!(continuations.len(), prompts.len(), "a continuation for each prompt");
+    for ((kv, prompt), ids) in caches.iter().zip(prompts).zip(continuations).filter(|(_, ids)| !ids.is_empty()) {
+        forward::check_ids(model, ids)?;
+        let tokens = prompt.len() + ids.len();
+        if tokens > kv.capacity() {
+            return Err(PromptError::TooLong { tokens, capacity: kv.capacity() });
+        }
+    }
+    prefill_packed(model, caches, prompts, cancel)?;
+    let mut scores: Vec<Vec<f32>> = Vec::with_capacity(prompts.len());
+    for (kv, ids) in caches.iter().zip(continuations) {
+        scores.push(ids.first().map(|id| log_probability(kv.logits(), *id)).transpose()?.into_iter().collect());
+    }
+    // The last token is predicted, but predicts nothing that is wanted.
+    let inputs = continuations.iter().map(|ids| &ids[..ids.len().saturating_sub(1)]);
+    let parts: Vec<(usize, &[u32])> = prompts.iter().zip(inputs).map(|(prompt, ids)| (prompt.len(), ids)).collect();
+    // On branches: the caches keep their prompts and nothing else.
+    let mut branches: Vec<Sequence> = caches.iter().zip(prompts).map(|(kv, prompt)| kv.sequence.branch(prompt.len())).collect();
+    let mut stores: Vec<&mut [KvStore]> = branches.iter_mut().map(|b| &mut b.layers[..]).collect();
+    let (d, n_vocab) = (model.config.hidden, model.config.n_vocab);
+    let _working = cancel.enter();
+    let mut logits = Vec::new();
+    passes(model, &mut stores, &parts, cancel, &mut workspace::borrow(), &mut |segments, w| {
+        let mut row_of = segments.iter().flat_map(|s| s.rows.clone().map(move |row| (s.sequence, s.start + row - s.rows.start)));
+        let Workspace { x, product, .. } = w;
+        for x in x.chunks(HEADS * d) {
+            logits.resize(x.len() / d * n_vocab, 0.0);
+            forward::head(model, x, &mut logits, product);
+            for (logits, (sequence, position)) in logits.chunks_exact(n_vocab).zip(&mut row_of) {
+                let next = continuations[sequence][position - prompts[sequence].len() + 1];
+                scores[sequence].push(log_probability(logits, next)?);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(scores)
+}
+
+fn log_probability(logits: &[f32], id: u32) -> Result<f32, PromptError> {
+    let normaliser = ops::log_sum_exp(logits);
+    if normaliser.is_finite() { Ok(logits[id as usize] - normaliser) } else { Err(PromptError::NotFinite) }
 }
 
 /// Appends one token to each cache and computes its logits; there is room. After a cancellation the caches are as they were.
@@ -134,6 +197,7 @@ fn logits(model: &Model, caches: &mut [&mut KvCache], states: &[f32], w: &mut Wo
 /// One of the generations that run together.
 pub struct PackedRequest<'a> {
     pub prompt: &'a [u32],
+    pub sampling: &'a Sampling,
     /// A rule over the first tokens.
     pub constraint: Option<&'a mut dyn Constraint>,
 }
@@ -148,8 +212,8 @@ struct Running {
 
 /// [`crate::generate`] for several prompts at once: packed prefill, then a token of every unfinished one in each pass.
 ///
-/// `on_token` gets the index of the request; a break ends that request only. Every request has its own random numbers from the same
-/// seed, so its result is that of a run alone (see the module's comment). The times are those of the whole batch.
+/// `on_token` gets the index of the request; a break ends that request only. Every request draws its own random numbers, so its
+/// result is that of a run alone (see the module's comment). The times are those of the whole batch.
 ///
 /// Errors: as [`prefill_packed`], or logits that are not numbers. Cancellation is not an error: see [`Finish::Cancelled`].
 /// Panics: not as many caches as requests.
@@ -157,14 +221,13 @@ pub fn generate_packed(
     model: &Model,
     caches: &mut [&mut KvCache],
     requests: &mut [PackedRequest],
-    sampling: &Sampling,
     cancel: &Cancel,
     on_token: &mut dyn FnMut(usize, Token) -> ControlFlow<()>,
 ) -> Result<Vec<Generation>, PromptError> {
     let start = Instant::now();
     let prompts: Vec<&[u32]> = requests.iter().map(|r| r.prompt).collect();
-    let fresh = || Running { ids: Vec::new(), logprobs: Vec::new(), random: Random::new(sampling.seed), finish: None };
-    let mut running: Vec<Running> = requests.iter().map(|_| fresh()).collect();
+    let fresh = |r: &PackedRequest| Running { ids: Vec::new(), logprobs: Vec::new(), random: Random::new(r.sampling.seed), finish: None };
+    let mut running: Vec<Running> = requests.iter().map(fresh).collect();
     let prefills = match prefill_packed(model, caches, &prompts, cancel) {
         Ok(stats) => stats,
         Err(PromptError::Cancelled) => {
@@ -180,7 +243,7 @@ pub fn generate_packed(
     let mut w = workspace::borrow();
     loop {
         for (i, (run, request)) in running.iter_mut().zip(&mut *requests).enumerate().filter(|(_, (run, _))| run.finish.is_none()) {
-            run.finish = run.choose(caches[i], request, sampling, &mut |token| on_token(i, token))?;
+            run.finish = run.choose(caches[i], request, &mut |token| on_token(i, token))?;
         }
         let (mut going, mut ids): (Vec<&mut KvCache>, Vec<u32>) = (Vec::new(), Vec::new());
         for (kv, run) in caches.iter_mut().zip(&running) {
@@ -206,9 +269,9 @@ impl Running {
         &mut self,
         kv: &KvCache,
         request: &mut PackedRequest,
-        sampling: &Sampling,
         on_token: &mut dyn FnMut(Token) -> ControlFlow<()>,
     ) -> Result<Option<Finish>, PromptError> {
+        let sampling = request.sampling;
         if self.ids.len() >= sampling.max_tokens {
             return Ok(Some(Finish::Length));
         }

@@ -71,6 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         document: &document,
         tree: &tree,
         cursor,
+        excerpts: &[],
         n: usize::from(args.n),
         explain: args.explain,
     };

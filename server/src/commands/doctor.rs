@@ -49,8 +49,17 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         let document = Document::new(&format!("{prefix}{suffix}"), 0);
         let language = Language::from_path(std::path::Path::new(path));
         let tree = SyntaxTree::parse(language, document.rope());
-        let request =
-            Request { key: path, path: Some(path), language, document: &document, tree: &tree, cursor: prefix.len(), n: 1, explain: false };
+        let request = Request {
+            key: path,
+            path: Some(path),
+            language,
+            document: &document,
+            tree: &tree,
+            cursor: prefix.len(),
+            excerpts: &[],
+            n: 1,
+            explain: false,
+        };
         let reply = completer.complete(&request, &Cancel::new());
         let shown = match &reply.outcome {
             Outcome::Suggest(items) => items[0].text.lines().next().unwrap_or("").to_owned(),

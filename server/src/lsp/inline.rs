@@ -190,6 +190,7 @@ impl Site {
             document: &self.open.document,
             tree: &self.open.tree,
             cursor: self.cursor,
+            excerpts: &[],
             n: self.n,
             explain: false,
         };

@@ -4,8 +4,10 @@
 
 mod compare;
 mod endpoint;
+mod large;
 mod run;
 mod sandbox;
+mod stages;
 mod stub;
 
 use std::path::Path;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::stub::Stub;
 use super::{lines, row, rows, values};
 
-/// Holes in a sample file: every fifth line that has some code.
-fn holes(n: usize) -> Vec<Value> {
+/// Holes in a sample file: every third line that has some code.
+pub(super) fn holes(n: usize) -> Vec<Value> {
     let text = std::fs::read_to_string(workspace().join("datasets/samples/inventory.py")).expect("a sample");
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     (0..lines.len())
@@ -22,9 +22,10 @@ fn holes(n: usize) -> Vec<Value> {
         .collect()
 }
 
-const STAGES: [&str; 6] = ["run.json", "examples.jsonl", "prompts.jsonl", "generations.jsonl", "scores.jsonl", "summary.json"];
+const STAGES: [&str; 7] =
+    ["run.json", "examples.jsonl", "prompts.jsonl", "generations.jsonl", "answers.jsonl", "scores.jsonl", "summary.json"];
 
-fn same(home: &Home, a: &str, b: &str) {
+pub(super) fn same(home: &Home, a: &str, b: &str) {
     for name in STAGES {
         let read = |dir: &str| std::fs::read(home.work().join(dir).join(name)).unwrap_or_else(|e| panic!("{dir}/{name}: {e}"));
         assert!(read(a) == read(b), "{name} differs between {a} and {b}");

@@ -114,6 +114,48 @@ fn code_that_means_harm_does_none() {
 }
 
 #[test]
+fn programs_of_safim_are_judged_by_what_they_print() {
+    let home = Home::new();
+    let example = |n: usize, cases: &str| {
+        json!({"task_id": format!("block_completion_{n}"), "lang": "python", "prompt": format!("# {n}\nn = int(input())\n# TODO: Your code here\n"),
+            "eval_prompt": "n = int(input())\n{{completion}}\n", "ground_truth": "print(n * 2)", "unit_tests": cases})
+    };
+    let two = r#"[{"input": "1\n", "output": ["2\n"]}, {"input": "5\n", "output": ["11", "10"]}]"#;
+    let answers = [
+        "print(n * 2)",
+        "print(n + 1)",
+        "print(n *",
+        "while True: pass",
+        "print(2, end='  \\n\\n') if n == 1 else print('10')",
+        "open('ESCAPE', 'w')",
+    ];
+    let set: Vec<_> = (0..answers.len()).map(|n| example(n, two)).collect();
+    let set = home.write("safim.jsonl", lines(&set));
+    let stub = Stub::start(true, move |request| {
+        let prefix = request["input_prefix"].as_str().expect("a prefix");
+        let number = prefix.lines().next().expect("a line").trim_start_matches("# ");
+        Ok(answers[number.parse::<usize>().expect("our own number")].to_owned())
+    });
+    let args = ["fim-eval", "run", set.to_str().expect("a plain path"), "--endpoint", &stub.address, "--out", "out", "--test-seconds", "1"];
+    home.lacuna(args).expect_code(0);
+    let scores = rows(&home.work().join("out/scores.jsonl"));
+    let judged: Vec<_> = scores
+        .iter()
+        .map(|row| (values(row, "endpoint")["pass@1"].as_f64(), row["modes"][0]["failure"].as_str().unwrap_or("").to_owned()))
+        .collect();
+    // The second passes its first case; the last but one differs in white space alone; the last cannot write.
+    for (n, (passed, failure)) in
+        [(1.0, ""), (0.0, "wrong output"), (0.0, "SyntaxError"), (0.0, "timeout"), (1.0, ""), (0.0, "Function not implemented")]
+            .iter()
+            .enumerate()
+    {
+        assert!(judged[n].0 == Some(*passed) && judged[n].1.contains(failure), "{n}: {judged:?}");
+    }
+    assert_eq!(scores[0]["set"], "safim-block");
+    assert!(!home.work().join("ESCAPE").exists());
+}
+
+#[test]
 fn without_python_the_error_says_what_to_do() {
     let home = Home::new();
     let example = json!({"id": "1", "language": "python", "prefix": "def f():\n", "middle": "    return 1\n", "suffix": "",

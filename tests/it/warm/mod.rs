@@ -72,6 +72,7 @@ impl Buffer {
             document: &self.document,
             tree: &self.tree,
             cursor: self.cursor,
+            excerpts: &[],
             n,
             explain: false,
         }

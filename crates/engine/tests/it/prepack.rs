@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use lacuna_engine::{
     Cancel, Constraint, Finish, Generation, KvCache, Model, PackedRequest, Precision, PromptError, Sampling, generate, generate_packed,
-    prefill, prefill_packed,
+    log_probs, prefill, prefill_packed, score_packed,
 };
 
 use crate::fixtures::{self, ALL, Random};
@@ -166,16 +166,18 @@ fn generations_together_are_those_of_each_alone() {
         let stops = (0..n_vocab as u32).filter(|id| id % 11 == 3).collect();
         let sampling = Sampling { max_tokens: 9, temperature, seed, stops, ..Sampling::default() };
         let mut rules: Vec<Even> = even.iter().map(|n| Even(*n)).collect();
-        let mut requests: Vec<PackedRequest> =
-            prompts.iter().zip(&mut rules).map(|(prompt, rule)| PackedRequest { prompt, constraint: Some(rule) }).collect();
+        let mut requests: Vec<PackedRequest> = prompts
+            .iter()
+            .zip(&mut rules)
+            .map(|(prompt, rule)| PackedRequest { prompt, sampling: &sampling, constraint: Some(rule) })
+            .collect();
         let mut caches: Vec<KvCache> = prompts.iter().map(|_| KvCache::new(&model, 40)).collect();
         let mut told = vec![0; n];
-        let got =
-            generate_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &mut requests, &sampling, &Cancel::new(), &mut |i, _| {
-                told[i] += 1;
-                if told[i] == after[i] { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
-            .expect("fits");
+        let got = generate_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &mut requests, &Cancel::new(), &mut |i, _| {
+            told[i] += 1;
+            if told[i] == after[i] { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .expect("fits");
         for i in 0..n {
             let expected = alone(&model, &prompts[i], &sampling, even[i], after[i]);
             assert_eq!((&got[i].ids, got[i].finish), (&expected.ids, expected.finish), "seed {seed} request {i}");
@@ -193,11 +195,12 @@ fn a_cancelled_batch_keeps_what_it_has() {
     let layers = model.config().layers as u32;
     let prompts = [vec![1, 2, 3], vec![4, 5]];
     let run = |checks: u32| {
-        let mut requests: Vec<PackedRequest> = prompts.iter().map(|prompt| PackedRequest { prompt, constraint: None }).collect();
-        let mut caches: Vec<KvCache> = prompts.iter().map(|_| KvCache::new(&model, 40)).collect();
         let sampling = Sampling { max_tokens: 5, ..Sampling::default() };
+        let mut requests: Vec<PackedRequest> =
+            prompts.iter().map(|prompt| PackedRequest { prompt, sampling: &sampling, constraint: None }).collect();
+        let mut caches: Vec<KvCache> = prompts.iter().map(|_| KvCache::new(&model, 40)).collect();
         let cancel = Cancel::new().at_check(checks);
-        let got = generate_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &mut requests, &sampling, &cancel, &mut |_, _| {
+        let got = generate_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &mut requests, &cancel, &mut |_, _| {
             ControlFlow::Continue(())
         });
         (got.expect("fits"), caches.iter().map(|kv| kv.ids().len()).collect::<Vec<_>>())
@@ -209,4 +212,53 @@ fn a_cancelled_batch_keeps_what_it_has() {
     let (in_decode, held) = run(2 * layers + 1);
     assert!(in_decode.iter().all(|g| g.finish == Finish::Cancelled && g.ids.len() == 2));
     assert_eq!(held, [4, 3]);
+}
+
+#[test]
+fn continuations_scored_together_have_the_log_probabilities_of_each_alone() {
+    for (precision, names) in [(Precision::Int4, &ALL[..]), (Precision::F32, &ALL[..1])] {
+        for name in names {
+            let model = fixtures::load(name, precision);
+            let n_vocab = model.config().n_vocab;
+            for seed in 0..8u64 {
+                let mut random = Random(seed);
+                let n = 1 + random.below(7);
+                let texts: Vec<Vec<u32>> = (0..n).map(|i| fixtures::ids(seed << 16 | i as u64, 2 + random.below(60), n_vocab)).collect();
+                // A continuation of no token, of one, of nearly everything.
+                let cuts: Vec<usize> = texts.iter().map(|ids| 1 + random.below(ids.len())).collect();
+                let mut caches: Vec<KvCache> = texts.iter().map(|_| KvCache::new(&model, 64)).collect();
+                let (prompts, rest): (Vec<&[u32]>, Vec<&[u32]>) = texts.iter().zip(&cuts).map(|(ids, cut)| ids.split_at(*cut)).unzip();
+                let got = score_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &prompts, &rest, &Cancel::new()).expect("fits");
+                for (i, (ids, cut)) in texts.iter().zip(&cuts).enumerate() {
+                    let all = log_probs(&model, ids, &Cancel::new()).expect("fits");
+                    assert_eq!(got[i].len(), ids.len() - cut);
+                    let bound = if precision == Precision::Int4 && fixtures::cuts_matter() { 0.3 } else { 2e-4 };
+                    for (got, expected) in got[i].iter().zip(&all[cut - 1..]) {
+                        assert!((got - expected).abs() <= bound, "{name} seed {seed} text {i}: {got} is not {expected}");
+                    }
+                    // The caches hold the prompts, as if nothing had been scored.
+                    let mut alone = KvCache::new(&model, 64);
+                    prefill(&model, &mut alone, &ids[..*cut], &Cancel::new()).expect("fits");
+                    check_logits(precision, &caches[i], &alone, &format!("{name} {precision:?} seed {seed} text {i}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn continuations_that_cannot_be_scored_are_errors() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    let n_vocab = model.config().n_vocab;
+    let mut caches = [KvCache::new(&model, 8)];
+    let mut score = |prompt: &[u32], rest: &[u32], cancel: &Cancel| {
+        score_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &[prompt], &[rest], cancel)
+    };
+    assert_eq!(score(&[1, 2], &[3; 7], &Cancel::new()), Err(PromptError::TooLong { tokens: 9, capacity: 8 }));
+    assert_eq!(score(&[1], &[n_vocab as u32], &Cancel::new()), Err(PromptError::TokenOutOfRange { id: n_vocab as u32, n_vocab }));
+    assert_eq!(score(&[], &[1], &Cancel::new()), Err(PromptError::Empty));
+    let layers = model.config().layers as u32;
+    assert_eq!(score(&[1, 2], &[3, 4], &Cancel::new().at_check(layers + 1)), Err(PromptError::Cancelled));
+    assert_eq!(score(&[1, 2], &[], &Cancel::new()), Ok(vec![vec![]]));
+    assert_eq!(score(&[1, 2], &[3; 6], &Cancel::new()).map(|s| s[0].len()), Ok(6));
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::scores;
 use crate::Example;
-use crate::generate::GenerationRow;
-use crate::run::{EXAMPLES, GENERATIONS, Run, RunError, SCORES, ScoreRow};
+use crate::generate::AnswerRow;
+use crate::run::{ANSWERS, EXAMPLES, Run, RunError, SCORES, ScoreRow};
 
 /// An example that came out differently.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,12 +66,12 @@ pub fn cases((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str), metric: &str,
 }
 
 fn fill(cases: &mut [Case], run: &Run, put: impl Fn(&mut Case, Example, String), mode: &str) -> Result<(), RunError> {
-    let rows = run.rows::<Example>(EXAMPLES, 0)?.zip(run.rows::<GenerationRow>(GENERATIONS, 0)?);
-    for (example, generation) in rows {
-        let (example, generation) = (example?, generation?);
+    let rows = run.rows::<Example>(EXAMPLES, 0)?.zip(run.rows::<AnswerRow>(ANSWERS, 0)?);
+    for (example, row) in rows {
+        let (example, row) = (example?, row?);
         if let Some(case) = cases.iter_mut().find(|c| c.id == example.id && c.set == example.set) {
-            let output = generation.generation.outputs.into_iter().find(|o| o.mode == mode);
-            put(case, example, output.map(|o| o.text).unwrap_or_default());
+            let answer = row.answers.into_iter().find(|a| a.mode == mode);
+            put(case, example, answer.map(|a| a.text).unwrap_or_default());
         }
     }
     Ok(())

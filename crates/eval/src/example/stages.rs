@@ -1,4 +1,4 @@
-//! What the stages of a run leave in an example: the prompt, what was generated, the scores.
+//! What the stages of a run leave in an example: the prompt, what was generated, what became of it, the scores.
 //!
 //! In a run's folder each stage has a file of its own, with one row an example: the id and what the stage added.
 
@@ -37,12 +37,12 @@ pub struct Output {
     pub mode: String,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sample: usize,
-    /// What would be inserted; empty for a silence.
+    /// As it was generated; the rules of the editor's mode come in the next stage.
     pub text: String,
-    /// Editor only, and only if different: the text before the rules that trim and refuse.
+    /// Editor only: the mean probability of a token, which one of the rules looks at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before_rules: Option<String>,
-    /// Editor only: why nothing is shown.
+    pub confidence: Option<f32>,
+    /// Editor only: why nothing was generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<String>,
     /// Why the model ended: `stop`, `length`, or what an endpoint said.
@@ -51,6 +51,23 @@ pub struct Output {
     /// Tokens generated, where they are known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tokens: usize,
+}
+
+/// What would be inserted: an output after the rules of its mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    pub mode: String,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sample: usize,
+    /// Empty for a silence.
+    pub text: String,
+    /// Editor only: why nothing is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<String>,
+    /// Editor only: the rules that changed the text or refused it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
 }
 
 /// Log-likelihood of the true middle after the prompt.

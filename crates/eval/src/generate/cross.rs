@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use lacuna_context::{LexKind, Lexer};
+use lacuna_context::{Excerpt, ExcerptKind, LexKind, Lexer};
 
 use crate::Example;
 
@@ -15,7 +15,7 @@ const WINDOW_LINES: usize = 10;
 const QUERY_LINES: (usize, usize) = (20, 5);
 
 /// Excerpts of at most `max_bytes` in all, the most similar first, each headed by a comment with its path.
-pub fn cross_file_excerpts(example: &Example, max_bytes: usize) -> Vec<String> {
+pub fn cross_file_excerpts(example: &Example, max_bytes: usize) -> Vec<Excerpt> {
     let before: Vec<&str> = example.prefix.lines().rev().take(QUERY_LINES.0).collect();
     let after: Vec<&str> = example.suffix.lines().take(QUERY_LINES.1).collect();
     let query: BTreeSet<&str> = before.iter().chain(&after).flat_map(|line| words(example, line)).collect();
@@ -35,11 +35,13 @@ pub fn cross_file_excerpts(example: &Example, max_bytes: usize) -> Vec<String> {
     let comment = example.syntax().line_comment().unwrap_or("#");
     let mut excerpts = Vec::new();
     let mut left = max_bytes;
-    for (_, file, _, lines) in windows {
-        let text = format!("{comment} {}\n{}\n", example.context[file].path, lines.join("\n"));
-        if text.len() <= left {
-            left -= text.len();
-            excerpts.push(text);
+    for (similarity, file, _, lines) in windows {
+        let path = &example.context[file].path;
+        let text = format!("{comment} {path}\n{}", lines.join("\n"));
+        // A line break follows each in the prompt.
+        if text.len() < left {
+            left -= text.len() + 1;
+            excerpts.push(Excerpt { kind: ExcerptKind::Definition, path: Some(path.clone()), text, score: similarity as f32 });
         }
     }
     excerpts
@@ -75,12 +77,16 @@ mod tests {
     #[test]
     fn what_the_surroundings_name_is_taken_and_the_middle_is_not_looked_at() {
         let excerpts = cross_file_excerpts(&example(), 1000);
-        assert_eq!(excerpts, ["# shapes.py\nclass Circle:\n    def area(self):\n        return self.radius\n"]);
+        assert_eq!(excerpts.len(), 1);
+        assert_eq!(excerpts[0].text, "# shapes.py\nclass Circle:\n    def area(self):\n        return self.radius");
+        assert_eq!(excerpts[0].path.as_deref(), Some("shapes.py"));
+        let exact = excerpts[0].text.len() + 1;
+        assert_eq!((cross_file_excerpts(&example(), exact).len(), cross_file_excerpts(&example(), exact - 1).len()), (1, 0));
     }
 
     #[test]
     fn the_budget_holds() {
-        assert_eq!(cross_file_excerpts(&example(), 50), Vec::<String>::new());
+        assert_eq!(cross_file_excerpts(&example(), 50), []);
         assert!(cross_file_excerpts(&Example::default(), 50).is_empty());
     }
 }

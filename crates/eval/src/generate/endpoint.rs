@@ -114,9 +114,10 @@ impl EndpointGenerator {
         let mut body = match protocol {
             Protocol::Infill => json!({"input_prefix": prefix, "input_suffix": suffix, "n_predict": n, "cache_prompt": true,
                 "temperature": temperature, "stream": true,
-                "input_extra": cross.iter().map(|text| json!({"filename": "", "text": text})).collect::<Vec<_>>()}),
+                "input_extra": cross.iter().map(|e| json!({"filename": e.path, "text": format!("{}\n", e.text)})).collect::<Vec<_>>()}),
             Protocol::OpenAi => {
-                let prefix = format!("{}{prefix}", cross.concat());
+                let above: String = cross.iter().map(|e| format!("{}\n", e.text)).collect();
+                let prefix = format!("{above}{prefix}");
                 match &self.settings.template {
                     // In one pass: what stands in the code is no mark.
                     Some(template) => {
@@ -132,6 +133,27 @@ impl EndpointGenerator {
             body["model"] = json!(model);
         }
         body
+    }
+
+    fn samples(&self, example: &Example, cancel: &Cancel) -> Result<(Generation, Vec<Timing>), Interrupted> {
+        let mut generation = Generation::default();
+        let mut timings = Vec::new();
+        for sample in 0..self.settings.samples.max(1) {
+            if cancel.is_cancelled() {
+                return Err(Interrupted);
+            }
+            match self.ask(example, sample) {
+                Ok((output, timing)) => {
+                    generation.outputs.push(output);
+                    timings.push(timing);
+                }
+                Err(error) => {
+                    generation.error = Some(error);
+                    break;
+                }
+            }
+        }
+        if cancel.is_cancelled() { Err(Interrupted) } else { Ok((generation, timings)) }
     }
 
     fn ask(&self, example: &Example, sample: usize) -> Result<(Output, Timing), String> {
@@ -168,6 +190,7 @@ impl EndpointGenerator {
         let timing = Timing {
             mode: mode.clone(),
             sample,
+            batch: 1,
             first_ms: if streamed { answer.first_ms } else { None },
             total_ms: start.elapsed().as_secs_f64() * 1e3,
             cached: answer.cached,
@@ -233,25 +256,13 @@ impl Generator for EndpointGenerator {
         PromptRow { id: example.id.clone(), prompt: Prompt { tokens: 0, sha256 }, ids: Vec::new() }
     }
 
-    fn generate(&self, example: &Example, _: &PromptRow, _: usize, cancel: &Cancel) -> Result<(Generation, Vec<Timing>), Interrupted> {
-        let mut generation = Generation::default();
-        let mut timings = Vec::new();
-        for sample in 0..self.settings.samples.max(1) {
-            if cancel.is_cancelled() {
-                return Err(Interrupted);
-            }
-            match self.ask(example, sample) {
-                Ok((output, timing)) => {
-                    generation.outputs.push(output);
-                    timings.push(timing);
-                }
-                Err(error) => {
-                    generation.error = Some(error);
-                    break;
-                }
-            }
-        }
-        if cancel.is_cancelled() { Err(Interrupted) } else { Ok((generation, timings)) }
+    fn generate(
+        &self,
+        examples: &[(Example, PromptRow)],
+        _: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<(Generation, Vec<Timing>)>, Interrupted> {
+        examples.iter().map(|(example, _)| self.samples(example, cancel)).collect()
     }
 }
 

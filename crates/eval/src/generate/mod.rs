@@ -1,4 +1,4 @@
-//! The stages `prompt` and `generate`: from an example to completions, by a model of ours or by somebody's server.
+//! The stages `prompt`, `generate` and `post-process`: from an example to completions, by a model of ours or by somebody's server.
 //!
 //! Owns: what is asked, in which ways, and what is noted of the answers. Does not own: prompts (`lacuna-prompt`), the editor's rules
 //! (`lacuna-complete`), files (`run`). Start reading at [`Generator`], then [`model`].
@@ -6,6 +6,8 @@
 mod cross;
 pub mod endpoint;
 mod model;
+mod packed;
+mod rules;
 mod sse;
 
 use lacuna_engine::Cancel;
@@ -13,9 +15,10 @@ use serde::{Deserialize, Serialize};
 
 pub use cross::cross_file_excerpts;
 pub use model::{ModelGenerator, RawSettings, path};
+pub use rules::answer;
 
 use crate::Example;
-use crate::example::stages::{Generation, Prompt};
+use crate::example::stages::{Answer, Generation, Prompt};
 
 /// How much of the surroundings a prompt may show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +50,13 @@ pub struct GenerationRow {
     pub generation: Generation,
 }
 
+/// What the post-process stage leaves of an example.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AnswerRow {
+    pub id: String,
+    pub answers: Vec<Answer>,
+}
+
 /// Times and cache use of one example's outputs: never the same twice, so kept in a file of their own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {
@@ -59,7 +69,10 @@ pub struct TimingRow {
 pub struct Timing {
     pub mode: String,
     pub sample: usize,
-    /// Until the first token was there; `None` where nobody told.
+    /// Examples that were completed together; more than one: the time is this one's share.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub batch: usize,
+    /// Until the first token was there; `None` where nobody told, and in batches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_ms: Option<f64>,
     pub total_ms: f64,
@@ -67,6 +80,14 @@ pub struct Timing {
     pub cached: usize,
     pub prefilled: usize,
     pub generated: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 /// The run was interrupted: what was begun is dropped and done again by the next run.
@@ -78,12 +99,16 @@ pub trait Generator: Sync {
     /// The prompt stage.
     fn prompt(&self, example: &Example) -> PromptRow;
 
-    /// The generate stage. What goes wrong with this example alone is noted in the generation.
+    /// How many examples are completed together; the same for every batch of a run but the last.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// The generate stage, a result an example in order. What goes wrong with one example alone is noted in its generation.
     fn generate(
         &self,
-        example: &Example,
-        prompt: &PromptRow,
+        examples: &[(Example, PromptRow)],
         worker: usize,
         cancel: &Cancel,
-    ) -> Result<(Generation, Vec<Timing>), Interrupted>;
+    ) -> Result<Vec<(Generation, Vec<Timing>)>, Interrupted>;
 }

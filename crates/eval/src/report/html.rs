@@ -88,7 +88,14 @@ fn graphs(out: &mut String, summary: &Summary, latencies: &Latencies) -> fmt::Re
             let time = latencies.line(&set.set, mode);
             let quality = set.line("", "", mode).and_then(|l| l.metrics.get("em_line"));
             if let (Some(time), Some(q)) = (time, quality) {
-                points.push(Point { label: format!("{} {mode}", set.set), ms: time.total_p50, quality: q.mean, low: q.low, high: q.high });
+                let batch = if time.batch > 1 { format!(" (batches of {})", time.batch) } else { String::new() };
+                points.push(Point {
+                    label: format!("{} {mode}{batch}", set.set),
+                    ms: time.total_p50,
+                    quality: q.mean,
+                    low: q.low,
+                    high: q.high,
+                });
             }
         }
     }

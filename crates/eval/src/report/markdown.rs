@@ -110,7 +110,12 @@ fn latency(out: &mut String, set: &SetSummary, latencies: Option<&Latencies>) ->
         writeln!(
             out,
             "| {} | {:.1} / {:.1} | {first} | {:.0} | {:.0} | {:.1} |",
-            l.mode, l.total_p50, l.total_p95, l.prefilled, l.cached, l.generated
+            if l.batch > 1 { format!("{}, share of a batch of {}", l.mode, l.batch) } else { l.mode.clone() },
+            l.total_p50,
+            l.total_p95,
+            l.prefilled,
+            l.cached,
+            l.generated
         )?;
     }
     Ok(())

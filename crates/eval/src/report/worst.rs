@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Example;
-use crate::generate::GenerationRow;
-use crate::run::{EXAMPLES, GENERATIONS, Run, RunError, SCORES, ScoreRow};
+use crate::generate::AnswerRow;
+use crate::run::{ANSWERS, EXAMPLES, Run, RunError, SCORES, ScoreRow};
 
 /// An example with everything that a reader needs to see why it went as it did.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,16 +49,16 @@ pub fn worst_examples(run: &Run, mode: &str, n: usize) -> Result<Vec<Shown>, Run
     let mut chosen: BTreeMap<(u64, u64), ScoreRow> = spoken.into_iter().take(room).collect();
     chosen.extend(silent);
     let rows: BTreeSet<u64> = chosen.keys().map(|(_, row)| *row).collect();
-    let mut texts: BTreeMap<u64, (Example, GenerationRow)> = BTreeMap::new();
-    let (examples, generations) = (run.rows::<Example>(EXAMPLES, 0)?, run.rows::<GenerationRow>(GENERATIONS, 0)?);
-    for (row, pair) in (0u64..).zip(examples.zip(generations)) {
+    let mut texts: BTreeMap<u64, (Example, AnswerRow)> = BTreeMap::new();
+    let (examples, answers) = (run.rows::<Example>(EXAMPLES, 0)?, run.rows::<AnswerRow>(ANSWERS, 0)?);
+    for (row, pair) in (0u64..).zip(examples.zip(answers)) {
         if rows.contains(&row) {
             texts.insert(row, (pair.0?, pair.1?));
         }
     }
     let shown = chosen.into_iter().filter_map(|((_, row), scored)| {
-        let (example, generation) = texts.remove(&row)?;
-        let output = generation.generation.outputs.into_iter().find(|o| o.mode == mode)?;
+        let (example, row) = texts.remove(&row)?;
+        let answer = row.answers.into_iter().find(|a| a.mode == mode)?;
         let scores = scored.modes.iter().find(|m| m.mode == mode)?;
         let before: Vec<&str> = example.prefix.split_inclusive('\n').rev().take(LINES).collect();
         Some(Shown {
@@ -69,8 +69,8 @@ pub fn worst_examples(run: &Run, mode: &str, n: usize) -> Result<Vec<Shown>, Run
             before: cut(&before.into_iter().rev().collect::<String>()),
             after: cut(&example.suffix.split_inclusive('\n').take(LINES).collect::<String>()),
             middle: cut(&example.middle),
-            answer: cut(&output.text),
-            silence: output.silence,
+            answer: cut(&answer.text),
+            silence: answer.silence,
             edit_similarity: scores.values.get("es").copied().unwrap_or(0.0),
             failure: scores.failure.clone(),
         })

@@ -6,12 +6,14 @@
 //! |---|---|---|
 //! | `examples.jsonl` | select | the whole example |
 //! | `prompts.jsonl` | prompt | id, hash and ids of the prompt |
-//! | `generations.jsonl`, `latency.jsonl` | generate | id, all outputs; times apart, since they are never the same twice |
+//! | `generations.jsonl`, `latency.jsonl` | generate | id, all outputs as generated; times apart, since they are never the same twice |
+//! | `answers.jsonl` | post-process | id, what would be inserted: the editor's rules have trimmed or refused |
 //! | `scores.jsonl` | score | id, buckets, metrics of each mode |
 //!
 //! Each stage reads the files before it and nothing else, so it can be run again from there. A file that was cut off is taken up
 //! after its last whole row. Memory holds a chunk of examples, never a set. Start reading at [`Run::open`].
 
+mod generate;
 mod journal;
 mod manifest;
 mod parallel;
@@ -36,6 +38,7 @@ pub const EXAMPLES: &str = "examples.jsonl";
 pub const PROMPTS: &str = "prompts.jsonl";
 pub const GENERATIONS: &str = "generations.jsonl";
 pub const LATENCY: &str = "latency.jsonl";
+pub const ANSWERS: &str = "answers.jsonl";
 pub const SCORES: &str = "scores.jsonl";
 /// Rows of the sets that could not be used, one a line.
 pub const SKIPPED: &str = "skipped.txt";
@@ -75,10 +78,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// Takes up the run in `folder`, or begins it there.
+    /// Takes up the run in `folder`, or begins it there. What `from` and the stages after it have made is forgotten: they are done again.
+    ///
+    /// A run may be done again from post-processing on by another program and with another configuration of those stages; `run.json` then
+    /// says so ([`Manifest::judge`]).
     ///
     /// Errors: the folder holds something else, or a run of other things than `manifest` says. Nothing is changed then.
-    pub fn open(folder: &Path, manifest: Manifest, fresh: bool) -> Result<Run, RunError> {
+    pub fn open(folder: &Path, manifest: Manifest, fresh: bool, from: Option<Stage>) -> Result<Run, RunError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| RunError::Io { path, source }
@@ -87,10 +93,23 @@ impl Run {
         let path = folder.join(MANIFEST);
         if path.exists() {
             let there = Manifest::read(&path)?;
-            match there.difference(&manifest) {
-                None => return Ok(Run { folder: folder.to_owned(), manifest }),
+            let stage = from.filter(|stage| *stage >= Stage::PostProcess);
+            let differs = match stage {
+                Some(stage) => there.difference(&manifest.clone().generating_as(&there, stage)),
+                None => there.difference(&manifest),
+            };
+            match differs {
                 Some(differs) if !fresh => return Err(RunError::OtherRun { folder: folder.to_owned(), differs }),
                 Some(_) => {}
+                None => {
+                    let manifest = if stage.is_some() { manifest.judging(there) } else { manifest };
+                    let run = Run { folder: folder.to_owned(), manifest };
+                    if let Some(from) = from {
+                        run.forget_from(from)?;
+                        run.manifest.write(&path)?;
+                    }
+                    return Ok(run);
+                }
             }
         } else if fs::read_dir(folder).map_err(io(folder))?.next().is_some() {
             return Err(RunError::NotARun { folder: folder.to_owned() });
@@ -117,6 +136,7 @@ impl Run {
             (Stage::Prompt, PROMPTS),
             (Stage::Generate, GENERATIONS),
             (Stage::Generate, LATENCY),
+            (Stage::PostProcess, ANSWERS),
             (Stage::Score, SCORES),
         ];
         for (of, name) in files {

@@ -3,26 +3,38 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Items a worker that are held at once. A worker waits at the end of a chunk for the slowest item, so it is not too small.
-const ITEMS_PER_WORKER: usize = 24;
+/// Bytes of items that are held at once, unless one alone is larger.
+const HELD_BYTES: usize = 64 << 20;
+
+/// How much is in memory at a time.
+pub(super) struct Chunk {
+    pub jobs: usize,
+    /// Items a worker. A worker waits at the end of a chunk for the slowest item, so it is not too small.
+    pub items_per_worker: usize,
+}
+
+impl Chunk {
+    /// Items that are `rows` examples each.
+    pub fn of(jobs: usize, rows: usize) -> Chunk {
+        Chunk { jobs: jobs.max(1), items_per_worker: (64 / rows.max(1)).clamp(2, 24) }
+    }
+}
 
 /// Calls `work(worker, item)` for every item and `sink` with the chunks of results in order, until the end, an error, or until
-/// `stop` says so (the chunk in work is dropped then). Returns whether it came to the end.
+/// `stop` says so (the chunk in work is dropped then). `source` says how many bytes an item has. Returns whether it came to the end.
 pub(super) fn in_order<T: Send, R: Send, E>(
-    mut source: impl FnMut() -> Result<Option<T>, E>,
-    jobs: usize,
+    mut source: impl FnMut() -> Result<Option<(T, usize)>, E>,
+    Chunk { jobs, items_per_worker }: Chunk,
     stop: impl Fn() -> bool + Sync,
     work: impl Fn(usize, T) -> R + Sync,
     mut sink: impl FnMut(Vec<R>) -> Result<(), E>,
 ) -> Result<bool, E> {
-    let jobs = jobs.max(1);
     loop {
-        let mut items = Vec::new();
-        while items.len() < jobs * ITEMS_PER_WORKER {
-            match source()? {
-                Some(item) => items.push(Mutex::new(Some(item))),
-                None => break,
-            }
+        let (mut items, mut held) = (Vec::new(), 0);
+        while items.len() < jobs * items_per_worker && held < HELD_BYTES {
+            let Some((item, bytes)) = source()? else { break };
+            items.push(Mutex::new(Some(item)));
+            held += bytes;
         }
         if items.is_empty() {
             return Ok(true);
@@ -66,8 +78,8 @@ mod tests {
                 i * i
             };
             let ended = in_order(
-                || Ok::<_, ()>(items.next()),
-                jobs,
+                || Ok::<_, ()>(items.next().map(|i| (i, 0))),
+                Chunk::of(jobs, 1),
                 || false,
                 work,
                 |chunk| {
@@ -85,14 +97,14 @@ mod tests {
         let mut n = 0;
         let mut source = || {
             n += 1;
-            if n > 100 { Err("source") } else { Ok(Some(n)) }
+            if n > 100 { Err("source") } else { Ok(Some((n, 0))) }
         };
-        assert_eq!(in_order(&mut source, 1, || false, |_, i| i, |_| Ok(())), Err("source"));
+        assert_eq!(in_order(&mut source, Chunk::of(1, 1), || false, |_, i| i, |_| Ok(())), Err("source"));
         let done = AtomicUsize::new(0);
         let mut kept = 0;
         let ended = in_order(
-            || Ok::<_, ()>(Some(())),
-            2,
+            || Ok::<_, ()>(Some(((), 0))),
+            Chunk::of(2, 1),
             || done.load(Ordering::Relaxed) >= 200,
             |_, ()| done.fetch_add(1, Ordering::Relaxed),
             |chunk| {
@@ -101,6 +113,27 @@ mod tests {
             },
         );
         assert_eq!(ended, Ok(false));
-        assert!(kept < 200 && kept % (2 * ITEMS_PER_WORKER) == 0, "{kept}");
+        assert!(kept < 200 && kept % 48 == 0, "{kept}");
+    }
+
+    #[test]
+    fn large_items_are_not_held_by_the_dozen() {
+        let mut n = 0;
+        let mut chunks = Vec::new();
+        let source = || {
+            n += 1;
+            Ok::<_, ()>((n <= 5).then_some((n, HELD_BYTES / 2)))
+        };
+        let ended = in_order(
+            source,
+            Chunk::of(1, 1),
+            || false,
+            |_, i| i,
+            |chunk| {
+                chunks.push(chunk);
+                Ok(())
+            },
+        );
+        assert_eq!((ended, chunks), (Ok(true), vec![vec![1, 2], vec![3, 4], vec![5]]));
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Execution, RunError};
 use crate::Example;
-use crate::example::stages::{Generation, Gold, Output, Prompt, Scores};
+use crate::example::stages::{Answer, Gold, Prompt, Scores};
 use crate::metric::{
     Parsed, edit_similarity, exact_match, first_line, fuzz_ratio, is_bracket_only, line_exact_match, lines_exact_match, over_generated,
     pass_at_k, prefix_match_chars, whitespace_exact_match,
@@ -48,61 +48,67 @@ const KS: [usize; 3] = [1, 10, 100];
 /// Modes whose outputs are executed: a baseline's one-liners would cost as much time as they tell little.
 const EXECUTED: [&str; 3] = ["editor", "raw", "endpoint"];
 
+/// What the stages before have left of an example.
+#[derive(Default)]
+pub(super) struct Scored {
+    pub example: Example,
+    pub prompt: Prompt,
+    pub answers: Vec<Answer>,
+    pub gold: Option<Gold>,
+    pub error: Option<String>,
+}
+
 /// Errors: the sandbox failed.
-pub(super) fn score(
-    example: &Example,
-    prompt: &Prompt,
-    generation: Generation,
-    execution: Option<Execution<'_>>,
-) -> Result<ScoreRow, RunError> {
+pub(super) fn score(scored: Scored, execution: Option<Execution<'_>>) -> Result<ScoreRow, RunError> {
+    let Scored { example, prompt, answers, gold, error } = &scored;
     let parsed = Parsed::new(example.syntax(), &example.prefix, &example.middle, &example.suffix);
-    let mut by_mode: Vec<(String, Vec<&Output>)> = Vec::new();
-    for output in &generation.outputs {
-        match by_mode.iter_mut().find(|(mode, _)| *mode == output.mode) {
-            Some((_, outputs)) => outputs.push(output),
-            None => by_mode.push((output.mode.clone(), vec![output])),
+    let mut by_mode: Vec<(&str, Vec<&Answer>)> = Vec::new();
+    for answer in answers {
+        match by_mode.iter_mut().find(|(mode, _)| *mode == answer.mode) {
+            Some((_, answers)) => answers.push(answer),
+            None => by_mode.push((&answer.mode, vec![answer])),
         }
     }
     // The same text passes or fails the same: greedy modes often agree.
     let mut verdicts: BTreeMap<&str, (bool, String)> = BTreeMap::new();
     let mut modes = Vec::new();
-    for (mode, outputs) in by_mode {
-        let mut values = mean(outputs.iter().map(|output| values(&parsed, example, output)));
+    for (mode, answers) in by_mode {
+        let mut values = mean(answers.iter().map(|answer| values(&parsed, example, &answer.text)));
         let mut failure = None;
-        if let Some(execution) = execution.filter(|_| judges(example) && EXECUTED.contains(&mode.as_str())) {
+        if let Some(execution) = execution.filter(|_| judges(example) && EXECUTED.contains(&mode)) {
             let mut passed = 0;
-            for output in &outputs {
-                if !verdicts.contains_key(output.text.as_str()) {
-                    let verdict = judge(execution.sandbox, execution.python, example, &output.text)?;
-                    verdicts.insert(&output.text, (verdict.passed, verdict.reason));
+            for Answer { text, .. } in &answers {
+                if !verdicts.contains_key(text.as_str()) {
+                    let verdict = judge(execution.sandbox, execution.python, example, text)?;
+                    verdicts.insert(text, (verdict.passed, verdict.reason));
                 }
-                let (pass, reason) = &verdicts[output.text.as_str()];
+                let (pass, reason) = &verdicts[text.as_str()];
                 passed += usize::from(*pass);
                 if !pass && failure.is_none() {
                     failure = Some(reason.clone());
                 }
             }
             for k in KS {
-                if let Some(value) = pass_at_k(outputs.len(), passed, k) {
+                if let Some(value) = pass_at_k(answers.len(), passed, k) {
                     values.insert(format!("pass@{k}"), rounded(value));
                 }
             }
         }
-        modes.push(ModeScores { mode, values, failure });
+        modes.push(ModeScores { mode: mode.to_owned(), values, failure });
     }
     Ok(ScoreRow {
         id: example.id.clone(),
         set: example.set.clone(),
         group: example.cluster().to_owned(),
         buckets: buckets(example, prompt),
-        gold: generation.gold,
+        gold: *gold,
         modes,
-        error: generation.error,
+        error: error.clone(),
     })
 }
 
-fn values(parsed: &Parsed<'_>, example: &Example, output: &Output) -> Scores {
-    let (text, middle) = (output.text.as_str(), example.middle.as_str());
+fn values(parsed: &Parsed<'_>, example: &Example, text: &str) -> Scores {
+    let middle = example.middle.as_str();
     let syntax = parsed.score(text);
     let right = prefix_match_chars(text, middle);
     let flag = |b: bool| f64::from(u8::from(b));
@@ -119,7 +125,7 @@ fn values(parsed: &Parsed<'_>, example: &Example, output: &Output) -> Scores {
         ("over", flag(over_generated(text, middle))),
         ("prefix_chars", right as f64),
         ("prefix", right as f64 / middle.chars().count().max(1) as f64),
-        ("silent", flag(output.text.trim().is_empty())),
+        ("silent", flag(text.trim().is_empty())),
     ];
     if let Some(clean) = syntax.parse_clean {
         values.push(("parse_clean", flag(clean)));
@@ -181,8 +187,8 @@ fn range(n: usize, ends: &[(usize, &'static str)], beyond: &'static str) -> &'st
 mod tests {
     use super::*;
 
-    fn output(text: &str, sample: usize) -> Output {
-        Output { mode: "raw".to_owned(), text: text.to_owned(), sample, ..Output::default() }
+    fn answer(text: &str, sample: usize) -> Answer {
+        Answer { mode: "raw".to_owned(), text: text.to_owned(), sample, ..Answer::default() }
     }
 
     #[test]
@@ -195,8 +201,8 @@ mod tests {
             suffix: "\n".to_owned(),
             ..Example::default()
         };
-        let outputs = vec![output("f(a)", 0), output("g(a", 1)];
-        let row = score(&example, &Prompt::default(), Generation { outputs, ..Generation::default() }, None).expect("no sandbox");
+        let answers = vec![answer("f(a)", 0), answer("g(a", 1)];
+        let row = score(Scored { example, answers, ..Scored::default() }, None).expect("no sandbox");
         let values = &row.modes[0].values;
         assert_eq!(row.modes.len(), 1);
         for (name, value) in [("em", 0.5), ("parse_clean", 0.5), ("id_f1", 0.75), ("es", 0.75), ("prefix_chars", 2.0), ("silent", 0.0)] {

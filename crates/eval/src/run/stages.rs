@@ -1,4 +1,4 @@
-//! The stages that go over the examples: prompt, generate, score.
+//! The stages that go over the examples one by one: prompt, post-process, score. Generating goes in batches: `generate`.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -8,14 +8,12 @@ use lacuna_engine::Cancel;
 use serde::de::DeserializeOwned;
 
 use super::journal::Journal;
-use super::parallel::in_order;
-use super::score::{ScoreRow, score};
-use super::{EXAMPLES, GENERATIONS, LATENCY, PROMPTS, Run, RunError, SCORES};
+use super::parallel::{Chunk, in_order};
+use super::score::{ScoreRow, Scored, score};
+use super::{ANSWERS, EXAMPLES, GENERATIONS, PROMPTS, Run, RunError, SCORES};
 use crate::Example;
-use crate::baseline::{close_bracket, continue_by_ngrams, copy_similar_line};
-use crate::example::Rows;
-use crate::example::stages::Output;
-use crate::generate::{GenerationRow, Generator, Interrupted, PromptRow, TimingRow};
+use crate::example::{ReadError, Rows};
+use crate::generate::{AnswerRow, GenerationRow, Generator, PromptRow, answer};
 use crate::sandbox::Sandbox;
 
 /// The stages, in order.
@@ -24,6 +22,7 @@ pub enum Stage {
     Select,
     Prompt,
     Generate,
+    PostProcess,
     Score,
 }
 
@@ -41,9 +40,6 @@ pub struct Execution<'a> {
     pub sandbox: &'a Sandbox,
     pub python: &'a Path,
 }
-
-/// So many failures in a row are the server's or the model's, not the rows'.
-const MAX_FAILURES_IN_A_ROW: usize = 20;
 
 impl Run {
     /// The prompt stage. Without a generator (baselines alone) the rows are empty.
@@ -67,70 +63,36 @@ impl Run {
             rows.iter().try_for_each(|row| journal.append(row))?;
             journal.flush()
         };
-        finished(in_order(|| examples.next().transpose().map_err(RunError::from), jobs, || cancel.is_cancelled(), work, sink)?, progress)
+        let source = || Ok(examples.next().transpose()?.map(weighed));
+        finished(in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?, progress)
     }
 
-    /// The generate stage: the model's outputs and the baselines'.
-    pub fn generate(
-        &self,
-        generator: Option<&dyn Generator>,
-        jobs: usize,
-        cancel: &Cancel,
-        progress: &dyn Progress,
-    ) -> Result<(), RunError> {
+    /// The post-process stage: the editor's rules on what was generated.
+    pub fn post_process(&self, jobs: usize, cancel: &Cancel, progress: &dyn Progress) -> Result<(), RunError> {
         let total = rows_in(&self.file(EXAMPLES))?;
-        // Rows go to both files, this one first: what only it has is cut off again.
-        let done = Journal::open(&self.file(LATENCY))?.rows().min(Journal::open(&self.file(GENERATIONS))?.rows());
-        let mut latency = Journal::open_with(&self.file(LATENCY), done)?;
-        let mut journal = Journal::open_with(&self.file(GENERATIONS), done)?;
+        let mut journal = Journal::open(&self.file(ANSWERS))?;
+        let done = journal.rows();
         let mut examples = self.rows::<Example>(EXAMPLES, done)?;
-        let mut prompts = self.rows::<PromptRow>(PROMPTS, done)?;
-        progress.begin(Stage::Generate, done, total);
+        let mut generations = self.rows::<GenerationRow>(GENERATIONS, done)?;
+        progress.begin(Stage::PostProcess, done, total);
         let mut at = done;
         let source = || {
             at += 1;
-            self.pair(examples.next(), prompts.next(), at, PROMPTS, "prompt")
+            let Some(example) = examples.next().transpose()? else { return Ok(None) };
+            let generation = self.partner(&example, generations.next(), |g| &g.id, at, GENERATIONS, "generate")?;
+            let ((example, bytes), generation) = (weighed(example), generation.generation);
+            Ok(Some(((example, generation), bytes)))
         };
-        let work = |worker: usize, (example, prompt): (Example, PromptRow)| {
-            let (mut generation, timings) = match generator {
-                Some(generator) => generator.generate(&example, &prompt, worker, cancel)?,
-                None => Default::default(),
-            };
-            generation.outputs.extend(self.baselines(&example));
-            let tokens = timings.iter().map(|t| t.prefilled + t.generated).sum::<usize>() + generation.gold.map_or(0, |g| g.tokens);
-            progress.step(tokens);
-            Ok((GenerationRow { id: example.id.clone(), generation }, TimingRow { id: example.id, set: example.set, timings }))
+        let work = |_: usize, (example, generation): (Example, crate::example::stages::Generation)| {
+            let answers = generation.outputs.iter().map(|output| answer(&example, output, self.manifest.config.min_confidence)).collect();
+            progress.step(0);
+            AnswerRow { id: example.id, answers }
         };
-        let mut failing: Vec<(GenerationRow, TimingRow)> = Vec::new();
-        let mut write = |rows: &mut Vec<(GenerationRow, TimingRow)>| {
-            for (row, timing) in rows.drain(..) {
-                latency.append(&timing)?;
-                journal.append(&row)?;
-            }
-            latency.flush()?;
+        let sink = |rows: Vec<AnswerRow>| {
+            rows.iter().try_for_each(|row| journal.append(row))?;
             journal.flush()
         };
-        let sink = |rows: Vec<Result<(GenerationRow, TimingRow), Interrupted>>| {
-            for row in rows {
-                let row = row.map_err(|Interrupted| RunError::Interrupted)?;
-                let error = row.0.generation.error.clone();
-                failing.push(row);
-                match error {
-                    None => write(&mut failing)?,
-                    Some(error) if failing.len() >= MAX_FAILURES_IN_A_ROW => {
-                        return Err(RunError::Failing { n: failing.len(), error });
-                    }
-                    Some(_) => {}
-                }
-            }
-            // A few failed examples at a chunk's end wait for the next chunk to tell whether all fail now.
-            Ok(())
-        };
-        let ended = in_order(source, jobs, || cancel.is_cancelled(), work, sink)?;
-        if ended {
-            write(&mut failing)?;
-        }
-        finished(ended, progress)
+        finished(in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?, progress)
     }
 
     /// The score stage. `execution`: for pass@k.
@@ -141,19 +103,22 @@ impl Run {
         let mut examples = self.rows::<Example>(EXAMPLES, done)?;
         let mut prompts = self.rows::<PromptRow>(PROMPTS, done)?;
         let mut generations = self.rows::<GenerationRow>(GENERATIONS, done)?;
+        let mut answers = self.rows::<AnswerRow>(ANSWERS, done)?;
         progress.begin(Stage::Score, done, total);
         let mut at = done;
         let source = || {
             at += 1;
-            let Some((example, prompt)) = self.pair(examples.next(), prompts.next(), at, PROMPTS, "prompt")? else { return Ok(None) };
-            let id = example.id.clone();
-            let generation = generations.next().transpose()?.filter(|g| g.id == id);
-            generation.map(|g| Some((example, prompt, g))).ok_or_else(|| self.out_of_step(at, GENERATIONS, "generate"))
+            let Some(example) = examples.next().transpose()? else { return Ok(None) };
+            let prompt = self.partner(&example, prompts.next(), |p| &p.id, at, PROMPTS, "prompt")?.prompt;
+            let generation = self.partner(&example, generations.next(), |g| &g.id, at, GENERATIONS, "generate")?.generation;
+            let answers = self.partner(&example, answers.next(), |a| &a.id, at, ANSWERS, "post-process")?.answers;
+            let (example, bytes) = weighed(example);
+            Ok(Some((Scored { example, prompt, answers, gold: generation.gold, error: generation.error }, bytes)))
         };
-        let work = |_: usize, (example, prompt, row): (Example, PromptRow, GenerationRow)| {
-            let scored = score(&example, &prompt.prompt, row.generation, execution);
+        let work = |_: usize, scored: Scored| {
+            let row = score(scored, execution);
             progress.step(0);
-            scored
+            row
         };
         let sink = |rows: Vec<Result<ScoreRow, RunError>>| {
             for row in rows {
@@ -161,7 +126,7 @@ impl Run {
             }
             journal.flush()
         };
-        finished(in_order(source, jobs, || cancel.is_cancelled(), work, sink)?, progress)
+        finished(in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?, progress)
     }
 
     /// The rows of one of the run's files from row `skip` on.
@@ -173,35 +138,17 @@ impl Run {
         Ok(rows)
     }
 
-    fn baselines(&self, example: &Example) -> Vec<Output> {
-        let modes = self.manifest.config.modes.iter();
-        modes
-            .filter_map(|mode| {
-                let text = match mode.as_str() {
-                    "empty" => String::new(),
-                    "copy-line" => copy_similar_line(example),
-                    "close-bracket" => close_bracket(example),
-                    "ngram" => continue_by_ngrams(example),
-                    _ => return None,
-                };
-                Some(Output { mode: mode.clone(), text, ..Output::default() })
-            })
-            .collect()
-    }
-
-    fn pair(
+    /// The row of another stage's file that belongs to the example.
+    pub(super) fn partner<T>(
         &self,
-        example: Option<Result<Example, crate::example::ReadError>>,
-        prompt: Option<Result<PromptRow, crate::example::ReadError>>,
-        row: u64,
+        example: &Example,
+        row: Option<Result<T, ReadError>>,
+        id: impl Fn(&T) -> &str,
+        at: u64,
         file: &str,
         stage: &'static str,
-    ) -> Result<Option<(Example, PromptRow)>, RunError> {
-        match (example.transpose()?, prompt.transpose()?) {
-            (None, _) => Ok(None),
-            (Some(example), Some(prompt)) if example.id == prompt.id => Ok(Some((example, prompt))),
-            _ => Err(self.out_of_step(row, file, stage)),
-        }
+    ) -> Result<T, RunError> {
+        row.transpose()?.filter(|row| id(row) == example.id).ok_or_else(|| self.out_of_step(at, file, stage))
     }
 
     fn out_of_step(&self, row: u64, file: &str, stage: &'static str) -> RunError {
@@ -209,12 +156,19 @@ impl Run {
     }
 }
 
-fn finished(ended: bool, progress: &dyn Progress) -> Result<(), RunError> {
+/// An example and about how many bytes it holds.
+pub(super) fn weighed(example: Example) -> (Example, usize) {
+    let others: usize = example.context.iter().map(|c| c.text.len()).sum();
+    let bytes = example.prefix.len() + example.middle.len() + example.suffix.len() + others;
+    (example, bytes)
+}
+
+pub(super) fn finished(ended: bool, progress: &dyn Progress) -> Result<(), RunError> {
     progress.end();
     if ended { Ok(()) } else { Err(RunError::Interrupted) }
 }
 
-fn rows_in(path: &Path) -> Result<u64, RunError> {
+pub(super) fn rows_in(path: &Path) -> Result<u64, RunError> {
     let io = |source| RunError::Io { path: path.to_owned(), source };
     let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(io)?);
     let mut buffer = vec![0; 1 << 20];

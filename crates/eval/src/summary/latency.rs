@@ -20,6 +20,8 @@ pub struct LatencyLine {
     pub set: String,
     pub mode: String,
     pub n: usize,
+    /// Examples that were completed together; more than one: a time is an example's share of its batch's.
+    pub batch: usize,
     pub total_p50: f64,
     pub total_p95: f64,
     /// Until the first token.
@@ -38,6 +40,7 @@ struct Times {
     /// Eight bytes a completion: a million rows are 8 MB.
     total: Vec<f64>,
     first: Vec<f64>,
+    batch: usize,
     prefilled: f64,
     cached: f64,
     generated: f64,
@@ -53,6 +56,7 @@ impl Latencies {
                 let times = times.entry((row.set.clone(), t.mode)).or_default();
                 times.total.push(t.total_ms);
                 times.first.extend(t.first_ms);
+                times.batch = times.batch.max(t.batch);
                 times.prefilled += t.prefilled as f64;
                 times.cached += t.cached as f64;
                 times.generated += t.generated as f64;
@@ -65,6 +69,7 @@ impl Latencies {
                 set,
                 mode,
                 n,
+                batch: t.batch,
                 first_p50: first(0.5),
                 first_p95: first(0.95),
                 total_p50: quantile(&mut t.total, 0.5),

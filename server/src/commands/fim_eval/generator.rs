@@ -74,11 +74,13 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
         temperature: config.temperature,
         top_p: 0.95,
         seed: config.seed,
+        batch: usize::from(args.batch),
     };
     let sha256 = models::sha256(&settings.model.path)?;
     let name = if args.f32 { format!("{} (f32)", loaded.name) } else { loaded.name.clone() };
     let parts = (Arc::clone(&loaded.model), Arc::clone(&loaded.tokenizer), loaded.sentinels.clone());
     let generator = ModelGenerator::new(parts, editor.then_some(completer), (raw, true), raw_settings, jobs);
+    config.batch = generator.batch();
     Ok(Chosen { generator: Some(Box::new(generator)), model: ModelId { name, sha256 } })
 }
 

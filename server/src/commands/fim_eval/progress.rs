@@ -37,6 +37,7 @@ impl Progress for Stages {
             Stage::Select => "select",
             Stage::Prompt => "prompts",
             Stage::Generate => "generate",
+            Stage::PostProcess => "rules",
             Stage::Score => "score",
         };
         let bar = ProgressBar::new(of);

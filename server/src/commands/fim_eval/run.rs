@@ -67,6 +67,9 @@ pub struct Args {
     /// Run a directory's weights in f32 instead of INT4: what quantisation costs
     #[arg(long)]
     pub f32: bool,
+    /// Examples whose raw answers and true middles are computed together; 1 for the latency of a raw answer
+    #[arg(long, default_value_t = 16, value_name = "N", conflicts_with = "endpoint", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub batch: u16,
     /// Most tokens of a raw answer where the hole may be longer than a line
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     max_tokens: u16,
@@ -91,7 +94,7 @@ pub struct Args {
     /// Begin anew what lies in --out
     #[arg(long, requires = "out")]
     fresh: bool,
-    /// Do this stage and those after it again
+    /// Do this stage and those after it again; from post-process on with another program or --no-execution too
     #[arg(long, value_enum, value_name = "STAGE", requires = "out")]
     from: Option<StageFlag>,
     /// Exit with 1 unless this holds, such as "em >= 0.20" or "santacoder-fim:python.em_line >= 0.1"
@@ -129,6 +132,7 @@ enum StageFlag {
     Select,
     Prompt,
     Generate,
+    PostProcess,
     Score,
 }
 
@@ -138,6 +142,7 @@ impl From<StageFlag> for Stage {
             StageFlag::Select => Stage::Select,
             StageFlag::Prompt => Stage::Prompt,
             StageFlag::Generate => Stage::Generate,
+            StageFlag::PostProcess => Stage::PostProcess,
             StageFlag::Score => Stage::Score,
         }
     }
@@ -150,7 +155,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let mut config = config(args)?;
     let chosen = choose(args, &mut config, jobs)?;
     let execution = execution(args, &mut config)?;
-    let manifest = Manifest { code: code()?, model: chosen.model, sets: sets(&args.sets)?, config };
+    let manifest = Manifest { code: code()?, judge: None, model: chosen.model, sets: sets(&args.sets)?, config };
 
     let temporary = if args.out.is_some() { None } else { Some(tempfile::Builder::new().prefix("lacuna-fim-eval-").tempdir()?) };
     let folder = match (&args.out, &temporary) {
@@ -158,10 +163,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         (None, Some(temporary)) => temporary.path(),
         (None, None) => unreachable!("one of the two is there"),
     };
-    let run = Run::open(folder, manifest, args.fresh)?;
-    if let Some(stage) = args.from {
-        run.forget_from(stage.into())?;
-    }
+    let run = Run::open(folder, manifest, args.fresh, args.from.map(Stage::from))?;
 
     let cancel = Cancel::new();
     let raise = cancel.clone();
@@ -177,6 +179,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     }
     run.make_prompts(generator, jobs, &cancel, &stages)?;
     run.generate(generator, jobs, &cancel, &stages)?;
+    run.post_process(jobs, &cancel, &stages)?;
     let execution = execution.as_ref().map(|(sandbox, python)| Execution { sandbox, python });
     run.score(execution, jobs, &cancel, &stages)?;
 
@@ -232,6 +235,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         heal: false,
         prompt_tokens: 0,
         max_tokens: usize::from(args.max_tokens),
+        batch: 1,
         line_tokens: usize::from(args.max_tokens).min(64),
         block_tokens: 0,
         min_confidence: 0.0,
