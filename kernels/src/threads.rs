@@ -99,3 +99,20 @@ impl<T> SharedOut<T> {
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(start), len) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alone_means_one_thread_until_it_ends_be_it_by_a_panic() {
+        assert_eq!(alone(|| (threads(), alone(threads), threads())), (1, 1, 1));
+        let panics = || {
+            if threads() == 1 {
+                panic!("on purpose");
+            }
+        };
+        assert!(std::panic::catch_unwind(|| alone(panics)).is_err());
+        assert!(!ALONE.get());
+    }
+}
