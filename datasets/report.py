@@ -28,7 +28,7 @@ REPORTS = [
     ("cceval", "CrossCodeEval", ["cceval_full.jsonl.gz", "cceval_typescript_prefix_only.jsonl.gz"], [], True),
     ("swebench-infill", "Infilling from SWE-bench's gold patches", ["swebench_infill.jsonl.gz"], [], True),
     ("commit-infill", "Infilling from recent commits", ["commit_infill.jsonl.gz"], [], True),
-    ("own-commits", "Infilling from this project's own commits", [], [], True),
+    ("own-commits", "Infilling from this project's own commits", [], ["--limit", "300"], True),
 ]
 
 
@@ -57,8 +57,10 @@ def machine():
 def own_commits():
     """The set of this repository's own history, up to what is checked out."""
     path = RUNS / "own-commits.jsonl"
-    command = [LACUNA, "fim-eval", "build", "commits", "--repo", ".", "--since", "2020-01-01", "--name", "lacuna", "-o", str(path)]
-    return [path], f"`lacuna {' '.join(command[1:-1])} own-commits.jsonl`:\n\n```\n{printed(*command)}\n```\n\n"
+    limits = ["--since", "2020-01-01", "--max-lines", "20"]
+    command = [LACUNA, "fim-eval", "build", "commits", "--repo", ".", *limits, "--name", "lacuna", "-o", str(path)]
+    told = printed(*command).replace(str(path), path.name)
+    return [path], f"`lacuna {' '.join(command[1:-1])} {path.name}`:\n\n```\n{told}\n```\n\n"
 
 
 def find(sets, names):

@@ -77,15 +77,17 @@ pub fn prefill_packed(
     Ok(stats.collect())
 }
 
-/// Evaluates the tokens of each part, which begin at its position, in passes that are as full as can be. `seen` gets the segments of each
-/// pass, with their states in `w.x`.
+/// Hears of every pass: its segments, and their states in `w.x`.
+type Seen<'a> = dyn FnMut(&[Segment], &mut Workspace) -> Result<(), PromptError> + 'a;
+
+/// Evaluates the tokens of each part, which begin at its position, in passes that are as full as can be.
 fn passes(
     model: &Model,
     stores: &mut [&mut [KvStore]],
     parts: &[(usize, &[u32])],
     cancel: &Cancel,
     w: &mut Workspace,
-    seen: &mut dyn FnMut(&[Segment], &mut Workspace) -> Result<(), PromptError>,
+    seen: &mut Seen<'_>,
 ) -> Result<(), PromptError> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut ids: Vec<u32> = Vec::with_capacity(PACK);

@@ -96,7 +96,8 @@ pub fn commits(options: &CommitOptions, report: &mut Report, cancel: &Cancel, si
                     })?;
                 }
                 example.set = "commits".to_owned();
-                example.group = options.name.to_owned();
+                // A set of one repository has no other clusters.
+                example.group = format!("{}@{}", options.name, commit.id);
                 example.repo = Some(options.name.to_owned());
                 example.license = Some(license::stated(&text).unwrap_or_else(|| tree.license.clone()));
                 example.provenance.base_commit.clone_from(&commit.parent);

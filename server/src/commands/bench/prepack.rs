@@ -216,14 +216,17 @@ fn measure(args: &Args, loaded: &Loaded, work: &[Work]) -> anyhow::Result<Measur
 /// The ids generated after a prompt, and the mean log-likelihood of a token of its true middle.
 type Said = (Vec<u32>, f64);
 
+/// What a batch took, and what came of it.
+type Evaluated = Result<(Seconds, Vec<Said>), PromptError>;
+
 /// Does all of the work one way; results in the order of the work.
-fn all(args: &Args, loaded: &Loaded, work: &[Work], way: Way) -> Result<(Seconds, Vec<Said>), PromptError> {
+fn all(args: &Args, loaded: &Loaded, work: &[Work], way: Way) -> Evaluated {
     let batch = if matches!(way, Way::OneByOne | Way::OneACore) { 1 } else { usize::from(args.batch) };
     let batches: Vec<&[Work]> = work.chunks(batch).collect();
     let start = Instant::now();
     let cores = if way == Way::OneByOne { 1 } else { threads().min(batches.len()) };
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Result<(Seconds, Vec<Said>), PromptError>)>> = Mutex::default();
+    let done: Mutex<Vec<(usize, Evaluated)>> = Mutex::default();
     let turn = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -253,7 +256,7 @@ fn all(args: &Args, loaded: &Loaded, work: &[Work], way: Way) -> Result<(Seconds
 }
 
 /// Continues every prompt of a batch with cold caches and scores the true middles.
-fn evaluate(args: &Args, loaded: &Loaded, batch: &[Work], way: Way) -> Result<(Seconds, Vec<Said>), PromptError> {
+fn evaluate(args: &Args, loaded: &Loaded, batch: &[Work], way: Way) -> Evaluated {
     let model = &*loaded.model;
     // No stop token: every way has the same work.
     let sampling = Sampling { max_tokens: usize::from(args.tokens), ..Sampling::default() };
