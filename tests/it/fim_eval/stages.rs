@@ -9,7 +9,7 @@ use super::{lines, row, rows};
 /// Instructions on which a token has the same bits in any batch: AMX rounds large batches otherwise.
 fn exact_row() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         return "avx2";
     }
     "scalar"
