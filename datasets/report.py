@@ -24,7 +24,7 @@ REPORTS = [
     ("santacoder-fim", "SantaCoder-FIM", ["santacoder_fim.jsonl.gz"], [], False),
     ("humaneval-infilling", "HumanEval-Infilling, with execution",
      [f"HumanEval-{kind}Infilling.jsonl.gz" for kind in ("SingleLine", "MultiLine", "RandomSpan")]
-     + ["HumanEval-RandomSpanInfillingLight.jsonl.gz"], ["--test-seconds", "2", "--limit", "2000"], False),
+     + ["HumanEval-RandomSpanInfillingLight.jsonl.gz"], ["--test-seconds", "2"], False),
     ("cceval", "CrossCodeEval", ["cceval_full.jsonl.gz", "cceval_typescript_prefix_only.jsonl.gz"], [], True),
     ("swebench-infill", "Infilling from SWE-bench's gold patches", ["swebench_infill.jsonl.gz"], [], True),
     ("commit-infill", "Infilling from recent commits", ["commit_infill.jsonl.gz"], [], True),
