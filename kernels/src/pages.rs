@@ -34,6 +34,7 @@ impl Slab {
         self.start
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -4,6 +4,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import process from "node:process";
 import {
     CancellationTokenSource,
@@ -26,19 +27,7 @@ import {
 
 const [lacuna, home] = process.argv.slice(2);
 const uri = "file:///project/account.py";
-const account = `class Account:
-    def deposit(self, amount):
-        if amount <= 0:
-            raise ValueError("amount must be positive")
-        self.balance += amount
-        return self.balance
-
-    def withdraw(self, amount):
-        if amount <= 0:
-            raise Val
-        self.balance -= amount
-        return self.balance
-`;
+const account = readFileSync(new URL("../samples/account.py", import.meta.url), "utf8");
 const position = { line: 9, character: 21 };
 
 /** A server of its own for each case. */

@@ -16,19 +16,7 @@ BINARY = Path(os.environ.get("LACUNA_BIN", ROOT / "target" / "release" / "lacuna
 LIMIT_S = 60
 
 #: One line is missing at `raise Val`, of which any code model knows how it goes on.
-ACCOUNT = '''class Account:
-    def deposit(self, amount):
-        if amount <= 0:
-            raise ValueError("amount must be positive")
-        self.balance += amount
-        return self.balance
-
-    def withdraw(self, amount):
-        if amount <= 0:
-            raise Val
-        self.balance -= amount
-        return self.balance
-'''
+ACCOUNT = (ROOT / "tests" / "samples" / "account.py").read_text()
 #: 0-based, behind `raise Val`.
 AT_RAISE = (9, 21)
 

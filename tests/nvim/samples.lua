@@ -2,21 +2,11 @@
 
 local M = {}
 
---- One line is missing after `raise Val` (line 10).
-M.ACCOUNT = [[
-class Account:
-    def deposit(self, amount):
-        if amount <= 0:
-            raise ValueError("amount must be positive")
-        self.balance += amount
-        return self.balance
-
-    def withdraw(self, amount):
-        if amount <= 0:
-            raise Val
-        self.balance -= amount
-        return self.balance
-]]
+-- One line is missing after `raise Val` (line 10).
+local here = vim.fs.dirname(debug.getinfo(1, "S").source:sub(2))
+local file = assert(io.open(here .. "/../samples/account.py", "rb"))
+M.ACCOUNT = file:read("*a")
+file:close()
 
 --- A block is missing at the end: several lines.
 M.TRANSFER = M.ACCOUNT .. "\n    def transfer(self, amount):\n        \n"

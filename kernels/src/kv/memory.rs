@@ -71,11 +71,6 @@ impl KvMemory {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of address space held for blocks, in use or not.
-    pub fn held_bytes(&self) -> usize {
-        self.slabs().values().map(|parts| parts.slab.bytes()).sum()
-    }
-
     fn slabs(&self) -> MutexGuard<'_, BTreeMap<usize, Parts>> {
         self.0.slabs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,7 +165,7 @@ mod tests {
         let n = Parts::new(LEN).n;
         assert!(n * LEN * 64 * 16 >= memory_of(1) * 15, "{n} parts");
         let mut parts: Vec<Part> = (0..2 * n).map(|_| memory.zeroed(LEN)).collect();
-        assert_eq!((memory.bytes(), memory.held_bytes()), (2 * n * LEN * 64, memory_of(2)));
+        assert_eq!((memory.bytes(), held(&memory)), (2 * n * LEN * 64, memory_of(2)));
         for (i, part) in parts.iter_mut().enumerate() {
             assert!(super::super::floats(part).iter().all(|v| *v == 0.0), "part {i}");
             super::super::layout::floats_mut(part).fill(i as f32 + 1.0);
@@ -185,13 +180,13 @@ mod tests {
         let mut parts: Vec<Part> = (0..3 * n).map(|_| memory.zeroed(LEN)).collect();
         super::super::layout::floats_mut(&mut parts[n]).fill(f32::NAN);
         drop(parts.remove(n));
-        assert_eq!(memory.held_bytes(), memory_of(3));
+        assert_eq!(held(&memory), memory_of(3));
         let again = memory.zeroed(LEN);
         assert!(super::super::floats(&again).iter().all(|v| *v == 0.0));
-        assert_eq!(memory.held_bytes(), memory_of(3), "no new slab");
+        assert_eq!(held(&memory), memory_of(3), "no new slab");
         drop(again);
         drop(parts);
-        assert_eq!((memory.bytes(), memory.held_bytes()), (0, memory_of(1)));
+        assert_eq!((memory.bytes(), held(&memory)), (0, memory_of(1)));
     }
 
     #[test]
@@ -203,6 +198,11 @@ mod tests {
         assert_eq!(memory.bytes(), (2 * long + 1) * 64);
         drop((a, b, c));
         assert_eq!(memory.bytes(), 0);
+    }
+
+    /// Bytes of all slabs, in use or not.
+    fn held(memory: &KvMemory) -> usize {
+        memory.slabs().values().map(|parts| parts.slab.bytes()).sum()
     }
 
     fn memory_of(slabs: usize) -> usize {

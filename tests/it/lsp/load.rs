@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use lacuna_tests::{Client, Home, Random, TinyModel, binary};
 use serde_json::{Value, json};
 
-use super::{Session, URI, change, essence, options, range};
-
-const CANCELLED: i64 = -32800;
+use super::{Session, URI, change, essence, is_result, options, range};
 
 /// Resident memory of a process, in megabytes.
 pub fn resident(pid: u32) -> f64 {
@@ -101,14 +99,7 @@ fn a_thousand_requests_at_once_are_answered_and_others_do_not_wait_for_them() {
     let of_other = session.complete(other, 0, 6);
     let reply = session.reply(of_other);
     assert!(reply["result"]["items"].as_array().is_some_and(|items| items.len() == 1), "{reply}");
-    let mut answered = 0;
-    for id in ids {
-        let reply = session.reply(id);
-        match reply["error"]["code"].as_i64() {
-            None => answered += 1,
-            Some(code) => assert_eq!(code, CANCELLED, "{reply}"),
-        }
-    }
+    let answered = ids.iter().filter(|id| is_result(&session.reply(**id))).count();
     assert!(answered > 0, "the last one at least");
     assert_eq!(session.finish(), Some(0));
 }

@@ -20,6 +20,7 @@ use lacuna_tests::{Client, ModelDir, TinyModel};
 use serde_json::{Value, json};
 
 const URI: &str = "file:///project/a.py";
+const CANCELLED: i64 = -32800;
 
 /// An initialized server with the tiny model: short answers and no deadline, so that nothing depends on how fast the machine is.
 struct Session {
@@ -82,6 +83,16 @@ fn range(start: (usize, usize), end: (usize, usize)) -> Value {
 
 fn change(start: (usize, usize), end: (usize, usize), text: &str) -> Value {
     json!({"range": range(start, end), "text": text})
+}
+
+/// `true` for a result, `false` for "cancelled"; panics on any other error.
+#[track_caller]
+fn is_result(reply: &Value) -> bool {
+    match reply["error"]["code"].as_i64() {
+        None => true,
+        Some(CANCELLED) => false,
+        Some(_) => panic!("{reply}"),
+    }
 }
 
 /// Items without the id in their command, which differs from reply to reply.

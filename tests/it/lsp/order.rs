@@ -1,20 +1,8 @@
 //! Many requests at once: cancelling, superseding, and exactly one reply to each. The client checks the last by itself.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Session, URI, change, essence};
-
-const CANCELLED: i64 = -32800;
-
-/// `true` for a result, `false` for "cancelled"; panics on any other error.
-#[track_caller]
-fn is_result(reply: &Value) -> bool {
-    match reply["error"]["code"].as_i64() {
-        None => true,
-        Some(CANCELLED) => false,
-        Some(_) => panic!("{reply}"),
-    }
-}
+use super::{Session, URI, change, essence, is_result};
 
 /// A document long enough that a request takes a while.
 fn long_text() -> String {

@@ -6,6 +6,13 @@ local function messages(child)
   return child:lua("return vim.fn.execute('messages')")
 end
 
+---@param pid integer
+local function assert_ends(pid)
+  assert(vim.wait(10000, function()
+    return vim.uv.kill(pid, 0) ~= 0
+  end, 10), "still running")
+end
+
 return {
   {
     "killed in the middle of a request: it comes back, nothing is lost",
@@ -126,9 +133,7 @@ return {
       vim.uv.kill(vim.fn.jobpid(child.channel), "sigkill")
       assert(vim.fn.jobwait({ child.channel }, 10000)[1] ~= -1)
       vim.uv.kill(pid, "sigcont")
-      assert(vim.wait(10000, function()
-        return vim.uv.kill(pid, 0) ~= 0
-      end, 10), "still running")
+      assert_ends(pid)
     end,
   },
   {
@@ -151,9 +156,7 @@ return {
       child:edit("account.py", samples.ACCOUNT)
       local pid = child:await_server()
       child:write_and_quit()
-      assert(vim.wait(10000, function()
-        return vim.uv.kill(pid, 0) ~= 0
-      end, 10), "still running")
+      assert_ends(pid)
     end,
   },
   {
