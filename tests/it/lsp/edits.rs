@@ -141,7 +141,7 @@ fn a_warm_cache_agrees_with_a_cold_one_on_every_kernel_row() {
 
 #[test]
 fn changes_of_one_notification_are_applied_one_after_the_other() {
-    let mut session = Session::start();
+    let mut session = Session::on_the_scalar_row();
     let uri = "file:///project/a.txt";
     session.open(uri, "plaintext", "one two\n");
     // Each range is of the text that the one before has left.
