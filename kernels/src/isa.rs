@@ -165,12 +165,8 @@ mod x86 {
         quantize: int4::avx512vnni::quantize,
         ops: ops::AVX512,
     };
-    const COARSE: int4::Coarse = int4::Coarse {
-        block: int4::amx::BLOCK,
-        tile_tokens: int4::amx::TILE_TOKENS,
-        step_tokens: int4::amx::STEP_TOKENS,
-        quantize: int4::amx::quantize,
-    };
+    const COARSE: int4::Coarse =
+        int4::Coarse { block: int4::amx::BLOCK, tile_tokens: int4::amx::TILE_TOKENS, quantize: int4::amx::quantize };
     const SOME: int4::SomeTokens =
         int4::SomeTokens { kernel: int4::amx_few::few_emulated, least: int4::amx_few::LEAST, padded: int4::amx_few::padded };
     pub(super) static AMX: Row = Row {

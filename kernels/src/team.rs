@@ -7,7 +7,7 @@
 //!
 //! Start at [`run`]. `threads.rs` decides how many threads take part and whether a region is worth it.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -29,7 +29,7 @@ type Body<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// Keeps what different threads write on different cache lines (two, because lines are fetched in pairs).
 #[repr(align(128))]
-struct Line<T>(T);
+pub(crate) struct Line<T>(pub(crate) T);
 
 /// The claim word: epoch (24 bits), chunks (20), next chunk (20). One `fetch_add` claims a chunk and tells whether it exists, so a
 /// worker that comes late can never take part in a region it knows nothing of.
@@ -49,6 +49,15 @@ mod claim {
         let (chunks, next) = (word >> 20 & FIELD, word & FIELD);
         (next < chunks).then_some(next as usize)
     }
+}
+
+thread_local! {
+    static SEAT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Which thread of a region this is: 0 for the one that called [`run`], below `width` for the others.
+pub(crate) fn seat() -> usize {
+    SEAT.get()
 }
 
 struct Worker {
@@ -188,6 +197,7 @@ impl Team {
     }
 
     fn worker(&self, index: usize, asleep: &Line<AtomicBool>) -> ! {
+        SEAT.set(index + 1);
         let mut seat = cpu::Seat::default();
         seat.take(index, self.caller_cpu.load(Ordering::Relaxed), PIN.load(Ordering::Relaxed));
         let mut seen = u64::MAX;

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::team;
+use crate::team::{self, Line};
 
 pub use crate::team::set_pinned;
 
@@ -52,14 +52,32 @@ pub fn threads() -> usize {
     }
 }
 
+/// Shares of a region that threads begin with; where there are more threads, some have a share together.
+const SHARES: usize = 16;
+
 /// Runs `body` over `0..n_items` in contiguous ranges, on several threads when `estimated_us` is worth it.
+///
+/// A thread begins with its own share, the same in every region, and then takes what others have left: what a thread wrote in one
+/// region it mostly reads itself in the next, from its own cache.
 pub(crate) fn split(n_items: usize, estimated_us: u64, body: impl Fn(Range<usize>) + Sync) {
     let width = if estimated_us < SPLIT_ABOVE_US { 1 } else { threads().min(n_items) };
     if width <= 1 {
         return body(0..n_items);
     }
     let chunks = (width * CHUNKS_PER_THREAD).min((estimated_us / CHUNK_US) as usize).clamp(width, n_items);
-    team::run(chunks, width, &|chunk| body(n_items * chunk / chunks..n_items * (chunk + 1) / chunks));
+    let shares = width.min(SHARES);
+    let next: [Line<AtomicUsize>; SHARES] = [const { Line(AtomicUsize::new(0)) }; SHARES];
+    let first = |share: usize| chunks * share / shares;
+    team::run(chunks, width, &|_| {
+        let own = team::seat();
+        let taken = (own..own + shares).find_map(|share| {
+            let share = share % shares;
+            let chunk = first(share) + next[share].0.fetch_add(1, Ordering::Relaxed);
+            (chunk < first(share + 1)).then_some(chunk)
+        });
+        let chunk = taken.expect("a chunk for every call");
+        body(n_items * chunk / chunks..n_items * (chunk + 1) / chunks);
+    });
 }
 
 /// A pointer into an output that several threads write at disjoint places.

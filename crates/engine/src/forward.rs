@@ -15,7 +15,7 @@ use crate::weights::{self, Input, Norm, ProductBuffers};
 use crate::workspace::{self, Workspace};
 
 /// Tokens evaluated at once.
-pub(crate) const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 512;
 /// Positions whose logits are held at once when scoring.
 const SCORE_CHUNK: usize = 64;
 

@@ -307,13 +307,19 @@ impl Activations {
         (&self.q, &self.scales)
     }
 
-    /// Everything as panels read it, if there are more than [`FEW_TOKENS`]: chunks of eight tokens (padded), `q`, scales, bias.
-    pub(crate) fn whole_chunks(&self) -> (usize, &[i8], &[f32], &[i32]) {
+    /// Some tokens, from a multiple of 16 on, as panels read them, if there are more than [`FEW_TOKENS`] in all: chunks of eight tokens
+    /// (padded), `q`, scales, bias.
+    pub(crate) fn whole_chunks(&self, tokens: Range<usize>) -> (usize, &[i8], &[f32], &[i32]) {
         debug_assert!(self.tokens > FEW_TOKENS);
-        match self.row().int4_coarse {
-            Some(coarse) => (self.tokens.next_multiple_of(coarse.step_tokens) / MAX_TOKENS, &self.q, &self.scales, &[]),
-            None => (self.tokens.div_ceil(MAX_TOKENS), &self.q, &self.scales, &self.bias),
-        }
+        let k = self.k.next_multiple_of(BLOCK_K);
+        let (together, per_token, has_bias) = match self.row().int4_coarse {
+            Some(coarse) => (coarse.tile_tokens, k.div_ceil(coarse.block), false),
+            None => (MAX_TOKENS, k / GROUP, true),
+        };
+        let (start, end) = (tokens.start, tokens.end.next_multiple_of(together));
+        let scales = start * per_token..end * per_token;
+        let bias = if has_bias { &self.bias[scales.clone()] } else { &[] };
+        ((end - start) / MAX_TOKENS, &self.q[start * k..end * k], &self.scales[scales], bias)
     }
 }
 

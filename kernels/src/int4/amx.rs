@@ -13,53 +13,49 @@ use crate::amx::{Element, TileConfig};
 
 /// Inputs that share one scale.
 pub(crate) const BLOCK: usize = PANEL_BLOCKS * 64;
-/// Tokens of a tile; two tiles are multiplied at a time.
+/// Tokens of a tile, and of a step.
 pub(crate) const TILE_TOKENS: usize = 16;
-/// Tokens of a step.
-pub(crate) const STEP_TOKENS: usize = 2 * TILE_TOKENS;
 
 /// Whether this CPU and system run this module.
 pub(crate) fn is_available() -> bool {
     super::avx512vnni::is_available() && crate::amx::is_available(Element::Int8)
 }
 
-/// Tiles of a panel: a tile register each, beside each other.
-pub(crate) const PANEL_TILES: usize = 2;
-/// Parts along `k` that are unpacked at a time: with two tiles 32 KB, which stay in L1 while tokens stream past.
-const PARTS: usize = 2;
+/// Tiles of a panel: a register of sums each. 32 KB of a part along `k`, which stay in L1 while tokens stream past.
+pub(crate) const PANEL_TILES: usize = 4;
 /// Lines of an unpacked part of a tile.
 const TILE_LINES: usize = PANEL_BLOCKS * 16;
-const _: () = assert!(PARTS * PANEL_TILES <= MOST_TILES, "the scratch has room for the unpacked tiles");
+const _: () = assert!(PANEL_TILES <= MOST_TILES, "the scratch has room for the unpacked tiles");
 
-/// Four tiles of sums: tokens 0–15 × rows 0–15, × rows 16–31, tokens 16–31 × the same.
+/// Sums of 16 tokens: × rows 0–15, × rows 16–31 and so on.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct TileSums([[i32; TILE_ROWS]; SUM_ROWS]);
-/// Rows of four tiles.
-const SUM_ROWS: usize = 4 * TILE_TOKENS;
+/// Rows of the tiles of a panel.
+const SUM_ROWS: usize = PANEL_TILES * TILE_TOKENS;
+/// Rows that are scaled beside a block of products.
+const ROWS_A_BLOCK: usize = SUM_ROWS / PANEL_BLOCKS;
 
 impl TileSums {
     const ZERO: TileSums = TileSums([[0; TILE_ROWS]; SUM_ROWS]);
 }
 
-/// One step of a panel: 32 tokens × 32 rows × a part of `k`, and the scaling of the step before, which the vector units do while the
+/// One step of a panel: 16 tokens × 64 rows × a part of `k`, and the scaling of the step before, which the vector units do while the
 /// tile unit multiplies.
 struct Step<'a> {
-    /// Two tiles of tokens, `[blocks][16 tokens][64 k]` each.
-    a: [&'a [u8]; 2],
-    /// Two tiles of weights, `[blocks][16 quads][16 rows][4]` each.
-    b: [&'a [Line]; 2],
+    /// `[blocks][16 tokens][64 k]`
+    a: &'a [u8],
+    /// `[tiles][8 blocks][16 quads][16 rows][4]`, of which the first blocks count.
+    b: &'a [Line; PANEL_TILES * TILE_LINES],
+    /// In: of the step before. Out: of this one.
     sums: &'a mut TileSums,
     before: Scaling<'a>,
 }
 
 /// `out (+)= sums · scale of the row · scale of the token`
 struct Scaling<'a> {
-    sums: &'a TileSums,
-    /// Of the rows of two tiles.
-    scales: [[f32; TILE_ROWS]; PANEL_TILES],
-    /// Of 32 tokens.
-    x_scales: &'a [f32; STEP_TOKENS],
+    scales: &'a [[f32; TILE_ROWS]; PANEL_TILES],
+    x_scales: &'a [f32; TILE_TOKENS],
     /// `=` instead of `+=`.
     first: bool,
     /// In the order of `sums`.
@@ -96,70 +92,45 @@ fn panel_with(panel: &mut Panel, product: Product, done: Done) {
     let blocks = tiles[0].len();
     let parts = blocks.div_ceil(PANEL_BLOCKS);
     let tokens = chunks * super::MAX_TOKENS;
-    let steps = tokens / STEP_TOKENS;
+    let steps = tokens / TILE_TOKENS;
+    let x_scales = x_scales.as_chunks::<TILE_TOKENS>().0;
+    let weights: &mut [Line; PANEL_TILES * TILE_LINES] = weights.first_chunk_mut().expect("the unpacked tiles");
+    let scales: &mut [[f32; TILE_ROWS]; PANEL_TILES] = scales.first_chunk_mut().expect("scales of the tiles");
     let between = between.as_chunks_mut::<SUM_ROWS>().0;
     // Where all of `k` is unpacked at once, sums are finished before those of the next tokens begin: one place, which stays in L1.
-    let place_of = |step: usize| if parts <= PARTS { 0 } else { step };
-    let mut sums = [TileSums::ZERO; 2];
-    // What is scaled along with the first product of all.
-    let (none, mut nowhere) = (TileSums::ZERO, [[0f32; TILE_ROWS]; SUM_ROWS]);
-    for first_part in (0..parts).step_by(PARTS) {
-        let group = first_part..parts.min(first_part + PARTS);
-        let blocks_of = |part: usize| part * PANEL_BLOCKS..blocks.min((part + 1) * PANEL_BLOCKS);
-        let products = steps * group.len();
+    let place_of = |step: usize| if parts == 1 { 0 } else { step };
+    let mut sums = TileSums::ZERO;
+    // Where the sums of before the first product go.
+    let mut nowhere = [[0f32; TILE_ROWS]; SUM_ROWS];
+    for part in 0..parts {
+        let range = part * PANEL_BLOCKS..blocks.min((part + 1) * PANEL_BLOCKS);
         // With few tokens unpacking takes most of the time, and the weights that come next are asked for meanwhile.
-        let (while_unpacking, while_multiplying) = if steps <= 2 { (group.len() * n_tiles * PANEL_BLOCKS, 0) } else { (0, products) };
-        let mut ahead = Ahead::new(&tiles[..n_tiles], &next, group.end * PANEL_BLOCKS, while_unpacking + while_multiplying);
-        for (i, part) in group.clone().enumerate() {
-            for tile in 0..n_tiles {
-                let at = i * PANEL_TILES + tile;
-                let ahead = (while_unpacking > 0).then_some(&mut ahead);
-                scales[at] = requantize(&tiles[tile][blocks_of(part)], &mut weights[at * TILE_LINES..][..TILE_LINES], ahead);
-            }
+        let (while_unpacking, while_multiplying) = if steps <= 4 { (n_tiles * PANEL_BLOCKS, 0) } else { (0, steps) };
+        let mut ahead = Ahead::new(&tiles[..n_tiles], &next, range.end, while_unpacking + while_multiplying);
+        for (tile, (lines, scales)) in weights.chunks_exact_mut(TILE_LINES).zip(&mut *scales).enumerate().take(n_tiles) {
+            *scales = requantize(&tiles[tile][range.clone()], lines, (while_unpacking > 0).then_some(&mut ahead));
         }
-        for i in 0..=products {
-            let at = |i: usize| (i / group.len(), group.start + i % group.len());
-            let [even, odd] = &mut sums;
-            let (now, before) = if i % 2 == 0 { (even, &*odd) } else { (odd, &*even) };
-            let before = match i.checked_sub(1).map(at) {
-                Some((step, part)) => {
-                    let first = (part - group.start) * PANEL_TILES;
-                    Scaling {
-                        sums: before,
-                        // A last odd tile is multiplied twice.
-                        scales: [scales[first], scales[first + n_tiles - 1]],
-                        x_scales: x_scales[part * tokens + step * STEP_TOKENS..].first_chunk().expect("scales of a step"),
-                        first: part == 0,
-                        out: &mut between[place_of(step)],
-                    }
+        for i in 0..=steps {
+            let mut before = match i.checked_sub(1) {
+                Some(step) => {
+                    Scaling { scales, x_scales: &x_scales[step * parts + part], first: part == 0, out: &mut between[place_of(step)] }
                 }
-                None => {
-                    let x_scales = x_scales.first_chunk().expect("scales of a step");
-                    Scaling { sums: &none, scales: [[0.0; TILE_ROWS]; PANEL_TILES], x_scales, first: true, out: &mut nowhere }
-                }
+                None => Scaling { scales, x_scales: &x_scales[0], first: true, out: &mut nowhere },
             };
-            if i < products {
-                let (step, part) = at(i);
-                let range = blocks_of(part);
-                let a = |tile: usize| {
-                    let at = ((step * 2 + tile) * blocks + range.start) * 1024;
-                    as_bytes(&q[at..at + range.len() * 1024])
-                };
-                let b = |tile: usize| &weights[((part - group.start) * PANEL_TILES + tile) * TILE_LINES..][..range.len() * 16];
+            if i < steps {
+                let at = (i * blocks + range.start) * 1024;
                 if while_multiplying > 0 {
                     ahead.prefetch();
                 }
-                let mut step = Step { a: [a(0), a(1)], b: [b(0), b(n_tiles - 1)], sums: now, before };
+                let mut step = Step { a: as_bytes(&q[at..at + range.len() * 1024]), b: weights, sums: &mut sums, before };
                 // SAFETY: `panel` has loaded the configuration that `product` needs, `product_emulated` needs none.
                 unsafe { product(&mut step) };
             } else {
-                scale(before, 0);
+                scale(&sums, &mut before, SUM_ROWS);
             }
-            if let Some((step, _)) = i.checked_sub(1).map(at).filter(|(_, part)| part + 1 == parts) {
-                for (half, values) in between[place_of(step)].chunks_exact(SUM_ROWS / 2).enumerate() {
-                    let token = step * STEP_TOKENS + half * TILE_TOKENS;
-                    done(Sums { token, tile: 0, tokens: TILE_TOKENS, n_tiles, values, strides: [1, TILE_TOKENS] });
-                }
+            if let Some(step) = i.checked_sub(1).filter(|_| part + 1 == parts) {
+                let (token, values) = (step * TILE_TOKENS, &between[place_of(step)]);
+                done(Sums { token, tile: 0, tokens: TILE_TOKENS, n_tiles, values, strides: [1, TILE_TOKENS] });
             }
         }
     }
@@ -176,13 +147,13 @@ struct Ahead<'a> {
 impl<'a> Ahead<'a> {
     /// What follows block `end` of `tiles`, or the beginning of `next`, in `steps`.
     fn new(tiles: &[&'a [Block]], next: &[&'a [Block]; MOST_TILES], end: usize, steps: usize) -> Self {
-        let some = |blocks: &'a [Block], first: usize| &blocks[first.min(blocks.len())..blocks.len().min(first + PARTS * PANEL_BLOCKS)];
+        let some = |blocks: &'a [Block], first: usize| &blocks[first.min(blocks.len())..blocks.len().min(first + PANEL_BLOCKS)];
         let mut ahead = [&[][..]; PANEL_TILES];
         for (i, place) in ahead.iter_mut().enumerate() {
             let own = tiles.get(i).map_or(&[][..], |blocks| some(blocks, end));
             *place = if own.is_empty() { some(next[i], 0) } else { own };
         }
-        let lines = PARTS * PANEL_BLOCKS * size_of::<Block>() / 64;
+        let lines = PANEL_BLOCKS * size_of::<Block>() / 64;
         Ahead { tiles: ahead, at: 0, step: lines.div_ceil(steps.max(1)) }
     }
 
@@ -200,12 +171,12 @@ impl<'a> Ahead<'a> {
     }
 }
 
-/// Rows `from ..` of a [`Scaling`].
+/// The first `rows` of a [`Scaling`].
 #[target_feature(enable = "avx512f")]
-fn scale(some: Scaling, from: usize) {
-    let Scaling { sums, scales, x_scales, first, out } = some;
-    for row in from..SUM_ROWS {
-        let (tile, token) = (row / TILE_TOKENS % 2, row / (2 * TILE_TOKENS) * TILE_TOKENS + row % TILE_TOKENS);
+fn scale(sums: &TileSums, some: &mut Scaling, rows: usize) {
+    let Scaling { scales, x_scales, first, ref mut out } = *some;
+    for row in 0..rows {
+        let (tile, token) = (row / TILE_TOKENS, row % TILE_TOKENS);
         // SAFETY: 64 readable bytes each, aligned in `TileSums`; those of `out` are writable.
         unsafe {
             let sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums.0[row].as_ptr().cast()));
@@ -314,51 +285,44 @@ macro_rules! two_rows {
     };
 }
 
-/// Asks for half a tile of tokens two blocks on (any address may be asked for): it comes from the second-level cache, and the tile load
-/// would wait for it.
-macro_rules! ask_for_half_a_tile {
-    ($at:literal) => {
-        concat!(
-            ask_for_half_a_tile!($at, "0", "64", "128", "192"),
-            ask_for_half_a_tile!($at, "256", "320", "384", "448")
-        )
-    };
-    ($at:literal, $($line:literal),*) => {
-        concat!($("prefetcht0 [", $at, " + ", $line, "]\n"),*)
-    };
-}
-
 /// 64 k of four tile products, with eight rows of the step before between them: they have the tile unit's 64 cycles.
 macro_rules! block_of_products {
-    ($part:ident, $scales:literal, $to_next_tokens:literal) => {
+    ($part:ident, $scales:literal, $a:literal, $x0:literal, $x1:literal, $x2:literal, $x3:literal, $x4:literal, $x5:literal, $x6:literal, $x7:literal) => {
         concat!(
-            "tileloadd tmm6, [{b0} + {s}]\n",
-            "tileloadd tmm4, [{a0} + {s}]\n",
-            "tdpbssd tmm0, tmm4, tmm6\n",
-            ask_for_half_a_tile!("{a0} + 2048"),
-            two_rows!($part, $scales, "0", "0", "64", "4"),
-            "tileloadd tmm7, [{b1} + {s}]\n",
-            "tdpbssd tmm1, tmm4, tmm7\n",
-            ask_for_half_a_tile!("{a0} + 2560"),
-            two_rows!($part, $scales, "128", "8", "192", "12"),
-            "tileloadd tmm5, [{a1} + {s}]\n",
-            "tdpbssd tmm2, tmm5, tmm6\n",
-            ask_for_half_a_tile!("{a1} + 2048"),
-            two_rows!($part, $scales, "256", "16", "320", "20"),
-            "tdpbssd tmm3, tmm5, tmm7\n",
-            ask_for_half_a_tile!("{a1} + 2560"),
-            two_rows!($part, $scales, "384", "24", "448", "28"),
-            "add {a0}, 1024\n",
-            "add {a1}, 1024\n",
-            "add {b0}, 1024\n",
-            "add {b1}, 1024\n",
+            "tileloadd ",
+            $a,
+            ", [{a} + {s}]\n",
+            "tileloadd tmm6, [{b} + {s}]\n",
+            "tdpbssd tmm0, ",
+            $a,
+            ", tmm6\n",
+            two_rows!($part, $scales, "0", $x0, "64", $x1),
+            "tileloadd tmm7, [{b} + {s} + 8192]\n",
+            "tdpbssd tmm1, ",
+            $a,
+            ", tmm7\n",
+            two_rows!($part, $scales, "128", $x2, "192", $x3),
+            "tileloadd tmm6, [{b} + {s} + 16384]\n",
+            "tdpbssd tmm2, ",
+            $a,
+            ", tmm6\n",
+            two_rows!($part, $scales, "256", $x4, "320", $x5),
+            "tileloadd tmm7, [{b} + {s} + 24576]\n",
+            "tdpbssd tmm3, ",
+            $a,
+            ", tmm7\n",
+            two_rows!($part, $scales, "384", $x6, "448", $x7),
+            "add {a}, 1024\n",
+            "add {b}, 1024\n",
             "add {p}, 512\n",
             "add {o}, 512\n",
-            $to_next_tokens,
-            "\n",
-            "dec {n}\n",
-            "jz 3f\n",
         )
+    };
+    ($part:ident, $scales:literal, even) => {
+        block_of_products!($part, $scales, "tmm4", "0", "4", "8", "12", "16", "20", "24", "28")
+    };
+    ($part:ident, $scales:literal, odd) => {
+        block_of_products!($part, $scales, "tmm5", "32", "36", "40", "44", "48", "52", "56", "60")
     };
 }
 
@@ -366,40 +330,63 @@ macro_rules! block_of_products {
 macro_rules! product_with {
     ($part:ident, $step:ident, $blocks:ident) => {{
         let Step { a, b, sums, before } = $step;
-        // SAFETY: the four operand pointers advance by one tile (1,024 bytes) `blocks` times (1 to 8, asserted by the caller) over
-        // slices of that many tiles; `p` and `o` by eight rows each over 64 rows, `x` moves inside of 32 floats; `sums` takes four
-        // tiles and is not what `p` points to. The configuration is the caller's promise; all registers are declared.
+        let row = (PANEL_BLOCKS - $blocks) * ROWS_A_BLOCK;
+        // SAFETY: `a` and `b` advance by one tile (1,024 bytes) `blocks` times (1 to 8, asserted by the caller), `a` over a slice of that
+        // many tiles, `b` over the first of four runs of eight; `p` and `o` by eight rows each, to the end of 64 rows, `x` is 16 floats;
+        // `sums` takes four tiles, after its rows were read. The configuration is the caller's promise; all registers are declared.
         unsafe {
             asm!(
                 "tilezero tmm0",
                 "tilezero tmm1",
                 "tilezero tmm2",
                 "tilezero tmm3",
-                block_of_products!($part, "zmm20", "add {x}, 32"),
-                block_of_products!($part, "zmm20", "sub {x}, 32"),
-                block_of_products!($part, "zmm21", "add {x}, 32"),
-                block_of_products!($part, "zmm21", "add {x}, 32"),
-                block_of_products!($part, "zmm20", "add {x}, 32"),
-                block_of_products!($part, "zmm20", "sub {x}, 32"),
-                block_of_products!($part, "zmm21", "add {x}, 32"),
-                block_of_products!($part, "zmm21", "add {x}, 32"),
-                "3:",
+                "cmp {n}, 8",
+                "je 28f",
+                "cmp {n}, 7",
+                "je 27f",
+                "cmp {n}, 6",
+                "je 26f",
+                "cmp {n}, 5",
+                "je 25f",
+                "cmp {n}, 4",
+                "je 24f",
+                "cmp {n}, 3",
+                "je 23f",
+                "cmp {n}, 2",
+                "je 22f",
+                "jmp 21f",
+                "28:",
+                block_of_products!($part, "zmm20", even),
+                "27:",
+                block_of_products!($part, "zmm20", odd),
+                "26:",
+                block_of_products!($part, "zmm21", even),
+                "25:",
+                block_of_products!($part, "zmm21", odd),
+                "24:",
+                block_of_products!($part, "zmm22", even),
+                "23:",
+                block_of_products!($part, "zmm22", odd),
+                "22:",
+                block_of_products!($part, "zmm23", even),
+                "21:",
+                block_of_products!($part, "zmm23", odd),
                 "tilestored [{c} + {s}], tmm0",
                 "tilestored [{c} + {s} + 1024], tmm1",
                 "tilestored [{c} + {s} + 2048], tmm2",
                 "tilestored [{c} + {s} + 3072], tmm3",
-                a0 = inout(reg) a[0].as_ptr() => _,
-                a1 = inout(reg) a[1].as_ptr() => _,
-                b0 = inout(reg) b[0].as_ptr() => _,
-                b1 = inout(reg) b[1].as_ptr() => _,
-                p = inout(reg) before.sums.0.as_ptr() => _,
-                o = inout(reg) before.out.as_mut_ptr() => _,
-                x = inout(reg) before.x_scales.as_ptr() => _,
+                a = inout(reg) a.as_ptr() => _,
+                b = inout(reg) b.as_ptr() => _,
+                p = inout(reg) sums.0[row..].as_ptr() => _,
+                o = inout(reg) before.out[row..].as_mut_ptr() => _,
+                x = in(reg) before.x_scales.as_ptr(),
                 c = in(reg) sums.0.as_mut_ptr(),
                 s = in(reg) 64usize,
-                n = inout(reg) $blocks => _,
+                n = in(reg) $blocks,
                 in("zmm20") _mm512_loadu_ps(before.scales[0].as_ptr()),
                 in("zmm21") _mm512_loadu_ps(before.scales[1].as_ptr()),
+                in("zmm22") _mm512_loadu_ps(before.scales[2].as_ptr()),
+                in("zmm23") _mm512_loadu_ps(before.scales[3].as_ptr()),
                 out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -416,26 +403,24 @@ macro_rules! product_with {
 #[target_feature(enable = "avx512f")]
 unsafe fn product(step: &mut Step) {
     let blocks = check(step);
+    // The others go with a block each.
+    scale(step.sums, &mut step.before, (PANEL_BLOCKS - blocks) * ROWS_A_BLOCK);
     if step.before.first {
         product_with!(first, step, blocks);
     } else {
         product_with!(next, step, blocks);
     }
-    let Scaling { sums, scales, x_scales, first, ref mut out } = step.before;
-    // Eight rows went with each block.
-    scale(Scaling { sums, scales, x_scales, first, out }, blocks * 8);
 }
 
 /// [`product`] in plain Rust.
 #[target_feature(enable = "avx512f")]
 fn product_emulated(step: &mut Step) {
     check(step);
-    let Scaling { sums, scales, x_scales, first, ref mut out } = step.before;
-    scale(Scaling { sums, scales, x_scales, first, out }, 0);
+    scale(step.sums, &mut step.before, SUM_ROWS);
     for (row, sums) in step.sums.0.iter_mut().enumerate() {
-        let (half, tile, token) = (row / (2 * TILE_TOKENS), row / TILE_TOKENS % 2, row % TILE_TOKENS);
+        let (tile, token) = (row / TILE_TOKENS, row % TILE_TOKENS);
         *sums = [0; TILE_ROWS];
-        for (a, b) in step.a[half].as_chunks::<1024>().0.iter().zip(step.b[tile].as_chunks::<16>().0) {
+        for (a, b) in step.a.as_chunks::<1024>().0.iter().zip(step.b[tile * TILE_LINES..].as_chunks::<16>().0) {
             for (quad, line) in b.iter().enumerate() {
                 for (row, sum) in sums.iter_mut().enumerate() {
                     for k in 0..4 {
@@ -449,9 +434,8 @@ fn product_emulated(step: &mut Step) {
 
 /// Blocks along `k` of a step.
 fn check(step: &Step) -> usize {
-    let blocks = step.a[0].len() / 1024;
-    assert!((1..=PANEL_BLOCKS).contains(&blocks), "{blocks} blocks of a step");
-    assert!(step.a.iter().all(|a| a.len() == blocks * 1024) && step.b.iter().all(|b| b.len() == blocks * 16), "tiles of a step");
+    let blocks = step.a.len() / 1024;
+    assert!((1..=PANEL_BLOCKS).contains(&blocks) && step.a.len().is_multiple_of(1024), "{} bytes of a step", step.a.len());
     blocks
 }
 

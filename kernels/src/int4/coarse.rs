@@ -1,6 +1,6 @@
 //! INT8 inputs with one scale for many `k`, in the order in which panels of tile products read them: see `amx.rs`.
 //!
-//! `q` `[m/16][k/64][16][64]`, scales `[parts][m]`; `m` is padded to whole steps with zeros.
+//! `q` `[m/16][k/64][16][64]`, scales `[m/16][parts][16]`; `m` is padded to whole tiles with zeros.
 
 use std::marker::PhantomData;
 
@@ -12,10 +12,8 @@ use crate::threads::SharedOut;
 pub(crate) struct Coarse {
     /// Inputs that share one scale; a multiple of 64.
     pub(crate) block: usize,
-    /// Tokens of a tile.
+    /// Tokens of a tile; they come in whole tiles.
     pub(crate) tile_tokens: usize,
-    /// Tokens come in whole steps.
-    pub(crate) step_tokens: usize,
     /// `x`, at most a block, to `q` (64 of them, then the next 64 `stride` bytes on, the last filled up with 0); returns the scale.
     pub(crate) quantize: unsafe fn(x: &[f32], q: &mut [i8], stride: usize) -> f32,
 }
@@ -25,8 +23,6 @@ pub(super) struct CoarseRows<'a> {
     coarse: Coarse,
     q: SharedOut<i8>,
     scales: SharedOut<f32>,
-    /// Tokens, padded.
-    held: usize,
     k: usize,
     padded_k: usize,
     parts: usize,
@@ -34,15 +30,14 @@ pub(super) struct CoarseRows<'a> {
 }
 
 impl<'a> CoarseRows<'a> {
-    /// Room for `m` tokens of `k`; tokens that only fill up the last step are set to 0.
+    /// Room for `m` tokens of `k`; tokens that only fill up the last tile are set to 0.
     pub(super) fn new(coarse: Coarse, m: usize, k: usize, q: &'a mut Vec<i8>, scales: &'a mut Vec<f32>) -> Self {
         let padded_k = k.next_multiple_of(BLOCK_K);
         let parts = padded_k.div_ceil(coarse.block);
-        let held = m.next_multiple_of(coarse.step_tokens);
+        let held = m.next_multiple_of(coarse.tile_tokens);
         q.resize(held * padded_k, 0);
         scales.resize(held * parts, 0.0);
-        let rows =
-            CoarseRows { coarse, q: SharedOut::new(q), scales: SharedOut::new(scales), held, k, padded_k, parts, buffers: PhantomData };
+        let rows = CoarseRows { coarse, q: SharedOut::new(q), scales: SharedOut::new(scales), k, padded_k, parts, buffers: PhantomData };
         for token in m..held {
             for block in 0..parts {
                 // SAFETY: nobody else has `rows` yet; the buffers are borrowed as long as it lives. Available: see `put`.
@@ -75,7 +70,7 @@ impl<'a> CoarseRows<'a> {
         // caller's promise.
         unsafe {
             let q = self.q.part(start, (blocks - 1) * stride + BLOCK_K);
-            self.scales.part(block * self.held + token, 1)[0] = quantize(x, q, stride);
+            self.scales.part((tile * self.parts + block) * tile_tokens + lane, 1)[0] = quantize(x, q, stride);
         }
     }
 }

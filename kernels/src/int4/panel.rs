@@ -4,17 +4,21 @@
 //! are handed out while they are in L1, some tokens at a time.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::activations::Activations;
 use super::layout::{BLOCK_K, Block, TILE_ROWS};
 use super::{Int4Matrix, MAX_TOKENS};
 use crate::isa::Row;
 use crate::reference::GROUP;
+use crate::threads;
 
 /// Blocks along `k` that a panel unpacks at a time: 8 KB a tile.
 pub(crate) const PANEL_BLOCKS: usize = 8;
 /// Tiles that a panel joins at most.
 pub(crate) const MOST_TILES: usize = 4;
+/// Tokens of the largest tile of tokens of all rows.
+const TILE_TOKENS: usize = 16;
 /// Groups along `k` of a panel step.
 pub(crate) const PANEL_GROUPS: usize = PANEL_BLOCKS * BLOCK_K / GROUP;
 
@@ -45,7 +49,7 @@ pub(crate) struct Panel<'a> {
     /// The tiles of the next panel, to be asked for ahead; may be empty.
     pub(crate) next: [&'a [Block]; MOST_TILES],
     pub(crate) chunks: usize,
-    /// `[chunks][k/4][8][4]`, [`Activations::whole_chunks`]
+    /// `[chunks][k/4][8][4]`, [`Activations::whole_chunks`]; of rows with coarse scales see `coarse.rs`
     pub(crate) q: &'a [i8],
     /// `[chunks][k/32][8]`
     pub(crate) x_scales: &'a [f32],
@@ -56,7 +60,7 @@ pub(crate) struct Panel<'a> {
 
 /// Finished sums of some tokens and tiles of a panel.
 pub(crate) struct Sums<'a> {
-    /// The first token; those of the last chunk may not exist.
+    /// The first token, counted from the panel's first; those of the last chunk may not exist.
     pub(crate) token: usize,
     /// The first tile, by its place in the panel, and how many.
     pub(crate) tile: usize,
@@ -83,9 +87,29 @@ pub(crate) struct Panels {
     pub(crate) tiles: usize,
 }
 
-/// Runs the row's kernel over the tiles `tiles` of `w` and all tokens of `x` (more than [`super::FEW_TOKENS`]). `next`: the tiles that
-/// will be asked for next.
-pub(super) fn run(w: &Int4Matrix, x: &Activations, tiles: &[usize], next: &[usize], done: Done) {
+/// Tokens of a block at most: with their inputs and outputs they stay in the second-level cache.
+const BLOCK_TOKENS: usize = 256;
+/// Tokens of a block at least, where each thread could have one.
+const SPLIT_TOKENS: usize = 128;
+/// Weights that may be read, and unpacked, once for every [`SPLIT_TOKENS`]: they stay in that cache too.
+const SPLIT_BYTES: usize = 1 << 20;
+
+/// How many blocks the tokens `m` of a product with `w` are taken in, one after another or by different threads.
+pub(super) fn token_blocks(w: &Int4Matrix, m: usize) -> usize {
+    let a_thread_each = if w.bytes() <= SPLIT_BYTES { (m / SPLIT_TOKENS).min(threads::threads()) } else { 1 };
+    m.div_ceil(BLOCK_TOKENS).max(a_thread_each)
+}
+
+/// The tokens of a block; begins where a tile of tokens begins.
+pub(super) fn tokens_of(m: usize, block: usize, blocks: usize) -> Range<usize> {
+    let tiles = m.div_ceil(TILE_TOKENS);
+    let start = |block: usize| m.min(tiles * block / blocks * TILE_TOKENS);
+    start(block)..start(block + 1)
+}
+
+/// Runs the row's kernel over the tiles `tiles` of `w` and the tokens `tokens` ([`tokens_of`]) of `x`, which has more than
+/// [`super::FEW_TOKENS`]. `next`: the tiles that will be asked for next.
+pub(super) fn run(w: &Int4Matrix, x: &Activations, tokens: Range<usize>, tiles: &[usize], next: &[usize], done: Done) {
     let (row, per_tile) = (x.row(), w.blocks_per_tile());
     let blocks = |list: &[usize]| {
         let mut blocks: [&[Block]; MOST_TILES] = [&[]; MOST_TILES];
@@ -94,7 +118,7 @@ pub(super) fn run(w: &Int4Matrix, x: &Activations, tiles: &[usize], next: &[usiz
         }
         blocks
     };
-    let (chunks, q, x_scales, bias) = x.whole_chunks();
+    let (chunks, q, x_scales, bias) = x.whole_chunks(tokens);
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.weights.resize(PANEL_BLOCKS * BLOCK_K / 4 * MOST_TILES, Line([0; 64]));
         scratch.scales.resize(PANEL_GROUPS * MOST_TILES, [0.0; TILE_ROWS]);

@@ -65,7 +65,15 @@ pub fn matmul_quantized(w: &Int4Matrix, x: &Activations, epilogue: Epilogue, y: 
         threads::split(n.div_ceil(TILE_ROWS), estimated_us(w, m), |tiles| by_tiles(w, x, tiles, &out));
     } else {
         let width = x.row().int4_panel.tiles;
-        threads::split(n.div_ceil(width * TILE_ROWS), estimated_us(w, m), |panels| many(w, x, panels, width, &out));
+        let panels = n.div_ceil(width * TILE_ROWS);
+        let blocks = panel::token_blocks(w, m);
+        threads::split(blocks * panels, estimated_us(w, m), |items| {
+            for block in items.start / panels..items.end.div_ceil(panels) {
+                let first = block * panels;
+                let panels = items.start.max(first) - first..items.end.min(first + panels) - first;
+                many(w, x, panel::tokens_of(m, block, blocks), panels, width, &out);
+            }
+        });
     }
 }
 
@@ -122,11 +130,11 @@ impl Out<'_> {
         unsafe { (x.row().ops.epilogue)(&finished) };
     }
 
-    /// Asks for `columns` columns of all tokens, which lie a row apart, to be near when the sums are done.
+    /// Asks for `columns` columns of some tokens, which lie a row apart, to be near when the sums are done.
     #[cfg(target_arch = "x86_64")]
-    fn prefetch(&self, tokens: usize, first: usize, columns: usize) {
+    fn prefetch(&self, tokens: Range<usize>, first: usize, columns: usize) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        for token in 0..tokens {
+        for token in tokens {
             let start = self.y.address().wrapping_add(token * self.n + first);
             for column in (0..columns + 15).step_by(16) {
                 // SAFETY: a prefetch of any address is allowed.
@@ -136,7 +144,7 @@ impl Out<'_> {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn prefetch(&self, _tokens: usize, _first: usize, _columns: usize) {}
+    fn prefetch(&self, _tokens: Range<usize>, _first: usize, _columns: usize) {}
 }
 
 fn by_tiles(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
@@ -161,16 +169,19 @@ fn by_tiles(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
     }
 }
 
-/// Panels of `width` tiles.
-fn many(w: &Int4Matrix, x: &Activations, panels: Range<usize>, width: usize, out: &Out) {
+/// Some tokens times panels of `width` tiles.
+fn many(w: &Int4Matrix, x: &Activations, tokens: Range<usize>, panels: Range<usize>, width: usize, out: &Out) {
     let tiles: [usize; 2 * MOST_TILES] = std::array::from_fn(|i| i);
     for panel in panels {
         let first = panel * width;
         let n_tiles = width.min(w.n.div_ceil(TILE_ROWS) - first);
         let of_panel = tiles.map(|i| first + i);
         let (first_row, rows) = (first * TILE_ROWS, (n_tiles * TILE_ROWS).min(w.n - first * TILE_ROWS));
-        out.prefetch(x.tokens(), first_row, rows);
-        panel::run(w, x, &of_panel[..n_tiles], &of_panel[width..2 * width], &mut |sums| out.put(x, first_row, &sums));
+        out.prefetch(tokens.clone(), first_row, rows);
+        panel::run(w, x, tokens.clone(), &of_panel[..n_tiles], &of_panel[width..2 * width], &mut |mut sums| {
+            sums.token += tokens.start;
+            out.put(x, first_row, &sums);
+        });
     }
 }
 

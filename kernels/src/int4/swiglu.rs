@@ -5,11 +5,12 @@
 //! there. Writing and reading `[m,2f]` in f32 takes as long as a third of the products otherwise.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::activations::Activations;
 use super::coarse::Coarse;
 use super::layout::TILE_ROWS;
-use super::panel::{self, Sums};
+use super::panel::{self, MOST_TILES, Sums};
 use super::product::{Epilogue, estimated_us, matmul_quantized};
 use super::{FEW_TOKENS, Int4Matrix};
 use crate::ops::silu_mul;
@@ -43,14 +44,16 @@ fn fused(w: &Int4Matrix, x: &Activations, coarse: Coarse, out: &mut Activations)
     let rows = out.begin_coarse(x.row(), coarse, m, f);
     // A line more than the block: rows whose distance is a power of two would fall into few sets of the cache.
     let stride = coarse.block + TILE_ROWS;
-    threads::split(rows.parts(), estimated_us(w, m), |blocks| {
+    let (parts, token_blocks) = (rows.parts(), panel::token_blocks(w, m));
+    threads::split(parts * token_blocks, estimated_us(w, m), |items| {
         let mut activated = ACTIVATED.take();
-        activated.resize((m * stride).max(activated.len()), 0.0);
-        for block in blocks {
+        for item in items {
+            let (block, tokens) = (item % parts, panel::tokens_of(m, item / parts, token_blocks));
+            activated.resize((tokens.len() * stride).max(activated.len()), 0.0);
             let inputs = rows.inputs(block);
             let width = inputs.len();
-            gated(w, x, inputs.start / TILE_ROWS, width / TILE_ROWS, stride, &mut activated);
-            for (token, activated) in activated.chunks_exact(stride).enumerate().take(m) {
+            gated(w, x, tokens.clone(), inputs.start / TILE_ROWS, width / TILE_ROWS, stride, &mut activated);
+            for (token, activated) in tokens.zip(activated.chunks_exact(stride)) {
                 // SAFETY: a block of every token belongs to one thread. The row's instruction set was checked when it was handed out.
                 unsafe { rows.put(token, block, &activated[..width]) };
             }
@@ -59,13 +62,17 @@ fn fused(w: &Int4Matrix, x: &Activations, coarse: Coarse, out: &mut Activations)
     });
 }
 
-/// `silu(gate) · up` for `n` tiles from tile `first` on, to `activated` `[m][stride]`.
-fn gated(w: &Int4Matrix, x: &Activations, first: usize, n: usize, stride: usize, activated: &mut [f32]) {
-    let (m, up) = (x.tokens(), w.n / 2 / TILE_ROWS);
-    for tile in (0..n).map(|i| first + i) {
-        let column = (tile - first) * TILE_ROWS;
-        panel::run(w, x, &[tile, up + tile], &[tile + 1, up + tile + 1], &mut |sums: Sums| {
-            let tokens = sums.tokens.min(m.saturating_sub(sums.token));
+/// `silu(gate) · up` of some tokens for `n` tiles from tile `first` on, to `activated` `[tokens][stride]`.
+fn gated(w: &Int4Matrix, x: &Activations, tokens: Range<usize>, first: usize, n: usize, stride: usize, activated: &mut [f32]) {
+    let up = w.n / 2 / TILE_ROWS;
+    // Beside each gate its `up`.
+    let width = x.row().int4_panel.tiles;
+    let tiles_from = |tile: usize| -> [usize; MOST_TILES] { std::array::from_fn(|i| tile + i / 2 + i % 2 * up) };
+    for tile in (0..n).step_by(width / 2) {
+        let count = 2 * (n - tile).min(width / 2);
+        let (column, tile) = (tile * TILE_ROWS, first + tile);
+        panel::run(w, x, tokens.clone(), &tiles_from(tile)[..count], &tiles_from(tile + width / 2)[..width], &mut |sums: Sums| {
+            let tokens = sums.tokens.min(tokens.len().saturating_sub(sums.token));
             if tokens > 0 {
                 let out = &mut activated[sums.token * stride + column..];
                 // SAFETY: the row's instruction set was checked when it was handed out.
@@ -88,9 +95,11 @@ pub(crate) struct Gated<'a> {
 /// `out = silu(gate) · up`; compiled once per instruction set.
 #[inline(always)]
 pub(crate) fn gated_body<const FMA: bool>(gated: &mut Gated) {
-    let Sums { values, strides, .. } = *gated.sums;
+    let Sums { values, n_tiles, strides, .. } = *gated.sums;
     for (token, out) in gated.out.chunks_mut(gated.stride).enumerate().take(gated.tokens) {
-        let gate = token * strides[0];
-        silu_mul::<FMA>(&values[gate], &values[gate + strides[1]], &mut out[..TILE_ROWS]);
+        for (pair, out) in out.as_chunks_mut::<TILE_ROWS>().0.iter_mut().enumerate().take(n_tiles / 2) {
+            let gate = token * strides[0] + 2 * pair * strides[1];
+            silu_mul::<FMA>(&values[gate], &values[gate + strides[1]], out);
+        }
     }
 }

@@ -4,8 +4,10 @@ use lacuna_engine::{Cancel, KvCache, KvDtype, Model, Precision, PrefillStats, Pr
 
 use crate::fixtures;
 
+/// Tokens that the engine evaluates at once.
+const CHUNK: usize = 512;
 /// Three chunks.
-const TOKENS: usize = 530;
+const TOKENS: usize = 2 * CHUNK + 18;
 const CHUNKS: usize = 3;
 /// Relative L2 where passes are cut differently on the AMX row.
 const AMX: f64 = 0.1;
@@ -35,11 +37,11 @@ fn cancelled_at_any_layer_of_any_chunk_it_goes_on_from_there() {
         let visible = kv.logits().to_vec();
         assert_eq!(prefill(&model, &mut kv, &prompt, &Cancel::new().at_check(n as u32)), Err(PromptError::Cancelled));
         assert_eq!((kv.ids(), kv.logits()), (&before[..], &visible[..]), "cancelled at check {n}");
-        let done = n / layers * 256;
+        let done = n / layers * CHUNK;
         assert_eq!(kv.warm(&prompt), 20 + done);
         // Exactly the layers that are left are computed.
         let stats = prefill(&model, &mut kv, &prompt, &Cancel::new().at_check((total - n) as u32)).expect("no more than what is left");
-        let in_flight = if n % layers == 0 { 0 } else { (TOKENS - done).min(256) };
+        let in_flight = if n % layers == 0 { 0 } else { (TOKENS - done).min(CHUNK) };
         let prefilled = TOKENS - done - in_flight;
         assert_eq!(stats, PrefillStats { cached: 20, resumed: done + in_flight, prefilled, ..PrefillStats::default() }, "check {n}");
         assert_eq!(kv.ids(), prompt);
@@ -75,15 +77,22 @@ fn a_prompt_that_differs_later_takes_up_the_part_that_agrees() {
     let layers = model.config().layers as u32;
     let first = fixtures::ids(5, TOKENS, n_vocab);
     // Where the next prompt leaves the first one, and how many checks that one got.
-    for (agree, checks) in
-        [(400, 3), (400, layers + 3), (255, layers), (256, layers), (257, layers + 1), (1, 3), (0, 5), (529, 2 * layers + 5)]
-    {
+    for (agree, checks) in [
+        (700, 3),
+        (700, layers + 3),
+        (CHUNK - 1, layers),
+        (CHUNK, layers),
+        (CHUNK + 1, layers + 1),
+        (1, 3),
+        (0, 5),
+        (TOKENS - 1, 2 * layers + 5),
+    ] {
         let mut next = first[..agree].to_vec();
         next.extend(fixtures::ids(6 + agree as u64, 100, n_vocab));
         let mut kv = KvCache::new(&model, 2048);
         prefill(&model, &mut kv, &first, &Cancel::new().at_check(checks)).expect_err("cancelled");
         let stats = prefill(&model, &mut kv, &next, &Cancel::new()).expect("fits");
-        let reached = if checks % layers == 0 { checks / layers * 256 } else { (checks / layers + 1) * 256 } as usize;
+        let reached = if checks % layers == 0 { checks / layers } else { checks / layers + 1 } as usize * CHUNK;
         assert_eq!((stats.resumed, stats.cached), (agree.min(reached), 0), "{agree} agree, {checks} checks");
         assert_eq!(stats.prefilled, next.len() - stats.resumed);
         let cold = held(&model, &next, kv.dtype());
@@ -101,12 +110,12 @@ fn a_prompt_that_is_the_beginning_of_a_cancelled_one_is_answered_too() {
     let model = fixtures::embedded();
     let layers = model.config().layers as u32;
     let long = fixtures::ids(7, TOKENS, model.config().n_vocab);
-    for n in [1, 100, 255, 256, 257, 300] {
+    for n in [1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 600] {
         let mut kv = KvCache::new(&model, 2048);
         prefill(&model, &mut kv, &long, &Cancel::new().at_check(layers + 4)).expect_err("cancelled");
         let stats = prefill(&model, &mut kv, &long[..n], &Cancel::new()).expect("fits");
         assert_eq!(stats.cached + stats.resumed + stats.prefilled, n);
-        assert_eq!(stats.prefilled, usize::from(n <= 256), "{n}: only the last token of a finished chunk");
+        assert_eq!(stats.prefilled, usize::from(n <= CHUNK), "{n}: only the last token of a finished chunk");
         assert_eq!(kv.ids(), &long[..n]);
         let difference = fixtures::relative_l2(kv.logits(), held(&model, &long[..n], kv.dtype()).logits());
         assert!(difference <= if fixtures::cuts_matter() { AMX } else { 0.0 }, "{n}: {difference}");
@@ -129,7 +138,7 @@ fn warming_interrupted_by_requests_is_taken_up_again() {
         assert_eq!(result.is_ok(), i != 1);
     }
     let stats = prefill(&model, &mut kv, &warming, &Cancel::new()).expect("fits");
-    assert_eq!((stats.resumed, stats.prefilled), (512, TOKENS - 512));
+    assert_eq!((stats.resumed, stats.prefilled), (2 * CHUNK, TOKENS - 2 * CHUNK));
     assert_eq!(kv.logits(), held(&model, &warming, KvDtype::Int8).logits());
     let (bytes, tokens) = (kv.bytes(), kv.ids().to_vec());
     kv.drop_unfinished();
