@@ -46,6 +46,12 @@ fn keystrokes_are_replayed_and_accounted_for() {
     }
     assert_eq!([&keys[0]["how"], &keys[5]["how"]], ["cold", "warm"]);
     assert!(side["reuse_typing"].as_f64().is_some_and(|share| share > 0.8), "{side}");
+    // Lines are inserted above the cursor once the trace has ended; here it stands in the first line, without the last event in the middle.
+    assert_eq!(side["line_above_ms"]["n"], 0);
+    let above = record(&home, &["--model", model.arg(), "--tokens", "3", "--max-events", "21", "--json"]);
+    let (share, n) = (above["sides"][0]["reuse_line_above"].as_f64().expect("a share"), &above["sides"][0]["line_above_ms"]["n"]);
+    assert!(0.1 < share && share < 1.0 && n == 6, "{share} of {n}");
+    assert_eq!((&above["keystrokes"], &above["sides"][0]["ms"]["n"]), (&21.into(), &21.into()), "they count for nothing else");
     assert!(side["usage"]["peak_mb"].as_f64().is_some_and(|mb| mb > 1.0));
     let text = std::fs::read_to_string(home.work().join("replay.json")).expect("the file");
     assert!(!text.contains("compute"), "a record holds no text of the user's");

@@ -227,12 +227,16 @@ fn replay(run: &Replay) -> String {
         out.push('\n');
     }
     type Text = fn(&Side) -> String;
-    let rows: [(&str, Text); 11] = [
+    let rows: [(&str, Text); 12] = [
         ("answered in time", |s| s.ms.n.to_string()),
         ("from memory / warm / shifted / cold", |s| format!("{} / {} / {} / {}", s.memory, s.warm, s.shifted, s.cold)),
         ("superseded by the next key", |s| s.superseded.to_string()),
         ("prompt in the cache, at the cursor", |s| format!("{:.1} %", 100.0 * s.reuse_typing)),
         ("prompt in the cache, on arriving elsewhere", |s| format!("{:.1} %", 100.0 * s.reuse_arriving)),
+        ("prompt in the cache, after a line inserted above; p50 ms", |s| match s.line_above_ms.n {
+            0 => "–".to_owned(),
+            _ => format!("{:.1} %; {:.1}", 100.0 * s.reuse_line_above, s.line_above_ms.p50),
+        }),
         ("tokens computed / generated", |s| format!("{} / {}", s.prefilled, s.generated)),
         ("tokens drafted / accepted", |s| format!("{} / {}", s.drafted, s.accepted)),
         ("flicker", |s| s.flicker.to_string()),

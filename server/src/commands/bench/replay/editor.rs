@@ -42,6 +42,18 @@ impl Editor {
         Ok(Some(Change { range, text: event.ins.clone() }))
     }
 
+    /// One of the lines above the cursor put in front of one of them (which ones, the number decides), and what takes it back; nothing
+    /// where there is no line above.
+    pub fn line_above(&self, random: usize) -> Option<[Event; 2]> {
+        let rope = self.document.rope();
+        let lines = rope.byte_to_line(self.cursor);
+        let (from, to) = ((random / lines.max(1)) % lines.max(1), random.checked_rem(lines)?);
+        let (at, line) = (rope.line_to_char(to), rope.line(from).to_string());
+        let insert = Event { t: 0, at, del: 0, ins: line };
+        let take_back = Event { t: 0, at, del: insert.ins.chars().count(), ins: String::new() };
+        Some([insert, take_back])
+    }
+
     pub fn position(&self, byte: usize) -> Position {
         self.document.position(byte, Encoding::Utf32)
     }

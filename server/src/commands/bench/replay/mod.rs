@@ -30,7 +30,8 @@ use crate::{config, models};
 /// Replay keystroke traces: latency, reuse of the cache, flicker, waste; beside llama-server
 ///
 /// After every event of a trace one completion is asked for. As fast as possible (the default), each is waited for and nothing is
-/// prepared in between; in real time, a request is superseded by the next keystroke, and pauses are used.
+/// prepared in between; in real time, a request is superseded by the next keystroke, and pauses are used. Where each is waited for, lines are
+/// inserted above the cursor at the end of a trace, to see what of the prompt stays in the cache.
 #[derive(clap::Args)]
 pub struct Args {
     /// Traces: JSON lines, plain or gzip (`lacuna lsp --record` writes them)
@@ -72,6 +73,9 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
+
+/// Lines inserted above the cursor at the end of each trace.
+const LINES_ABOVE: usize = 6;
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Against {
@@ -133,25 +137,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
 
     let (mut our_keys, mut peer_keys) = (Vec::new(), Vec::new());
+    let (mut our_lines, mut peer_lines) = (Vec::new(), Vec::new());
     for (index, trace) in traces.iter().enumerate() {
         super::note(&format!("trace {} of {}: {}", index + 1, traces.len(), trace.path));
         let events = &trace.events[..trace.events.len().min(args.max_events)];
         let of_trace = || format!("trace {} ({})", trace.id, trace.path);
         ours.open(trace);
-        let answers = if args.real_time { ours.in_real_time(trace, events) } else { one_by_one(&ours, trace, events) };
+        let answers = if args.real_time { ours.in_real_time(trace, events) } else { one_by_one(&ours, trace, events, &mut our_lines) };
         keep(index, events, answers.with_context(of_trace)?.into_iter().map(|a| (a.key, a.text)), &mut our_keys);
         ours.close(trace);
         if let Some((server, _)) = &server {
-            let answers = peer_keystrokes(server, trace, events, args).with_context(of_trace)?;
+            let answers = peer_keystrokes(server, trace, events, args, &mut peer_lines).with_context(of_trace)?;
             keep(index, events, answers.into_iter(), &mut peer_keys);
         }
     }
     let keystrokes = our_keys.len();
-    let mut sides = vec![Side::of("lacuna".to_owned(), about, our_keys, usage::of_process(std::process::id()))];
+    let mut sides = vec![Side::of("lacuna".to_owned(), about, our_keys, &our_lines, usage::of_process(std::process::id()))];
     if let Some((server, gguf)) = &server {
         let file = gguf.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let about = format!("{file}, driven as llama.vim does: 256 + 64 lines, ring chunks, --cache-reuse 256");
-        sides.push(Side::of("llama-server".to_owned(), about, peer_keys, server.usage()));
+        sides.push(Side::of("llama-server".to_owned(), about, peer_keys, &peer_lines, server.usage()));
     }
     let record = Replay {
         machine: Machine::here(),
@@ -167,39 +172,79 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     super::deliver(&Record::Replay(record), args.output.as_deref(), args.json)
 }
 
-fn one_by_one(ours: &Ours, trace: &Trace, events: &[Event]) -> anyhow::Result<Vec<ours::Answer>> {
+fn one_by_one(ours: &Ours, trace: &Trace, events: &[Event], lines: &mut Vec<Key>) -> anyhow::Result<Vec<ours::Answer>> {
     let mut editor = Editor::new(trace);
+    let mut versions = 1..;
+    let mut version = || versions.next().unwrap_or(i32::MAX);
     let keystroke =
-        |(i, event): (usize, &Event)| ours.keystroke(trace, &mut editor, event, i as i32 + 1).with_context(|| format!("event {i}"));
-    events.iter().enumerate().map(keystroke).collect()
+        |(i, event): (usize, &Event)| ours.keystroke(trace, &mut editor, event, version()).with_context(|| format!("event {i}"));
+    let answers = events.iter().enumerate().map(keystroke).collect::<anyhow::Result<Vec<_>>>()?;
+    lines_above(&mut editor, lines, |editor, event| Ok(ours.edit_elsewhere(trace, editor, event, version())?.key))?;
+    Ok(answers)
 }
 
-fn peer_keystrokes(server: &LlamaServer, trace: &Trace, events: &[Event], args: &Args) -> anyhow::Result<Vec<(Key, Option<String>)>> {
+fn peer_keystrokes(
+    server: &LlamaServer,
+    trace: &Trace,
+    events: &[Event],
+    args: &Args,
+    lines: &mut Vec<Key>,
+) -> anyhow::Result<Vec<(Key, Option<String>)>> {
     let mut editor = Editor::new(trace);
     let mut vim = LlamaVim::new(&trace.path, args.tokens.map(usize::from));
-    let mut keys = Vec::new();
     let first = events.first().map_or(0, |e| e.t);
+    let mut now = 0;
+    let mut keys = Vec::new();
     for event in events {
         let begun = std::time::Instant::now();
         editor.apply(event)?;
-        let answer = vim.keystroke(server, &editor, event.t - first)?;
-        let how = match (answer.from_memory, answer.cached * 2 >= answer.cached + answer.prefilled) {
-            (true, _) => How::Memory,
-            (false, true) => How::Warm,
-            (false, false) => How::Cold,
-        };
-        let key = Key {
-            how,
-            prompt: answer.cached + answer.prefilled,
-            cached: answer.cached,
-            prefilled: answer.prefilled,
-            generated: answer.generated,
-            ms: Some(begun.elapsed().as_secs_f64() * 1e3),
-            ..Key::of(event.kind())
-        };
-        keys.push((key, (!answer.text.is_empty()).then_some(answer.text)));
+        now = event.t - first;
+        let answer = vim.keystroke(server, &editor, now)?;
+        keys.push((peer_key(event, &answer, begun), (!answer.text.is_empty()).then_some(answer.text)));
+    }
+    if !args.real_time {
+        lines_above(&mut editor, lines, |editor, event| {
+            let begun = std::time::Instant::now();
+            let from_end = editor.document.len_bytes() - editor.cursor;
+            editor.apply(event)?;
+            editor.cursor = editor.document.len_bytes() - from_end;
+            Ok(peer_key(event, &vim.keystroke(server, editor, now)?, begun))
+        })?;
     }
     Ok(keys)
+}
+
+fn peer_key(event: &Event, answer: &peer::Answer, begun: std::time::Instant) -> Key {
+    let how = match (answer.from_memory, answer.cached * 2 >= answer.cached + answer.prefilled) {
+        (true, _) => How::Memory,
+        (false, true) => How::Warm,
+        (false, false) => How::Cold,
+    };
+    Key {
+        how,
+        prompt: answer.cached + answer.prefilled,
+        cached: answer.cached,
+        prefilled: answer.prefilled,
+        generated: answer.generated,
+        ms: Some(begun.elapsed().as_secs_f64() * 1e3),
+        ..Key::of(event.kind())
+    }
+}
+
+/// A line is inserted somewhere above the cursor, a completion asked for, and the line taken back (with another completion, which brings
+/// the cache back to where it was), [`LINES_ABOVE`] times. `ask` makes an edit and says what came of the completion at the cursor.
+fn lines_above(
+    editor: &mut Editor,
+    all: &mut Vec<Key>,
+    mut ask: impl FnMut(&mut Editor, &Event) -> anyhow::Result<Key>,
+) -> anyhow::Result<()> {
+    for _ in 0..LINES_ABOVE {
+        // Spread over the lines above.
+        let Some([insert, take_back]) = editor.line_above((all.len() + 1).wrapping_mul(2_654_435_769) >> 8) else { break };
+        all.push(ask(editor, &insert)?);
+        ask(editor, &take_back)?;
+    }
+    Ok(())
 }
 
 /// Numbers the keystrokes of a trace and notes what the screen made of them.

@@ -47,13 +47,22 @@ impl Ours {
 
     /// The edit of an event, as `didChange` has it, and the request that follows it.
     fn ask(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<(Site, Ticket)> {
+        self.edit(trace, editor, event, version)?;
+        self.request(trace, editor)
+    }
+
+    fn edit(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<()> {
         let uri = uri(trace);
         if let Some(change) = editor.apply(event)? {
             let edit = [(Some(change.range), change.text)];
             let edited = self.documents.change(&uri, version, edit, Encoding::Utf32).map_err(|_| anyhow!("the edit was refused"))?;
             self.completer.edited(edited.snapshot(&uri, &trace.path));
         }
-        let ticket = Ticket::default();
+        Ok(())
+    }
+
+    fn request(&self, trace: &Trace, editor: &Editor) -> anyhow::Result<(Site, Ticket)> {
+        let (uri, ticket) = (uri(trace), Ticket::default());
         let open = self.documents.begin(&uri, &ticket).context("the document is not open")?;
         let site = site(open, &automatic(&uri, editor.position(editor.cursor)), Encoding::Utf32)?;
         self.documents.locate(&uri, &ticket, site.cursor());
@@ -69,6 +78,17 @@ impl Ours {
     pub fn keystroke(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
         let begun = Instant::now();
         let (site, ticket) = self.ask(trace, editor, event, version)?;
+        let reply = self.answer(trace, &site, &ticket);
+        Ok(answer(event, &reply, Some(begun.elapsed())))
+    }
+
+    /// An edit elsewhere, and the answer at the cursor, which stays where it is in the text.
+    pub fn edit_elsewhere(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
+        let begun = Instant::now();
+        let from_end = editor.document.len_bytes() - editor.cursor;
+        self.edit(trace, editor, event, version)?;
+        editor.cursor = editor.document.len_bytes() - from_end;
+        let (site, ticket) = self.request(trace, editor)?;
         let reply = self.answer(trace, &site, &ticket);
         Ok(answer(event, &reply, Some(begun.elapsed())))
     }

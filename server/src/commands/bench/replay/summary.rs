@@ -104,6 +104,11 @@ pub struct Side {
     /// Share of prompt tokens that were in the cache exactly: for keystrokes at the cursor (no arrivals), and for arrivals.
     pub reuse_typing: f64,
     pub reuse_arriving: f64,
+    /// The same at the cursor after a line was inserted somewhere above it, when the trace had ended; and what these requests took.
+    #[serde(default)]
+    pub reuse_line_above: f64,
+    #[serde(default)]
+    pub line_above_ms: Percentiles,
     pub prefilled: usize,
     pub generated: usize,
     pub drafted: usize,
@@ -115,13 +120,15 @@ pub struct Side {
 }
 
 impl Side {
-    pub fn of(name: String, about: String, keys: Vec<Key>, usage: Usage) -> Side {
+    /// `line_above`: the requests after lines that were inserted above the cursor; they count for nothing else.
+    pub fn of(name: String, about: String, keys: Vec<Key>, line_above: &[Key], usage: Usage) -> Side {
         let count = |how: How| keys.iter().filter(|k| k.how == how && k.ms.is_some()).count();
         let sum = |value: fn(&Key) -> usize| keys.iter().map(value).sum::<usize>();
-        let reuse = |arriving: bool| {
-            let of = || keys.iter().filter(|k| (k.kind == Kind::Arrive) == arriving && k.prompt > 0);
+        let share = |of: &dyn Fn(&&Key) -> bool, keys: &[Key]| {
+            let of = || keys.iter().filter(of);
             of().map(|k| k.cached).sum::<usize>() as f64 / of().map(|k| k.prompt).sum::<usize>().max(1) as f64
         };
+        let reuse = |arriving: bool| share(&|k| (k.kind == Kind::Arrive) == arriving, &keys);
         Side {
             name,
             about,
@@ -134,6 +141,8 @@ impl Side {
             superseded: keys.iter().filter(|k| k.ms.is_none()).count(),
             reuse_typing: reuse(false),
             reuse_arriving: reuse(true),
+            reuse_line_above: share(&|_| true, line_above),
+            line_above_ms: Percentiles::of(line_above.iter().filter_map(|k| k.ms)),
             prefilled: sum(|k| k.prefilled),
             generated: sum(|k| k.generated),
             drafted: sum(|k| k.drafted),
