@@ -1,4 +1,4 @@
-//! The cancel flag that every long operation looks at between layers.
+//! The cancel flag that every long operation looks at between layers, a prefill between the halves of a layer too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -29,7 +29,7 @@ impl Cancel {
         self
     }
 
-    /// The same flag for work that shares the machine by turns: at every layer it goes behind work that comes first, see
+    /// The same flag for work that shares the machine by turns: at every check it goes behind work that comes first, see
     /// [`crate::Scheduler`].
     #[must_use]
     pub fn with_turn(mut self, turn: Turn) -> Self {
@@ -49,7 +49,7 @@ impl Cancel {
         self.flag.store(true, Ordering::Release);
     }
 
-    /// Whether the work shall stop. The engine calls this once a layer.
+    /// Whether the work shall stop. The engine calls this once a layer, in a prefill once for each half of it.
     pub fn is_cancelled(&self) -> bool {
         if let Some(checks) = &self.checks
             && checks.fetch_sub(1, Ordering::Relaxed) <= 0
@@ -76,7 +76,7 @@ impl Cancel {
         }
     }
 
-    /// [`Cancel::is_cancelled`] before a layer; lets work that comes first go first. `first_layer`: equals may go first too.
+    /// [`Cancel::is_cancelled`] before a layer or half of one; lets work that comes first go first. `first_layer`: equals may go first too.
     pub(crate) fn checkpoint(&self, first_layer: bool) -> bool {
         if self.is_cancelled() {
             return true;

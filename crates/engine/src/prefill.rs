@@ -1,7 +1,7 @@
 //! Prefill: what of the prompt is held already, what is computed, and what is kept when it is cancelled.
 //!
 //! A prefill works on a sequence of its own ([`Unfinished`]) that shares the blocks it builds on, and proceeds in chunks and layers:
-//! `(chunk in flight, next layer, residual stream)` is all its state. When it is done, its sequence becomes the visible one; when it is
+//! `(chunk in flight, next half of a layer, residual stream)` is all its state. When it is done, its sequence becomes the visible one; when it is
 //! cancelled, the state is put aside, and a later prompt that begins with the same tokens goes on from that layer. Rows of the chunk in
 //! flight depend only on tokens before them, so its agreeing part is kept even when the rest of the prompt has changed.
 //!
@@ -133,7 +133,7 @@ fn begin(kv: &mut KvCache, ids: &[u32], options: &PrefillOptions, stats: &mut Pr
     let cached = held.max(donated.unwrap_or(0));
     let usable = kv.unfinished.iter().map(|work| work.usable(ids, exact_only)).enumerate().max_by_key(|(_, usable)| usable.progress);
     if let Some((i, usable)) = usable
-        && usable.progress > cached * kv.sequence.layers.len()
+        && usable.progress > cached * 2 * kv.sequence.layers.len()
     {
         let mut work = kv.unfinished.remove(i);
         work.adapt(ids, usable);
@@ -160,6 +160,8 @@ struct Flight {
     positions: Vec<usize>,
     /// The next one.
     layer: usize,
+    /// Whether its attention is done, and only its feed-forward half is missing.
+    attended: bool,
     /// The residual stream `[positions, hidden]` while the chunk waits.
     x: Vec<f32>,
     /// Everything before this position is complete when the chunk is.
@@ -177,7 +179,7 @@ pub(crate) struct Usable {
     rows: usize,
     /// Positions that agree.
     agree: usize,
-    /// Tokens times layers.
+    /// Tokens times halves of layers.
     progress: usize,
 }
 
@@ -221,8 +223,8 @@ impl Unfinished {
         let done = self.done.min(agree).min(most);
         let in_flight = self.flight.as_ref().filter(|_| self.done <= most);
         let rows = in_flight.map_or(0, |flight| flight.positions.partition_point(|position| *position < agree));
-        let layer = in_flight.map_or(0, |flight| flight.layer);
-        Usable { done, rows, agree, progress: done * self.sequence.layers.len() + rows * layer }
+        let halves = in_flight.map_or(0, |flight| 2 * flight.layer + usize::from(flight.attended));
+        Usable { done, rows, agree, progress: done * 2 * self.sequence.layers.len() + rows * halves }
     }
 
     /// Makes this the work on `ids`, of which `usable` was found.
@@ -285,7 +287,7 @@ impl Unfinished {
             let end = flight.end;
             if let Err(Cancelled) = advance(model, flight, &mut self.sequence, cancel, w, repaired) {
                 std::mem::swap(&mut w.x, &mut flight.x);
-                self.flight = self.flight.take().filter(|flight| flight.layer > 0);
+                self.flight = self.flight.take().filter(|flight| flight.layer > 0 || flight.attended);
                 return Err(Cancelled);
             }
             self.done = end;
@@ -306,7 +308,7 @@ impl Unfinished {
         positions.extend(rest.clone().filter(wanted).take(CHUNK));
         let end = if positions.len() < CHUNK { rest.end } else { positions[CHUNK - 1] + 1 };
         let repair = repair.filter(|_| positions.iter().any(|position| moves[*position] > 0));
-        Flight { positions, layer: 0, x: Vec::new(), end, repair }
+        Flight { positions, layer: 0, attended: false, x: Vec::new(), end, repair }
     }
 }
 
@@ -320,31 +322,40 @@ fn advance(
     mut repaired: Option<&mut usize>,
 ) -> Result<(), Cancelled> {
     for (l, layer) in model.layers.iter().enumerate().skip(flight.layer) {
-        if cancel.checkpoint(l == 0) {
+        if !flight.attended {
+            if cancel.checkpoint(l == 0) {
+                return Err(Cancelled);
+            }
+            attend(model, l, flight, sequence, w, &mut repaired);
+            flight.attended = true;
+        }
+        if cancel.checkpoint(false) {
             return Err(Cancelled);
         }
-        let kv = &mut sequence.layers[l];
-        match flight.repair.filter(|_| l == blend::CHECK_LAYER) {
-            Some(ratio) => {
-                forward::project(model, layer, w);
-                let chosen = blend::choose(model, kv, &flight.positions, &sequence.moves, ratio, w);
-                forward::put(model, kv, At::Each(&flight.positions), w);
-                if let Some(repaired) = &mut repaired {
-                    **repaired += chosen.iter().filter(|row| sequence.moves[flight.positions[**row]] > 0).count();
-                }
-                blend::keep_rows(model, &chosen, w);
-                flight.positions = chosen.iter().map(|row| flight.positions[*row]).collect();
-                flight.positions.iter().for_each(|position| sequence.moves[*position] = 0);
-                flight.repair = None;
-                model.rope.fill(flight.positions.iter().copied(), &mut w.cos, &mut w.sin);
-                forward::attend(model, layer, kv, At::Each(&flight.positions), w);
-            }
-            None => forward::attention_half(model, layer, kv, place(&flight.positions), w),
-        }
         forward::feed_forward_half(model, layer, w);
-        flight.layer = l + 1;
+        (flight.layer, flight.attended) = (l + 1, false);
     }
     Ok(())
+}
+
+/// The attention half of layer `l`; at [`blend::CHECK_LAYER`] the moved tokens to repair are chosen first.
+fn attend(model: &Model, l: usize, flight: &mut Flight, sequence: &mut Sequence, w: &mut Workspace, repaired: &mut Option<&mut usize>) {
+    let (layer, kv) = (&model.layers[l], &mut sequence.layers[l]);
+    let Some(ratio) = flight.repair.filter(|_| l == blend::CHECK_LAYER) else {
+        return forward::attention_half(model, layer, kv, place(&flight.positions), w);
+    };
+    forward::project(model, layer, w);
+    let chosen = blend::choose(model, kv, &flight.positions, &sequence.moves, ratio, w);
+    forward::put(model, kv, At::Each(&flight.positions), w);
+    if let Some(repaired) = repaired {
+        **repaired += chosen.iter().filter(|row| sequence.moves[flight.positions[**row]] > 0).count();
+    }
+    blend::keep_rows(model, &chosen, w);
+    flight.positions = chosen.iter().map(|row| flight.positions[*row]).collect();
+    flight.positions.iter().for_each(|position| sequence.moves[*position] = 0);
+    flight.repair = None;
+    model.rope.fill(flight.positions.iter().copied(), &mut w.cos, &mut w.sin);
+    forward::attend(model, layer, kv, At::Each(&flight.positions), w);
 }
 
 fn place(positions: &[usize]) -> At<'_> {

@@ -1,5 +1,5 @@
 //! Whose layers run next when several requests share the machine: decoding first, then prefills of requests, then warming; clients of
-//! equal rank in turn. Work in progress steps aside between layers, so nobody waits longer than a layer for work that comes after him.
+//! equal rank in turn. Work in progress steps aside between (halves of) layers, so nobody waits longer than a layer for work that comes after him.
 //!
 //! Threads wait on their own; there is no queue of jobs. Work without a [`Turn`] is not held up.
 

@@ -59,26 +59,27 @@ fn cancelling_at_any_layer_leaves_the_cache_as_it_was() {
         let (ids, _) = fixtures::expected("llama-tied-gqa");
         let mut other = ids.clone();
         other[5] ^= 1;
-        for layer in 0..model.config().layers as u32 {
+        let checks = 2 * model.config().layers as u32;
+        for check in 0..checks {
             let mut kv = KvCache::with_dtype(&model, 64, dtype);
             prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
             let logits = kv.logits().to_vec();
-            let result = prefill(&model, &mut kv, &other, &Cancel::new().at_check(layer));
-            assert_eq!(result, Err(PromptError::Cancelled), "one check a layer");
+            let result = prefill(&model, &mut kv, &other, &Cancel::new().at_check(check));
+            assert_eq!(result, Err(PromptError::Cancelled), "two checks a layer");
             assert_eq!(kv.ids(), ids);
             assert_eq!(kv.logits(), logits);
             // The keys and values are those of before: going on from the last token gives what it gave.
             prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
             let agree = |a: &[f32], b: &[f32]| {
                 if precision == Precision::Int4 && fixtures::cuts_matter() {
-                    assert!(fixtures::relative_l2(a, b) <= WARM_COLD_AMX, "{precision:?} {dtype} layer {layer}");
+                    assert!(fixtures::relative_l2(a, b) <= WARM_COLD_AMX, "{precision:?} {dtype} check {check}");
                 } else {
-                    assert!(fixtures::largest_difference(a, b) <= bound, "{precision:?} {dtype} layer {layer}");
+                    assert!(fixtures::largest_difference(a, b) <= bound, "{precision:?} {dtype} check {check}");
                 }
             };
             agree(kv.logits(), &logits);
             // And the cancelled prompt gives what it would have given.
-            prefill(&model, &mut kv, &other, &Cancel::new().at_check(model.config().layers as u32)).expect("no check more");
+            prefill(&model, &mut kv, &other, &Cancel::new().at_check(checks)).expect("no check more");
             let mut cold = KvCache::with_dtype(&model, 64, dtype);
             prefill(&model, &mut cold, &other, &Cancel::new()).expect("fits");
             agree(kv.logits(), cold.logits());

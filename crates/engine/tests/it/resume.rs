@@ -18,10 +18,15 @@ fn held(model: &Model, ids: &[u32], dtype: KvDtype) -> KvCache {
     kv
 }
 
+/// Attention and feed-forward of each layer.
+fn checks_of_a_chunk(model: &Model) -> usize {
+    2 * model.config().layers
+}
+
 #[test]
 fn cancelled_at_any_layer_of_any_chunk_it_goes_on_from_there() {
     let model = fixtures::embedded();
-    let layers = model.config().layers;
+    let checks = checks_of_a_chunk(&model);
     let n_vocab = model.config().n_vocab;
     // Something visible that shares its beginning with the prompt.
     let before = fixtures::ids(1, 300, n_vocab);
@@ -31,17 +36,17 @@ fn cancelled_at_any_layer_of_any_chunk_it_goes_on_from_there() {
     let base = held(&model, &before, dtype);
     let mut uncancelled = base.fork();
     prefill(&model, &mut uncancelled, &prompt, &Cancel::new()).expect("fits");
-    let total = CHUNKS * layers;
+    let total = CHUNKS * checks;
     for n in 0..total {
         let mut kv = base.fork();
         let visible = kv.logits().to_vec();
         assert_eq!(prefill(&model, &mut kv, &prompt, &Cancel::new().at_check(n as u32)), Err(PromptError::Cancelled));
         assert_eq!((kv.ids(), kv.logits()), (&before[..], &visible[..]), "cancelled at check {n}");
-        let done = n / layers * CHUNK;
+        let done = n / checks * CHUNK;
         assert_eq!(kv.warm(&prompt), 20 + done);
-        // Exactly the layers that are left are computed.
+        // Exactly the halves of layers that are left are computed.
         let stats = prefill(&model, &mut kv, &prompt, &Cancel::new().at_check((total - n) as u32)).expect("no more than what is left");
-        let in_flight = if n % layers == 0 { 0 } else { (TOKENS - done).min(CHUNK) };
+        let in_flight = if n % checks == 0 { 0 } else { (TOKENS - done).min(CHUNK) };
         let prefilled = TOKENS - done - in_flight;
         assert_eq!(stats, PrefillStats { cached: 20, resumed: done + in_flight, prefilled, ..PrefillStats::default() }, "check {n}");
         assert_eq!(kv.ids(), prompt);
@@ -50,7 +55,7 @@ fn cancelled_at_any_layer_of_any_chunk_it_goes_on_from_there() {
 }
 
 #[test]
-fn one_layer_at_a_time_it_comes_to_an_end_and_the_old_prompt_stays_usable() {
+fn half_a_layer_at_a_time_it_comes_to_an_end_and_the_old_prompt_stays_usable() {
     for (precision, dtype) in [(Precision::Int4, KvDtype::Int8), (Precision::Int4, KvDtype::F16), (Precision::F32, KvDtype::F32)] {
         let model = fixtures::load("qwen2-bias", precision);
         let before = fixtures::ids(3, 40, 96);
@@ -62,10 +67,10 @@ fn one_layer_at_a_time_it_comes_to_an_end_and_the_old_prompt_stays_usable() {
         let mut rounds = 0;
         while prefill(&model, &mut kv, &prompt, &Cancel::new().at_check(1)).is_err() {
             rounds += 1;
-            assert!(rounds <= model.config().layers, "no progress");
+            assert!(rounds <= checks_of_a_chunk(&model), "no progress");
             assert_eq!(kv.ids(), before);
         }
-        assert_eq!(rounds, model.config().layers - 1);
+        assert_eq!(rounds, checks_of_a_chunk(&model) - 1);
         assert_eq!(kv.logits(), cold.logits(), "{precision:?} {dtype}");
     }
 }
@@ -74,25 +79,25 @@ fn one_layer_at_a_time_it_comes_to_an_end_and_the_old_prompt_stays_usable() {
 fn a_prompt_that_differs_later_takes_up_the_part_that_agrees() {
     let model = fixtures::embedded();
     let n_vocab = model.config().n_vocab;
-    let layers = model.config().layers as u32;
+    let of_a_chunk = checks_of_a_chunk(&model) as u32;
     let first = fixtures::ids(5, TOKENS, n_vocab);
     // Where the next prompt leaves the first one, and how many checks that one got.
     for (agree, checks) in [
         (700, 3),
-        (700, layers + 3),
-        (CHUNK - 1, layers),
-        (CHUNK, layers),
-        (CHUNK + 1, layers + 1),
+        (700, of_a_chunk + 3),
+        (CHUNK - 1, of_a_chunk),
+        (CHUNK, of_a_chunk),
+        (CHUNK + 1, of_a_chunk + 1),
         (1, 3),
-        (0, 5),
-        (TOKENS - 1, 2 * layers + 5),
+        (0, 6),
+        (TOKENS - 1, 2 * of_a_chunk + 6),
     ] {
         let mut next = first[..agree].to_vec();
         next.extend(fixtures::ids(6 + agree as u64, 100, n_vocab));
         let mut kv = KvCache::new(&model, 2048);
         prefill(&model, &mut kv, &first, &Cancel::new().at_check(checks)).expect_err("cancelled");
         let stats = prefill(&model, &mut kv, &next, &Cancel::new()).expect("fits");
-        let reached = if checks % layers == 0 { checks / layers } else { checks / layers + 1 } as usize * CHUNK;
+        let reached = checks.div_ceil(of_a_chunk) as usize * CHUNK;
         assert_eq!((stats.resumed, stats.cached), (agree.min(reached), 0), "{agree} agree, {checks} checks");
         assert_eq!(stats.prefilled, next.len() - stats.resumed);
         let cold = held(&model, &next, kv.dtype());
@@ -108,11 +113,11 @@ fn a_prompt_that_differs_later_takes_up_the_part_that_agrees() {
 #[test]
 fn a_prompt_that_is_the_beginning_of_a_cancelled_one_is_answered_too() {
     let model = fixtures::embedded();
-    let layers = model.config().layers as u32;
+    let of_a_chunk = checks_of_a_chunk(&model) as u32;
     let long = fixtures::ids(7, TOKENS, model.config().n_vocab);
     for n in [1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 600] {
         let mut kv = KvCache::new(&model, 2048);
-        prefill(&model, &mut kv, &long, &Cancel::new().at_check(layers + 4)).expect_err("cancelled");
+        prefill(&model, &mut kv, &long, &Cancel::new().at_check(of_a_chunk + 4)).expect_err("cancelled");
         let stats = prefill(&model, &mut kv, &long[..n], &Cancel::new()).expect("fits");
         assert_eq!(stats.cached + stats.resumed + stats.prefilled, n);
         assert_eq!(stats.prefilled, usize::from(n <= CHUNK), "{n}: only the last token of a finished chunk");
@@ -125,11 +130,11 @@ fn a_prompt_that_is_the_beginning_of_a_cancelled_one_is_answered_too() {
 #[test]
 fn warming_interrupted_by_requests_is_taken_up_again() {
     let model = fixtures::embedded();
-    let layers = model.config().layers as u32;
+    let of_a_chunk = checks_of_a_chunk(&model) as u32;
     let n_vocab = model.config().n_vocab;
     let (visible, warming) = (fixtures::ids(8, 60, n_vocab), fixtures::ids(9, TOKENS, n_vocab));
     let mut kv = held(&model, &visible, KvDtype::Int8);
-    prefill(&model, &mut kv, &warming, &Cancel::new().at_check(layers + 2)).expect_err("cancelled");
+    prefill(&model, &mut kv, &warming, &Cancel::new().at_check(of_a_chunk + 2)).expect_err("cancelled");
     // Requests go on on the visible text: one is answered, one is cancelled, one is answered.
     let mut typed = visible.clone();
     for (i, id) in fixtures::ids(10, 3, n_vocab).into_iter().enumerate() {
