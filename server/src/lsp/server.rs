@@ -193,6 +193,11 @@ impl Server {
             tracing::error!(error = %e, "completion failed");
             Error::internal_error()
         })?;
+        if !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled) {
+            self.status.note(&uri, &reply);
+            self.tell_status(&uri).await;
+        }
+        // Asked for again: other messages were handled meanwhile.
         let stale = ticket.is_stale();
         tracing::info!(
             cached = reply.tokens.cached,
@@ -222,8 +227,6 @@ impl Server {
         if stale || reply.outcome == Outcome::Silence(Reason::Cancelled) {
             return Err(error(ErrorCode::ServerError(REQUEST_CANCELLED), "superseded by a newer request or edit".to_owned()));
         }
-        self.status.note(&uri, &reply);
-        self.tell_status(&uri).await;
         let texts: Vec<String> = match reply.outcome {
             Outcome::Suggest(items) => items.into_iter().map(|item| item.text).collect(),
             Outcome::Silence(_) => Vec::new(),
