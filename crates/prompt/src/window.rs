@@ -14,8 +14,9 @@ const MAX_BYTES_PER_TOKEN: usize = 8;
 const LEAST_SHARE: (usize, usize) = (5, 8);
 /// Bytes before a place that make its key.
 const KEY_BYTES: usize = 64;
-/// The part of the prefix that a prompt may show behind the middle marker (see [`seam`]), in bytes.
-const SEAM_BYTES: usize = 768;
+/// The part of the prefix that a prompt may show behind the middle marker (see [`seam`]), in bytes; at least half of it in a long text.
+/// More keeps more of the prompt when something changes above the cursor, less when the suffix does.
+const SEAM_BYTES: usize = 1200;
 
 /// Where the window before the cursor begins: at most `budget` tokens before the end of `text`, less a few for what cutting adds.
 ///
@@ -39,13 +40,14 @@ pub(crate) fn before(tokenizer: &Tokenizer, text: &str, budget: usize, ahead: us
 }
 
 /// Where the prefix is cut in two for the layout with a seam: what is left of it stands before the suffix, what is right of it
-/// behind the middle marker, so that typing only appends. A line start not far before the cursor; 0 in a short text.
+/// behind the middle marker, so that typing only appends. A line start some way before the cursor; 0 in a text of one line.
 pub(crate) fn seam(text: &str) -> usize {
     if text.len() <= SEAM_BYTES {
         let first = text.find('\n').map_or(0, |at| at + 1);
         return if first == 0 || first > text.len() { 0 } else { anchor(text, first, text.len()) };
     }
-    anchor(text, text.ceil_char_boundary(text.len() - SEAM_BYTES), text.len())
+    let far = text.ceil_char_boundary(text.len() - SEAM_BYTES);
+    anchor(text, far, far + SEAM_BYTES / 2)
 }
 
 /// The best place for a cut in `far..=near`: a line start, else a blank between words, else any character.

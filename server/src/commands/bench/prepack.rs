@@ -228,10 +228,12 @@ fn all(args: &Args, loaded: &Loaded, work: &[Work], way: Way) -> Evaluated {
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Evaluated)>> = Mutex::default();
     let turn = || {
+        // Their memory is used again, as `fim-eval run` does it; nothing of their content is.
+        let mut caches: Vec<KvCache> = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(batch) = batches.get(index) else { break };
-            let result = evaluate(args, loaded, batch, way);
+            let result = evaluate(args, loaded, batch, way, &mut caches);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
         }
     };
@@ -256,7 +258,7 @@ fn all(args: &Args, loaded: &Loaded, work: &[Work], way: Way) -> Evaluated {
 }
 
 /// Continues every prompt of a batch with cold caches and scores the true middles.
-fn evaluate(args: &Args, loaded: &Loaded, batch: &[Work], way: Way) -> Evaluated {
+fn evaluate(args: &Args, loaded: &Loaded, batch: &[Work], way: Way, caches: &mut Vec<KvCache>) -> Evaluated {
     let model = &*loaded.model;
     // No stop token: every way has the same work.
     let sampling = Sampling { max_tokens: usize::from(args.tokens), ..Sampling::default() };
@@ -267,8 +269,9 @@ fn evaluate(args: &Args, loaded: &Loaded, batch: &[Work], way: Way) -> Evaluated
     let padding = |prompt: &[u32]| if way == Way::Padded { longest - prompt.len() } else { 0 };
     let prompts: Vec<Vec<u32>> = batch.iter().map(|w| [&vec![0; padding(&w.prompt)][..], &w.prompt].concat()).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-    let mut caches: Vec<KvCache> = batch.iter().map(|_| KvCache::new(model, capacity)).collect();
-    let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
+    caches.iter_mut().for_each(|kv| kv.truncate(0));
+    caches.resize_with(batch.len().max(caches.len()), || KvCache::new(model, capacity));
+    let mut caches: Vec<&mut KvCache> = caches.iter_mut().take(batch.len()).collect();
     let generations = match way {
         Way::OneByOne | Way::OneACore => {
             let generation = generate(model, caches[0], prompts[0], &sampling, None, &cancel, &mut |_| ControlFlow::Continue(()))?;
