@@ -40,11 +40,10 @@ pub(crate) fn before(tokenizer: &Tokenizer, text: &str, budget: usize, ahead: us
 }
 
 /// Where the prefix is cut in two for the layout with a seam: what is left of it stands before the suffix, what is right of it
-/// behind the middle marker, so that typing only appends. A line start some way before the cursor; 0 in a text of one line.
+/// behind the middle marker, so that typing only appends. A line start some way before the cursor, in a short text behind the first line; 0 in a text of one line.
 pub(crate) fn seam(text: &str) -> usize {
     if text.len() <= SEAM_BYTES {
-        let first = text.find('\n').map_or(0, |at| at + 1);
-        return if first == 0 || first > text.len() { 0 } else { anchor(text, first, text.len()) };
+        return text.find('\n').map_or(0, |at| at + 1);
     }
     let far = text.ceil_char_boundary(text.len() - SEAM_BYTES);
     anchor(text, far, far + SEAM_BYTES / 2)
