@@ -158,10 +158,8 @@ pub(crate) struct Unfinished {
 struct Flight {
     /// Ascending.
     positions: Vec<usize>,
-    /// The next one.
-    layer: usize,
-    /// Whether its attention is done, and only its feed-forward half is missing.
-    attended: bool,
+    /// The next half of a layer: `2 l` is the attention of layer `l`, `2 l + 1` its feed-forward half.
+    half: usize,
     /// The residual stream `[positions, hidden]` while the chunk waits.
     x: Vec<f32>,
     /// Everything before this position is complete when the chunk is.
@@ -223,7 +221,7 @@ impl Unfinished {
         let done = self.done.min(agree).min(most);
         let in_flight = self.flight.as_ref().filter(|_| self.done <= most);
         let rows = in_flight.map_or(0, |flight| flight.positions.partition_point(|position| *position < agree));
-        let halves = in_flight.map_or(0, |flight| 2 * flight.layer + usize::from(flight.attended));
+        let halves = in_flight.map_or(0, |flight| flight.half);
         Usable { done, rows, agree, progress: done * 2 * self.sequence.layers.len() + rows * halves }
     }
 
@@ -287,7 +285,7 @@ impl Unfinished {
             let end = flight.end;
             if let Err(Cancelled) = advance(model, flight, &mut self.sequence, cancel, w, repaired) {
                 std::mem::swap(&mut w.x, &mut flight.x);
-                self.flight = self.flight.take().filter(|flight| flight.layer > 0 || flight.attended);
+                self.flight = self.flight.take().filter(|flight| flight.half > 0);
                 return Err(Cancelled);
             }
             self.done = end;
@@ -308,7 +306,7 @@ impl Unfinished {
         positions.extend(rest.clone().filter(wanted).take(CHUNK));
         let end = if positions.len() < CHUNK { rest.end } else { positions[CHUNK - 1] + 1 };
         let repair = repair.filter(|_| positions.iter().any(|position| moves[*position] > 0));
-        Flight { positions, layer: 0, attended: false, x: Vec::new(), end, repair }
+        Flight { positions, half: 0, x: Vec::new(), end, repair }
     }
 }
 
@@ -321,19 +319,17 @@ fn advance(
     w: &mut Workspace,
     mut repaired: Option<&mut usize>,
 ) -> Result<(), Cancelled> {
-    for (l, layer) in model.layers.iter().enumerate().skip(flight.layer) {
-        if !flight.attended {
-            if cancel.checkpoint(l == 0) {
-                return Err(Cancelled);
-            }
-            attend(model, l, flight, sequence, w, &mut repaired);
-            flight.attended = true;
-        }
-        if cancel.checkpoint(false) {
+    for half in flight.half..2 * model.layers.len() {
+        if cancel.checkpoint(half == 0) {
             return Err(Cancelled);
         }
-        forward::feed_forward_half(model, layer, w);
-        (flight.layer, flight.attended) = (l + 1, false);
+        let l = half / 2;
+        if half % 2 == 0 {
+            attend(model, l, flight, sequence, w, &mut repaired);
+        } else {
+            forward::feed_forward_half(model, &model.layers[l], w);
+        }
+        flight.half = half + 1;
     }
     Ok(())
 }

@@ -13,8 +13,7 @@ use crate::amx::{Element, TileConfig};
 
 /// Inputs that share one scale.
 pub(crate) const BLOCK: usize = PANEL_BLOCKS * 64;
-/// Tokens of a tile, and of a step.
-pub(crate) const TILE_TOKENS: usize = 16;
+pub(crate) use super::panel::TILE_TOKENS;
 
 /// Whether this CPU and system run this module.
 pub(crate) fn is_available() -> bool {
@@ -35,6 +34,8 @@ struct TileSums([[i32; TILE_ROWS]; SUM_ROWS]);
 const SUM_ROWS: usize = PANEL_TILES * TILE_TOKENS;
 /// Rows that are scaled beside a block of products.
 const ROWS_A_BLOCK: usize = SUM_ROWS / PANEL_BLOCKS;
+const _: () =
+    assert!(TILE_LINES * 64 == 8192 && PANEL_BLOCKS == 8 && ROWS_A_BLOCK == 8, "the numbers in `block_of_products` and `product_with`");
 
 impl TileSums {
     const ZERO: TileSums = TileSums([[0; TILE_ROWS]; SUM_ROWS]);

@@ -18,7 +18,7 @@ pub(crate) const PANEL_BLOCKS: usize = 8;
 /// Tiles that a panel joins at most.
 pub(crate) const MOST_TILES: usize = 4;
 /// Tokens of the largest tile of tokens of all rows.
-const TILE_TOKENS: usize = 16;
+pub(crate) const TILE_TOKENS: usize = 16;
 /// Groups along `k` of a panel step.
 pub(crate) const PANEL_GROUPS: usize = PANEL_BLOCKS * BLOCK_K / GROUP;
 

@@ -68,10 +68,8 @@ pub fn matmul_quantized(w: &Int4Matrix, x: &Activations, epilogue: Epilogue, y: 
         let panels = n.div_ceil(width * TILE_ROWS);
         let blocks = panel::token_blocks(w, m);
         threads::split(blocks * panels, estimated_us(w, m), |items| {
-            for block in items.start / panels..items.end.div_ceil(panels) {
-                let first = block * panels;
-                let panels = items.start.max(first) - first..items.end.min(first + panels) - first;
-                many(w, x, panel::tokens_of(m, block, blocks), panels, width, &out);
+            for item in items {
+                by_panel(w, x, panel::tokens_of(m, item / panels, blocks), item % panels, width, &out);
             }
         });
     }
@@ -169,20 +167,17 @@ fn by_tiles(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
     }
 }
 
-/// Some tokens times panels of `width` tiles.
-fn many(w: &Int4Matrix, x: &Activations, tokens: Range<usize>, panels: Range<usize>, width: usize, out: &Out) {
-    let tiles: [usize; 2 * MOST_TILES] = std::array::from_fn(|i| i);
-    for panel in panels {
-        let first = panel * width;
-        let n_tiles = width.min(w.n.div_ceil(TILE_ROWS) - first);
-        let of_panel = tiles.map(|i| first + i);
-        let (first_row, rows) = (first * TILE_ROWS, (n_tiles * TILE_ROWS).min(w.n - first * TILE_ROWS));
-        out.prefetch(tokens.clone(), first_row, rows);
-        panel::run(w, x, tokens.clone(), &of_panel[..n_tiles], &of_panel[width..2 * width], &mut |mut sums| {
-            sums.token += tokens.start;
-            out.put(x, first_row, &sums);
-        });
-    }
+/// Some tokens times a panel of `width` tiles.
+fn by_panel(w: &Int4Matrix, x: &Activations, tokens: Range<usize>, panel: usize, width: usize, out: &Out) {
+    let first = panel * width;
+    let n_tiles = width.min(w.n.div_ceil(TILE_ROWS) - first);
+    let tiles: [usize; 2 * MOST_TILES] = std::array::from_fn(|i| first + i);
+    let (first_row, rows) = (first * TILE_ROWS, (n_tiles * TILE_ROWS).min(w.n - first * TILE_ROWS));
+    out.prefetch(tokens.clone(), first_row, rows);
+    panel::run(w, x, tokens.clone(), &tiles[..n_tiles], &tiles[width..2 * width], &mut |mut sums| {
+        sums.token += tokens.start;
+        out.put(x, first_row, &sums);
+    });
 }
 
 /// Sums on their way to the output, for [`epilogue_body`].

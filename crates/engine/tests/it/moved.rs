@@ -154,9 +154,9 @@ fn cancelling_keeps_what_was_seen_and_what_was_done_here_too() {
             assert_eq!((kv.ids(), kv.logits(), kv.exact()), (base.ids(), base.logits(), 700), "{reuse:?} check {n}");
             let stats = with(&model, &mut kv, &after, reuse);
             assert_eq!(kv.logits(), whole.logits(), "{reuse:?} cancelled at check {n}: {stats:?}, at once {all:?}");
-            n += 3;
+            n += 5;
         }
-        assert!(n > 6, "{reuse:?} was cancelled at several layers");
+        assert!(n > 10, "{reuse:?} was cancelled at several layers");
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Change {
     pub text: String,
 }
 
+/// How an event is applied.
+pub type Apply = fn(&mut Editor, &Event) -> anyhow::Result<Option<Change>>;
+
 impl Editor {
     pub fn new(trace: &Trace) -> Editor {
         Editor { document: Document::new(&trace.before, 0), cursor: 0 }
@@ -40,6 +43,14 @@ impl Editor {
         let range = Range { start: self.position(start), end: self.position(end) };
         self.document.splice(start..end, &event.ins);
         Ok(Some(Change { range, text: event.ins.clone() }))
+    }
+
+    /// [`Editor::apply`] for an edit that the user did not make here: the cursor stays at its place in the text behind it.
+    pub fn apply_elsewhere(&mut self, event: &Event) -> anyhow::Result<Option<Change>> {
+        let from_end = self.document.len_bytes() - self.cursor;
+        let change = self.apply(event)?;
+        self.cursor = self.document.len_bytes() - from_end;
+        Ok(change)
     }
 
     /// One of the lines above the cursor put in front of one of them (which ones, the number decides), and what takes it back; nothing

@@ -176,10 +176,11 @@ fn one_by_one(ours: &Ours, trace: &Trace, events: &[Event], lines: &mut Vec<Key>
     let mut editor = Editor::new(trace);
     let mut versions = 1..;
     let mut version = || versions.next().unwrap_or(i32::MAX);
-    let keystroke =
-        |(i, event): (usize, &Event)| ours.keystroke(trace, &mut editor, event, version()).with_context(|| format!("event {i}"));
+    let keystroke = |(i, event): (usize, &Event)| {
+        ours.waited_for(trace, &mut editor, event, version(), Editor::apply).with_context(|| format!("event {i}"))
+    };
     let answers = events.iter().enumerate().map(keystroke).collect::<anyhow::Result<Vec<_>>>()?;
-    lines_above(&mut editor, lines, |editor, event| Ok(ours.edit_elsewhere(trace, editor, event, version())?.key))?;
+    lines_above(&mut editor, lines, |editor, event| Ok(ours.waited_for(trace, editor, event, version(), Editor::apply_elsewhere)?.key))?;
     Ok(answers)
 }
 
@@ -205,9 +206,7 @@ fn peer_keystrokes(
     if !args.real_time {
         lines_above(&mut editor, lines, |editor, event| {
             let begun = std::time::Instant::now();
-            let from_end = editor.document.len_bytes() - editor.cursor;
-            editor.apply(event)?;
-            editor.cursor = editor.document.len_bytes() - from_end;
+            editor.apply_elsewhere(event)?;
             Ok(peer_key(event, &vim.keystroke(server, editor, now)?, begun))
         })?;
     }

@@ -9,7 +9,7 @@ use lacuna_complete::{Caller, Completer, Outcome, Reason, Reply};
 use lacuna_context::Language;
 use lacuna_text::Encoding;
 
-use super::editor::Editor;
+use super::editor::{Apply, Change, Editor};
 use super::summary::{How, Key};
 use super::trace::{Event, Trace};
 use crate::lsp::documents::{Documents, Ticket};
@@ -46,23 +46,14 @@ impl Ours {
     }
 
     /// The edit of an event, as `didChange` has it, and the request that follows it.
-    fn ask(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<(Site, Ticket)> {
-        self.edit(trace, editor, event, version)?;
-        self.request(trace, editor)
-    }
-
-    fn edit(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<()> {
+    fn ask(&self, trace: &Trace, editor: &Editor, change: Option<Change>, version: i32) -> anyhow::Result<(Site, Ticket)> {
         let uri = uri(trace);
-        if let Some(change) = editor.apply(event)? {
+        if let Some(change) = change {
             let edit = [(Some(change.range), change.text)];
             let edited = self.documents.change(&uri, version, edit, Encoding::Utf32).map_err(|_| anyhow!("the edit was refused"))?;
             self.completer.edited(edited.snapshot(&uri, &trace.path));
         }
-        Ok(())
-    }
-
-    fn request(&self, trace: &Trace, editor: &Editor) -> anyhow::Result<(Site, Ticket)> {
-        let (uri, ticket) = (uri(trace), Ticket::default());
+        let ticket = Ticket::default();
         let open = self.documents.begin(&uri, &ticket).context("the document is not open")?;
         let site = site(open, &automatic(&uri, editor.position(editor.cursor)), Encoding::Utf32)?;
         self.documents.locate(&uri, &ticket, site.cursor());
@@ -74,21 +65,12 @@ impl Ours {
         site.complete(&self.completer, &uri(trace), &trace.path, caller, &ticket.cancel)
     }
 
-    /// One keystroke, waited for.
-    pub fn keystroke(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
+    /// An event, and the answer at the cursor, waited for. `apply`: [`Editor::apply`] for a keystroke, [`Editor::apply_elsewhere`] for an
+    /// edit that leaves the cursor where it is.
+    pub fn waited_for(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32, apply: Apply) -> anyhow::Result<Answer> {
         let begun = Instant::now();
-        let (site, ticket) = self.ask(trace, editor, event, version)?;
-        let reply = self.answer(trace, &site, &ticket);
-        Ok(answer(event, &reply, Some(begun.elapsed())))
-    }
-
-    /// An edit elsewhere, and the answer at the cursor, which stays where it is in the text.
-    pub fn edit_elsewhere(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
-        let begun = Instant::now();
-        let from_end = editor.document.len_bytes() - editor.cursor;
-        self.edit(trace, editor, event, version)?;
-        editor.cursor = editor.document.len_bytes() - from_end;
-        let (site, ticket) = self.request(trace, editor)?;
+        let change = apply(editor, event)?;
+        let (site, ticket) = self.ask(trace, editor, change, version)?;
         let reply = self.answer(trace, &site, &ticket);
         Ok(answer(event, &reply, Some(begun.elapsed())))
     }
@@ -105,7 +87,8 @@ impl Ours {
                 // The pace of the trace is what is replayed.
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 let typed = Instant::now();
-                let (site, ticket) = self.ask(trace, &mut editor, event, i as i32 + 1)?;
+                let change = editor.apply(event)?;
+                let (site, ticket) = self.ask(trace, &editor, change, i as i32 + 1)?;
                 let done = done.clone();
                 scope.spawn(move || {
                     let reply = self.answer(trace, &site, &ticket);
