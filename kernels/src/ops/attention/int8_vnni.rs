@@ -1,12 +1,13 @@
 //! One block over INT8 keys and values with AVX-512 VNNI: `vpdpbusd` of 16 positions (keys) or 16 elements (values) × 4.
 //!
-//! Keys and weights are the unsigned operand. Keys and values are prefetched half a block ahead.
+//! Keys and weights are the unsigned operand. What is read next is prefetched in all three passes over a block, the one that reads little
+//! included, so that the memory is never idle: see [`Ahead`].
 
 use std::arch::x86_64::*;
 
 use super::int8::{GROUP_QUADS, KeyTile, LEVELS, SMALLEST, as_i32, key_tile, value_page};
 use super::{MAX_QUERIES, Task, partial_len};
-use crate::kv::{Line, PAGE, PAGES, TILE};
+use crate::kv::{Layout, Line, PAGE, PAGES, TILE};
 
 /// Tiles of a page.
 const TILES: usize = PAGE / TILE;
@@ -46,13 +47,9 @@ fn sized<const Q: usize, const T: usize, const V: usize>(task: &mut Task) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline]
 fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
-    let (keys, values) = task.head_of_page(page);
+    let (keys, _) = task.head_of_page(page);
     let groups = task.layout.groups();
-    // The page's values are read when the keys of all pages have been.
-    let mut ahead = Ahead::new(values, TILES / T * groups);
-    // Nobody has asked for the keys of the first block.
-    let (keys_ahead, _) = task.head_of_page((page + 1).min(PAGES - 1));
-    let mut first_keys = Ahead::new(if task.begins { keys_ahead } else { &[] }, TILES / T * groups);
+    let mut ahead = Ahead::in_scores(task, page);
     for first in (0..TILES).step_by(T) {
         let mut tiles: [KeyTile; T] = [(&[], &[]); T];
         for t in 0..T {
@@ -72,16 +69,14 @@ fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
             for t in 0..T {
                 k[t] = &tiles[t].1[g * GROUP_QUADS..];
             }
-            ahead.prefetch();
-            first_keys.prefetch();
             if q.len() >= GROUP_QUADS {
-                dots::<Q, T, GROUP_QUADS>(k, q, &mut sums);
+                dots::<Q, T, GROUP_QUADS>(k, q, &mut sums, &mut ahead);
             } else {
                 for quad in 0..q.len() {
                     for k in &mut k {
                         *k = &k[usize::from(quad > 0)..];
                     }
-                    dots::<Q, T, 1>(k, &q[quad..], &mut sums);
+                    dots::<Q, T, 1>(k, &q[quad..], &mut sums, &mut ahead);
                 }
             }
             for t in 0..T {
@@ -107,6 +102,7 @@ fn dots<const Q: usize, const T: usize, const N: usize>(
     keys: [&[[u8; 64]]; T],
     q: &[[[i8; 4]; MAX_QUERIES]],
     sums: &mut [[__m512i; Q]; T],
+    ahead: &mut Ahead,
 ) {
     let q: &[[[i8; 4]; MAX_QUERIES]; N] = first_of(q);
     let mut fixed: [&[[u8; 64]; N]; T] = [&[[0; 64]; N]; T];
@@ -114,6 +110,7 @@ fn dots<const Q: usize, const T: usize, const N: usize>(
         fixed[t] = first_of(keys[t]);
     }
     for quad in 0..N {
+        ahead.prefetch(T);
         for t in 0..T {
             let k = load(&fixed[t][quad]);
             for i in 0..Q {
@@ -148,6 +145,8 @@ fn weights<const Q: usize>(task: &mut Task, pages: usize) {
         let (scales, _) = value_page(task.head_of_page(p).1);
         let scales = scales.as_chunks::<TILE>().0.first_chunk::<TILES>().expect("a page of scales");
         let mut tops = [_mm512_setzero_ps(); MAX_QUERIES];
+        let mut ahead = Ahead::in_weights(task, p);
+        let lines = Ahead::rest(task.layout).div_ceil(Q);
         for i in 0..Q {
             let (seen, shift) = (seen_of_page(task.seen[i], p), _mm512_set1_ps(shifts[i]));
             let page = &mut task.work.scores[i].as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0[p];
@@ -157,6 +156,7 @@ fn weights<const Q: usize>(task: &mut Task, pages: usize) {
             }
             let pairs = (_mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
             sums[i] = _mm512_add_ps(sums[i], _mm512_add_ps(pairs.0, pairs.1));
+            ahead.prefetch(lines);
             for t in 0..TILES {
                 weights[t] = _mm512_mul_ps(weights[t], load_floats(&scales[t]));
             }
@@ -231,18 +231,14 @@ fn pack(x: [__m512i; TILES]) -> __m512i {
 #[inline]
 fn values<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
     let (_, columns) = value_page(task.head_of_page(page).1);
-    // The keys of the same page of the next block come next; where there is none, so does no prefetch's fault.
-    let columns_left = columns.len().div_ceil(T);
-    let mut ahead = Ahead::new(task.keys_after(page), columns_left);
+    let mut ahead = Ahead::in_values(task, page);
     let mut column = 0;
     while column + T <= columns.len() {
-        ahead.prefetch();
-        some_columns::<Q, T>(task, page, column, &columns[column..]);
+        some_columns::<Q, T>(task, page, column, &columns[column..], &mut ahead);
         column += T;
     }
     while column < columns.len() {
-        ahead.prefetch();
-        some_columns::<Q, 1>(task, page, column, &columns[column..]);
+        some_columns::<Q, 1>(task, page, column, &columns[column..], &mut ahead);
         column += 1;
     }
 }
@@ -250,7 +246,13 @@ fn values<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
 /// `T` columns of 16 elements, from `column` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 #[inline]
-fn some_columns<const Q: usize, const T: usize>(task: &mut Task, page: usize, column: usize, columns: &[[[u8; 64]; PAGE / 4]]) {
+fn some_columns<const Q: usize, const T: usize>(
+    task: &mut Task,
+    page: usize,
+    column: usize,
+    columns: &[[[u8; 64]; PAGE / 4]],
+    ahead: &mut Ahead,
+) {
     let len = partial_len(task.layout);
     let columns: &[[[u8; 64]; PAGE / 4]; T] = first_of(columns);
     let mut levels: [&[[u8; 4]; PAGE / 4]; Q] = [&[[0; 4]; PAGE / 4]; Q];
@@ -259,6 +261,9 @@ fn some_columns<const Q: usize, const T: usize>(task: &mut Task, page: usize, co
     }
     let mut sums = [[_mm512_setzero_si512(); T]; Q];
     for quad in 0..PAGE / 4 {
+        if quad < IN_COLUMN {
+            ahead.prefetch(T);
+        }
         let mut v = [_mm512_setzero_si512(); T];
         for t in 0..T {
             v[t] = load(&columns[t][quad]);
@@ -346,27 +351,70 @@ fn store_bytes(v: __m512i, out: &mut [u8; 64]) {
     unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), v) }
 }
 
-/// Lines that are asked for in equal steps.
-struct Ahead<'a> {
-    lines: &'a [Line],
-    step: usize,
-}
+/// Lines from asking for one to reading it, at the start of a block.
+const LEAD: usize = 160;
+/// Lines that are asked for in a column of the values of a page.
+const IN_COLUMN: usize = 10;
 
-impl<'a> Ahead<'a> {
+/// The lines of a head in the order in which they are read (the keys of all pages of a block that count, their values, the next block), from one
+/// that is about to be read on.
+///
+/// As many are asked for in a block as it has, at a pace that the memory can follow: one at every register of keys, the most at the values
+/// that the arithmetic leaves time for, what is left in between. A burst would fill the core's buffers for misses and hold up its loads.
+struct Ahead(*const Line);
+
+impl Ahead {
+    /// In the pass over the keys: one at every quad of a tile.
     #[inline(always)]
-    fn new(lines: &'a [Line], steps: usize) -> Self {
-        Ahead { lines, step: lines.len().div_ceil(steps) }
+    fn in_scores(task: &Task, page: usize) -> Ahead {
+        Ahead::at(task, page * TILES * task.layout.quads())
     }
 
-    /// The next step's lines go into the second-level cache.
+    /// In the pass over the scores: [`Ahead::rest`] at every page.
     #[inline(always)]
-    fn prefetch(&mut self) {
-        let (now, later) = self.lines.split_at(self.step.min(self.lines.len()));
-        for line in now {
-            // SAFETY: SSE is always there on x86-64.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast()) };
+    fn in_weights(task: &Task, page: usize) -> Ahead {
+        let pages = task.n_positions().div_ceil(PAGE);
+        Ahead::at(task, pages * TILES * task.layout.quads() + page * Ahead::rest(task.layout))
+    }
+
+    /// In the pass over the values.
+    #[inline(always)]
+    fn in_values(task: &Task, page: usize) -> Ahead {
+        let (pages, layout) = (task.n_positions().div_ceil(PAGE), task.layout);
+        let before = pages * (TILES * layout.quads() + Ahead::rest(layout));
+        Ahead::at(task, before + page * IN_COLUMN * layout.columns())
+    }
+
+    /// What the other two passes leave of the lines of a page.
+    #[inline(always)]
+    fn rest(layout: &Layout) -> usize {
+        let lines = layout.key_lines() + layout.value_lines();
+        lines.saturating_sub(TILES * layout.quads() + IN_COLUMN * layout.columns())
+    }
+
+    /// [`LEAD`] lines after line `i` of those that are read.
+    #[inline(always)]
+    fn at(task: &Task, i: usize) -> Ahead {
+        let (i, layout, pages) = (i + LEAD, task.layout, task.n_positions().div_ceil(PAGE));
+        let (keys, values) = (pages * layout.key_lines(), pages * layout.value_lines());
+        Ahead(if i < keys {
+            task.lines[i..].as_ptr()
+        } else if i < keys + values {
+            task.lines[PAGES * layout.key_lines() + i - keys..].as_ptr()
+        } else {
+            // Where there is no next block, lines that have been read cost nothing.
+            task.next.get(i - keys - values..).map_or(task.lines.as_ptr(), |lines| lines.as_ptr())
+        })
+    }
+
+    /// The next `n` lines go into the second-level cache.
+    #[inline(always)]
+    fn prefetch(&mut self, n: usize) {
+        for i in 0..n {
+            // SAFETY: SSE is always there on x86-64, and a prefetch of any address is allowed.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.0.wrapping_add(i).cast()) };
         }
-        self.lines = later;
+        self.0 = self.0.wrapping_add(n);
     }
 }
 

@@ -117,7 +117,8 @@ struct Task<'a> {
     layout: &'a Layout,
     /// The head's lines of the block.
     lines: &'a [Line],
-    /// Those of the next block, or nothing.
+    /// Those of the next block, or nothing: for prefetching.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     next: &'a [Line],
     /// Whether position 0 is in the block.
     begins: bool,
@@ -139,12 +140,6 @@ impl<'a> Task<'a> {
     fn head_of_page(&self, page: usize) -> (&'a [Line], &'a [Line]) {
         let (keys, values) = self.layout.page(page);
         (&self.lines[keys], &self.lines[values])
-    }
-
-    /// The head's keys in the same page of the next block, for prefetching.
-    #[cfg(target_arch = "x86_64")]
-    fn keys_after(&self, page: usize) -> &'a [Line] {
-        self.next.get(self.layout.page(page).0).unwrap_or(&[])
     }
 }
 
