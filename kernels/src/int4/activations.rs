@@ -191,7 +191,7 @@ impl Activations {
         (self.tokens, self.k) = (m, k);
         let padded_k = k.next_multiple_of(BLOCK_K);
         if let Some(some) = row.int4_few.filter(|some| some.takes(m)) {
-            let rows = TokenRows::new(&some, m, padded_k, &mut self.q, &mut self.scales);
+            let rows = self.begin_several(row, &some, m, k);
             return split_columns(row, m, k, per_ns, part, |lane, first, row_q, row_scales, _| {
                 // SAFETY: the buffers outlive the split; columns belong to one thread.
                 unsafe { rows.put(lane, first, row_q, row_scales) };
@@ -227,7 +227,7 @@ impl Activations {
     ) {
         let (m, k) = (self.tokens, self.k);
         let padded_k = k.next_multiple_of(BLOCK_K);
-        let rows = TokenRows::new(some, m, padded_k, &mut self.q, &mut self.scales);
+        let rows = self.begin_several(row, some, m, k);
         threads::split(m, (m * k) as u64 / (1_000 * per_ns), |tokens| {
             BUFFERS.with_borrow_mut(|TokenBuffers { x, q, scales, bias }| {
                 x.resize(k, 0.0);
@@ -273,6 +273,13 @@ impl Activations {
                 }
             });
         });
+    }
+
+    /// Makes it hold `m` tokens of `k` for the row's kernel of several tokens, to be filled block by block.
+    pub(super) fn begin_several(&mut self, row: &'static Row, some: &SomeTokens, m: usize, k: usize) -> TokenRows<'_> {
+        self.row = Some(row);
+        (self.tokens, self.k) = (m, k);
+        TokenRows::new(some, m, k.next_multiple_of(BLOCK_K), &mut self.q, &mut self.scales)
     }
 
     /// Makes it hold `m` tokens of `k` for the row's panels, to be filled block by block.

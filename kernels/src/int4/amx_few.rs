@@ -1,7 +1,7 @@
 //! AMX INT8 for a few tokens: exact groups of 32, with the bits of the AVX-512 VNNI kernel.
 //!
 //! The products of a group (half a tile deep) are integers, as there; what is done with them is the same in the same order. The tile
-//! unit leaves the vector units to unpacking the next block and to scaling the one before.
+//! unit leaves the vector units to unpacking the next block, after which its sums are stored, and to scaling the one before.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -76,12 +76,15 @@ unsafe fn few_with<const M: usize, const EMULATED: bool>(few: &Few, done: TileDo
                 product_emulated(&q[now], &weights[i % 2], &mut sums[i % 2]);
             } else {
                 // SAFETY: `few` has loaded the configuration for `M` tokens.
-                unsafe { product(&q[now], &weights[i % 2], &mut sums[i % 2]) };
+                unsafe { product(&q[now], &weights[i % 2]) };
             }
         }
         if let Some(block) = blocks.get(i + 1) {
-            prefetch(block);
             unpack(block, &mut weights[(i + 1) % 2]);
+        }
+        if i < blocks.len() && !EMULATED {
+            // SAFETY: as above; nothing but these two functions uses tile registers.
+            unsafe { store_product(&mut sums[i % 2]) };
         }
         if let Some(i) = i.checked_sub(1) {
             scale(&blocks[i], &sums[i % 2], &scales[before], &mut acc);
@@ -99,13 +102,16 @@ unsafe fn few_with<const M: usize, const EMULATED: bool>(few: &Few, done: TileDo
     }
 }
 
-/// Nibbles to signed bytes.
+/// Nibbles to signed bytes; asks for half of a later block's lines.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn unpack(block: &Block, lines: &mut Unpacked) {
     let (low, eight) = (_mm512_set1_epi8(0x0f), _mm512_set1_epi8(8));
     for (i, v) in block.nibbles.as_chunks::<64>().0.iter().enumerate() {
         let at = i / 4 * 8 + i % 4;
+        if i % 2 == 0 {
+            prefetch(block, i / 2);
+        }
         // SAFETY: 64 readable bytes, and 64 writable ones that are aligned by their type.
         unsafe {
             let v = _mm512_loadu_si512(v.as_ptr().cast());
@@ -116,7 +122,7 @@ fn unpack(block: &Block, lines: &mut Unpacked) {
     }
 }
 
-/// `acc += sums · scale of the row · scale of the token`, group after group.
+/// `acc += sums · scale of the row · scale of the token`, group after group; asks for the other half of a later block's lines.
 #[target_feature(enable = "avx512f,avx512vl,f16c,fma")]
 #[inline]
 fn scale<const M: usize>(block: &Block, sums: &GroupSums<M>, scales: &[[f32; M]; 2], acc: &mut [__m512; M]) {
@@ -125,6 +131,10 @@ fn scale<const M: usize>(block: &Block, sums: &GroupSums<M>, scales: &[[f32; M];
         // SAFETY: 32 readable bytes.
         let row_scales = _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) });
         for t in 0..M {
+            let step = group * M + t;
+            if step % (M / 4) == 0 && step / (M / 4) < 5 {
+                prefetch(block, 4 + step / (M / 4));
+            }
             // SAFETY: 64 readable bytes, aligned by their type.
             let sum = unsafe { _mm512_load_si512(sums.0[group][t].as_ptr().cast()) };
             let scale = _mm512_mul_ps(row_scales, _mm512_set1_ps(scales[group][t]));
@@ -133,15 +143,14 @@ fn scale<const M: usize>(block: &Block, sums: &GroupSums<M>, scales: &[[f32; M];
     }
 }
 
-/// Both groups of a block.
+/// Both groups of a block, into tile registers 0 and 1.
 ///
 /// # Safety
 /// [`TileConfig::load_groups`] for `M` tokens on this thread.
 #[inline(always)]
-unsafe fn product<const M: usize>(q: &[[i8; BLOCK_K]; M], weights: &Unpacked, sums: &mut GroupSums<M>) {
-    let second = sums.0[1].as_mut_ptr();
-    // SAFETY: the tiles of inputs cover `M` rows of 64 bytes, those of weights 16 lines, those of sums `M` rows each; the
-    // configuration is the caller's promise; all tile registers that are used are declared.
+unsafe fn product<const M: usize>(q: &[[i8; BLOCK_K]; M], weights: &Unpacked) {
+    // SAFETY: the tiles of inputs cover `M` rows of 64 bytes, those of weights 16 lines; the configuration is the caller's promise; all tile
+    // registers that are used are declared.
     unsafe {
         asm!(
             "tilezero tmm0",
@@ -152,12 +161,8 @@ unsafe fn product<const M: usize>(q: &[[i8; BLOCK_K]; M], weights: &Unpacked, su
             "tileloadd tmm7, [{b} + {s} + 512]",
             "tileloadd tmm5, [{a} + {s} + 32]",
             "tdpbssd tmm1, tmm5, tmm7",
-            "tilestored [{c} + {s}], tmm0",
-            "tilestored [{d} + {s}], tmm1",
             a = in(reg) q.as_ptr(),
             b = in(reg) weights.0.as_ptr(),
-            c = in(reg) sums.0[0].as_mut_ptr(),
-            d = in(reg) second,
             s = in(reg) 64usize,
             out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -165,7 +170,28 @@ unsafe fn product<const M: usize>(q: &[[i8; BLOCK_K]; M], weights: &Unpacked, su
     }
 }
 
-/// [`product`] in plain Rust.
+/// Stores what [`product`] has left. Apart from it, because the store waits for the products and everything behind it for the store: the two
+/// together would keep the vector units idle meanwhile.
+///
+/// # Safety
+/// As [`product`], which ran before; no tile register has been used since.
+#[inline(always)]
+unsafe fn store_product<const M: usize>(sums: &mut GroupSums<M>) {
+    let [first, second] = &mut sums.0;
+    // SAFETY: the tiles of sums cover `M` rows of 64 bytes each; the rest is the caller's promise.
+    unsafe {
+        asm!(
+            "tilestored [{c} + {s}], tmm0",
+            "tilestored [{d} + {s}], tmm1",
+            c = in(reg) first.as_mut_ptr(),
+            d = in(reg) second.as_mut_ptr(),
+            s = in(reg) 64usize,
+            options(nostack),
+        );
+    }
+}
+
+/// Both groups of a block in plain Rust.
 fn product_emulated<const M: usize>(q: &[[i8; BLOCK_K]; M], weights: &Unpacked, sums: &mut GroupSums<M>) {
     for (group, (sums, lines)) in sums.0.iter_mut().zip(weights.0.as_chunks::<8>().0).enumerate() {
         for (q, sums) in q.iter().zip(sums) {

@@ -75,7 +75,7 @@ macro_rules! kernels {
                 let (scales, bias) = (scales.as_chunks::<ALL>().0, bias.as_chunks::<ALL>().0);
                 let quads = x.as_chunks::<4>().0.as_chunks::<ALL>().0;
                 for (b, block) in blocks.iter().enumerate() {
-                    prefetch(block);
+                    prefetch(block, 8);
                     for group in 0..2 {
                         let at = b * 2 + group;
                         let group_quads: &[[[i8; 4]; ALL]; 8] = &quads.as_chunks::<8>().0[at];
@@ -85,6 +85,9 @@ macro_rules! kernels {
                                 sums[t] = start(bias[at][first + t]);
                             }
                             for quad in 0..4 {
+                                if half == 0 {
+                                    prefetch(block, group * 4 + quad);
+                                }
                                 let v = load_half_quad(block, group, quad, half);
                                 let low = _mm256_and_si256(v, low_mask);
                                 let high = _mm256_and_si256(_mm256_srli_epi16::<4>(v), low_mask);

@@ -57,11 +57,12 @@ fn one(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], out: &mut [[f32
     let x = x.as_chunks::<BLOCK_K>().0;
     let (scales, bias) = (scales.as_chunks::<2>().0, bias.as_chunks::<2>().0);
     for (((block, x), scales), bias) in blocks.iter().zip(x).zip(scales).zip(bias) {
-        prefetch(block);
+        prefetch(block, 8);
         for group in 0..2 {
             let mut low_sum = _mm512_set1_epi32(bias[group]);
             let mut high_sum = _mm512_setzero_si512();
             for quad in 0..4 {
+                prefetch(block, group * 4 + quad);
                 let v = load_quad(block, group, quad);
                 let low_x = _mm512_set1_epi32(quad_of(x, group * 8 + quad));
                 let high_x = _mm512_set1_epi32(quad_of(x, group * 8 + quad + 4));
@@ -85,7 +86,7 @@ fn several<const M: usize>(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i
     // Four k of M tokens each.
     let quads = x.as_chunks::<4>().0.as_chunks::<M>().0;
     for (b, block) in blocks.iter().enumerate() {
-        prefetch(block);
+        prefetch(block, 8);
         for group in 0..2 {
             let at = b * 2 + group;
             let mut sums = [_mm512_setzero_si512(); M];
@@ -94,6 +95,7 @@ fn several<const M: usize>(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i
             }
             let group_quads: &[[[i8; 4]; M]; 8] = &quads.as_chunks::<8>().0[at];
             for quad in 0..4 {
+                prefetch(block, group * 4 + quad);
                 let v = load_quad(block, group, quad);
                 let low = _mm512_and_si512(v, low_mask);
                 let high = _mm512_and_si512(_mm512_srli_epi16::<4>(v), low_mask);

@@ -3,6 +3,8 @@
 //! Inputs lie a token after the other for each block of 64 k, `q` `[k/64][padded][64]`, scales `[k/32][padded]`; tokens that only fill
 //! up have scale 0. Owns that layout and what a kernel is given.
 
+use std::marker::PhantomData;
+
 use super::activations::Activations;
 use super::layout::{BLOCK_K, Block, TILE_ROWS};
 use super::{FEW_TOKENS, Int4Matrix};
@@ -69,15 +71,16 @@ pub(super) fn run(some: &SomeTokens, w: &Int4Matrix, x: &Activations, tiles: std
 }
 
 /// The buffers while they are filled, by threads that own different tokens or different blocks of 64 k.
-pub(super) struct TokenRows {
+pub(super) struct TokenRows<'a> {
     q: SharedOut<i8>,
     scales: SharedOut<f32>,
     padded: usize,
+    buffers: PhantomData<&'a mut Vec<i8>>,
 }
 
-impl TokenRows {
-    /// Room for `m` tokens of `k` (whole blocks); tokens that only fill up are set to 0. The buffers must outlive it.
-    pub(super) fn new(some: &SomeTokens, m: usize, k: usize, q: &mut Vec<i8>, scales: &mut Vec<f32>) -> Self {
+impl<'a> TokenRows<'a> {
+    /// Room for `m` tokens of `k` (whole blocks); tokens that only fill up are set to 0.
+    pub(super) fn new(some: &SomeTokens, m: usize, k: usize, q: &'a mut Vec<i8>, scales: &'a mut Vec<f32>) -> Self {
         let padded = (some.padded)(m);
         q.resize(padded * k, 0);
         scales.resize(padded * k / GROUP, 0.0);
@@ -87,17 +90,17 @@ impl TokenRows {
         for tokens in scales.chunks_exact_mut(padded) {
             tokens[m..].fill(0.0);
         }
-        TokenRows { q: SharedOut::new(q), scales: SharedOut::new(scales), padded }
+        TokenRows { q: SharedOut::new(q), scales: SharedOut::new(scales), padded, buffers: PhantomData }
     }
 
     /// Takes quantised inputs of a token from block `first` on.
     ///
     /// # Safety
-    /// The buffers are alive and no other thread writes these blocks of this token.
+    /// No other thread writes these blocks of this token.
     pub(super) unsafe fn put(&self, token: usize, first: usize, q: &[i8], scales: &[f32]) {
         for (i, (q, scales)) in q.as_chunks::<BLOCK_K>().0.iter().zip(scales.as_chunks::<2>().0).enumerate() {
             let block = first + i;
-            // SAFETY: the caller's promise; the bounds are checked.
+            // SAFETY: the caller's promise; the buffers are borrowed, the bounds are checked.
             unsafe {
                 self.q.part((block * self.padded + token) * BLOCK_K, BLOCK_K).copy_from_slice(q);
                 for (group, scale) in scales.iter().enumerate() {

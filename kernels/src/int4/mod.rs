@@ -175,18 +175,19 @@ fn check_tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tokens: 
     assert_eq!(bias.len(), scales.len(), "bias of a tile call");
 }
 
-/// Bytes ahead that streaming kernels ask for, into the second-level cache (best of six distances for one to sixteen tokens).
+/// Bytes ahead that streaming kernels ask for, into the second-level cache (best of five distances for one to sixteen tokens).
 #[cfg(target_arch = "x86_64")]
-const PREFETCH: usize = 4608;
+const PREFETCH: usize = 16 * size_of::<Block>();
 
-/// Asks for the block [`PREFETCH`] bytes on; past the end of the weights this does nothing.
+/// Asks for a line of the block [`PREFETCH`] bytes on; past the end of the weights this does nothing.
+///
+/// A kernel spreads the nine over its work on a block: together they fill the core's buffers for misses and hold up the loads behind
+/// them, for a tenth of the time of one token and a sixth of that of four.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn prefetch(block: &Block) {
+fn prefetch(block: &Block, line: usize) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-    for line in 0..size_of::<Block>() / 64 {
-        let ahead = std::ptr::from_ref(block).cast::<i8>().wrapping_add(PREFETCH + line * 64);
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead) };
-    }
+    let ahead = std::ptr::from_ref(block).cast::<i8>().wrapping_add(PREFETCH + line * 64);
+    // SAFETY: a prefetch of any address is allowed.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead) };
 }

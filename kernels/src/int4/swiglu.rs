@@ -1,19 +1,21 @@
 //! The first half of a feed-forward block: the product with gate and up, SwiGLU, and the quantised inputs of what follows.
 //!
-//! Where a row multiplies panels with coarse scales (AMX), the two halves of an output are never in memory: a panel joins tiles of
-//! `gate` with the same tiles of `up`, what comes of them is quantised as soon as a whole block of [`Coarse::block`] outputs is
-//! there. Writing and reading `[m,2f]` in f32 takes as long as a third of the products otherwise.
+//! Where a row has kernels for several tokens or multiplies panels with coarse scales (AMX), the two halves of an output are never in
+//! memory: a thread takes tiles of `gate` and the same tiles of `up`, and what comes of them is quantised as soon as a whole block is
+//! there. Writing and reading `[m,2f]` in f32 takes as long as a third of the products otherwise: half of it is another core's.
 
 use std::cell::Cell;
 use std::ops::Range;
 
 use super::activations::Activations;
 use super::coarse::Coarse;
-use super::layout::TILE_ROWS;
+use super::few::{self, SomeTokens};
+use super::layout::{BLOCK_K, TILE_ROWS};
 use super::panel::{self, MOST_TILES, Sums};
 use super::product::{Epilogue, estimated_us, matmul_quantized};
 use super::{FEW_TOKENS, Int4Matrix};
 use crate::ops::silu_mul;
+use crate::reference::GROUP;
 use crate::threads;
 
 /// `out = quantise(silu(gate) · up)` where `gate` and `up` are the halves of `x · wᵀ`, `w` `[2f,k]`.
@@ -25,21 +27,57 @@ pub fn matmul_swiglu(w: &Int4Matrix, x: &Activations, gate_up: &mut Vec<f32>, ou
     assert!(f > 0 && w.n.is_multiple_of(2), "gate and up of {} rows", w.n);
     assert_eq!(x.k(), w.k, "inputs of a product");
     // Tiles of `up` begin where tiles begin.
-    match x.row().int4_coarse.filter(|_| m > FEW_TOKENS && f.is_multiple_of(TILE_ROWS)) {
-        Some(coarse) => fused(w, x, coarse, out),
-        None => {
-            gate_up.resize(m * w.n, 0.0);
-            matmul_quantized(w, x, Epilogue::default(), gate_up);
-            out.quantize_swiglu_with(x.row(), gate_up, f);
-        }
+    if let Some(coarse) = x.row().int4_coarse.filter(|_| m > FEW_TOKENS && f.is_multiple_of(TILE_ROWS)) {
+        many(w, x, coarse, out);
+    } else if let Some(some) = x.row().int4_few.filter(|some| some.takes(m) && f.is_multiple_of(BLOCK_K)) {
+        several(w, x, some, out);
+    } else {
+        gate_up.resize(m * w.n, 0.0);
+        matmul_quantized(w, x, Epilogue::default(), gate_up);
+        out.quantize_swiglu_with(x.row(), gate_up, f);
     }
+}
+
+/// Blocks of 64 outputs that [`several`] computes in one go: what they need stays in the first-level cache.
+const BLOCKS_AT_ONCE: usize = 2;
+
+fn several(w: &Int4Matrix, x: &Activations, some: SomeTokens, out: &mut Activations) {
+    const WIDTH: usize = BLOCKS_AT_ONCE * BLOCK_K;
+    const TILES: usize = BLOCK_K / TILE_ROWS;
+    let (m, f, row) = (x.tokens(), w.n / 2, x.row());
+    let rows = out.begin_several(row, &some, m, f);
+    threads::split(f / BLOCK_K, estimated_us(w, m), |blocks| {
+        let (mut halves, mut activated) = ([[[0f32; WIDTH]; FEW_TOKENS]; 2], [0f32; WIDTH]);
+        let (mut q, mut scales, mut bias) = ([0i8; WIDTH], [0f32; WIDTH / GROUP], [0i32; WIDTH / GROUP]);
+        for first in blocks.clone().step_by(BLOCKS_AT_ONCE) {
+            let n = BLOCKS_AT_ONCE.min(blocks.end - first);
+            for (up, half) in halves.iter_mut().enumerate() {
+                let tile = up * (f / TILE_ROWS) + first * TILES;
+                few::run(&some, w, x, tile..tile + n * TILES, &mut |tile, sums| {
+                    for (place, sums) in half.iter_mut().zip(sums) {
+                        place[tile * TILE_ROWS..(tile + 1) * TILE_ROWS].copy_from_slice(sums);
+                    }
+                });
+            }
+            let (width, groups) = (n * BLOCK_K, n * BLOCK_K / GROUP);
+            let [gate, up] = &halves;
+            for (token, (gate, up)) in gate.iter().zip(up).enumerate().take(m) {
+                // SAFETY: the row's instruction set was checked when it was handed out; a block of every token belongs to one thread.
+                unsafe {
+                    (row.ops.silu_mul)(&gate[..width], &up[..width], &mut activated[..width]);
+                    (row.quantize)(&activated[..width], &mut q[..width], &mut scales[..groups], &mut bias[..groups]);
+                    rows.put(token, first, &q[..width], &scales[..groups]);
+                }
+            }
+        }
+    });
 }
 
 thread_local! {
     static ACTIVATED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-fn fused(w: &Int4Matrix, x: &Activations, coarse: Coarse, out: &mut Activations) {
+fn many(w: &Int4Matrix, x: &Activations, coarse: Coarse, out: &mut Activations) {
     let (m, f) = (x.tokens(), w.n / 2);
     let rows = out.begin_coarse(x.row(), coarse, m, f);
     // A line more than the block: rows whose distance is a power of two would fall into few sets of the cache.
