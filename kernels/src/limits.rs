@@ -53,8 +53,8 @@ pub fn read_bandwidth(threads: usize, bytes: usize, rounds: usize) -> f64 {
 
 /// Places of a thread's part that are read side by side.
 const STREAMS: [usize; 3] = [1, 4, 8];
-/// Bytes that are prefetched ahead of a stream; 0: none.
-const AHEAD: [usize; 3] = [0, 2048, 4096];
+/// Bytes that are prefetched ahead of a stream, a line before each that is read (several at once hold up the loads behind them); 0: none.
+const AHEAD: [usize; 4] = [0, 2048, 4096, 9216];
 
 /// Reads `lines` as so many `streams`, with a prefetch so many bytes `ahead` of each; the sum of all words.
 type Kernel = unsafe fn(lines: &[Line], streams: usize, ahead: usize) -> u64;
@@ -89,12 +89,10 @@ fn read_streams<const S: usize>(lines: &[Line], ahead: usize) -> u64 {
     for at in (0..length / 4 * 4).step_by(4) {
         for s in 0..S {
             let four: &[Line; 4] = lines[s * length + at..].first_chunk().expect("four lines");
-            if ahead > 0 {
-                for line in four {
+            for line in four {
+                if ahead > 0 {
                     prefetch(line.0.as_ptr().wrapping_byte_add(ahead));
                 }
-            }
-            for line in four {
                 for word in 0..8 {
                     sums[s][word] = sums[s][word].wrapping_add(line.0[word]);
                 }
@@ -109,7 +107,7 @@ fn prefetch(address: *const u64) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch touches nothing; any address will do.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast())
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast())
     };
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
