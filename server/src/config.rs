@@ -108,6 +108,8 @@ pub struct ContextConfig {
     pub max_file_bytes: usize,
     /// Files that are left alone, as in `.gitignore`: a pattern without a slash matches a name in any folder.
     pub ignore: Vec<String>,
+    /// Prompts show parts of other open files that resemble the surroundings of the cursor. Off: the embedded model gains nothing by it.
+    pub other_files: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -189,6 +191,7 @@ impl Default for ContextConfig {
             prompt_tokens: settings.prompt_tokens,
             max_file_bytes: settings.max_file_bytes,
             ignore: SECRETS.map(str::to_owned).to_vec(),
+            other_files: settings.other_files,
         }
     }
 }
@@ -255,6 +258,7 @@ impl Config {
             deadline: Duration::from_millis(self.latency.deadline_ms),
             min_confidence: self.show.min_confidence,
             max_file_bytes: self.context.max_file_bytes,
+            other_files: self.context.other_files,
             kv_budget_bytes: self.kv.budget_mb << 20,
             reuse: match self.kv.reuse {
                 ReuseSetting::Exact => Reuse::Exact,

@@ -12,6 +12,7 @@ use crate::Snapshot;
 use crate::answer::Answer;
 use crate::completer::{Core, ahead_key, common};
 use crate::decode::{Engine, Limits, Place, decode};
+use crate::kept;
 use crate::prompting::{Prepared, prepare};
 use crate::state::lock;
 
@@ -141,7 +142,7 @@ fn run(core: &Core, job: Job) {
     }
 }
 
-/// Brings the document's cache to the prompt of this place, then the spare one to where the window will be soon.
+/// Brings the document's cache to the prompt of this place, keeps its excerpts, then brings the spare cache to where the window will be soon.
 fn warm(core: &Core, snapshot: &Snapshot) {
     let state = core.states.of(&snapshot.key);
     let cancel = state.begin_background().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
@@ -155,6 +156,7 @@ fn warm(core: &Core, snapshot: &Snapshot) {
     }
     let snapshot_now = lease.snapshot();
     drop(lease);
+    kept::keep(core, &snapshot.excerpts, &cancel);
     let ahead = of(AHEAD);
     if common(&now, &ahead) * 2 > ahead.len() {
         return;

@@ -9,6 +9,7 @@ use lacuna_prompt::{Prompt, Sentinels, Tokenizer};
 use crate::answer::{Answer, ms};
 use crate::background::{Background, Job};
 use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode};
+use crate::kept::Kept;
 use crate::prompting::{self, Prepared};
 use crate::show::shown;
 use crate::state::{DocumentState, States, lock};
@@ -252,7 +253,7 @@ impl Core {
         let prepare = |budget| prompting::prepare(&self.tokenizer, &self.sentinels, &self.settings, request, budget, 0);
         let prepared = prepare(self.settings.prompt_tokens);
         let lease = self.pool.lease(request.key);
-        let donors = self.donors(request.key, &prepared.prompt);
+        let donors = self.donors(request, &prepared.prompt);
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         let in_time = |prompt: &Prompt, lease: &KvLease, donors: &[KvSnapshot]| {
             let held = donors.iter().map(|d| common(d.ids(), &prompt.ids)).max().unwrap_or(0).max(lease.warm(&prompt.ids));
@@ -294,16 +295,19 @@ impl Core {
         }
     }
 
-    /// Sequences from which parts of a prompt may be taken: the window that was warmed ahead, and, where text may be moved, other files.
-    fn donors(&self, key: &str, prompt: &Prompt) -> Vec<KvSnapshot> {
+    /// Sequences from which parts of a prompt may be taken: the window that was warmed ahead, and, where text may be moved, its excerpts and
+    /// other files.
+    fn donors(&self, request: &Request<'_>, prompt: &Prompt) -> Vec<KvSnapshot> {
         let mut donors = Vec::new();
-        if let Some(ahead) = self.pool.try_lease(&ahead_key(key))
+        if let Some(ahead) = self.pool.try_lease(&ahead_key(request.key))
             && common(ahead.ids(), &prompt.ids) > 0
         {
             donors.push(ahead.snapshot());
         }
         if self.settings.reuse != Reuse::Exact {
-            donors.extend(self.pool.donors(key, DONORS));
+            let excerpts = request.excerpts.iter().map(|excerpt| Kept::of(&self.tokenizer, &self.sentinels, excerpt));
+            donors.extend(excerpts.filter_map(|kept| self.pool.snapshot(&kept.key)));
+            donors.extend(self.pool.donors(|key| key != request.key && !Kept::is_key(key), DONORS));
         }
         donors
     }
@@ -407,5 +411,6 @@ fn snapshot(request: &Request<'_>) -> Snapshot {
         document: request.document.clone(),
         tree: request.tree.clone(),
         cursor: request.cursor,
+        excerpts: request.excerpts.into(),
     }
 }

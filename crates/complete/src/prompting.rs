@@ -55,12 +55,17 @@ pub(crate) fn prepare(
         context_time += begun.elapsed();
     }
     if !excerpts.is_empty() {
-        let texts: Vec<String> = excerpts.iter().map(|e| format!("{}\n", e.text)).collect();
+        let texts: Vec<String> = excerpts.iter().map(excerpt_text).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         prompt = build(tokenizer, sentinels, &Input { excerpts: &texts, ..input }, &options);
     }
     prompt.prefix_cut += start;
     Prepared { prompt, extent, excerpts: excerpts.into_iter().map(|e| (e.text, e.score)).collect(), context_time }
+}
+
+/// An excerpt as prompts show it.
+pub(crate) fn excerpt_text(excerpt: &Excerpt) -> String {
+    format!("{}\n", excerpt.text)
 }
 
 /// Excerpts of what lies before the prefix window. The header is the prompt's own where the model has a file marker.

@@ -1,6 +1,6 @@
 //! What is asked: one cursor in one document, borrowed for a request or owned for work in the background.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lacuna_context::{Excerpt, Language, SyntaxTree};
 use lacuna_text::Document;
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub tree: SyntaxTree,
     /// Byte offset.
     pub cursor: usize,
+    /// As [`Request::excerpts`].
+    pub excerpts: Arc<[Excerpt]>,
 }
 
 impl Snapshot {
@@ -44,7 +46,7 @@ impl Snapshot {
             document: &self.document,
             tree: &self.tree,
             cursor: self.cursor,
-            excerpts: &[],
+            excerpts: &self.excerpts,
             n: 1,
             explain: false,
         }

@@ -7,6 +7,12 @@ use lacuna_prompt::Order;
 
 use crate::Costs;
 
+/// Bytes of other files in a prompt of so many tokens: an eighth of it at three bytes a token, so that the file's own excerpts still fit into
+/// the quarter that excerpts get.
+pub const fn other_files_bytes(prompt_tokens: usize) -> usize {
+    prompt_tokens * 3 / 8
+}
+
 /// The defaults are those of the embedded model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -33,6 +39,8 @@ pub struct Settings {
     pub kv_dtype: Option<KvDtype>,
     /// What a prompt may take over from text that has moved.
     pub reuse: Reuse,
+    /// Whether callers shall look for parts of other open files ([`crate::Request::excerpts`], [`other_files_bytes`] of them).
+    pub other_files: bool,
     /// Guess tokens from the file and verify several at once; the result is the same.
     pub drafts: bool,
     /// Prepare what is likely to be asked next while nobody waits. Off: nothing runs but requests.
@@ -61,6 +69,7 @@ impl Default for Settings {
             kv_budget_bytes: 256 << 20,
             kv_dtype: None,
             reuse: Reuse::Exact,
+            other_files: false,
             drafts: true,
             background: false,
             fixed_tokens: None,

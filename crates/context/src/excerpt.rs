@@ -2,7 +2,7 @@
 //!
 //! This is the boundary through which every source of context enters a prompt: whoever knows something worth showing
 //! makes excerpts, [`rank`] picks what fits, the prompt takes the result as it is. Sources today: the file's name, its
-//! imports and the heads of the enclosing items where the prefix window does not reach them.
+//! imports and the heads of the enclosing items where the prefix window does not reach them; parts of other files ([`crate::similar`]).
 
 use std::ops::Range;
 
@@ -21,6 +21,8 @@ pub enum ExcerptKind {
     Import,
     /// A definition of something that the code near the cursor names.
     Definition,
+    /// A part of another file that looks like the surroundings of the cursor.
+    OtherFile,
     /// Heads of the items around the cursor.
     Scope,
     /// What was edited lately, here or elsewhere.

@@ -107,13 +107,23 @@ impl KvPool {
         (!busy).then(|| self.take(&mut table, key))
     }
 
-    /// The most recently used `n` caches other than that of `except`, as far as nobody has them: to take text from.
-    pub fn donors(&self, except: &str, n: usize) -> Vec<KvSnapshot> {
+    /// What a cache holds now, if it is there and nobody has it: to take text from. Counts as a use of it.
+    pub fn snapshot(&self, key: &str) -> Option<KvSnapshot> {
+        let mut table = self.lock();
+        table.clock += 1;
+        let now = table.clock;
+        let entry = table.entries.get_mut(key)?;
+        entry.last_used = now;
+        entry.cache.as_ref().filter(|cache| !cache.ids().is_empty()).map(KvCache::snapshot)
+    }
+
+    /// The most recently used `n` caches whose keys are `wanted`, as far as nobody has them: to take text from.
+    pub fn donors(&self, wanted: impl Fn(&str) -> bool, n: usize) -> Vec<KvSnapshot> {
         let table = self.lock();
         let mut others: Vec<(u64, &KvCache)> = table
             .entries
             .iter()
-            .filter(|(key, _)| *key != except)
+            .filter(|(key, _)| wanted(key))
             .filter_map(|(_, entry)| entry.cache.as_ref().map(|cache| (entry.last_used, cache)))
             .filter(|(_, cache)| !cache.ids().is_empty())
             .collect();

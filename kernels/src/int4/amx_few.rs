@@ -132,7 +132,7 @@ fn scale<const M: usize>(block: &Block, sums: &GroupSums<M>, scales: &[[f32; M];
         let row_scales = _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) });
         for t in 0..M {
             let step = group * M + t;
-            if step % (M / 4) == 0 && step / (M / 4) < 5 {
+            if step.is_multiple_of(M / 4) && step / (M / 4) < 5 {
                 prefetch(block, 4 + step / (M / 4));
             }
             // SAFETY: 64 readable bytes, aligned by their type.

@@ -80,14 +80,15 @@ macro_rules! kernels {
                         let at = b * 2 + group;
                         let group_quads: &[[[i8; 4]; ALL]; 8] = &quads.as_chunks::<8>().0[at];
                         for half in 0..2 {
+                            // Two at a time: one in every step makes the compiler spill the sums.
+                            for line in 0..2 {
+                                prefetch(block, group * 4 + half * 2 + line);
+                            }
                             let mut sums = [_mm256_setzero_si256(); M];
                             for t in 0..M {
                                 sums[t] = start(bias[at][first + t]);
                             }
                             for quad in 0..4 {
-                                if half == 0 {
-                                    prefetch(block, group * 4 + quad);
-                                }
                                 let v = load_half_quad(block, group, quad, half);
                                 let low = _mm256_and_si256(v, low_mask);
                                 let high = _mm256_and_si256(_mm256_srli_epi16::<4>(v), low_mask);

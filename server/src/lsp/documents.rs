@@ -94,7 +94,8 @@ impl Edited {
     pub fn snapshot(&self, key: &str, path: &str) -> Snapshot {
         let cursor = self.edits.last().map_or(0, |edit| edit.start + edit.text.len());
         let Open { document, tree, language } = self.open.clone();
-        Snapshot { key: key.to_owned(), path: Some(path.to_owned()), language, cursor: cursor.min(document.len_bytes()), document, tree }
+        let cursor = cursor.min(document.len_bytes());
+        Snapshot { key: key.to_owned(), path: Some(path.to_owned()), language, cursor, document, tree, excerpts: Arc::default() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `textDocument/inlineCompletion`: from a position to items, and from a suggestion to what clients want to see.
 
 use lacuna_complete::{Caller, Completer, Reply, Request};
-use lacuna_context::cursor_facts;
+use lacuna_context::{Excerpt, cursor_facts};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position, PositionError};
 use serde::{Deserialize, Serialize};
@@ -181,8 +181,15 @@ impl Site {
         self.cursor
     }
 
-    /// Runs the completer; blocks.
-    pub fn complete(&self, completer: &Completer, key: &str, path: &str, caller: Caller<'_>, cancel: &Cancel) -> Reply {
+    /// Runs the completer; blocks. `excerpts`: what the prompt shows of other files.
+    pub fn complete(
+        &self,
+        completer: &Completer,
+        (key, path): (&str, &str),
+        excerpts: &[Excerpt],
+        caller: Caller<'_>,
+        cancel: &Cancel,
+    ) -> Reply {
         let request = Request {
             key,
             path: Some(path),
@@ -190,7 +197,7 @@ impl Site {
             document: &self.open.document,
             tree: &self.open.tree,
             cursor: self.cursor,
-            excerpts: &[],
+            excerpts,
             n: self.n,
             explain: false,
         };

@@ -9,6 +9,7 @@ mod dialects;
 pub mod documents;
 mod experiments;
 pub mod inline;
+mod neighbours;
 mod reasons;
 mod record;
 mod server;

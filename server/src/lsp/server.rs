@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use lacuna_complete::{Caller, Completer, Outcome, Reason};
-use lacuna_context::Language;
+use lacuna_complete::{Caller, Completer, Outcome, Reason, other_files_bytes};
+use lacuna_context::{Excerpt, Language};
 use lacuna_text::{Encoding, Position, Range};
 use serde::Serialize;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
@@ -19,8 +19,9 @@ use tower_lsp::{Client, LanguageServer};
 
 use super::Connection;
 use super::dialects::{COPILOT_ACCEPTED, CopilotStatus, Event, is_copilot_client, is_tabby_client};
-use super::documents::{ChangeError, Documents, Ticket};
+use super::documents::{ChangeError, Documents, Open, Ticket};
 use super::inline::{ACCEPTED, Params, Place, WireItem, site};
+use super::neighbours::Neighbours;
 use super::reasons::quiet_advice;
 use super::record::Recorder;
 use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
@@ -35,6 +36,7 @@ pub struct Server {
     loaded: Arc<Loaded>,
     model_flag: Option<String>,
     documents: Documents,
+    neighbours: Neighbours,
     session: OnceLock<Session>,
     next_id: AtomicU64,
     status: Status,
@@ -116,6 +118,7 @@ impl Server {
             loaded,
             model_flag: model,
             documents: Documents::default(),
+            neighbours: Neighbours::default(),
             session: OnceLock::new(),
             next_id: AtomicU64::new(1),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
@@ -134,6 +137,20 @@ impl Server {
             Some(observer) => observer.completer(uri, &session.completer, &self.loaded),
             None => Arc::clone(&session.completer),
         }
+    }
+
+    /// What prompts for this place show of other open documents, where that is wanted.
+    fn excerpts(&self, session: &Session, completer: &Completer, uri: &str, open: &Open, cursor: usize) -> Arc<[Excerpt]> {
+        let settings = completer.settings();
+        if !settings.other_files {
+            return Arc::default();
+        }
+        self.neighbours.excerpts(uri, open, cursor, other_files_bytes(settings.prompt_tokens), |other| {
+            let path = self.shown_path(other, session);
+            // What is ignored, because it may hold secrets, is not shown elsewhere either.
+            let is_quiet = self.status.quiet(other, &path).is_some();
+            self.documents.current(other).filter(|_| !is_quiet).map(|open| (path, open))
+        })
     }
 
     fn observer(&self) -> Option<&Observer> {
@@ -184,9 +201,11 @@ impl Server {
             None => Arc::clone(&session.completer),
         };
         let (key, number) = (self.key(&uri), self.number);
+        let excerpts = self.excerpts(session, &completer, &uri, &asked, site.cursor());
+        self.neighbours.used(&uri, site.cursor());
         let running = tokio::task::spawn_blocking(move || {
             let caller = Caller { client: number, flight: Some(&ticket.flight) };
-            let reply = site.complete(&completer, &key, &path, caller, &ticket.cancel);
+            let reply = site.complete(&completer, (&key, &path), &excerpts, caller, &ticket.cancel);
             (site, reply, ticket)
         });
         let (site, reply, ticket) = running.await.map_err(|e| {
@@ -391,6 +410,7 @@ impl LanguageServer for Server {
             observer.opened(&uri, language);
         }
         self.status.opened(&uri, &document.language_id);
+        self.neighbours.changed(&uri, 0);
         // What is ignored, because it may hold secrets, is not recorded either.
         if let Some(recorder) = &self.recorder
             && let Some(session) = self.session.get()
@@ -419,8 +439,12 @@ impl LanguageServer for Server {
                 }
                 if let Some(session) = self.session.get() {
                     let path = self.shown_path(&uri, session);
+                    let mut snapshot = edited.snapshot(&self.key(&uri), &path);
+                    self.neighbours.changed(&uri, snapshot.cursor);
                     if self.status.quiet(&uri, &path).is_none() {
-                        self.completer(session, &uri).edited(edited.snapshot(&self.key(&uri), &path));
+                        let completer = self.completer(session, &uri);
+                        snapshot.excerpts = self.excerpts(session, &completer, &uri, &edited.open, snapshot.cursor);
+                        completer.edited(snapshot);
                     }
                 }
                 return;
@@ -437,6 +461,7 @@ impl LanguageServer for Server {
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         let uri = params.text_document.uri.as_str().to_owned();
         self.status.closed(&uri);
+        self.neighbours.closed(&uri);
         if let Some(recorder) = &self.recorder {
             recorder.closed(&uri);
         }

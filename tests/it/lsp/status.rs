@@ -159,3 +159,24 @@ fn events_of_any_shape_are_taken_without_a_word() {
     assert_eq!(session.items(URI, 0, 6).len(), 1);
     assert_eq!(session.finish(), Some(0));
 }
+
+/// `context.other_files`: prompts grow by what resembles the place in other open files, never by what is ignored.
+#[test]
+fn other_open_files_are_shown_where_that_is_wanted() {
+    let text = "c = Circle(radius)\nc.\n";
+    let prompt = |wanted: bool, other: Option<&str>| {
+        let mut session = watching(json!({"context": {"other_files": wanted}}));
+        if let Some(uri) = other {
+            session.open(uri, "python", "class Circle:\n    radius = 1\n");
+        }
+        session.open(URI, "python", text);
+        session.items(URI, 1, 2);
+        let told = session.notifications("lacuna/status", 1);
+        session.finish();
+        told[0]["last"]["tokens"]["prompt"].as_u64().expect("a count")
+    };
+    let alone = prompt(true, None);
+    assert!(prompt(true, Some("file:///project/shapes.py")) > alone);
+    assert_eq!(prompt(true, Some("file:///project/.env")), alone, "it may hold secrets");
+    assert_eq!(prompt(false, Some("file:///project/shapes.py")), alone);
+}

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacuna_complete::{Completer, Outcome, Reply, Settings};
-use lacuna_engine::{Cancel, Model, Precision};
+use lacuna_complete::{Completer, Outcome, Reply, Request, Settings, Snapshot};
+use lacuna_context::{Excerpt, ExcerptKind, Language};
+use lacuna_engine::{Cancel, Model, Precision, Reuse};
 use lacuna_prompt::{Sentinels, Tokenizer};
 use lacuna_tests::Random;
 
@@ -120,6 +121,7 @@ fn warming_changes_what_an_answer_costs_and_not_what_it_is() {
         document: buffer.document.clone(),
         tree: buffer.tree.clone(),
         cursor,
+        excerpts: Arc::default(),
     };
     warmed.edited(snapshot);
     warmed.settle();
@@ -175,4 +177,38 @@ fn the_line_behind_an_accepted_suggestion_is_ready_when_its_break_is_typed() {
         }
     }
     assert!(accepted >= 5 && ready * 3 >= accepted, "{ready} of {accepted} next lines were ready");
+}
+
+/// Another file's part is computed once, by itself, for whichever document shows it next, wherever in its prompt.
+#[test]
+fn an_excerpt_is_computed_once_and_moved_to_where_a_prompt_shows_it() {
+    let tiny = Tiny::new();
+    let text = "# src/shapes.py\nclass Circle:\n    def area(self):\n        return self.radius * self.radius\n\n    def name(self):\n        return 'circle'";
+    let excerpts = [Excerpt { kind: ExcerptKind::OtherFile, path: Some("src/shapes.py".to_owned()), text: text.to_owned(), score: 1.0 }];
+    let shifted = |reuse: Reuse| {
+        let completer = tiny.completer(Settings { reuse, background: true, prompt_tokens: 1024, ..super::by_the_model() });
+        let first = Buffer::new("x = Circle(1)\n", 14);
+        completer.edited(Snapshot {
+            key: "first".to_owned(),
+            path: Some("src/first.py".to_owned()),
+            language: Language::Python,
+            document: first.document.clone(),
+            tree: first.tree.clone(),
+            cursor: first.cursor,
+            excerpts: excerpts.to_vec().into(),
+        });
+        completer.settle();
+        // Of this document nothing is left.
+        completer.forget("first");
+        let second = Buffer::new("def f(circle):\n    y = circle.\n    return y\n", 30);
+        let request = Request { path: Some("src/a_longer_name.py"), excerpts: &excerpts, ..second.request("second", 1) };
+        let reply = completer.complete(&request, &Cancel::new());
+        assert!(matches!(reply.outcome, Outcome::Suggest(_)), "{:?}", reply.outcome);
+        reply.tokens.shifted
+    };
+    let all = tiny.tokenizer.encode(&format!("{text}\n")).len();
+    // And perhaps the marker before it.
+    let moved = shifted(Reuse::Shift { min_run: 32 });
+    assert!((all..=all + 1).contains(&moved), "{moved} of {all}");
+    assert_eq!(shifted(Reuse::Exact), 0);
 }

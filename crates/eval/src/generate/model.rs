@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lacuna_complete::{Completer, Outcome, Request};
+use lacuna_complete::{Completer, Outcome, Request, other_files_bytes};
 use lacuna_context::{Excerpt, ExcerptKind, FileFacts, Language, SyntaxTree, gather, rank};
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, alone, threads};
 use lacuna_prompt::{Input, Options, Order, Sentinels, Tokenizer, build};
@@ -153,8 +153,7 @@ impl ModelGenerator {
     /// Parts of the example's other files, where prompts may show them.
     fn cross_file(&self, example: &Example) -> Vec<Excerpt> {
         match self.settings.context {
-            // An eighth of the prompt, so that the file's own excerpts still fit into the quarter that excerpts get.
-            ContextMode::Cross => cross_file_excerpts(example, self.settings.prompt_tokens * BYTES_PER_TOKEN / 8),
+            ContextMode::Cross => cross_file_excerpts(example, other_files_bytes(self.settings.prompt_tokens)),
             ContextMode::None | ContextMode::File => Vec::new(),
         }
     }

@@ -62,7 +62,7 @@ impl Ours {
 
     fn answer(&self, trace: &Trace, site: &Site, ticket: &Ticket) -> Reply {
         let caller = Caller { client: 0, flight: Some(&ticket.flight) };
-        site.complete(&self.completer, &uri(trace), &trace.path, caller, &ticket.cancel)
+        site.complete(&self.completer, (&uri(trace), &trace.path), &[], caller, &ticket.cancel)
     }
 
     /// An event, and the answer at the cursor, waited for. `apply`: [`Editor::apply`] for a keystroke, [`Editor::apply_elsewhere`] for an
