@@ -145,6 +145,9 @@ fn engines_take_turns_on_the_same_weights() {
         "cache/tiny-q4_0-head-q4_0.gguf",
     ])
     .expect_code(0);
+    std::fs::write(home.work().join("unnamed.gguf"), "").expect("a file");
+    let unnamed = TOY.iter().chain(&against).chain(&["--gguf", "unnamed.gguf"]);
+    home.lacuna(unnamed).expect_failure(&["unnamed.gguf", "head-q6_K"]);
     let args = TOY[..12].iter().chain(&against).chain(&["--kv", "f16", "--isa", "scalar"]);
     let output = home.lacuna(args).expect_code(0);
     assert_eq!(made, (before("tiny/config.json"), before(gguf)));

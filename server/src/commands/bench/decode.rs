@@ -37,7 +37,8 @@ pub struct Args {
     /// Where llama-bench is [default: LACUNA_LLAMA_BENCH, target/peers, PATH]
     #[arg(long, value_name = "PATH", requires = "against")]
     llama_bench: Option<PathBuf>,
-    /// GGUF files for it [default: those beside the model, made when there are none]
+    /// GGUF files for it, named by how the vocabulary projection is stored (…head-q6_K.gguf: as `llama-quantize … Q4_0` makes it) [default: those
+    /// beside the model, made when there are none]
     #[arg(long, value_name = "FILE", requires = "against", value_delimiter = ',')]
     gguf: Vec<PathBuf>,
     /// Kernel row for us, and the build of llama.cpp for the same instruction set
@@ -190,9 +191,9 @@ fn compare(args: &Args, isa: Isa, mut ours: Ours, peers: &[Peer], plans: &[Plan]
         |name: String, head: &str, kv: String, token_bytes| Engine { name, head: head.to_owned(), kv, token_bytes, layer_ops, head_ops };
     let (layer_weights, head_weights) = weights::read_weights(config);
     let their_bytes = |head: &str| {
-        // Q4_0 and Q8_0: 32 weights in 18 and 34 bytes.
-        let bits = if head == "q4_0" { 18 } else { 34 };
-        layer_weights * 18 / 32 + head_weights * bits / 32 + weights::vector_bytes(config)
+        // Of 256 weights; those of layers are Q4_0.
+        let bytes = HEADS.iter().find(|(name, _)| *name == head).map_or(0, |(_, bytes)| *bytes);
+        layer_weights * 18 / 32 + head_weights * bytes / 256 + weights::vector_bytes(config)
     };
     let tests = plans.iter().zip(test_limits).zip(ours_ms).zip(peer_ms).map(|(((plan, limits), ours), peers)| Test {
         name: plan.name(),
@@ -239,8 +240,9 @@ struct Files {
     gguf: Vec<(PathBuf, String)>,
 }
 
-/// Encodings of the vocabulary projection for which a GGUF file is looked for.
-const HEADS: [&str; 2] = ["q8_0", "q4_0"];
+/// Encodings of the vocabulary projection for which a GGUF file is looked for, and bytes of 256 weights. We write the first and the last;
+/// `llama-quantize` makes a Q4_0 file with the second.
+const HEADS: [(&str, u64); 3] = [("q8_0", 272), ("q6_K", 210), ("q4_0", 144)];
 
 impl Files {
     /// Finds the files, and makes those of `--like` that are missing.
@@ -261,11 +263,17 @@ impl Files {
                     bail!("--gguf {} is not a file", file.display());
                 }
                 let name = file.to_string_lossy();
-                gguf.push((file.clone(), HEADS.into_iter().find(|h| name.contains(&format!("head-{h}"))).unwrap_or("q8_0").to_owned()));
+                let Some((head, _)) = HEADS.into_iter().find(|(head, _)| name.contains(&format!("head-{head}"))) else {
+                    bail!(
+                        "--gguf {}: how is its vocabulary projection stored? Name it so that it says head-q8_0, head-q6_K or head-q4_0",
+                        file.display()
+                    );
+                };
+                gguf.push((file.clone(), head.to_owned()));
             }
             if gguf.is_empty() {
-                self::gguf(&dir, HEADS[0])?;
-                let all = HEADS.map(|head| (gguf_file(&dir, head), head.to_owned()));
+                self::gguf(&dir, HEADS[0].0)?;
+                let all = HEADS.map(|(head, _)| (gguf_file(&dir, head), head.to_owned()));
                 gguf.extend(all.into_iter().filter(|(file, _)| file.is_file()));
             }
         }
