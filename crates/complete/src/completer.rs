@@ -93,7 +93,7 @@ impl Completer {
     /// Drops the state of a closed document.
     pub fn forget(&self, key: &str) {
         self.core.states.remove(key);
-        for key in [key.to_owned(), ahead_key(key), small_key(key)] {
+        for key in [key.to_owned(), ahead_key(key), small_key(key), warm_key(key)] {
             self.core.pool.remove(&key);
         }
     }
@@ -371,6 +371,11 @@ struct Planned {
 /// Where the window that comes next is warmed.
 pub(crate) fn ahead_key(key: &str) -> String {
     format!("{key}#ahead")
+}
+
+/// Where a caller of [`Completer::fill`] warms beginnings of prompts.
+pub(crate) fn warm_key(key: &str) -> String {
+    format!("{key}#warm")
 }
 
 fn small_key(key: &str) -> String {

@@ -14,7 +14,7 @@ use lacuna_prompt::{Input, Options, Prompt, build};
 use lacuna_text::Document;
 
 use crate::answer::{Answer, ms};
-use crate::completer::Core;
+use crate::completer::{Core, warm_key};
 use crate::decode::{Extent, Heal, Place, end, valid_utf8};
 use crate::prompting;
 use crate::show::show;
@@ -122,7 +122,15 @@ impl Core {
         let state = self.states.of(fill.key);
         state.stop_background();
         let mut drafter = lock(&state.drafter);
-        let mut lease = self.pool.lease(fill.key);
+        // Warming is for texts that the next prompts begin with. It must not cost what the cache holds behind them.
+        let (key, other) = if fill.sampling.max_tokens == 0 {
+            (warm_key(fill.key), fill.key.to_owned())
+        } else {
+            (fill.key.to_owned(), warm_key(fill.key))
+        };
+        let donors: Vec<_> = self.pool.snapshot(&other).into_iter().collect();
+        let prefill = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
+        let mut lease = self.pool.lease(&key);
         let room = lease.capacity().saturating_sub(prompt.ids.len());
         let mut sampling = fill.sampling.clone();
         sampling.max_tokens = sampling.max_tokens.min(room);
@@ -135,7 +143,7 @@ impl Core {
         }
 
         if sampling.max_tokens == 0 {
-            let ended = match prefill_with(&self.model, &mut lease, &prompt.ids, &PrefillOptions::default(), &cancel) {
+            let ended = match prefill_with(&self.model, &mut lease, &prompt.ids, &prefill, &cancel) {
                 Ok(stats) => {
                     answer.tokens.cached = stats.cached + stats.resumed;
                     answer.tokens.prefilled = stats.prefilled;
@@ -156,7 +164,7 @@ impl Core {
         let mut text = Stream::new(&prompt, fill.stop);
         let mut heal = Heal::new(&prompt, &self.tokenizer);
         let drafter = self.settings.drafts.then_some(&mut *drafter);
-        let options = GenerateOptions { sampling: &sampling, constraint: Some(&mut heal), drafter, prefill: PrefillOptions::default() };
+        let options = GenerateOptions { sampling: &sampling, constraint: Some(&mut heal), drafter, prefill };
         let generation = generate_with(&self.model, &mut lease, &prompt.ids, options, &cancel, &mut |token| {
             text.push(self.tokenizer.token_bytes(token.id));
             if text.stopped_at.is_some() {

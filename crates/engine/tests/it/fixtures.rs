@@ -1,9 +1,10 @@
 //! Where the committed checkpoints are, the logits expected of them, and small measures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use lacuna_engine::{Model, Precision};
+use lacuna_engine::{LoadError, Model, Precision};
 use safetensors::SafeTensors;
+use serde_json::Value;
 
 /// Every committed checkpoint; see `fixtures/make.py`.
 pub const ALL: [&str; 4] = ["llama-tied-gqa", "llama-untied-sharded", "qwen2-bias", "llama3-rope"];
@@ -41,6 +42,46 @@ impl Random {
 /// Whether kernels compute more than 16 tokens with coarser scales than fewer: then only passes cut alike have the same bits.
 pub fn cuts_matter() -> bool {
     lacuna_engine::kernel_row().expect("a row").starts_with("amx")
+}
+
+/// A copy of a checkpoint that a test changes.
+pub struct Copy {
+    dir: tempfile::TempDir,
+}
+
+impl Copy {
+    pub fn of(name: &str) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for entry in std::fs::read_dir(directory(name)).expect("fixture") {
+            let path = entry.expect("fixture").path();
+            if path.file_name().is_some_and(|n| n != "expected.safetensors") {
+                std::fs::copy(&path, dir.path().join(path.file_name().expect("a file"))).expect("copied");
+            }
+        }
+        Copy { dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn load(&self) -> Result<Model, LoadError> {
+        Model::load(self.path(), Precision::Int4)
+    }
+
+    pub fn read(&self, file: &str) -> Vec<u8> {
+        std::fs::read(self.path().join(file)).expect("readable")
+    }
+
+    pub fn write(&self, file: &str, bytes: &[u8]) {
+        std::fs::write(self.path().join(file), bytes).expect("written");
+    }
+
+    pub fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
+        let mut config: Value = serde_json::from_slice(&self.read("config.json")).expect("JSON");
+        edit(&mut config);
+        self.write("config.json", config.to_string().as_bytes());
+    }
 }
 
 /// Token ids and the logits that the reference library computed for them.

@@ -1,57 +1,9 @@
 //! Damaged and lying files: each gives an error that names the thing; none panics or allocates by what it claims.
 
-use std::path::Path;
-
 use lacuna_engine::{Config, LoadError, Model, PACKED_SUFFIX, Precision, pack};
 use serde_json::{Value, json};
 
-use crate::fixtures;
-
-/// A copy of a fixture that a test damages.
-struct Copy {
-    dir: tempfile::TempDir,
-}
-
-impl Copy {
-    fn of(name: &str) -> Self {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        for entry in std::fs::read_dir(fixtures::directory(name)).expect("fixture") {
-            let path = entry.expect("fixture").path();
-            if path.file_name().is_some_and(|n| n != "expected.safetensors") {
-                std::fs::copy(&path, dir.path().join(path.file_name().expect("a file"))).expect("copied");
-            }
-        }
-        Copy { dir }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn load(&self) -> Result<Model, LoadError> {
-        Model::load(self.path(), Precision::Int4)
-    }
-
-    fn read(&self, file: &str) -> Vec<u8> {
-        std::fs::read(self.path().join(file)).expect("readable")
-    }
-
-    fn write(&self, file: &str, bytes: &[u8]) {
-        std::fs::write(self.path().join(file), bytes).expect("written");
-    }
-
-    /// Changes the header of model.safetensors.
-    fn edit_header(&self, edit: impl FnOnce(&mut Value)) {
-        let bytes = self.read("model.safetensors");
-        self.write("model.safetensors", &with_header(&bytes, edit));
-    }
-
-    fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
-        let mut config: Value = serde_json::from_slice(&self.read("config.json")).expect("JSON");
-        edit(&mut config);
-        self.write("config.json", config.to_string().as_bytes());
-    }
-}
+use crate::fixtures::{self, Copy};
 
 fn with_header(bytes: &[u8], edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let len = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
@@ -66,7 +18,7 @@ const NORM: &str = "model.norm.weight";
 
 fn check_header(edit: impl FnOnce(&mut Value), is_expected: impl FnOnce(&LoadError) -> bool) {
     let copy = Copy::of("qwen2-bias");
-    copy.edit_header(edit);
+    copy.write("model.safetensors", &with_header(&copy.read("model.safetensors"), edit));
     let error = copy.load().map(|_| ()).expect_err("damaged");
     assert!(is_expected(&error), "{error:?}");
     let text = error.to_string();
