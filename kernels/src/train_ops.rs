@@ -66,10 +66,11 @@ vectorised! {
         scores: &mut [f32], dscores: &mut [f32], scale: f32, log_sum: f32, delta: f32,
     );
 
-    /// Cross entropy of one row of logits; the logits become `weight · (softmax − one_hot(target))`.
-    ///
-    /// Panics: if `target` is no index of `logits`.
-    pub fn cross_entropy = cross_entropy_body(logits: &mut [f32], target: usize, weight: f32) -> f32;
+    /// Takes more logits (at least one) into a sum of exponentials: of `Σ e^(x − top)` and its `top` (−∞ and 0 for nothing yet) the new ones.
+    pub fn add_exp = add_exp_body(logits: &[f32], top: f32, sum: f32) -> (f32, f32);
+
+    /// Logits become `weight · e^(x − log_sum)`.
+    pub fn weighted_exp = weighted_exp_body(logits: &mut [f32], log_sum: f32, weight: f32);
 
     /// Inner product.
     pub fn dot = dot_body(a: &[f32], b: &[f32]) -> f32;
@@ -269,14 +270,29 @@ fn softmax_backward_body<const FMA: bool>(scores: &mut [f32], dscores: &mut [f32
 }
 
 #[inline(always)]
-fn cross_entropy_body<const FMA: bool>(logits: &mut [f32], target: usize, weight: f32) -> f32 {
-    let right = logits[target];
-    let top = max(logits);
-    let sum = exp_all::<FMA>(logits, 1.0, top);
-    let scale = weight / sum;
-    logits.iter_mut().for_each(|p| *p *= scale);
-    logits[target] -= weight;
-    top + sum.ln() - right
+fn add_exp_body<const FMA: bool>(logits: &[f32], top: f32, sum: f32) -> (f32, f32) {
+    let largest = max(logits);
+    let new = if largest > top { largest } else { top };
+    let mut sums = [0.0; LANES];
+    let whole = logits.chunks_exact(LANES);
+    let mut more: f32 = whole.remainder().iter().map(|x| exp::<FMA>(x - new)).sum();
+    for x in whole {
+        // Two loops: as one the compiler does not vectorise it.
+        let mut terms = [0.0; LANES];
+        for (term, x) in terms.iter_mut().zip(x) {
+            *term = exp::<FMA>(x - new);
+        }
+        for (sum, term) in sums.iter_mut().zip(terms) {
+            *sum += term;
+        }
+    }
+    more += sums.iter().sum::<f32>();
+    (new, sum * exp::<FMA>(top - new) + more)
+}
+
+#[inline(always)]
+fn weighted_exp_body<const FMA: bool>(logits: &mut [f32], log_sum: f32, weight: f32) {
+    logits.iter_mut().for_each(|x| *x = weight * exp::<FMA>(*x - log_sum));
 }
 
 #[inline(always)]
@@ -358,12 +374,18 @@ mod tests {
     }
 
     #[test]
-    fn cross_entropy_gradient_sums_to_zero() {
-        let mut logits: Vec<f32> = (0..100).map(|i| (i % 13) as f32 * 0.7).collect();
-        let loss = cross_entropy(&mut logits, 5, 0.25);
-        let sum: f64 = (0..100).map(|i| (f64::from(i % 13) * 0.7).exp()).sum();
-        assert!((f64::from(loss) - (sum.ln() - 3.5)).abs() < 1e-5);
-        assert!(logits.iter().sum::<f32>().abs() < 1e-6 && logits[5] < 0.0);
+    fn a_sum_of_exponentials_in_parts_is_that_of_all() {
+        let logits: Vec<f32> = (0..100).map(|i| (i * 37 % 23) as f32 * 2.0 - 20.0).collect();
+        let want = logits.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+        for cut in [1, 32, 50, 99] {
+            let (first, rest) = logits.split_at(cut);
+            let (top, sum) = add_exp(first, f32::NEG_INFINITY, 0.0);
+            let (top, sum) = add_exp(rest, top, sum);
+            assert!((f64::from(top + sum.ln()) - want).abs() < 1e-5, "{cut}: {top} {sum}");
+        }
+        let mut p = logits.clone();
+        weighted_exp(&mut p, want as f32, 0.25);
+        assert!((p.iter().sum::<f32>() - 0.25).abs() < 1e-5);
     }
 
     #[test]

@@ -17,11 +17,15 @@ mod blocked;
 mod float32;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+mod packed;
 mod row;
+mod summed;
 #[cfg(test)]
 mod tests;
 
+pub use packed::{Packed, gemm_packed};
 pub use row::{Row, UnknownRow};
+pub use summed::{Side, Summands, SummandsPart, add_summed};
 
 /// A read-only matrix view: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]

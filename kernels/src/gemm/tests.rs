@@ -110,6 +110,61 @@ fn parallel_equals_serial_to_the_bit() {
 }
 
 #[test]
+fn a_packed_operand_gives_the_same_bits() {
+    for row in [Row::F32, Row::Bf16, Row::Amx].into_iter().filter(|r| r.is_available()) {
+        let mut packed = Packed::new(row);
+        for (m, n, k) in SHAPES {
+            let (a, b, before) = (numbers(m * k, 3), numbers(n * k, 4), numbers(m * n, 5));
+            let a = MatRef::row_major(&a, m, k);
+            for b in [MatRef::row_major(&b, k, n), MatRef::row_major(&b, n, k).transposed()] {
+                packed.set(b);
+                for accumulate in [false, true] {
+                    let (mut want, mut got) = (before.clone(), before.clone());
+                    gemm(row, a, b, MatMut::row_major(&mut want, m, n), accumulate);
+                    gemm_packed(a, &packed, MatMut::row_major(&mut got, m, n), accumulate);
+                    // The f32 row may add in another order where the strides differ.
+                    let close = |x: &f32, y: &f32| if row == Row::F32 { (x - y).abs() < 1e-3 } else { x.to_bits() == y.to_bits() };
+                    assert!(want.iter().zip(&got).all(|(x, y)| close(x, y)), "{row} {m}×{n}×{k}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_over_tokens_are_products_of_the_transpose() {
+    for row in [Row::F32, Row::Bf16, Row::Amx].into_iter().filter(|r| r.is_available()) {
+        for (l, r) in [(1, 1), (16, 33), (70, 32), (160, 48)] {
+            let (mut left, mut right) = (Summands::new(row, Side::Left, l), Summands::new(row, Side::Right, r));
+            // Fewer tokens after more: nothing of the longer sum is left.
+            for tokens in [1300, 1024, 700, 33, 1] {
+                let (x, y, before) = (numbers(tokens * l, 3), numbers(tokens * r, 4), numbers(l * r, 5));
+                for (side, width, from) in [(&mut left, l, &x), (&mut right, r, &y)] {
+                    for (mut part, from) in side.parts(tokens).into_iter().zip(from.chunks(Summands::PART * width)) {
+                        for (i, block) in from.chunks(Summands::BLOCK * width).enumerate() {
+                            part.put(i * Summands::BLOCK, block);
+                        }
+                    }
+                }
+                let mut got = before.clone();
+                add_summed(&left, &right, MatMut::row_major(&mut got, l, r));
+                let mut want = before;
+                gemm(
+                    row,
+                    MatRef::row_major(&x, tokens, l).transposed(),
+                    MatRef::row_major(&y, tokens, r),
+                    MatMut::row_major(&mut want, l, r),
+                    true,
+                );
+                for (got, want) in got.iter().zip(&want) {
+                    assert!((got - want).abs() < 1e-3, "{row} {l}×{r} of {tokens} tokens: {got} for {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn names_of_rows_read_back() {
     for row in [Row::F32, Row::Bf16, Row::Amx] {
         assert_eq!(row.to_string().parse::<Row>(), Ok(row));

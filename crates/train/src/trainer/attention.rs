@@ -156,7 +156,7 @@ fn split_mut<'a>(mut data: &'a mut [f32], documents: &[usize], width: usize) -> 
 }
 
 /// Lends two buffers of `n` numbers that stay with the thread; taken out while lent, so that a nested use gets its own.
-fn with_scratch(n: usize, f: impl FnOnce(&mut [f32], &mut [f32])) {
+pub(super) fn with_scratch(n: usize, f: impl FnOnce(&mut [f32], &mut [f32])) {
     thread_local! {
         static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
     }

@@ -3,19 +3,25 @@
 //! [`Model`] owns the activations; parameters and gradients are the caller's flat vectors (see `shape.rs`). The order of
 //! every sum is fixed, whatever the number of threads, so that a run repeats to the bit.
 
-use lacuna_kernels::gemm::{MatMut, MatRef, Row, gemm_parallel};
+use lacuna_kernels::gemm::{MatMut, MatRef, Packed, Row, Side, Summands, SummandsPart, add_summed, gemm, gemm_packed};
 use lacuna_kernels::train_ops;
 use rayon::prelude::*;
 
-use super::attention;
+use super::attention::{self, with_scratch};
 use super::batch::Batch;
 use super::error::TrainError;
-use super::shape::{Layout, Shape};
+use super::shape::{Layer, Layout, Shape};
 
-/// Tokens in a unit of row-wise work.
-const TOKENS: usize = 64;
-/// Tokens whose logits are held at a time: 64 MiB at a vocabulary of 16,384.
-const LOGIT_TOKENS: usize = 1024;
+/// Tokens in a unit of parallel work.
+const PART: usize = Summands::PART;
+/// Tokens that go through a layer at a time, between one attention and the next: what it makes of them stays in a core's caches.
+const TOKENS: usize = 2 * Summands::BLOCK;
+/// Tokens and words of a block of logits: the block, its part of the embedding and the gradients of both sides fit a core's
+/// second-level cache, so that no logit reaches memory.
+const HEAD_TOKENS: usize = 512;
+const HEAD_WORDS: usize = 256;
+/// Parts of the vocabulary that are computed side by side and then added in order, whatever the number of threads.
+const HEAD_PARTS: usize = 4;
 
 /// Sums of losses (in nats) over a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -61,36 +67,130 @@ impl Losses {
     }
 }
 
-/// What a layer keeps from forward to backward.
-#[derive(Default)]
+/// What a layer keeps from forward to backward; `z` are the inputs of the matrices.
 struct Activations {
     x: Vec<f32>,
-    z1: Vec<f32>,
+    z1: Summands,
     inverse1: Vec<f32>,
     qkv: Vec<f32>,
     o: Vec<f32>,
+    z_o: Summands,
     log_sums: Vec<f32>,
     mid: Vec<f32>,
-    z2: Vec<f32>,
+    z2: Summands,
     inverse2: Vec<f32>,
     gate_up: Vec<f32>,
+}
+
+impl Activations {
+    fn new(shape: &Shape, row: Row) -> Activations {
+        let input = |width| Summands::new(row, Side::Right, width);
+        Activations {
+            x: Vec::new(),
+            z1: input(shape.d),
+            inverse1: Vec::new(),
+            qkv: Vec::new(),
+            o: Vec::new(),
+            z_o: input(shape.heads * shape.head_dim),
+            log_sums: Vec::new(),
+            mid: Vec::new(),
+            z2: input(shape.d),
+            inverse2: Vec::new(),
+            gate_up: Vec::new(),
+        }
+    }
+}
+
+/// The gradients of the outputs of a layer's matrices (of the last one its inputs and its output's), for those of the weights.
+struct Gradients {
+    qkv: Summands,
+    o: Summands,
+    gate_up: Summands,
+    hidden: Summands,
+    down: Summands,
+}
+
+impl Gradients {
+    fn new(shape: &Shape, row: Row) -> Gradients {
+        let left = |width| Summands::new(row, Side::Left, width);
+        Gradients {
+            qkv: left(shape.qkv()),
+            o: left(shape.d),
+            gate_up: left(2 * shape.ff),
+            hidden: left(shape.ff),
+            down: Summands::new(row, Side::Right, shape.d),
+        }
+    }
+}
+
+/// The matrices of a layer as right operands: of `x · wᵀ`, and of `dy · w` on the way back.
+struct Matrices {
+    qkv: [Packed; 2],
+    o: [Packed; 2],
+    gate_up: [Packed; 2],
+    down: [Packed; 2],
+}
+
+impl Matrices {
+    fn new(row: Row) -> Matrices {
+        let both = || [Packed::new(row), Packed::new(row)];
+        Matrices { qkv: both(), o: both(), gate_up: both(), down: both() }
+    }
+
+    fn set(&mut self, p: &[f32], at: &Layer, d: usize, backward: bool) {
+        // `[out, in]`; the inputs of the first and third are `d` wide, the outputs of the others.
+        let all = [
+            (&mut self.qkv, &at.qkv, at.qkv.len() / d),
+            (&mut self.o, &at.o, d),
+            (&mut self.gate_up, &at.gate_up, at.gate_up.len() / d),
+            (&mut self.down, &at.down, d),
+        ];
+        for ([forward, back], range, out) in all {
+            let w = MatRef::row_major(&p[range.clone()], out, range.len() / out);
+            forward.set(w.transposed());
+            if backward {
+                back.set(w);
+            }
+        }
+    }
 }
 
 /// Buffers that no layer keeps.
 #[derive(Default)]
 struct Scratch {
+    /// Of each token in its document.
+    positions: Vec<usize>,
     last: Vec<f32>,
     z: Vec<f32>,
     inverse: Vec<f32>,
-    logits: Vec<f32>,
     losses: Vec<f32>,
-    hidden: Vec<f32>,
-    dgate_up: Vec<f32>,
+    /// A block for each part of the vocabulary.
+    logits: Vec<f32>,
+    /// Σ e^logit of each part of the vocabulary.
+    sums: Vec<PartialSum>,
+    /// The share of each part of the vocabulary in `dz`.
+    dz_parts: Vec<f32>,
+    /// Gradients of a layer's output, and of what stands between its halves.
     dx: Vec<f32>,
+    dmid: Vec<f32>,
     dz: Vec<f32>,
     d_o: Vec<f32>,
     dqkv: Vec<f32>,
+    /// The norm's gradient of each unit of tokens.
     partial: Vec<f32>,
+    /// The gradient of a wide matrix, transposed.
+    transposed: Vec<f32>,
+}
+
+/// What a part of the vocabulary adds to a token's loss.
+#[derive(Clone, Copy)]
+struct PartialSum {
+    /// The largest logit.
+    top: f32,
+    /// Σ e^(logit − top).
+    sum: f32,
+    /// The target's logit, where the target is in this part.
+    right: f32,
 }
 
 /// The decoder with its activations.
@@ -101,6 +201,8 @@ pub struct Model {
     max_document: usize,
     rope: Vec<f32>,
     layers: Vec<Activations>,
+    matrices: Vec<Matrices>,
+    gradients: Gradients,
     scratch: Scratch,
 }
 
@@ -121,9 +223,11 @@ impl Model {
                 (*cos, *sin) = (c as f32, s as f32);
             }
         }
-        let layers = (0..shape.layers).map(|_| Activations::default()).collect();
+        let layers = (0..shape.layers).map(|_| Activations::new(shape, row)).collect();
+        let matrices = (0..shape.layers).map(|_| Matrices::new(row)).collect();
         let layout = Layout::new(shape);
-        Ok(Model { shape: shape.clone(), layout, row, max_document, rope, layers, scratch: Scratch::default() })
+        let (gradients, scratch) = (Gradients::new(shape, row), Scratch::default());
+        Ok(Model { shape: shape.clone(), layout, row, max_document, rope, layers, matrices, gradients, scratch })
     }
 
     /// Where each tensor lies.
@@ -163,6 +267,10 @@ impl Model {
             return Ok(Losses::default());
         }
         self.reserve(batch.len());
+        let (d, backward) = (self.shape.d, gradient.is_some());
+        self.matrices.par_iter_mut().zip(&self.layout.layers).with_max_len(1).for_each(|(m, at)| m.set(p, at, d, backward));
+        self.scratch.positions.clear();
+        self.scratch.positions.extend(batch.documents.iter().flat_map(|n| 0..*n));
         self.forward(p, batch);
         match gradient {
             None => Ok(self.head(p, batch, None)),
@@ -177,7 +285,7 @@ impl Model {
 
     /// Grows the buffers to `n` tokens; they never shrink.
     fn reserve(&mut self, n: usize) {
-        let Shape { d, heads, head_dim, ff, vocab, .. } = self.shape;
+        let Shape { d, heads, head_dim, ff, .. } = self.shape;
         let (wide, out) = (self.shape.qkv(), heads * head_dim);
         let grow = |buffer: &mut Vec<f32>, n: usize| {
             if buffer.len() < n {
@@ -185,7 +293,7 @@ impl Model {
             }
         };
         for a in &mut self.layers {
-            for buffer in [&mut a.x, &mut a.z1, &mut a.mid, &mut a.z2] {
+            for buffer in [&mut a.x, &mut a.mid] {
                 grow(buffer, n * d);
             }
             grow(&mut a.inverse1, n);
@@ -196,80 +304,183 @@ impl Model {
             grow(&mut a.gate_up, n * 2 * ff);
         }
         let s = &mut self.scratch;
-        for buffer in [&mut s.last, &mut s.z, &mut s.dx, &mut s.dz] {
+        for buffer in [&mut s.last, &mut s.z, &mut s.dx, &mut s.dmid, &mut s.dz] {
             grow(buffer, n * d);
         }
         grow(&mut s.inverse, n);
         grow(&mut s.losses, n);
-        grow(&mut s.logits, n.min(LOGIT_TOKENS) * vocab);
-        grow(&mut s.hidden, n * ff);
-        grow(&mut s.dgate_up, n * 2 * ff);
+        grow(&mut s.logits, HEAD_PARTS * HEAD_TOKENS * HEAD_WORDS);
+        grow(&mut s.dz_parts, HEAD_PARTS * HEAD_TOKENS * d);
+        s.sums.resize(HEAD_PARTS * HEAD_TOKENS, PartialSum { top: 0.0, sum: 0.0, right: 0.0 });
         grow(&mut s.d_o, n * out);
         grow(&mut s.dqkv, n * wide);
-        grow(&mut s.partial, n.div_ceil(TOKENS) * d);
+        grow(&mut s.partial, n.div_ceil(PART) * d);
+        grow(&mut s.transposed, ff * d);
     }
 
     fn forward(&mut self, p: &[f32], batch: &Batch) {
         let Shape { d, heads, kv_heads, head_dim, ff, eps, .. } = self.shape;
         let (n, wide, out, row) = (batch.len(), self.shape.qkv(), heads * head_dim, self.row);
         let embedding = &p[self.layout.embedding.clone()];
-        let first = &mut self.layers[0].x[..n * d];
-        first.par_chunks_mut(TOKENS * d).zip(batch.inputs.par_chunks(TOKENS)).for_each(|(x, ids)| {
+        let (rope, layout, matrices) = (&self.rope, &self.layout, &self.matrices);
+        let s = &mut self.scratch;
+        let positions = &s.positions[..];
+        // A layer's work on some tokens of a part, the first of which is `at`: before attention, and after it.
+        let before =
+            |l: usize, at: usize, x: &[f32], z1: &mut SummandsPart<'_>, inverse: &mut [f32], qkv: &mut [f32], positions: &[usize]| {
+                let tokens = x.len() / d;
+                with_scratch(x.len(), |z, _| {
+                    train_ops::rms_norm(x, &p[layout.layers[l].norm1.clone()], eps, z, inverse);
+                    z1.put(at, z);
+                    gemm_packed(MatRef::row_major(z, tokens, d), &matrices[l].qkv[0], MatMut::row_major(qkv, tokens, wide), false);
+                });
+                rotate(rope, head_dim, positions, qkv, wide, (heads + kv_heads) * head_dim, 1.0);
+            };
+        let after = |l: usize,
+                     at: usize,
+                     [x, o]: [&[f32]; 2],
+                     [z_o, z2]: [&mut SummandsPart<'_>; 2],
+                     [mid, inverse, gate_up, output]: [&mut [f32]; 4]| {
+            let (tokens, m) = (x.len() / d, &matrices[l]);
+            z_o.put(at, o);
+            mid.copy_from_slice(x);
+            gemm_packed(MatRef::row_major(o, tokens, out), &m.o[0], MatMut::row_major(mid, tokens, d), true);
+            with_scratch(tokens * (2 * ff).max(ff + d), |wide, rest| {
+                let (wide, (hidden, z)) = (&mut wide[..tokens * 2 * ff], rest.split_at_mut(tokens * ff));
+                let z = &mut z[..tokens * d];
+                train_ops::rms_norm(mid, &p[layout.layers[l].norm2.clone()], eps, z, inverse);
+                z2.put(at, z);
+                gemm_packed(MatRef::row_major(z, tokens, d), &m.gate_up[0], MatMut::row_major(wide, tokens, 2 * ff), false);
+                hidden.chunks_exact_mut(ff).zip(wide.chunks_exact(2 * ff)).for_each(|(h, gu)| train_ops::swiglu(gu, h));
+                output.copy_from_slice(mid);
+                gemm_packed(MatRef::row_major(hidden, tokens, ff), &m.down[0], MatMut::row_major(output, tokens, d), true);
+                // Products go to a buffer in the cache, and from there to memory in one piece.
+                gate_up.copy_from_slice(wide);
+            });
+        };
+        let first = &mut self.layers[0];
+        let parts = (
+            first.x[..n * d].par_chunks_mut(PART * d),
+            first.z1.parts(n),
+            first.inverse1[..n].par_chunks_mut(PART),
+            first.qkv[..n * wide].par_chunks_mut(PART * wide),
+            positions.par_chunks(PART),
+            batch.inputs.par_chunks(PART),
+        );
+        parts.into_par_iter().with_max_len(1).for_each(|(x, mut z1, inverse, qkv, positions, ids)| {
             for (x, &id) in x.chunks_exact_mut(d).zip(ids) {
                 x.copy_from_slice(&embedding[id as usize * d..][..d]);
             }
+            for (at, t) in blocks(ids.len()) {
+                before(0, at, &x[t(d)], &mut z1, &mut inverse[t(1)], &mut qkv[t(wide)], &positions[t(1)]);
+            }
         });
-        let hidden = &mut self.scratch.hidden[..n * ff];
-        for (l, at) in self.layout.layers.iter().enumerate() {
+        for l in 0..layout.layers.len() {
             let (done, next) = self.layers.split_at_mut(l + 1);
             let a = &mut done[l];
-            let output = next.first_mut().map_or(&mut self.scratch.last, |a| &mut a.x);
-            let output = &mut output[..n * d];
-            let (x, z1, mid, z2) = (&a.x[..n * d], &mut a.z1[..n * d], &mut a.mid[..n * d], &mut a.z2[..n * d]);
-            let (qkv, o, gate_up) = (&mut a.qkv[..n * wide], &mut a.o[..n * out], &mut a.gate_up[..n * 2 * ff]);
-
-            rms_norm(x, &p[at.norm1.clone()], eps, z1, &mut a.inverse1[..n]);
-            linear(row, z1, &p[at.qkv.clone()], qkv, [n, d, wide], false);
-            rotate(&self.rope, head_dim, &batch.documents, qkv, wide, (heads + kv_heads) * head_dim, 1.0);
-            attention::forward(&self.shape, row, &batch.documents, qkv, o, &mut a.log_sums[..n * heads]);
-            mid.copy_from_slice(x);
-            linear(row, o, &p[at.o.clone()], mid, [n, out, d], true);
-
-            rms_norm(mid, &p[at.norm2.clone()], eps, z2, &mut a.inverse2[..n]);
-            linear(row, z2, &p[at.gate_up.clone()], gate_up, [n, d, 2 * ff], false);
-            hidden.par_chunks_mut(TOKENS * ff).zip(gate_up.par_chunks(TOKENS * 2 * ff)).for_each(|(h, gu)| {
-                h.chunks_exact_mut(ff).zip(gu.chunks_exact(2 * ff)).for_each(|(h, gu)| train_ops::swiglu(gu, h));
-            });
-            output.copy_from_slice(mid);
-            linear(row, hidden, &p[at.down.clone()], output, [n, ff, d], true);
+            attention::forward(&self.shape, row, &batch.documents, &a.qkv[..n * wide], &mut a.o[..n * out], &mut a.log_sums[..n * heads]);
+            let parts = (
+                a.x[..n * d].par_chunks(PART * d),
+                a.o[..n * out].par_chunks(PART * out),
+                a.z_o.parts(n),
+                a.mid[..n * d].par_chunks_mut(PART * d),
+                a.z2.parts(n),
+                a.inverse2[..n].par_chunks_mut(PART),
+                a.gate_up[..n * 2 * ff].par_chunks_mut(PART * 2 * ff),
+            );
+            let parts = parts.into_par_iter().with_max_len(1);
+            if let Some(next) = next.first_mut() {
+                let onward = (
+                    next.x[..n * d].par_chunks_mut(PART * d),
+                    next.z1.parts(n),
+                    next.inverse1[..n].par_chunks_mut(PART),
+                    next.qkv[..n * wide].par_chunks_mut(PART * wide),
+                    positions.par_chunks(PART),
+                );
+                parts.zip(onward).for_each(
+                    |((x, o, mut z_o, mid, mut z2, inverse2, gate_up), (output, mut z1, inverse1, qkv, positions))| {
+                        for (at, t) in blocks(positions.len()) {
+                            let output = &mut output[t(d)];
+                            let of_layer = [&mut mid[t(d)], &mut inverse2[t(1)], &mut gate_up[t(2 * ff)], &mut *output];
+                            after(l, at, [&x[t(d)], &o[t(out)]], [&mut z_o, &mut z2], of_layer);
+                            before(l + 1, at, output, &mut z1, &mut inverse1[t(1)], &mut qkv[t(wide)], &positions[t(1)]);
+                        }
+                    },
+                );
+            } else {
+                let norm = &p[layout.norm.clone()];
+                let last =
+                    (s.last[..n * d].par_chunks_mut(PART * d), s.z[..n * d].par_chunks_mut(PART * d), s.inverse[..n].par_chunks_mut(PART));
+                parts.zip(last).for_each(|((x, o, mut z_o, mid, mut z2, inverse2, gate_up), (output, z, inverse))| {
+                    for (at, t) in blocks(inverse.len()) {
+                        let of_layer = [&mut mid[t(d)], &mut inverse2[t(1)], &mut gate_up[t(2 * ff)], &mut output[t(d)]];
+                        after(l, at, [&x[t(d)], &o[t(out)]], [&mut z_o, &mut z2], of_layer);
+                    }
+                    train_ops::rms_norm(output, norm, eps, z, inverse);
+                });
+            }
         }
-        let s = &mut self.scratch;
-        rms_norm(&s.last[..n * d], &p[self.layout.norm.clone()], eps, &mut s.z[..n * d], &mut s.inverse[..n]);
     }
 
-    /// Logits and losses in chunks of tokens; with a gradient, `dz` of the last norm and the embedding's share as output.
+    /// Losses; with a gradient, `dz` of the last norm and the embedding's share as output. A block of logits is computed for the
+    /// sums and again for the gradient, which costs less than keeping it.
     fn head(&mut self, p: &[f32], batch: &Batch, mut gradient: Option<(f64, &mut [f32])>) -> Losses {
         let (d, vocab, n, row) = (self.shape.d, self.shape.vocab, batch.len(), self.row);
         let at = self.layout.embedding.clone();
-        let embedding = MatRef::row_major(&p[at.clone()], vocab, d);
-        let scale = gradient.as_ref().map_or(0.0, |(total, _)| 1.0 / total);
+        let embedding = &p[at.clone()];
+        let words = vocab.div_ceil(HEAD_PARTS);
         let s = &mut self.scratch;
-        for first in (0..n).step_by(LOGIT_TOKENS) {
-            let m = LOGIT_TOKENS.min(n - first);
+        for first in (0..n).step_by(HEAD_TOKENS) {
+            let m = HEAD_TOKENS.min(n - first);
             let z = MatRef::row_major(&s.z[first * d..][..m * d], m, d);
-            let logits = &mut s.logits[..m * vocab];
-            gemm_parallel(row, z, embedding.transposed(), MatMut::row_major(logits, m, vocab), false);
-            let (targets, weights) = (&batch.targets[first..][..m], &batch.weights[first..][..m]);
-            let losses = &mut s.losses[first..][..m];
-            logits.par_chunks_mut(vocab).zip(losses).zip(targets).zip(weights).for_each(|(((logits, loss), &target), &weight)| {
-                *loss = train_ops::cross_entropy(logits, target as usize, (f64::from(weight) * scale) as f32);
+            let targets = &batch.targets[first..][..m];
+            let blocks = s.logits.par_chunks_mut(HEAD_TOKENS * HEAD_WORDS).zip(embedding.par_chunks(words * d)).enumerate();
+            blocks.zip(s.sums.par_chunks_mut(HEAD_TOKENS)).with_max_len(1).for_each(|((part, (logits, embedding)), sums)| {
+                sums.fill(PartialSum { top: f32::NEG_INFINITY, sum: 0.0, right: 0.0 });
+                for (i, embedding) in embedding.chunks(HEAD_WORDS * d).enumerate() {
+                    let start = part * words + i * HEAD_WORDS;
+                    let logits = logits_of(row, z, embedding, logits);
+                    for ((logits, all), &target) in logits.chunks_exact(embedding.len() / d).zip(&mut *sums).zip(targets) {
+                        (all.top, all.sum) = train_ops::add_exp(logits, all.top, all.sum);
+                        if let Some(right) = logits.get((target as usize).wrapping_sub(start)) {
+                            all.right = *right;
+                        }
+                    }
+                }
             });
-            if let Some((_, g)) = &mut gradient {
-                let dlogits = MatRef::row_major(logits, m, vocab);
-                let dz = MatMut::row_major(&mut s.dz[first * d..][..m * d], m, d);
-                gemm_parallel(row, dlogits, embedding, dz, false);
-                gemm_parallel(row, dlogits.transposed(), z, MatMut::row_major(&mut g[at.clone()], vocab, d), true);
+            let losses = &mut s.losses[first..][..m];
+            for (i, loss) in losses.iter_mut().enumerate() {
+                let parts = || s.sums.iter().skip(i).step_by(HEAD_TOKENS).take(vocab.div_ceil(words));
+                let top = parts().fold(f32::NEG_INFINITY, |top, part| top.max(part.top));
+                let sum: f32 = parts().map(|part| part.sum * (part.top - top).exp()).sum();
+                *loss = top + sum.ln() - parts().map(|part| part.right).sum::<f32>();
             }
+            let Some((total, g)) = &mut gradient else { continue };
+            let (sums, losses, weights, scale) = (&s.sums, &*losses, &batch.weights[first..][..m], 1.0 / *total);
+            let blocks = s.logits.par_chunks_mut(HEAD_TOKENS * HEAD_WORDS).zip(embedding.par_chunks(words * d)).enumerate();
+            let gradients = g[at.clone()].par_chunks_mut(words * d).zip(s.dz_parts.par_chunks_mut(HEAD_TOKENS * d));
+            blocks.zip(gradients).with_max_len(1).for_each(|((part, (logits, embedding)), (dembedding, dz))| {
+                let blocks = embedding.chunks(HEAD_WORDS * d).zip(dembedding.chunks_mut(HEAD_WORDS * d));
+                for (i, (embedding, dembedding)) in blocks.enumerate() {
+                    let (start, width) = (part * words + i * HEAD_WORDS, embedding.len() / d);
+                    let logits = logits_of(row, z, embedding, logits);
+                    for (j, (logits, &target)) in logits.chunks_exact_mut(width).zip(targets).enumerate() {
+                        let target = target as usize;
+                        let right = sums[target / words * HEAD_TOKENS + j].right;
+                        let weight = (f64::from(weights[j]) * scale) as f32;
+                        train_ops::weighted_exp(logits, losses[j] + right, weight);
+                        if let Some(p) = logits.get_mut(target.wrapping_sub(start)) {
+                            *p -= weight;
+                        }
+                    }
+                    let dlogits = MatRef::row_major(logits, m, width);
+                    gemm(row, dlogits, MatRef::row_major(embedding, width, d), MatMut::row_major(&mut dz[..m * d], m, d), i > 0);
+                    gemm(row, dlogits.transposed(), z, MatMut::row_major(dembedding, width, d), true);
+                }
+            });
+            let dz = &mut s.dz[first * d..][..m * d];
+            dz.fill(0.0);
+            s.dz_parts.chunks(HEAD_TOKENS * d).take(vocab.div_ceil(words)).for_each(|part| train_ops::add(dz, &part[..m * d]));
         }
         let mut losses = Losses { tokens: n as u64, ..Losses::default() };
         for ((&loss, &weight), &middle) in s.losses.iter().zip(&batch.weights).zip(&batch.middle) {
@@ -288,34 +499,95 @@ impl Model {
     fn backward(&mut self, p: &[f32], batch: &Batch, g: &mut [f32]) {
         let Shape { d, heads, kv_heads, head_dim, ff, .. } = self.shape;
         let (n, wide, out, row) = (batch.len(), self.shape.qkv(), heads * head_dim, self.row);
-        let s = &mut self.scratch;
-        let (dx, dz, d_o) = (&mut s.dx[..n * d], &mut s.dz[..n * d], &mut s.d_o[..n * out]);
-        let (hidden, dgate_up, dqkv) = (&mut s.hidden[..n * ff], &mut s.dgate_up[..n * 2 * ff], &mut s.dqkv[..n * wide]);
-        let norm = self.layout.norm.clone();
-        dx.fill(0.0);
-        rms_norm_backward(dz, &s.last[..n * d], &p[norm.clone()], &s.inverse[..n], dx, &mut g[norm], &mut s.partial);
-        for (a, at) in self.layers.iter().zip(&self.layout.layers).rev() {
-            let (x, z1, mid, z2) = (&a.x[..n * d], &a.z1[..n * d], &a.mid[..n * d], &a.z2[..n * d]);
-            let (qkv, o, gate_up) = (&a.qkv[..n * wide], &a.o[..n * out], &a.gate_up[..n * 2 * ff]);
+        let rope = &self.rope;
+        let (s, gradients) = (&mut self.scratch, &mut self.gradients);
+        let positions = &s.positions[..];
+        let (dx, dmid, d_o, dqkv) = (&mut s.dx[..n * d], &mut s.dmid[..n * d], &mut s.d_o[..n * out], &mut s.dqkv[..n * wide]);
+        let partial = &mut s.partial[..n.div_ceil(PART) * d];
+        let norm = &p[self.layout.norm.clone()];
+        let parts = (
+            s.dz[..n * d].par_chunks(PART * d),
+            s.last[..n * d].par_chunks(PART * d),
+            s.inverse[..n].par_chunks(PART),
+            dx.par_chunks_mut(PART * d),
+            partial.par_chunks_mut(d),
+        );
+        parts.into_par_iter().with_max_len(1).for_each(|(dz, x, inverse, dx, partial)| {
+            dx.fill(0.0);
+            partial.fill(0.0);
+            train_ops::rms_norm_backward(dz, x, norm, inverse, dx, partial);
+        });
+        partial.chunks_exact(d).for_each(|partial| train_ops::add(&mut g[self.layout.norm.clone()], partial));
+        for ((a, at), m) in self.layers.iter().zip(&self.layout.layers).zip(&self.matrices).rev() {
+            let parts = (
+                (dx.par_chunks(PART * d), a.gate_up[..n * 2 * ff].par_chunks(PART * 2 * ff)),
+                (a.mid[..n * d].par_chunks(PART * d), a.inverse2[..n].par_chunks(PART)),
+                (gradients.down.parts(n), gradients.hidden.parts(n), gradients.gate_up.parts(n), gradients.o.parts(n)),
+                (dmid.par_chunks_mut(PART * d), d_o.par_chunks_mut(PART * out), partial.par_chunks_mut(d)),
+            );
+            let norm = &p[at.norm2.clone()];
+            parts.into_par_iter().with_max_len(1).for_each(
+                |((dx, gate_up), (mid, inverse), (mut to_down, mut to_hidden, mut to_gate_up, mut to_o), (dmid, d_o, partial))| {
+                    partial.fill(0.0);
+                    for (at, t) in blocks(inverse.len()) {
+                        let (dx, gate_up, dmid) = (&dx[t(d)], &gate_up[t(2 * ff)], &mut dmid[t(d)]);
+                        let tokens = dx.len() / d;
+                        to_down.put(at, dx);
+                        dmid.copy_from_slice(dx);
+                        with_scratch(tokens * (2 * ff).max(ff + d), |wide, rest| {
+                            let (dgate_up, (hidden, dz)) = (&mut wide[..tokens * 2 * ff], rest.split_at_mut(tokens * ff));
+                            let dz = &mut dz[..tokens * d];
+                            gemm_packed(MatRef::row_major(dx, tokens, d), &m.down[1], MatMut::row_major(hidden, tokens, ff), false);
+                            let rows = hidden.chunks_exact_mut(ff).zip(gate_up.chunks_exact(2 * ff)).zip(dgate_up.chunks_exact_mut(2 * ff));
+                            rows.for_each(|((dh, gu), dgu)| train_ops::swiglu_backward(gu, dh, dgu));
+                            to_hidden.put(at, hidden);
+                            to_gate_up.put(at, dgate_up);
+                            gemm_packed(
+                                MatRef::row_major(dgate_up, tokens, 2 * ff),
+                                &m.gate_up[1],
+                                MatMut::row_major(dz, tokens, d),
+                                false,
+                            );
+                            train_ops::rms_norm_backward(dz, &mid[t(d)], norm, &inverse[t(1)], dmid, partial);
+                        });
+                        to_o.put(at, dmid);
+                        gemm_packed(MatRef::row_major(dmid, tokens, d), &m.o[1], MatMut::row_major(&mut d_o[t(out)], tokens, out), false);
+                    }
+                },
+            );
+            partial.chunks_exact(d).for_each(|partial| train_ops::add(&mut g[at.norm2.clone()], partial));
+            // Threads share rows, of which this matrix has few.
+            let transposed = &mut s.transposed[..ff * d];
+            transposed.fill(0.0);
+            add_summed(&gradients.hidden, &gradients.down, MatMut::row_major(transposed, ff, d));
+            add_transposed(&mut g[at.down.clone()], transposed, ff);
+            add_summed(&gradients.gate_up, &a.z2, MatMut::row_major(&mut g[at.gate_up.clone()], 2 * ff, d));
+            add_summed(&gradients.o, &a.z_o, MatMut::row_major(&mut g[at.o.clone()], d, out));
 
-            linear_input(row, dx, &p[at.down.clone()], hidden, [n, ff, d]);
-            let rows = hidden.par_chunks_mut(ff).zip(gate_up.par_chunks(2 * ff)).zip(dgate_up.par_chunks_mut(2 * ff));
-            rows.with_min_len(TOKENS).for_each(|((dh, gu), dgu)| train_ops::swiglu_backward(gu, dh, dgu));
-            linear_weight(row, dx, hidden, &mut g[at.down.clone()], [n, ff, d]);
-            linear_input(row, dgate_up, &p[at.gate_up.clone()], dz, [n, d, 2 * ff]);
-            linear_weight(row, dgate_up, z2, &mut g[at.gate_up.clone()], [n, d, 2 * ff]);
-            let norm = at.norm2.clone();
-            rms_norm_backward(dz, mid, &p[norm.clone()], &a.inverse2[..n], dx, &mut g[norm], &mut s.partial);
-
-            linear_input(row, dx, &p[at.o.clone()], d_o, [n, out, d]);
-            linear_weight(row, dx, o, &mut g[at.o.clone()], [n, out, d]);
-            let saved = attention::Saved { qkv, o, log_sums: &a.log_sums[..n * heads] };
+            let saved = attention::Saved { qkv: &a.qkv[..n * wide], o: &a.o[..n * out], log_sums: &a.log_sums[..n * heads] };
             attention::backward(&self.shape, row, &batch.documents, saved, d_o, dqkv);
-            rotate(&self.rope, head_dim, &batch.documents, dqkv, wide, (heads + kv_heads) * head_dim, -1.0);
-            linear_input(row, dqkv, &p[at.qkv.clone()], dz, [n, d, wide]);
-            linear_weight(row, dqkv, z1, &mut g[at.qkv.clone()], [n, d, wide]);
-            let norm = at.norm1.clone();
-            rms_norm_backward(dz, x, &p[norm.clone()], &a.inverse1[..n], dx, &mut g[norm], &mut s.partial);
+            let parts = (
+                (dqkv.par_chunks_mut(PART * wide), positions.par_chunks(PART), gradients.qkv.parts(n)),
+                (a.x[..n * d].par_chunks(PART * d), a.inverse1[..n].par_chunks(PART)),
+                (dmid.par_chunks(PART * d), dx.par_chunks_mut(PART * d), partial.par_chunks_mut(d)),
+            );
+            let norm = &p[at.norm1.clone()];
+            parts.into_par_iter().with_max_len(1).for_each(|((dqkv, positions, mut to_qkv), (x, inverse), (dmid, dx, partial))| {
+                dx.copy_from_slice(dmid);
+                partial.fill(0.0);
+                for (at, t) in blocks(positions.len()) {
+                    let dqkv = &mut dqkv[t(wide)];
+                    let tokens = dqkv.len() / wide;
+                    rotate(rope, head_dim, &positions[t(1)], dqkv, wide, (heads + kv_heads) * head_dim, -1.0);
+                    to_qkv.put(at, dqkv);
+                    with_scratch(tokens * d, |dz, _| {
+                        gemm_packed(MatRef::row_major(dqkv, tokens, wide), &m.qkv[1], MatMut::row_major(dz, tokens, d), false);
+                        train_ops::rms_norm_backward(dz, &x[t(d)], norm, &inverse[t(1)], &mut dx[t(d)], partial);
+                    });
+                }
+            });
+            partial.chunks_exact(d).for_each(|partial| train_ops::add(&mut g[at.norm1.clone()], partial));
+            add_summed(&gradients.qkv, &a.z1, MatMut::row_major(&mut g[at.qkv.clone()], wide, d));
         }
         let embedding = &mut g[self.layout.embedding.clone()];
         for (dx, &id) in dx.chunks_exact(d).zip(&batch.inputs) {
@@ -324,59 +596,34 @@ impl Model {
     }
 }
 
-/// `y[n, b] (+)= x[n, a] · wᵀ` with `w[b, a]`; the sizes are `[n, a, b]`.
-fn linear(row: Row, x: &[f32], w: &[f32], y: &mut [f32], [n, a, b]: [usize; 3], accumulate: bool) {
-    let (x, w) = (MatRef::row_major(x, n, a), MatRef::row_major(w, b, a));
-    gemm_parallel(row, x, w.transposed(), MatMut::row_major(y, n, b), accumulate);
+/// The blocks of `n` tokens: the first token of each, and the range of its elements for a width.
+fn blocks(n: usize) -> impl Iterator<Item = (usize, impl Fn(usize) -> std::ops::Range<usize> + Copy)> {
+    (0..n).step_by(TOKENS).map(move |at| {
+        let end = n.min(at + TOKENS);
+        (at, move |width: usize| at * width..end * width)
+    })
 }
 
-/// `dx[n, a] = dy[n, b] · w[b, a]`.
-fn linear_input(row: Row, dy: &[f32], w: &[f32], dx: &mut [f32], [n, a, b]: [usize; 3]) {
-    gemm_parallel(row, MatRef::row_major(dy, n, b), MatRef::row_major(w, b, a), MatMut::row_major(dx, n, a), false);
+/// The logits of a block of tokens for a block of words, `[tokens, words]`, in `out`.
+fn logits_of<'a>(row: Row, z: MatRef<'_>, embedding: &[f32], out: &'a mut [f32]) -> &'a mut [f32] {
+    let (m, d) = (z.rows(), z.cols());
+    let words = embedding.len() / d;
+    let out = &mut out[..m * words];
+    gemm(row, z, MatRef::row_major(embedding, words, d).transposed(), MatMut::row_major(out, m, words), false);
+    out
 }
 
-/// `dw[b, a] += dyᵀ · x`.
-fn linear_weight(row: Row, dy: &[f32], x: &[f32], dw: &mut [f32], [n, a, b]: [usize; 3]) {
-    let (dy, x) = (MatRef::row_major(dy, n, b), MatRef::row_major(x, n, a));
-    gemm_parallel(row, dy.transposed(), x, MatMut::row_major(dw, b, a), true);
+/// `to += fromᵀ`, where `to` has rows of `cols` elements.
+fn add_transposed(to: &mut [f32], from: &[f32], cols: usize) {
+    let rows = to.len() / cols;
+    to.par_chunks_mut(cols)
+        .enumerate()
+        .for_each(|(i, to)| to.iter_mut().zip(from.chunks_exact(rows)).for_each(|(to, from)| *to += from[i]));
 }
 
-fn rms_norm(x: &[f32], weight: &[f32], eps: f32, z: &mut [f32], inverse: &mut [f32]) {
-    let chunk = TOKENS * weight.len();
-    x.par_chunks(chunk)
-        .zip(z.par_chunks_mut(chunk))
-        .zip(inverse.par_chunks_mut(TOKENS))
-        .for_each(|((x, z), inverse)| train_ops::rms_norm(x, weight, eps, z, inverse));
-}
-
-/// Adds to `dx` and `dweight`. The weight's gradient is summed per chunk of tokens, then over the chunks in order.
-fn rms_norm_backward(dz: &[f32], x: &[f32], weight: &[f32], inverse: &[f32], dx: &mut [f32], dweight: &mut [f32], partial: &mut [f32]) {
-    let d = weight.len();
-    let partial = &mut partial[..inverse.len().div_ceil(TOKENS) * d];
-    partial.fill(0.0);
-    dz.par_chunks(TOKENS * d)
-        .zip(x.par_chunks(TOKENS * d))
-        .zip(inverse.par_chunks(TOKENS))
-        .zip(dx.par_chunks_mut(TOKENS * d))
-        .zip(partial.par_chunks_mut(d))
-        .for_each(|((((dz, x), inverse), dx), partial)| {
-            train_ops::rms_norm_backward(dz, x, weight, inverse, dx, partial);
-        });
-    partial.chunks_exact(d).for_each(|partial| train_ops::add(dweight, partial));
-}
-
-/// Rotates the first `rotated` columns of each row by its position in its document.
-fn rotate(rope: &[f32], head_dim: usize, documents: &[usize], rows: &mut [f32], width: usize, rotated: usize, direction: f32) {
-    let mut rest = rows;
-    let mut parts = Vec::with_capacity(documents.len());
-    for &n in documents {
-        let (part, after) = rest.split_at_mut(n * width);
-        parts.push(part);
-        rest = after;
+/// Rotates the first `rotated` columns of each row by its position.
+fn rotate(rope: &[f32], head_dim: usize, positions: &[usize], rows: &mut [f32], width: usize, rotated: usize, direction: f32) {
+    for (row, position) in rows.chunks_exact_mut(width).zip(positions) {
+        train_ops::rotate(&mut row[..rotated], &rope[position * head_dim..][..head_dim], direction);
     }
-    parts.into_par_iter().for_each(|part| {
-        for (row, angles) in part.chunks_exact_mut(width).zip(rope.chunks_exact(head_dim)) {
-            train_ops::rotate(&mut row[..rotated], angles, direction);
-        }
-    });
 }
