@@ -37,7 +37,13 @@ struct Choice {
 }
 
 impl Neighbours {
-    /// A document was opened, or edited at byte `at`: what is shown of it elsewhere is chosen anew.
+    /// A document was opened: what is shown of it elsewhere is chosen anew, and for documents that found nothing to show it may be right.
+    pub fn opened(&self, uri: &str) {
+        self.chosen.retain(|_, choice| !choice.shown.is_empty());
+        self.changed(uri, 0);
+    }
+
+    /// A document was edited at byte `at`: what is shown of it elsewhere is chosen anew.
     pub fn changed(&self, uri: &str, at: usize) {
         self.forget_showing(uri);
         self.used(uri, at);
@@ -157,6 +163,11 @@ mod tests {
         assert!(ask(&neighbours, &far, &[("square", "side = Square\n")])[0].ends_with("side = Square"));
         neighbours.closed("square");
         assert!(ask(&neighbours, &far, &[]).is_empty());
+        // Where nothing was found, an edit elsewhere is no reason to look again, another document is.
+        neighbours.changed("square", 0);
+        assert!(ask(&neighbours, &far, &all).is_empty());
+        neighbours.opened("square");
+        assert_eq!(ask(&neighbours, &far, &all).len(), 1);
     }
 
     #[test]

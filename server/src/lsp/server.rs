@@ -410,7 +410,7 @@ impl LanguageServer for Server {
             observer.opened(&uri, language);
         }
         self.status.opened(&uri, &document.language_id);
-        self.neighbours.changed(&uri, 0);
+        self.neighbours.opened(&uri);
         // What is ignored, because it may hold secrets, is not recorded either.
         if let Some(recorder) = &self.recorder
             && let Some(session) = self.session.get()
