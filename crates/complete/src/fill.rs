@@ -123,14 +123,11 @@ impl Core {
         state.stop_background();
         let mut drafter = lock(&state.drafter);
         // Warming is for texts that the next prompts begin with. It must not cost what the cache holds behind them.
-        let (key, other) = if fill.sampling.max_tokens == 0 {
-            (warm_key(fill.key), fill.key.to_owned())
-        } else {
-            (fill.key.to_owned(), warm_key(fill.key))
-        };
-        let donors: Vec<_> = self.pool.snapshot(&other).into_iter().collect();
+        let warm = &*warm_key(fill.key);
+        let (key, other) = if fill.sampling.max_tokens == 0 { (warm, fill.key) } else { (fill.key, warm) };
+        let donors: Vec<_> = self.pool.snapshot(other).into_iter().collect();
         let prefill = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
-        let mut lease = self.pool.lease(&key);
+        let mut lease = self.pool.lease(key);
         let room = lease.capacity().saturating_sub(prompt.ids.len());
         let mut sampling = fill.sampling.clone();
         sampling.max_tokens = sampling.max_tokens.min(room);

@@ -1,7 +1,6 @@
 //! Loop order of the bf16 rows: pack `B` whole, then walk `C` in strips of rows, packing `A` as it goes.
 //!
-//! A strip's packed `A` (128 KiB at most) stays in the second-level cache while the columns of `B` stream past it. Strips
-//! are the unit of work of the pool: small enough that a core busy elsewhere does not hold up the others.
+//! A strip's packed `A` (128 KiB at most) stays in the second-level cache while the columns of `B` stream past it.
 
 use std::cell::RefCell;
 
@@ -28,19 +27,11 @@ pub(super) enum Kernel {
 }
 
 /// `c (+)= a · b`; the caller has checked shapes, and that the row of `kernel` is available.
-pub(super) fn run(kernel: Kernel, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: bool, threads: usize) {
-    let (m, n, k) = (c.rows, c.cols, a.cols);
-    let height = STRIP.min(m.div_ceil(threads).next_multiple_of(BLOCK));
-    with_tiles(&PACKED_B, tiles_of(k, n), |packed| {
-        pack_all(packed, b, threads);
-        let packed = &*packed;
-        in_shares(c, height, threads, |first, c| compute_share(kernel, a, first, packed, c, accumulate));
+pub(super) fn run(kernel: Kernel, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: bool) {
+    with_tiles(&PACKED_B, tiles_of(b.rows, b.cols), |packed| {
+        pack_all(packed, b);
+        run_packed(kernel, a, packed, c, accumulate);
     });
-}
-
-/// [`run`] on this thread with `b` as [`pack_all`] has packed it.
-pub(super) fn run_packed(kernel: Kernel, a: MatRef<'_>, b: &[Tile], c: MatMut<'_>, accumulate: bool) {
-    compute_share(kernel, a, 0, b, c, accumulate);
 }
 
 /// Depth tiles of a part of a sum over tokens.
@@ -71,18 +62,19 @@ pub(super) fn put_summands(part: &mut [Tile], left: bool, k: usize, vectors: Mat
     });
 }
 
-/// `c += leftᵀ · right`, both as [`put_summands`] has packed them.
-pub(super) fn run_summed(kernel: Kernel, left: &[Tile], right: &[Tile], c: MatMut<'_>, threads: usize) {
-    let height = c.rows.div_ceil(threads).next_multiple_of(BLOCK);
-    let (left_part, right_part) = (part_tiles(c.rows), part_tiles(c.cols));
-    in_shares(c, height, threads, |first_row, c| {
+/// `c += leftᵀ · right`, both as [`put_summands`] has packed them; threads share the rows.
+pub(super) fn run_summed(kernel: Kernel, left: &[Tile], right: &[Tile], c: MatMut<'_>) {
+    let MatMut { data, rows: all_rows, cols, row_stride } = c;
+    let height = all_rows.div_ceil(rayon::current_num_threads()).next_multiple_of(BLOCK);
+    let (left_part, right_part) = (part_tiles(all_rows), part_tiles(cols));
+    data.par_chunks_mut(height * row_stride.max(cols)).enumerate().for_each(|(share, data)| {
+        let (first_row, rows) = (share * height, height.min(all_rows - share * height));
         // SAFETY: the row of `Kernel::Amx` is available, which is the condition.
         let _config = (kernel == Kernel::Amx).then(|| unsafe { amx::TileConfig::load() });
         for (left, right) in left.chunks(left_part).zip(right.chunks(right_part)) {
             let right = Right { tiles: right, panel: PART, k0: 0, k_tiles: PART };
-            for first in (0..c.rows).step_by(STRIP) {
-                let rows = STRIP.min(c.rows - first);
-                let c = MatMut { data: &mut c.data[first * c.row_stride..], rows, ..c };
+            for first in (0..rows).step_by(STRIP) {
+                let c = MatMut { data: &mut data[first * row_stride..], rows: STRIP.min(rows - first), cols, row_stride };
                 compute_strip(kernel, &left[(first_row + first) / EDGE * PART..], &right, c, true);
             }
         }
@@ -95,35 +87,16 @@ pub(super) fn tiles_of(k: usize, n: usize) -> usize {
 }
 
 /// Packs the whole right operand.
-pub(super) fn pack_all(out: &mut [Tile], b: MatRef<'_>, threads: usize) {
+pub(super) fn pack_all(out: &mut [Tile], b: MatRef<'_>) {
     let panels = BLOCK / EDGE;
-    let block_tiles = panels * b.rows.div_ceil(DEPTH);
-    // SAFETY: `pack::is_available` is part of every bf16 row's availability.
-    let pack = |(j, out): (usize, &mut [Tile])| unsafe { pack_b(out, b, j * BLOCK, panels) };
-    if threads > 1 {
-        out.par_chunks_mut(block_tiles).enumerate().for_each(pack);
-    } else {
-        out.chunks_mut(block_tiles).enumerate().for_each(pack);
+    for (j, out) in out.chunks_mut(panels * b.rows.div_ceil(DEPTH)).enumerate() {
+        // SAFETY: `pack::is_available` is part of every bf16 row's availability.
+        unsafe { pack_b(out, b, j * BLOCK, panels) };
     }
 }
 
-/// Calls `share` with the first row and the rows of each `height` rows of `c`.
-fn in_shares(c: MatMut<'_>, height: usize, threads: usize, share: impl Fn(usize, MatMut<'_>) + Sync) {
-    let MatMut { data, rows: m, cols, row_stride } = c;
-    let share = |(i, data): (usize, &mut [f32])| {
-        let rows = height.min(m - i * height);
-        share(i * height, MatMut { data, rows, cols, row_stride });
-    };
-    let chunk = height * row_stride.max(cols);
-    if threads > 1 {
-        data.par_chunks_mut(chunk).enumerate().for_each(share);
-    } else {
-        data.chunks_mut(chunk).enumerate().for_each(share);
-    }
-}
-
-/// The rows `first_row..` of the product that fall into `c`.
-fn compute_share(kernel: Kernel, a: MatRef<'_>, first_row: usize, b: &[Tile], c: MatMut<'_>, accumulate: bool) {
+/// [`run`] with `b` as [`pack_all`] has packed it.
+pub(super) fn run_packed(kernel: Kernel, a: MatRef<'_>, b: &[Tile], c: MatMut<'_>, accumulate: bool) {
     let all_k_tiles = a.cols.div_ceil(DEPTH);
     // SAFETY: the row of `Kernel::Amx` is available, which is the condition.
     let _config = (kernel == Kernel::Amx).then(|| unsafe { amx::TileConfig::load() });
@@ -134,7 +107,7 @@ fn compute_share(kernel: Kernel, a: MatRef<'_>, first_row: usize, b: &[Tile], c:
                 let k_tiles = K_TILES.min(all_k_tiles - k0);
                 let (filled, needed) = (rows.div_ceil(EDGE) * k_tiles, rows.next_multiple_of(BLOCK) / EDGE * k_tiles);
                 // SAFETY: `pack::is_available` is part of every bf16 row's availability.
-                unsafe { pack_a(packed, a, first_row + first, rows, k0, k_tiles) };
+                unsafe { pack_a(packed, a, first, rows, k0, k_tiles) };
                 packed[filled..needed].fill(Tile::ZERO);
                 let c = MatMut { data: &mut c.data[first * c.row_stride..], rows, ..c };
                 compute_strip(kernel, packed, &Right { tiles: b, panel: all_k_tiles, k0, k_tiles }, c, accumulate || k0 > 0);

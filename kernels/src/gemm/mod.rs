@@ -1,8 +1,8 @@
 //! Dense matrix products for training: `C (+)= A · B` in f32, with the products taken in bf16 where the CPU has the
 //! instructions for it.
 //!
-//! Owns: the checked views [`MatRef`] and [`MatMut`], the choice of the instruction row ([`Row`]) and the two entry points
-//! [`gemm`] (this thread alone) and [`gemm_parallel`] (split over the current rayon pool). Does not own: INT4 or INT8
+//! Owns: the checked views [`MatRef`] and [`MatMut`], the choice of the instruction row ([`Row`]), the products [`gemm`] and
+//! [`gemm_packed`] (this thread alone) and [`add_summed`] (split over the current rayon pool). Does not own: INT4 or INT8
 //! products, which serve inference. Start with [`gemm`], then `blocked.rs` for the loop order and `pack.rs` for the layout.
 //!
 //! Every row adds the terms of an element in one fixed order that no thread count changes, so a result is the same to the
@@ -111,15 +111,6 @@ fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usi
 /// Accumulated in f32; the rows [`Row::Bf16`] and [`Row::Amx`] round the operands to bf16 (8 bits of mantissa) first.
 /// Panics: if the shapes disagree or the CPU has no such row ([`Row::is_available`]).
 pub fn gemm(row: Row, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: bool) {
-    dispatch(row, a, b, c, accumulate, 1);
-}
-
-/// [`gemm`] split over the threads of the current rayon pool.
-pub fn gemm_parallel(row: Row, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: bool) {
-    dispatch(row, a, b, c, accumulate, rayon::current_num_threads());
-}
-
-fn dispatch(row: Row, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: bool, threads: usize) {
     assert!(row.is_available(), "this CPU has no {row} row");
     assert_eq!(a.cols, b.rows, "inner sizes of a product differ");
     assert_eq!((a.rows, b.cols), (c.rows, c.cols), "the result of a product has the wrong shape");
@@ -133,11 +124,11 @@ fn dispatch(row: Row, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: b
         return;
     }
     match row {
-        Row::F32 => float32::run(a, b, c, accumulate, threads),
+        Row::F32 => float32::run(a, b, c, accumulate, 1),
         #[cfg(target_arch = "x86_64")]
-        Row::Bf16 => blocked::run(blocked::Kernel::Avx512Bf16, a, b, c, accumulate, threads),
+        Row::Bf16 => blocked::run(blocked::Kernel::Avx512Bf16, a, b, c, accumulate),
         #[cfg(target_arch = "x86_64")]
-        Row::Amx => blocked::run(blocked::Kernel::Amx, a, b, c, accumulate, threads),
+        Row::Amx => blocked::run(blocked::Kernel::Amx, a, b, c, accumulate),
         #[cfg(not(target_arch = "x86_64"))]
         Row::Bf16 | Row::Amx => unreachable!("checked by is_available"),
     }

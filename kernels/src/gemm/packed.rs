@@ -38,7 +38,7 @@ impl Packed {
         if self.row != Row::F32 {
             self.tiles.resize(blocked::tiles_of(b.rows, b.cols), Tile::ZERO);
             if !self.tiles.is_empty() {
-                blocked::pack_all(&mut self.tiles, b, 1);
+                blocked::pack_all(&mut self.tiles, b);
             }
             return;
         }

@@ -3,7 +3,7 @@
 //! Both sides are packed as they come up, a few tokens at a time while they are in the cache, and only the packed form (half as
 //! large, in the order it is read in) goes to memory.
 
-use super::{MatMut, MatRef, Row, gemm_parallel};
+use super::{MatMut, MatRef, Row, float32};
 #[cfg(target_arch = "x86_64")]
 use super::{blocked, pack::Tile};
 
@@ -118,8 +118,8 @@ pub fn add_summed(left: &Summands, right: &Summands, c: MatMut<'_>) {
     #[cfg(target_arch = "x86_64")]
     if left.row != Row::F32 {
         let kernel = if left.row == Row::Amx { blocked::Kernel::Amx } else { blocked::Kernel::Avx512Bf16 };
-        return blocked::run_summed(kernel, &left.tiles, &right.tiles, c, rayon::current_num_threads());
+        return blocked::run_summed(kernel, &left.tiles, &right.tiles, c);
     }
     let [left, right] = [left, right].map(|side| MatRef::row_major(&side.plain, side.tokens, side.width));
-    gemm_parallel(Row::F32, left.transposed(), right, c, true);
+    float32::run(left.transposed(), right, c, true, rayon::current_num_threads());
 }

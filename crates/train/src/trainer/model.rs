@@ -166,8 +166,9 @@ struct Scratch {
     losses: Vec<f32>,
     /// A block for each part of the vocabulary.
     logits: Vec<f32>,
-    /// Σ e^logit of each part of the vocabulary.
+    /// Σ e^logit of each part of the vocabulary, and the logarithm of it all.
     sums: Vec<PartialSum>,
+    log_sums: Vec<f32>,
     /// The share of each part of the vocabulary in `dz`.
     dz_parts: Vec<f32>,
     /// Gradients of a layer's output, and of what stands between its halves.
@@ -311,6 +312,7 @@ impl Model {
         grow(&mut s.losses, n);
         grow(&mut s.logits, HEAD_PARTS * HEAD_TOKENS * HEAD_WORDS);
         grow(&mut s.dz_parts, HEAD_PARTS * HEAD_TOKENS * d);
+        grow(&mut s.log_sums, HEAD_TOKENS);
         s.sums.resize(HEAD_PARTS * HEAD_TOKENS, PartialSum { top: 0.0, sum: 0.0, right: 0.0 });
         grow(&mut s.d_o, n * out);
         grow(&mut s.dqkv, n * wide);
@@ -449,14 +451,15 @@ impl Model {
                 }
             });
             let losses = &mut s.losses[first..][..m];
-            for (i, loss) in losses.iter_mut().enumerate() {
+            for (i, (loss, log_sum)) in losses.iter_mut().zip(&mut s.log_sums).enumerate() {
                 let parts = || s.sums.iter().skip(i).step_by(HEAD_TOKENS).take(vocab.div_ceil(words));
                 let top = parts().fold(f32::NEG_INFINITY, |top, part| top.max(part.top));
                 let sum: f32 = parts().map(|part| part.sum * (part.top - top).exp()).sum();
-                *loss = top + sum.ln() - parts().map(|part| part.right).sum::<f32>();
+                *log_sum = top + sum.ln();
+                *loss = *log_sum - parts().map(|part| part.right).sum::<f32>();
             }
             let Some((total, g)) = &mut gradient else { continue };
-            let (sums, losses, weights, scale) = (&s.sums, &*losses, &batch.weights[first..][..m], 1.0 / *total);
+            let (log_sums, weights, scale) = (&s.log_sums, &batch.weights[first..][..m], 1.0 / *total);
             let blocks = s.logits.par_chunks_mut(HEAD_TOKENS * HEAD_WORDS).zip(embedding.par_chunks(words * d)).enumerate();
             let gradients = g[at.clone()].par_chunks_mut(words * d).zip(s.dz_parts.par_chunks_mut(HEAD_TOKENS * d));
             blocks.zip(gradients).with_max_len(1).for_each(|((part, (logits, embedding)), (dembedding, dz))| {
@@ -464,12 +467,11 @@ impl Model {
                 for (i, (embedding, dembedding)) in blocks.enumerate() {
                     let (start, width) = (part * words + i * HEAD_WORDS, embedding.len() / d);
                     let logits = logits_of(row, z, embedding, logits);
-                    for (j, (logits, &target)) in logits.chunks_exact_mut(width).zip(targets).enumerate() {
-                        let target = target as usize;
-                        let right = sums[target / words * HEAD_TOKENS + j].right;
-                        let weight = (f64::from(weights[j]) * scale) as f32;
-                        train_ops::weighted_exp(logits, losses[j] + right, weight);
-                        if let Some(p) = logits.get_mut(target.wrapping_sub(start)) {
+                    let tokens = logits.chunks_exact_mut(width).zip(log_sums).zip(targets).zip(weights);
+                    for (((logits, &log_sum), &target), &weight) in tokens {
+                        let weight = (f64::from(weight) * scale) as f32;
+                        train_ops::weighted_exp(logits, log_sum, weight);
+                        if let Some(p) = logits.get_mut((target as usize).wrapping_sub(start)) {
                             *p -= weight;
                         }
                     }
