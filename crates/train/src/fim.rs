@@ -88,6 +88,12 @@ impl FimConfig {
             ..FimConfig::default()
         }
     }
+
+    /// The same with `share` of the holes being a line or its rest; the other kinds keep their proportions.
+    pub fn with_lines(self, share: f64) -> FimConfig {
+        let others = (1.0 - share) / (1.0 - self.line).max(f64::MIN_POSITIVE);
+        FimConfig { line: share, character: self.character * others, node: self.node * others, ..self }
+    }
 }
 
 /// What is taken out.

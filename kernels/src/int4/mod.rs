@@ -95,11 +95,7 @@ impl Int4Matrix {
     ///
     /// Errors: a shape that cannot be held, a length that does not match, a weight that is not finite.
     pub fn quantize(n: usize, k: usize, weights: &[f32]) -> Result<Self, Int4Error> {
-        check_shape(n, k)?;
-        check_length("weights", n * k, weights.len())?;
-        if let Some(i) = weights.iter().position(|w| !w.is_finite()) {
-            return Err(Int4Error::NotFinite { row: i / k, column: i % k });
-        }
+        check_weights(n, k, weights)?;
         let (nibbles, scales) = quantize::quantize_rows(n, k, weights);
         Ok(Int4Matrix { n, k, blocks: layout::pack(n, k, &nibbles, &scales) })
     }
@@ -147,6 +143,25 @@ impl Int4Matrix {
 
     fn blocks_per_tile(&self) -> usize {
         self.k.div_ceil(BLOCK_K)
+    }
+}
+
+/// Writes to `out` what an [`Int4Matrix`] holds of row-major f32 weights `[n,k]`: training with rounded weights sees what is served.
+///
+/// Errors: a shape that cannot be held, a length that does not match, a weight that is not finite.
+pub fn round_to_int4(n: usize, k: usize, weights: &[f32], out: &mut [f32]) -> Result<(), Int4Error> {
+    check_weights(n, k, weights)?;
+    check_length("rounded weights", n * k, out.len())?;
+    quantize::round_rows(k, weights, out);
+    Ok(())
+}
+
+fn check_weights(n: usize, k: usize, weights: &[f32]) -> Result<(), Int4Error> {
+    check_shape(n, k)?;
+    check_length("weights", n * k, weights.len())?;
+    match weights.iter().position(|w| !w.is_finite()) {
+        Some(i) => Err(Int4Error::NotFinite { row: i / k, column: i % k }),
+        None => Ok(()),
     }
 }
 

@@ -22,6 +22,22 @@ pub(crate) fn quantize_rows(n: usize, k: usize, weights: &[f32]) -> (Vec<u8>, Ve
     (nibbles, scales)
 }
 
+/// `[n,k]` row-major f32 to what the file form holds of it. The weights are finite (the caller checked).
+pub(crate) fn round_rows(k: usize, weights: &[f32], out: &mut [f32]) {
+    let (row_bytes, groups) = (k.div_ceil(2), k.div_ceil(GROUP));
+    let row = best_row();
+    out.par_chunks_mut(k).zip(weights.par_chunks(k)).for_each_init(
+        || (vec![0u8; row_bytes], vec![f16::ZERO; groups]),
+        |(nibbles, scales), (out, weights)| {
+            // SAFETY: `best_row` chose it for this CPU.
+            unsafe { row(weights, nibbles, scales) };
+            for (i, w) in out.iter_mut().enumerate() {
+                *w = (f32::from(nibbles[i / 2] >> (i % 2 * 4) & 15) - 8.0) * scales[i / GROUP].to_f32();
+            }
+        },
+    );
+}
+
 /// Quantises one row: weights `[k]`, nibbles `[⌈k/2⌉]`, scales `[⌈k/32⌉]`.
 type RowKernel = unsafe fn(&[f32], &mut [u8], &mut [f16]);
 

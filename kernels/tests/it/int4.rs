@@ -1,7 +1,7 @@
 //! INT4 products on every row against `reference::gemm_int4`, quantisation, and the file form.
 
 use half::f16;
-use lacuna_kernels::int4::matmul_int4_with;
+use lacuna_kernels::int4::{matmul_int4_with, round_to_int4};
 use lacuna_kernels::isa::{Isa, row};
 use lacuna_kernels::{Activations, Epilogue, Int4Error, Int4Matrix, matmul_quantized, matmul_swiglu, ops, reference};
 
@@ -204,6 +204,26 @@ fn quantisation_is_better_than_the_largest_weight_rule_and_deterministic() {
     let (error, plain) = ((error / power).sqrt(), (plain / power).sqrt());
     println!("relative error of normal weights: {error:.4}, largest-weight rule {plain:.4}");
     assert!(error < 0.95 * plain && error < 0.085);
+}
+
+#[test]
+fn rounding_gives_what_a_matrix_holds() {
+    let mut random = Random::new();
+    for n in [1, 17] {
+        for k in LENGTHS {
+            let weights = random.normals(n * k);
+            let matrix = Int4Matrix::quantize(n, k, &weights).expect("finite");
+            let (mut rounded, mut row) = (vec![f32::NAN; n * k], vec![0f32; k]);
+            round_to_int4(n, k, &weights, &mut rounded).expect("finite");
+            for (i, rounded) in rounded.chunks_exact(k).enumerate() {
+                matrix.dequantize_row(i, &mut row);
+                assert_eq!(rounded, row, "n={n} k={k} row {i}");
+            }
+        }
+    }
+    let mut out = [0.0; 2];
+    assert!(matches!(round_to_int4(1, 2, &[1.0, f32::NAN], &mut out), Err(Int4Error::NotFinite { row: 0, column: 1 })));
+    assert!(matches!(round_to_int4(1, 3, &[1.0; 3], &mut out), Err(Int4Error::Length { expected: 3, got: 2, .. })));
 }
 
 #[test]

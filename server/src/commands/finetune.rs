@@ -10,10 +10,11 @@ use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use lacuna_train::fim::FimConfig;
+use lacuna_train::pack::{self, ShardConfig};
 use lacuna_train::trainer::{
     OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, read_shape, snapshot,
 };
-use lacuna_train::{mine, pack, tokenizer};
+use lacuna_train::{mine, tokenizer};
 
 use crate::Answer;
 
@@ -76,6 +77,12 @@ struct MineArgs {
     /// Share of the documents with a hole that are laid out suffix first, the order that is served (0 to 1)
     #[arg(long, default_value_t = FimConfig::default().spm, value_name = "SHARE")]
     spm: f64,
+    /// Share of the tokens that shows self-contained functions instead of any part of a file (0 to 1)
+    #[arg(long, default_value_t = ShardConfig::default().functions_share, value_name = "SHARE")]
+    functions: f64,
+    /// Share of the holes in those functions that are one line or its rest (0 to 1)
+    #[arg(long, default_value_t = FimConfig::functions().line, value_name = "SHARE")]
+    lines: f64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -117,6 +124,9 @@ struct RunArgs {
     /// Weight of the loss on middles
     #[arg(long, default_value_t = RunConfig::default().middle_weight, value_name = "W")]
     middle_weight: f32,
+    /// Compute with the weights as INT4 will hold them (quantisation-aware training): for the last part of a run
+    #[arg(long)]
+    int4: bool,
     #[arg(long, default_value_t = RunConfig::default().seed)]
     seed: u64,
     /// Minutes between checkpoints
@@ -173,10 +183,13 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     };
     std::fs::write(args.out.join("tokenizer.json"), &tokenizer_json)?;
 
-    if !(0.0..=1.0).contains(&args.spm) {
-        bail!("--spm {} is out of range: use 0 to 1", args.spm);
+    for (option, share) in [("spm", args.spm), ("functions", args.functions), ("lines", args.lines)] {
+        if !(0.0..=1.0).contains(&share) {
+            bail!("--{option} {share} is out of range: use 0 to 1");
+        }
     }
-    let mut config = pack::ShardConfig { train_tokens: args.tokens, seed: args.seed, ..Default::default() };
+    let mut config = ShardConfig { train_tokens: args.tokens, seed: args.seed, functions_share: args.functions, ..Default::default() };
+    config.functions = config.functions.with_lines(args.lines);
     for fim in [&mut config.fim, &mut config.functions] {
         fim.spm = args.spm;
     }
@@ -228,6 +241,7 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         minutes: args.minutes,
         rows_per_step: args.rows,
         middle_weight: args.middle_weight,
+        int4: args.int4,
         seed: args.seed,
         checkpoint_minutes: args.checkpoint_minutes,
         schedule: match args.schedule {

@@ -29,6 +29,9 @@ pub struct RunConfig {
     pub rows_per_pass: usize,
     /// Weight of the loss on middles.
     pub middle_weight: f32,
+    /// Compute with what INT4 holds of the matrices, as the packed model will, and give the gradient to the full weights
+    /// (straight-through estimation).
+    pub int4: bool,
     /// Seed of weights and row order.
     pub seed: u64,
     /// Deviation of the fresh weights.
@@ -57,6 +60,7 @@ impl Default for RunConfig {
             rows_per_step: 8,
             rows_per_pass: 8,
             middle_weight: 2.0,
+            int4: false,
             seed: 1,
             initial_std: 0.02,
             validate_every: 250,

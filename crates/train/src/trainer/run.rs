@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lacuna_kernels::gemm::Row;
+use lacuna_kernels::int4::round_to_int4;
 use serde::Serialize;
 
 use super::batch::Batch;
@@ -16,6 +17,7 @@ use super::error::TrainError;
 use super::model::{Losses, Model};
 use super::optimizer::Optimizer;
 use super::schedule;
+use super::shape::{Kind, Layout};
 use super::shards::{RowOrder, Shards};
 
 /// What one step did; a line of `log.jsonl`.
@@ -83,6 +85,8 @@ pub struct Trainer<'a> {
     pool: rayon::ThreadPool,
     model: Model,
     parameters: Vec<f32>,
+    /// `parameters` as INT4 holds them; empty if the run does not ask for it.
+    rounded: Vec<f32>,
     gradient: Vec<f32>,
     optimizer: Optimizer,
     order: RowOrder,
@@ -107,6 +111,7 @@ impl<'a> Trainer<'a> {
         let n = model.layout().n_parameters();
         Ok(Trainer {
             parameters: model.layout().initial(config.initial_std, config.seed),
+            rounded: if config.int4 { vec![0.0; n] } else { Vec::new() },
             gradient: vec![0.0; n],
             optimizer: Optimizer::new(n),
             order: RowOrder::new(shards.train.len(), config.seed),
@@ -181,7 +186,7 @@ impl<'a> Trainer<'a> {
         let factor = self.config.schedule.factor(self.state.step, self.config.warmup_steps, progress);
         let rows: Vec<usize> = (0..self.config.rows_per_step as u64).map(|i| self.order.at(self.state.row + i)).collect();
         let middle_weight = self.config.middle_weight;
-        let Trainer { pool, model, parameters, gradient, optimizer, shards, batch, config, .. } = self;
+        let Trainer { pool, model, parameters, rounded, gradient, optimizer, shards, batch, config, .. } = self;
         // The whole step's weight comes first: each pass scales its gradient by it.
         let mut total = 0.0;
         for &row in &rows {
@@ -191,11 +196,12 @@ impl<'a> Trainer<'a> {
         }
         let (losses, grad_norm) = pool.install(|| {
             gradient.fill(0.0);
+            let computed = computed(model.layout(), parameters, rounded);
             let mut losses = Losses::default();
             for rows in rows.chunks(config.rows_per_pass) {
                 batch.clear();
                 rows.iter().for_each(|&row| batch.push_row(shards.train.row(row), middle_weight));
-                losses.add(&model.losses_and_gradient(parameters, batch, total, gradient)?);
+                losses.add(&model.losses_and_gradient(computed, batch, total, gradient)?);
             }
             let row = model.row();
             let norm = optimizer.step(model.layout(), parameters, gradient, &config.optimizer, factor, row);
@@ -234,13 +240,14 @@ impl<'a> Trainer<'a> {
         if n == 0 {
             return Ok(None);
         }
-        let Trainer { pool, model, parameters, shards, batch, config, .. } = self;
+        let Trainer { pool, model, parameters, rounded, shards, batch, config, .. } = self;
         let losses = pool.install(|| {
+            let computed = computed(model.layout(), parameters, rounded);
             let mut losses = Losses::default();
             for first in (0..n).step_by(config.rows_per_pass) {
                 batch.clear();
                 (first..n.min(first + config.rows_per_pass)).for_each(|i| batch.push_row(shards.validation.row(i), 1.0));
-                losses.add(&model.losses(parameters, batch)?);
+                losses.add(&model.losses(computed, batch)?);
             }
             Ok::<_, TrainError>(losses)
         })?;
@@ -320,4 +327,19 @@ impl<'a> Trainer<'a> {
         let seconds = self.state.seconds * (1.0 - done) / done.max(1e-6);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
+}
+
+/// What a pass computes with: the parameters, or what INT4 holds of them if there is room for that. Weights that are not finite
+/// stay as they are, so that the loss shows them.
+fn computed<'p>(layout: &Layout, parameters: &'p [f32], rounded: &'p mut [f32]) -> &'p [f32] {
+    if rounded.is_empty() {
+        return parameters;
+    }
+    for t in &layout.tensors {
+        let (from, to) = (&parameters[t.range.clone()], &mut rounded[t.range.clone()]);
+        if t.kind == Kind::Norm || round_to_int4(t.rows, t.cols, from, to).is_err() {
+            to.copy_from_slice(from);
+        }
+    }
+    rounded
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use lacuna_kernels::Int4Matrix;
 use lacuna_kernels::gemm::Row;
 
 use super::random::Random;
@@ -231,6 +232,31 @@ fn an_interrupted_run_goes_on_to_the_bit() {
         config.seed += 1;
         assert!(Trainer::resume(&whole, config, &shards, row, 1).is_err(), "another seed is another run");
     }
+}
+
+#[test]
+fn a_run_with_int4_computes_with_what_the_packed_model_holds() {
+    let (dir, mut config) = scene(24);
+    config.int4 = true;
+    let shards = Shards::load(dir.path()).expect("shards");
+    let mut trainer = Trainer::new(config.clone(), &shards, Row::F32, 2).expect("a trainer");
+    let before = trainer.validate().expect("a validation").expect("rows").validation_loss;
+    trainer.run(&dir.path().join("run"), &AtomicBool::new(false), &mut ()).expect("a run");
+    let after = trainer.validate().expect("a validation").expect("rows").validation_loss;
+    assert!(after < before, "{before} -> {after}");
+
+    let mut rounded = trainer.parameters().to_vec();
+    for t in Layout::new(&config.shape).tensors.iter().filter(|t| t.kind != Kind::Norm) {
+        let weights = &mut rounded[t.range.clone()];
+        let matrix = Int4Matrix::quantize(t.rows, t.cols, weights).expect("finite");
+        weights.chunks_exact_mut(t.cols).enumerate().for_each(|(i, row)| matrix.dequantize_row(i, row));
+    }
+    assert_ne!(rounded, trainer.parameters(), "the optimizer keeps the full weights");
+    let mut batch = Batch::default();
+    (0..shards.validation.len()).for_each(|i| batch.push_row(shards.validation.row(i), 1.0));
+    let mut model = Model::new(&config.shape, Row::F32, shards.seq_len).expect("a model");
+    assert_eq!(model.losses(&rounded, &batch).expect("losses").mean(), after);
+    assert_ne!(model.losses(trainer.parameters(), &batch).expect("losses").mean(), after);
 }
 
 fn refused(dir: &Path, part: &str) {

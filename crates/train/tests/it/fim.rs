@@ -81,6 +81,25 @@ fn only_instructive_functions_become_windows_when_asked() {
 }
 
 #[test]
+fn holes_are_lines_as_often_as_asked() {
+    let text = corpus::python(5, 20);
+    let source = Source::new(&text, Language::Python, "a.py");
+    let share_of = |kind: HoleKind, config: &FimConfig| {
+        let mut rng = Rng::new(2);
+        let kinds: Vec<HoleKind> = (0..2000).filter_map(|_| Some(source.draw(config, 600, &mut rng)?.kind)).collect();
+        kinds.iter().filter(|k| **k == kind).count() as f64 / kinds.len() as f64
+    };
+    for share in [0.0, 0.4, 0.9, 1.0] {
+        let config = FimConfig::functions().with_lines(share);
+        let got = share_of(HoleKind::Line, &config);
+        // Where a window has no hole of the kind that was drawn, it gets a line.
+        assert!(got > share - 0.05 && got < share + 0.1, "{share}: {got}");
+        let character = share_of(HoleKind::Character, &config);
+        assert!((character - (1.0 - share) * 0.16 / 0.45).abs() < 0.06, "{share}: {character} of characters");
+    }
+}
+
+#[test]
 fn functions_are_seen_whole() {
     let text = corpus::python(5, 8);
     let source = Source::new(&text, Language::Python, "a.py");
