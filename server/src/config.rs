@@ -73,6 +73,9 @@ pub struct ModelConfig {
     pub heal: Option<bool>,
     /// The last lines before the cursor go behind the middle marker, so that typing only appends to the prompt; unset: with `psm` only.
     pub seam: Option<bool>,
+    /// Hypotheses that are followed while one line is completed, 1 to 16; the likeliest line is shown. 1 takes the likeliest token each
+    /// time, with drafts; unset: 4 with the embedded model, 1 with others.
+    pub beam: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -285,6 +288,7 @@ impl Config {
         within("context.max_file_bytes", self.context.max_file_bytes, 1 << 10, 1 << 27)?;
         within("show.line_tokens", self.show.line_tokens, 1, 1024)?;
         within("show.block_tokens", self.show.block_tokens, 1, 4096)?;
+        within("model.beam", self.model.beam.unwrap_or(1), 1, 16)?;
         within("latency.threads", self.latency.threads, 0, 256)?;
         within("http.max_connections", self.http.max_connections, 1, 4096)?;
         within("http.max_requests", self.http.max_requests, 1, 1024)?;

@@ -17,6 +17,8 @@ const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../datasets/embedded/model.la
 pub const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../../datasets/embedded/tokenizer.json");
 /// Name under which the embedded model is shown.
 pub const EMBEDDED: &str = "embedded";
+/// Hypotheses that are followed with the embedded model (see `lacuna_complete::Settings::beam`).
+const EMBEDDED_BEAM: usize = 4;
 /// Larger tokenizer files are refused before they are read.
 const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
 
@@ -75,6 +77,7 @@ impl Loaded {
         lacuna_engine::set_threads(config.latency.threads);
         lacuna_engine::set_pinned(config.latency.pin_threads);
         let mut settings = config.settings(self.sentinels.order, true);
+        settings.beam = config.model.beam.unwrap_or(if self.name == EMBEDDED { EMBEDDED_BEAM } else { 1 });
         let limit = self.model.config().max_positions;
         let longest = settings.line_tokens.max(settings.block_tokens) + 1;
         if longest + 32 > limit {

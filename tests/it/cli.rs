@@ -215,6 +215,7 @@ fn doctor_tells_what_was_found() {
         for name in [
             "model.order",
             "model.heal",
+            "model.beam",
             "context.prompt_tokens",
             "context.max_file_bytes",
             "show.block_tokens",

@@ -188,7 +188,8 @@ fn complete_ahead(core: &Core, snapshot: &Snapshot) {
     let place = Place { language: request.language, prefix: &prefix, extent };
     let limits = Limits { deadline: None, cancel: &cancel, fixed_tokens: core.settings.fixed_tokens, flight: None };
     let prefill = PrefillOptions { reuse: core.settings.reuse, donors: &[] };
-    let engine = Engine { model: &core.model, kv: &mut lease, drafter: None, prefill, tokenizer: &core.tokenizer };
+    let engine =
+        Engine { model: &core.model, kv: &mut lease, drafter: None, beam: core.settings.beam, prefill, tokenizer: &core.tokenizer };
     match decode(engine, &prompt, &place, &core.sampling(extent, 0), &limits) {
         // What a cancelled generation has said so far may be half a word.
         Ok(decoded) if decoded.generation.finish != Finish::Cancelled => {

@@ -199,6 +199,7 @@ impl Core {
                 model: &self.model,
                 kv: &mut lease,
                 drafter: self.settings.drafts.then_some(&mut *drafter),
+                beam: self.settings.beam,
                 prefill: PrefillOptions { reuse: self.settings.reuse, donors: &donors },
                 tokenizer: &self.tokenizer,
             };

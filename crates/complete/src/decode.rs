@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use lacuna_context::{Language, SyntacticEnd, syntactic_end};
 use lacuna_engine::{
-    Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions, PromptError, Sampling, generate_with,
+    Beam, Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions, PromptError, Sampling, generate_with,
+    likeliest,
 };
 use lacuna_prompt::{Healing, Prompt, Tokenizer};
 
@@ -32,6 +33,8 @@ pub(crate) struct Engine<'a> {
     pub model: &'a Model,
     pub kv: &'a mut KvCache,
     pub drafter: Option<&'a mut Drafter>,
+    /// See [`crate::Settings::beam`].
+    pub beam: usize,
     pub prefill: PrefillOptions<'a>,
     pub tokenizer: &'a Tokenizer,
 }
@@ -54,6 +57,7 @@ pub(crate) struct Decoded {
 }
 
 /// Admits only tokens that restate what was taken back.
+#[derive(Clone)]
 pub(crate) struct Heal<'a> {
     healing: Healing,
     tokenizer: &'a Tokenizer,
@@ -85,41 +89,20 @@ pub(crate) fn decode(
     sampling: &Sampling,
     limits: &Limits<'_>,
 ) -> Result<Decoded, PromptError> {
-    let Engine { model, kv, drafter, prefill, tokenizer } = engine;
-    let healed = prompt.healing.rolled_back().len();
-    let mut heal = Heal::new(prompt, tokenizer);
-    let mut bytes: Vec<u8> = Vec::new();
-    let (mut deadline_hit, mut after_line_end, mut beyond_word) = (false, false, 0);
     let cancel = match limits.deadline {
         Some(deadline) => limits.cancel.clone().with_deadline(deadline),
         None => limits.cancel.clone(),
     };
-    let options = GenerateOptions { sampling, constraint: Some(&mut heal), drafter, prefill };
-    let generation = generate_with(model, kv, &prompt.ids, options, &cancel, &mut |token| {
-        let piece = tokenizer.token_bytes(token.id);
-        bytes.extend_from_slice(piece);
-        beyond_word += usize::from(bytes.len() > healed || piece.is_empty());
-        if let Some(flight) = limits.flight {
-            flight.note(valid_utf8(bytes.get(healed..).unwrap_or(&[])));
-        }
-        if let Some(n) = limits.fixed_tokens {
-            return if beyond_word >= n { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        }
-        if limits.deadline.is_some_and(|d| Instant::now() >= d) {
-            deadline_hit = true;
-            return ControlFlow::Break(());
-        }
-        // The rule need not run at every token: a line ends in a token with a newline, a dedent shows in the one after it.
-        let line_end = piece.contains(&b'\n');
-        let look = line_end || after_line_end;
-        after_line_end = line_end;
-        if look && bytes.len() > healed && end(place, valid_utf8(&bytes[healed..])).reached {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    })?;
-    deadline_hit |= !limits.cancel.is_cancelled() && limits.deadline.is_some_and(|d| Instant::now() >= d);
+    let healed = prompt.healing.rolled_back().len();
+    let tokenizer = engine.tokenizer;
+    let generation = if limits.fixed_tokens.is_none() && is_search(engine.beam, place, sampling) {
+        search(engine, prompt, place, sampling, limits.flight, &cancel)?
+    } else {
+        token_by_token(engine, prompt, place, sampling, limits, &cancel)?
+    };
+    let deadline_hit = !limits.cancel.is_cancelled() && limits.deadline.is_some_and(|d| Instant::now() >= d);
     // A model that stopped in the middle of a character, or was stopped there, leaves a cut character: it is dropped.
+    let bytes = tokenizer.decode(&generation.ids);
     let raw = valid_utf8(bytes.get(healed..).unwrap_or(&[]));
     let text = match limits.fixed_tokens {
         Some(_) => raw.to_owned(),
@@ -130,6 +113,81 @@ pub(crate) fn decode(
         }
     };
     Ok(Decoded { text, generation, deadline_hit })
+}
+
+/// Whether the likeliest line is looked for.
+pub(crate) fn is_search(beam: usize, place: &Place<'_>, sampling: &Sampling) -> bool {
+    beam > 1 && place.extent == Extent::Line && sampling.temperature <= 0.0
+}
+
+/// The likeliest line as a whole.
+pub(crate) fn search(
+    engine: Engine<'_>,
+    prompt: &Prompt,
+    place: &Place<'_>,
+    sampling: &Sampling,
+    flight: Option<&Flight>,
+    cancel: &Cancel,
+) -> Result<Generation, PromptError> {
+    let Engine { model, kv, beam, prefill, tokenizer, .. } = engine;
+    let healed = prompt.healing.rolled_back().len();
+    // The same rule as token by token: a line ends in a token with a newline, or with the one after it.
+    let ends = |ids: &[u32]| {
+        let look = ids.iter().rev().take(2).any(|id| tokenizer.token_bytes(*id).contains(&b'\n'));
+        look && tokenizer.decode(ids).get(healed..).is_some_and(|bytes| !bytes.is_empty() && end(place, valid_utf8(bytes)).reached)
+    };
+    let beam = Beam {
+        width: beam,
+        max_tokens: sampling.max_tokens,
+        stops: &sampling.stops,
+        constraint: Heal::new(prompt, tokenizer),
+        ends: &ends,
+        prefill,
+    };
+    likeliest(model, kv, &prompt.ids, beam, cancel, &mut |ids| {
+        if let Some(flight) = flight {
+            flight.note(valid_utf8(tokenizer.decode(ids).get(healed..).unwrap_or(&[])));
+        }
+    })
+}
+
+/// The likeliest token each time (or one drawn by chance).
+fn token_by_token(
+    engine: Engine<'_>,
+    prompt: &Prompt,
+    place: &Place<'_>,
+    sampling: &Sampling,
+    limits: &Limits<'_>,
+    cancel: &Cancel,
+) -> Result<Generation, PromptError> {
+    let Engine { model, kv, drafter, prefill, tokenizer, .. } = engine;
+    let healed = prompt.healing.rolled_back().len();
+    let mut heal = Heal::new(prompt, tokenizer);
+    let mut bytes: Vec<u8> = Vec::new();
+    let (mut after_line_end, mut beyond_word) = (false, 0);
+    let options = GenerateOptions { sampling, constraint: Some(&mut heal), drafter, prefill };
+    generate_with(model, kv, &prompt.ids, options, cancel, &mut |token| {
+        let piece = tokenizer.token_bytes(token.id);
+        bytes.extend_from_slice(piece);
+        beyond_word += usize::from(bytes.len() > healed || piece.is_empty());
+        if let Some(flight) = limits.flight {
+            flight.note(valid_utf8(bytes.get(healed..).unwrap_or(&[])));
+        }
+        if let Some(n) = limits.fixed_tokens {
+            return if beyond_word >= n { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        }
+        if limits.deadline.is_some_and(|d| Instant::now() >= d) {
+            return ControlFlow::Break(());
+        }
+        // The rule need not run at every token: a line ends in a token with a newline, a dedent shows in the one after it.
+        let line_end = piece.contains(&b'\n');
+        let look = line_end || after_line_end;
+        after_line_end = line_end;
+        if look && bytes.len() > healed && end(place, valid_utf8(&bytes[healed..])).reached {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })
 }
 
 pub(crate) fn end(place: &Place<'_>, text: &str) -> SyntacticEnd {

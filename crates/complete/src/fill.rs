@@ -15,7 +15,7 @@ use lacuna_text::Document;
 
 use crate::answer::{Answer, ms};
 use crate::completer::{Core, warm_key};
-use crate::decode::{Extent, Heal, Place, end, valid_utf8};
+use crate::decode::{Engine, Extent, Heal, Place, end, is_search, search, valid_utf8};
 use crate::prompting;
 use crate::show::show;
 use crate::state::lock;
@@ -159,20 +159,33 @@ impl Core {
             Shape::Editor(language) => Some(Shaped::new(fill, language)),
         };
         let mut text = Stream::new(&prompt, fill.stop);
-        let mut heal = Heal::new(&prompt, &self.tokenizer);
         let drafter = self.settings.drafts.then_some(&mut *drafter);
-        let options = GenerateOptions { sampling: &sampling, constraint: Some(&mut heal), drafter, prefill };
-        let generation = generate_with(&self.model, &mut lease, &prompt.ids, options, &cancel, &mut |token| {
-            text.push(self.tokenizer.token_bytes(token.id));
-            if text.stopped_at.is_some() {
-                return ControlFlow::Break(());
+        let beam = self.settings.beam;
+        let place = shaped.as_ref().map(|shaped| shaped.place(fill.prefix));
+        let generation = if let Some(place) = place.as_ref().filter(|place| is_search(beam, place, &sampling)) {
+            let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
+            let generation = search(engine, &prompt, place, &sampling, None, &cancel)?;
+            for id in &generation.ids {
+                if text.stopped_at.is_none() {
+                    text.push(self.tokenizer.token_bytes(*id));
+                }
             }
-            match &shaped {
-                Some(shaped) if end(&shaped.place(fill.prefix), text.certain()).reached => ControlFlow::Break(()),
-                Some(_) => ControlFlow::Continue(()),
-                None => text.emit(on_text),
-            }
-        })?;
+            generation
+        } else {
+            let mut heal = Heal::new(&prompt, &self.tokenizer);
+            let options = GenerateOptions { sampling: &sampling, constraint: Some(&mut heal), drafter, prefill };
+            generate_with(&self.model, &mut lease, &prompt.ids, options, &cancel, &mut |token| {
+                text.push(self.tokenizer.token_bytes(token.id));
+                if text.stopped_at.is_some() {
+                    return ControlFlow::Break(());
+                }
+                match &place {
+                    Some(place) if end(place, text.certain()).reached => ControlFlow::Break(()),
+                    Some(_) => ControlFlow::Continue(()),
+                    None => text.emit(on_text),
+                }
+            })?
+        };
         drop(lease);
         answer.count(&generation, true);
 

@@ -45,9 +45,11 @@ pub struct Settings {
     pub drafts: bool,
     /// Prepare what is likely to be asked next while nobody waits. Off: nothing runs but requests.
     pub background: bool,
+    /// Hypotheses that are followed while one line is completed; the likeliest line is shown. 1: the likeliest token each time, with drafts.
+    pub beam: usize,
     /// For benchmarks: generate exactly so many tokens, whatever they are, and show them all.
     pub fixed_tokens: Option<usize>,
-    /// Temperature of the alternatives after the first, which is always greedy.
+    /// Temperature of the alternatives after the first, which is always the likeliest.
     pub temperature: f32,
     pub seed: u64,
     /// What is known about this machine and model from before.
@@ -72,6 +74,7 @@ impl Default for Settings {
             other_files: false,
             drafts: true,
             background: false,
+            beam: 1,
             fixed_tokens: None,
             temperature: 0.8,
             seed: 0,

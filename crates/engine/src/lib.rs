@@ -3,6 +3,7 @@
 //! Start at [`Model::load`] (or [`Model::from_packed`] for a model in memory), give it a [`KvCache`], then [`prefill`] and
 //! [`generate`]. Everything that can be long takes a [`Cancel`]. Numeric work is in `lacuna-kernels`.
 
+mod beam;
 mod blend;
 mod cancel;
 mod config;
@@ -29,6 +30,7 @@ mod tensors;
 mod weights;
 mod workspace;
 
+pub use beam::{Beam, likeliest};
 pub use cancel::Cancel;
 pub use config::{Config, ConfigError, Family, RopeScaling, TensorSpec};
 pub use draft::{Confidence, DraftSource, DraftStats, Drafter, MAX_DRAFT};

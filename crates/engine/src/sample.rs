@@ -100,3 +100,17 @@ fn greedy(logits: &[f32], admitted: impl Fn(u32) -> bool) -> Option<u32> {
     }
     best.map(|(id, _)| id)
 }
+
+/// The `n` largest logits that are admitted, largest first, ties by smaller id. `admitted` is asked only for what would be among them.
+pub(crate) fn likeliest(logits: &[f32], n: usize, admitted: impl Fn(u32) -> bool) -> Vec<(u32, f32)> {
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(n + 1);
+    for (id, logit) in (0u32..).zip(logits) {
+        let is_wanted = best.len() < n || best.last().is_some_and(|(_, least)| logit > least);
+        if is_wanted && admitted(id) {
+            let at = best.partition_point(|(_, other)| other >= logit);
+            best.insert(at, (id, *logit));
+            best.truncate(n);
+        }
+    }
+    best
+}

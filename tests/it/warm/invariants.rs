@@ -98,6 +98,43 @@ fn however_a_buffer_came_about_it_is_completed_the_same_way() {
 }
 
 #[test]
+fn the_likeliest_line_does_not_depend_on_how_a_buffer_came_about() {
+    let tiny = Tiny::new();
+    let settings = Settings { beam: 4, fixed_tokens: None, line_tokens: 6, ..by_the_model() };
+    let (warm, greedy) = (tiny.completer(settings.clone()), tiny.completer(Settings { beam: 1, ..settings.clone() }));
+    let random = &mut Random::new(32);
+    let text = program(60, random);
+    let mut buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
+    let mut undo = Vec::new();
+    let said = |outcome: &Outcome| match outcome {
+        Outcome::Suggest(items) => items[0].text.clone(),
+        Outcome::Silence(reason) => format!("{reason:?}"),
+    };
+    let (mut by_the_model, mut reused, mut other) = (0, 0, 0);
+    for round in 0..120 {
+        step(&mut buffer, &mut undo, random);
+        if random.below(3) == 0 {
+            let _ = buffer.complete(&warm, &Cancel::new().at_check(random.below(30) as u32));
+            continue;
+        }
+        let reply = buffer.complete(&warm, &Cancel::new());
+        if reply.from_memory {
+            continue;
+        }
+        by_the_model += 1;
+        reused += reply.tokens.cached + reply.tokens.resumed;
+        let fresh = Buffer::new(&buffer.document.text(), buffer.cursor);
+        let cold = fresh.complete(&tiny.completer(settings.clone()), &Cancel::new());
+        assert_eq!(said(&reply.outcome), said(&cold.outcome), "round {round}: {:?}", reply.tokens);
+        other += usize::from(said(&fresh.complete(&greedy, &Cancel::new()).outcome) != said(&reply.outcome));
+    }
+    assert!(
+        by_the_model > 30 && reused > 0 && other > 0,
+        "{by_the_model} by the model, {reused} tokens reused, {other} differ from greedy"
+    );
+}
+
+#[test]
 fn a_request_cancelled_at_any_layer_leaves_no_trace() {
     let tiny = Tiny::new();
     let random = &mut Random::new(8);

@@ -1,5 +1,6 @@
 //! Tests of the engine at its boundary: token ids in, logits and ids out, files in, errors out.
 
+mod beam;
 mod cache;
 mod drafting;
 mod fixtures;

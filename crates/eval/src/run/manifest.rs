@@ -60,6 +60,9 @@ pub struct Config {
     pub context: ContextMode,
     pub order: String,
     pub heal: bool,
+    /// Hypotheses that the editor's mode follows where one line is completed.
+    #[serde(default = "one")]
+    pub beam: usize,
     pub prompt_tokens: usize,
     pub max_tokens: usize,
     /// Examples that raw mode completes together.
@@ -71,6 +74,11 @@ pub struct Config {
     pub kv_dtype: String,
     /// Whether tests are run for pass@k, and with which Python.
     pub execution: Option<String>,
+}
+
+/// Runs of before there was a choice.
+fn one() -> usize {
+    1
 }
 
 impl Manifest {

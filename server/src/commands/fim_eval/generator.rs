@@ -52,6 +52,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
         None => {}
     }
     settings.model.heal = args.heal.or(settings.model.heal);
+    settings.model.beam = args.beam.map(usize::from).or(settings.model.beam);
     let precision = if args.f32 { Precision::F32 } else { Precision::Int4 };
     let loaded = models::load_as(&settings.model.path, precision)?;
     let completer = loaded.completer(&settings)?;
@@ -59,6 +60,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     let order = used.order;
     config.order = if order == Order::Psm { "psm" } else { "spm" }.to_owned();
     config.heal = used.heal;
+    config.beam = used.beam;
     config.prompt_tokens = used.prompt_tokens;
     config.line_tokens = used.line_tokens;
     config.block_tokens = used.block_tokens;

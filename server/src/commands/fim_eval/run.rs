@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "M")]
     pub model: Option<String>,
     /// Complete by a server instead: llama-server's address, or one that speaks OpenAI's /v1/completions
-    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "order", "heal", "f32"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "order", "heal", "beam", "f32"])]
     pub endpoint: Option<String>,
     /// The server's name of the model
     #[arg(long, value_name = "NAME", requires = "endpoint")]
@@ -52,7 +52,7 @@ pub struct Args {
     /// Raw completions of an example, for pass@k; more than one needs --temperature
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     samples: u16,
-    /// 0: the most likely token each time (the editor's completion is always that)
+    /// 0: the most likely token each time (in the editor's mode nothing is ever drawn)
     #[arg(long, default_value_t = 0.0, value_name = "T")]
     temperature: f32,
     /// What a prompt may show besides the text around the hole
@@ -64,6 +64,9 @@ pub struct Args {
     /// Token healing on or off, in the editor's mode [default: the model's]
     #[arg(long)]
     pub heal: Option<bool>,
+    /// Hypotheses that the editor's mode follows while one line is completed; 1 takes the most likely token each time [default: the model's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub beam: Option<u8>,
     /// Run a directory's weights in f32 instead of INT4: what quantisation costs
     #[arg(long)]
     pub f32: bool,
@@ -233,6 +236,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         },
         order: String::new(),
         heal: false,
+        beam: 1,
         prompt_tokens: 0,
         max_tokens: usize::from(args.max_tokens),
         batch: 1,
