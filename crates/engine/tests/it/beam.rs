@@ -44,9 +44,9 @@ impl Search<'_> {
     }
 }
 
-fn models() -> [Model; 3] {
+fn models() -> [Model; 2] {
     let load = |precision| fixtures::load("llama-tied-gqa", precision);
-    [load(Precision::F32), load(Precision::Int4), fixtures::embedded()]
+    [load(Precision::F32), load(Precision::Int4)]
 }
 
 #[test]

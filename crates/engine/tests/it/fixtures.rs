@@ -1,8 +1,9 @@
 //! Where the committed checkpoints are, the logits expected of them, and small measures.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use lacuna_engine::{LoadError, Model, Precision};
+use lacuna_engine::{LoadError, Model, Precision, synth};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -21,6 +22,14 @@ pub fn load(name: &str, precision: Precision) -> Model {
 pub fn embedded() -> Model {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../datasets/embedded/model.lacuna.safetensors");
     Model::load(path, Precision::Int4).expect("the embedded model loads")
+}
+
+/// Random weights in the embedded model's shape, which another training does not change: for what depends on the values.
+pub fn random() -> Model {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shape = synth::shape("embedded").expect("a shape of the table");
+    synth::write(shape, 1, dir.path(), |_, _| ControlFlow::Continue(())).expect("weights");
+    Model::load(dir.path(), Precision::Int4).expect("a model")
 }
 
 /// `n` ids that look like nothing: the same for the same seed.

@@ -77,7 +77,7 @@ fn half_a_layer_at_a_time_it_comes_to_an_end_and_the_old_prompt_stays_usable() {
 
 #[test]
 fn a_prompt_that_differs_later_takes_up_the_part_that_agrees() {
-    let model = fixtures::embedded();
+    let model = fixtures::random();
     let n_vocab = model.config().n_vocab;
     let of_a_chunk = checks_of_a_chunk(&model) as u32;
     let first = fixtures::ids(5, TOKENS, n_vocab);
@@ -112,7 +112,7 @@ fn a_prompt_that_differs_later_takes_up_the_part_that_agrees() {
 
 #[test]
 fn a_prompt_that_is_the_beginning_of_a_cancelled_one_is_answered_too() {
-    let model = fixtures::embedded();
+    let model = fixtures::random();
     let of_a_chunk = checks_of_a_chunk(&model) as u32;
     let long = fixtures::ids(7, TOKENS, model.config().n_vocab);
     for n in [1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 600] {
