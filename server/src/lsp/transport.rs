@@ -2,12 +2,15 @@
 //!
 //! tower-lsp's own transport ends at the first malformed message and runs at most a fixed number of handlers. Here a malformed
 //! message is answered and skipped, and every handler is polled once in the order in which its message arrived (so that text
-//! edits, which happen before a handler's first await, are applied in order) before it goes on as a task of its own.
+//! edits, which happen before a handler's first await, are applied in order) before it goes on beside the others. All of a client's
+//! handlers are polled by one task, which sends a reply the moment it is there: an edit cannot come between a handler's last look at
+//! the text and its reply.
 
 use std::pin::Pin;
 use std::task::Poll;
 
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
@@ -26,7 +29,11 @@ const MAX_HEADER_BYTES: u64 = 4 << 10;
 const MAX_WAITING_REPLIES: usize = 256;
 
 /// Serves one client until it says `exit` or hangs up. Returns whether it said `shutdown` first.
-pub async fn serve(input: impl AsyncRead + Unpin, output: impl AsyncWrite + Unpin + Send + 'static, connection: Connection) -> bool {
+pub async fn serve(
+    input: impl AsyncRead + Unpin + Send + 'static,
+    output: impl AsyncWrite + Unpin + Send + 'static,
+    connection: Connection,
+) -> bool {
     let (mut service, socket) = {
         let build = LspService::build(|client| Server::new(client, connection));
         let build = build.custom_method("textDocument/inlineCompletion", Server::inline_completion);
@@ -46,10 +53,34 @@ pub async fn serve(input: impl AsyncRead + Unpin, output: impl AsyncWrite + Unpi
         }
     });
 
-    let mut input = BufReader::new(input);
+    // Reading cannot be broken off in the middle of a message, so it has a task of its own.
+    let (arrived, mut messages) = mpsc::channel(1);
+    let reader = tokio::spawn(async move {
+        let mut input = BufReader::new(input);
+        loop {
+            let message = read_message(&mut input).await;
+            let is_last = matches!(message, Ok(None));
+            if arrived.send(message).await.is_err() || is_last {
+                break;
+            }
+        }
+    });
+    let mut running = FuturesUnordered::new();
     let mut shut_down = false;
     loop {
-        let message = match read_message(&mut input).await {
+        let message = tokio::select! {
+            biased;
+            Some(response) = running.next() => {
+                if let Ok(Some(response)) = response
+                    && replies.send(json!(response)).await.is_err()
+                {
+                    break;
+                }
+                continue;
+            }
+            message = messages.recv() => message.unwrap_or(Ok(None)),
+        };
+        let message = match message {
             Ok(Some(message)) => message,
             Ok(None) => break,
             Err(Malformed { code, message }) => {
@@ -98,22 +129,16 @@ pub async fn serve(input: impl AsyncRead + Unpin, output: impl AsyncWrite + Unpi
                 }
             }
             Poll::Ready(Err(_exited)) => break,
-            Poll::Pending => {
-                let replies = replies.clone();
-                tokio::spawn(async move {
-                    if let Ok(Some(response)) = handler.await {
-                        let _ = replies.send(json!(response)).await;
-                    }
-                });
-            }
+            Poll::Pending => running.push(handler),
         }
         if exit {
             break;
         }
     }
     // What is already written goes out; nobody waits for handlers that still run.
-    drop(service);
+    drop((service, running));
     forward.abort();
+    reader.abort();
     drop(replies);
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), writer).await;
     shut_down
