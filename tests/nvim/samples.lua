@@ -9,6 +9,6 @@ M.ACCOUNT = file:read("*a")
 file:close()
 
 --- A block is missing at the end: several lines.
-M.TRANSFER = M.ACCOUNT .. "\n    def transfer(self, amount):\n        \n"
+M.REMOVE = M.ACCOUNT .. "\n    def remove(self, amount):\n        \n"
 
 return M

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 export const account = readFileSync(new URL("../samples/account.py", import.meta.url), "utf8");
 
 /** A block is missing at the end: several lines (line 15, column 9). */
-export const transfer = `${account}\n    def transfer(self, amount):\n        \n`;
+export const remove = `${account}\n    def remove(self, amount):\n        \n`;
 
 export const atRaise = [10, 22];
 
