@@ -5,18 +5,17 @@
 
 use std::time::Instant;
 
-use lacuna_kernels::kv::KvStore;
 use lacuna_kernels::ops;
 
 use crate::cancel::Cancel;
 use crate::draft::DraftStats;
 use crate::error::PromptError;
-use crate::forward::{self, Cancelled};
+use crate::forward::Cancelled;
 use crate::generate::{Constraint, Finish, Generation, Times};
-use crate::kv::{KvCache, Sequence};
+use crate::kv::KvCache;
 use crate::model::Model;
 use crate::prefill::{PrefillOptions, PrefillStats, prefill_in};
-use crate::ragged::{self, Segment};
+use crate::prepack;
 use crate::sample;
 use crate::workspace::{self, Workspace};
 
@@ -66,8 +65,8 @@ pub fn likeliest<C: Constraint + Clone>(
     cancel.begin_decoding();
     let decode = Instant::now();
     let (end, finish) = search(model, kv, beam, cancel, on_best, &mut workspace)?;
-    kv.logits_mut(1).copy_from_slice(&end.logits);
-    kv.sequence = end.sequence;
+    kv.logits_mut(1).copy_from_slice(end.cache.logits());
+    kv.sequence = end.cache.sequence;
     times.decode = decode.elapsed();
     Ok(generation(end.ids, end.logprobs, prefill, finish, times))
 }
@@ -79,9 +78,7 @@ fn generation(ids: Vec<u32>, logprobs: Vec<f32>, prefill: PrefillStats, finish: 
 /// A continuation and what follows it.
 struct Hypothesis<C> {
     /// Prompt and continuation; of one that has ended, without an id that nothing follows.
-    sequence: Sequence,
-    /// After the sequence.
-    logits: Vec<f32>,
+    cache: KvCache,
     ids: Vec<u32>,
     logprobs: Vec<f32>,
     /// Log-probability of the continuation, its stop included.
@@ -101,8 +98,7 @@ impl<C: Constraint + Clone> Hypothesis<C> {
     /// On the same blocks, which are copied as either is written to.
     fn branch(&self) -> Hypothesis<C> {
         Hypothesis {
-            sequence: self.sequence.branch(self.sequence.ids.len()),
-            logits: self.logits.clone(),
+            cache: self.cache.fork(),
             ids: self.ids.clone(),
             logprobs: self.logprobs.clone(),
             score: self.score,
@@ -133,14 +129,7 @@ fn search<C: Constraint + Clone>(
     let width = width.max(1);
     let prompt = kv.ids().len();
     let max_tokens = max_tokens.min(kv.capacity() - prompt);
-    let mut live = vec![Hypothesis {
-        sequence: kv.sequence.branch(prompt),
-        logits: kv.logits().to_vec(),
-        ids: Vec::new(),
-        logprobs: Vec::new(),
-        score: 0.0,
-        constraint,
-    }];
+    let mut live = vec![Hypothesis { cache: kv.fork(), ids: Vec::new(), logprobs: Vec::new(), score: 0.0, constraint }];
     // The likeliest that has ended.
     let mut best: Option<(Hypothesis<C>, Finish)> = None;
     loop {
@@ -170,7 +159,9 @@ fn search<C: Constraint + Clone>(
             return Ok(best.unwrap_or_else(|| (live.swap_remove(0), Finish::Constraint)));
         }
         live = grow(live, &next);
-        if let Err(Cancelled) = evaluate(model, &mut live, cancel, w) {
+        let ids: Vec<u32> = next.iter().map(|candidate| candidate.id).collect();
+        let mut caches: Vec<&mut KvCache> = live.iter_mut().map(|hypothesis| &mut hypothesis.cache).collect();
+        if let Err(Cancelled) = prepack::extend(model, &mut caches, &ids, cancel, w) {
             let (end, _) = best.unwrap_or_else(|| (live.swap_remove(0), Finish::Cancelled));
             return Ok((end, Finish::Cancelled));
         }
@@ -184,13 +175,13 @@ fn search<C: Constraint + Clone>(
 fn candidates<C: Constraint>(live: &[Hypothesis<C>], n: usize) -> Result<Vec<Candidate>, PromptError> {
     let mut all = Vec::with_capacity(live.len() * n);
     for (parent, hypothesis) in live.iter().enumerate() {
-        let normaliser = ops::log_sum_exp(&hypothesis.logits);
+        let normaliser = ops::log_sum_exp(hypothesis.cache.logits());
         if !normaliser.is_finite() {
             return Err(PromptError::NotFinite);
         }
         let is_restricted = hypothesis.constraint.is_active();
         let admitted = |id| !is_restricted || hypothesis.constraint.allows(id);
-        all.extend(sample::likeliest(&hypothesis.logits, n, admitted).into_iter().map(|(id, logit)| {
+        all.extend(sample::likeliest(hypothesis.cache.logits(), n, admitted).into_iter().map(|(id, logit)| {
             let logprob = logit - normaliser;
             Candidate { parent, id, logprob, score: hypothesis.score + logprob }
         }));
@@ -213,23 +204,4 @@ fn grow<C: Constraint + Clone>(live: Vec<Hypothesis<C>>, next: &[Candidate]) -> 
         }));
     }
     grown
-}
-
-/// Evaluates the last id of each hypothesis, all in one pass. After a cancellation they are as they were.
-fn evaluate<C>(model: &Model, live: &mut [Hypothesis<C>], cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
-    let ids: Vec<u32> = live.iter().filter_map(|h| h.ids.last().copied()).collect();
-    let segments: Vec<Segment> =
-        live.iter().enumerate().map(|(i, h)| Segment { sequence: i, start: h.sequence.ids.len(), rows: i..i + 1 }).collect();
-    let mut stores: Vec<&mut [KvStore]> = live.iter_mut().map(|h| &mut h.sequence.layers[..]).collect();
-    ragged::pass(model, &mut stores, &segments, &ids, cancel, w)?;
-    let n_vocab = model.config.n_vocab;
-    let mut logits = vec![0.0; live.len() * n_vocab];
-    let Workspace { x, product, .. } = w;
-    forward::head(model, x, &mut logits, product);
-    for ((hypothesis, id), logits) in live.iter_mut().zip(ids).zip(logits.chunks_exact(n_vocab)) {
-        hypothesis.sequence.push(id);
-        hypothesis.logits.clear();
-        hypothesis.logits.extend_from_slice(logits);
-    }
-    Ok(())
 }

@@ -59,7 +59,7 @@ impl Sequence {
         self.exact = self.exact.min(len);
     }
 
-    pub(crate) fn push(&mut self, id: u32) {
+    fn push(&mut self, id: u32) {
         self.exact += usize::from(self.exact == self.ids.len());
         self.ids.push(id);
         self.moves.push(0);

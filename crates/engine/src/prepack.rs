@@ -169,7 +169,7 @@ fn log_probability(logits: &[f32], id: u32) -> Result<f32, PromptError> {
 }
 
 /// Appends one token to each cache and computes its logits; there is room. After a cancellation the caches are as they were.
-fn extend(model: &Model, caches: &mut [&mut KvCache], ids: &[u32], cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
+pub(crate) fn extend(model: &Model, caches: &mut [&mut KvCache], ids: &[u32], cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
     let segments: Vec<Segment> =
         caches.iter().enumerate().map(|(sequence, kv)| Segment { sequence, start: kv.ids().len(), rows: sequence..sequence + 1 }).collect();
     let mut stores: Vec<&mut [KvStore]> = caches.iter_mut().map(|kv| &mut kv.sequence.layers[..]).collect();

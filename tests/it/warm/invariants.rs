@@ -1,6 +1,6 @@
 //! Invariants 1 to 3 of the design: split invariance, warm equals cold, a cancelled request leaves no trace.
 
-use lacuna_complete::{Outcome, Reason, Settings};
+use lacuna_complete::{Completer, Outcome, Reason, Reply, Settings};
 use lacuna_engine::Cancel;
 use lacuna_tests::Random;
 
@@ -59,6 +59,22 @@ fn step(buffer: &mut Buffer, undo: &mut Vec<Buffer>, random: &mut Random) {
     undo.truncate(40);
 }
 
+/// A user at work, who goes on before the answer is there (at any of the first `checks` layers) or waits for it and hands it to `answered`.
+fn walk(completer: &Completer, seed: u64, checks: usize, mut answered: impl FnMut(usize, &Buffer, &Reply)) {
+    let random = &mut Random::new(seed);
+    let text = program(60, random);
+    let mut buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
+    let mut undo = Vec::new();
+    for round in 0..120 {
+        step(&mut buffer, &mut undo, random);
+        if random.below(3) == 0 {
+            let _ = buffer.complete(completer, &Cancel::new().at_check(random.below(checks) as u32));
+            continue;
+        }
+        answered(round, &buffer, &buffer.complete(completer, &Cancel::new()));
+    }
+}
+
 fn text_of(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Suggest(items) => items[0].text.clone(),
@@ -72,19 +88,8 @@ fn however_a_buffer_came_about_it_is_completed_the_same_way() {
     for (order, seam) in LAYOUTS {
         let settings = Settings { order, seam, ..by_the_model() };
         let warm = tiny.completer(settings.clone());
-        let random = &mut Random::new(31);
-        let text = program(60, random);
-        let mut buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
-        let mut undo = Vec::new();
         let mut reused = 0;
-        for round in 0..120 {
-            step(&mut buffer, &mut undo, random);
-            // The user goes on before the answer is there, at any layer, or waits for it.
-            if random.below(3) == 0 {
-                let _ = buffer.complete(&warm, &Cancel::new().at_check(random.below(6) as u32));
-                continue;
-            }
-            let reply = buffer.complete(&warm, &Cancel::new());
+        walk(&warm, 31, 6, |round, buffer, reply| {
             reused += reply.tokens.cached + reply.tokens.resumed;
             // A document that nobody has seen before, with the same text.
             let cold = tiny.completer(settings.clone());
@@ -92,7 +97,7 @@ fn however_a_buffer_came_about_it_is_completed_the_same_way() {
             assert_eq!(fresh.tokens.cached + fresh.tokens.resumed, 0);
             assert_eq!(text_of(&reply.outcome), text_of(&fresh.outcome), "round {round}, {order:?}, seam {seam}: {:?}", reply.tokens);
             assert_eq!(reply.tokens.prompt, fresh.tokens.prompt);
-        }
+        });
         assert!(reused > 0, "nothing was warm: the test shows nothing");
     }
 }
@@ -102,24 +107,14 @@ fn the_likeliest_line_does_not_depend_on_how_a_buffer_came_about() {
     let tiny = Tiny::new();
     let settings = Settings { beam: 4, fixed_tokens: None, line_tokens: 6, ..by_the_model() };
     let (warm, greedy) = (tiny.completer(settings.clone()), tiny.completer(Settings { beam: 1, ..settings.clone() }));
-    let random = &mut Random::new(32);
-    let text = program(60, random);
-    let mut buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
-    let mut undo = Vec::new();
     let said = |outcome: &Outcome| match outcome {
         Outcome::Suggest(items) => items[0].text.clone(),
         Outcome::Silence(reason) => format!("{reason:?}"),
     };
     let (mut by_the_model, mut reused, mut other) = (0, 0, 0);
-    for round in 0..120 {
-        step(&mut buffer, &mut undo, random);
-        if random.below(3) == 0 {
-            let _ = buffer.complete(&warm, &Cancel::new().at_check(random.below(30) as u32));
-            continue;
-        }
-        let reply = buffer.complete(&warm, &Cancel::new());
+    walk(&warm, 32, 30, |round, buffer, reply| {
         if reply.from_memory {
-            continue;
+            return;
         }
         by_the_model += 1;
         reused += reply.tokens.cached + reply.tokens.resumed;
@@ -127,7 +122,7 @@ fn the_likeliest_line_does_not_depend_on_how_a_buffer_came_about() {
         let cold = fresh.complete(&tiny.completer(settings.clone()), &Cancel::new());
         assert_eq!(said(&reply.outcome), said(&cold.outcome), "round {round}: {:?}", reply.tokens);
         other += usize::from(said(&fresh.complete(&greedy, &Cancel::new()).outcome) != said(&reply.outcome));
-    }
+    });
     assert!(
         by_the_model > 30 && reused > 0 && other > 0,
         "{by_the_model} by the model, {reused} tokens reused, {other} differ from greedy"
