@@ -5,11 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use lacuna_tests::{Client, Home, ModelDir, TinyModel, binary};
+use lacuna_tests::{Client, HANG, Home, ModelDir, TinyModel, binary};
 use serde_json::{Value, json};
 
 /// Nothing here takes longer on a machine that works.
-const LIMIT: Duration = Duration::from_secs(60);
 
 struct Server {
     child: Child,
@@ -49,14 +48,14 @@ impl Server {
     fn wait(&self) {
         let start = Instant::now();
         while self.get("/health").0 != 200 {
-            assert!(start.elapsed() < LIMIT, "the model is not loaded after {LIMIT:?}");
+            assert!(start.elapsed() < HANG, "the model is not loaded after {HANG:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).expect("a connection");
-        stream.set_read_timeout(Some(LIMIT)).expect("a socket");
+        stream.set_read_timeout(Some(HANG)).expect("a socket");
         stream.write_all(request.as_bytes()).expect("written");
         let mut reply = Vec::new();
         let _ = stream.read_to_end(&mut reply);
@@ -406,7 +405,7 @@ fn clients_that_hang_up_free_their_places() {
             break;
         }
         assert_eq!(status, 429);
-        assert!(start.elapsed() < LIMIT, "places are not freed");
+        assert!(start.elapsed() < HANG, "places are not freed");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -435,7 +434,7 @@ fn the_dashboard_tells_what_was_recorded_here() {
     let start = Instant::now();
     // A page is shown again for a while.
     while !server.get("/dashboard").1.contains("1 requests · 1 suggestions") {
-        assert!(start.elapsed() < LIMIT, "the suggestion is not on the page: {}", server.get("/dashboard").1);
+        assert!(start.elapsed() < HANG, "the suggestion is not on the page: {}", server.get("/dashboard").1);
     }
 }
 

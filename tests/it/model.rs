@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use lacuna_tests::{Container, Home, Random, TinyModel, binary, run, workspace};
+use lacuna_tests::{Container, HANG, Home, Random, TinyModel, binary, run, workspace};
 use serde_json::{Map, Value, json};
 
 fn synth(home: &Home, shape: &str, dir: &str) -> PathBuf {
@@ -107,7 +107,7 @@ fn an_interrupted_synth_leaves_nothing() {
     let stage = out.join(format!(".{}.tmp", child.id())).join("model.safetensors");
     let start = Instant::now();
     while !std::fs::metadata(&stage).is_ok_and(|m| m.len() > 0) {
-        assert!(start.elapsed() < Duration::from_secs(60), "{} does not appear", stage.display());
+        assert!(start.elapsed() < HANG, "{} does not appear", stage.display());
         std::thread::yield_now();
     }
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status();

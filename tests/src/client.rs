@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::process::HANG;
 use crate::{Home, binary};
-
-/// A reply that takes longer than this never comes.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// What comes from a server: a message, or what is wrong with its framing.
 pub type Message = Result<Value, String>;
@@ -196,7 +194,7 @@ impl Client {
             if said.contains(text) {
                 return said;
             }
-            assert!(start.elapsed() < LIMIT, "no {text:?} in {said:?}");
+            assert!(start.elapsed() < HANG, "no {text:?} in {said:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -274,10 +272,10 @@ impl Client {
     /// Takes the next message; false at the end of the server's output.
     #[track_caller]
     fn receive(&mut self, what: &str) -> bool {
-        match self.from_server.recv_timeout(LIMIT) {
+        match self.from_server.recv_timeout(HANG) {
             Ok(message) => self.keep(message),
             Err(RecvTimeoutError::Disconnected) => return false,
-            Err(RecvTimeoutError::Timeout) => panic!("no {what} within {LIMIT:?}; received: {:?}", self.received),
+            Err(RecvTimeoutError::Timeout) => panic!("no {what} within {HANG:?}; received: {:?}", self.received),
         }
         true
     }
@@ -320,7 +318,7 @@ impl Drop for Client {
             let _ = child.kill();
             let _ = child.wait();
             // The pipe is closed: what was under way is read to its end.
-            while let Ok(message) = self.from_server.recv_timeout(LIMIT) {
+            while let Ok(message) = self.from_server.recv_timeout(HANG) {
                 // A message that the kill cut short is nobody's fault.
                 if message.is_ok() {
                     self.keep(message);

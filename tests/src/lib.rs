@@ -11,7 +11,7 @@ mod tiny;
 
 pub use binary::{binary, workspace};
 pub use client::{Client, Message};
-pub use process::{Home, Output, run};
+pub use process::{HANG, Home, Output, run};
 pub use random::Random;
 pub use tiny::{Container, ModelDir, TinyModel};
 

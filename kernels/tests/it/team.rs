@@ -70,7 +70,7 @@ fn regions_after_a_sleep_wake_the_workers() {
             let caller = std::thread::current().id();
             let by_others = AtomicUsize::new(0);
             let start = Instant::now();
-            while by_others.load(Ordering::Relaxed) == 0 && start.elapsed() < Duration::from_secs(20) {
+            while by_others.load(Ordering::Relaxed) == 0 && start.elapsed() < Duration::from_secs(600) {
                 team::run(8, 2, &|_| {
                     std::thread::sleep(Duration::from_micros(200));
                     if std::thread::current().id() != caller {

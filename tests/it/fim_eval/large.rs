@@ -1,4 +1,4 @@
-//! A set that is much larger than the memory that the stages may use: `LACUNA_TEST_ROWS` rows [200000] (each stage has a minute).
+//! A set that is much larger than the memory that the stages may use: `LACUNA_TEST_ROWS` rows [200000].
 
 use std::io::Write;
 

@@ -4,12 +4,10 @@ use std::ffi::OsStr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lacuna_tests::{Client, Home, ModelDir, TinyModel, binary};
+use lacuna_tests::{Client, HANG, Home, ModelDir, TinyModel, binary};
 use serde_json::json;
 
 use super::{URI, options};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 struct Place {
     home: Home,
@@ -62,7 +60,7 @@ impl Place {
     fn wait_for_engines(&self, n: usize) {
         let start = Instant::now();
         while self.engines().len() != n {
-            assert!(start.elapsed() < LIMIT, "{:?} instead of {n} engines", self.engines());
+            assert!(start.elapsed() < HANG, "{:?} instead of {n} engines", self.engines());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

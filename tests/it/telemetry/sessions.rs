@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use lacuna_tests::HANG;
 use serde_json::{Value, json};
 
-use super::editor::{Desk, Editor, LIMIT};
+use super::editor::{Desk, Editor};
 
 const LINES: usize = 30;
 
@@ -77,7 +78,7 @@ fn a_disk_that_is_full_stops_nothing() {
         keys += 1;
         match said.try_iter().find(|line| line.contains("telemetry")) {
             Some(line) => break line,
-            None => assert!(start.elapsed() < LIMIT, "the disk never filled"),
+            None => assert!(start.elapsed() < HANG, "the disk never filled"),
         }
     };
     assert!(trouble.contains("telemetry.db"), "{trouble}");
