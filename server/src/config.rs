@@ -1,11 +1,12 @@
 //! Configuration: one struct, four layers, and for every value the layer it came from.
 //!
 //! Order: flags > editor settings > `lacuna.toml` in the workspace > the user's file > defaults. Files refuse unknown keys; an
-//! editor's unknown keys are reported, never fatal.
+//! editor's unknown keys are reported, never fatal. What a workspace may not set (`trust`) is named and ignored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -16,25 +17,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Larger configuration files are refused.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub use crate::trust::Near;
+use crate::trust::{self, Reach, Trusted};
+
 /// Shorter runs of moved text are computed again: finding them costs more than they save.
 const MIN_RUN: usize = 32;
-/// Name of the workspace's file.
-const WORKSPACE_FILE: &str = "lacuna.toml";
-/// Names under which keys and passwords are kept.
-const SECRETS: [&str; 9] = [
-    ".env",
-    ".env.{local,development,production,test}",
-    "*.pem",
-    "*.key",
-    "*.p12",
-    "*.pfx",
-    "id_{rsa,dsa,ecdsa,ed25519}",
-    ".netrc",
-    ".npmrc",
-];
-
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -48,6 +35,15 @@ pub struct Config {
     #[schemars(skip)]
     pub experiment: BTreeMap<String, Definition>,
     pub http: HttpConfig,
+    pub trust: TrustConfig,
+}
+
+/// Whose word counts. Only the user's own file (`~/.config/lacuna/config.toml`) may say it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrustConfig {
+    /// Folders whose `lacuna.toml` may set everything, as absolute paths or from `~`; with `/*` at the end all folders below, too.
+    pub folders: Vec<String>,
 }
 
 /// What becomes of suggestions, recorded on this machine only.
@@ -109,8 +105,12 @@ pub struct ContextConfig {
     pub prompt_tokens: usize,
     /// Larger files are not completed.
     pub max_file_bytes: usize,
-    /// Files that are left alone, as in `.gitignore`: a pattern without a slash matches a name in any folder.
+    /// Files that are left alone beside the built-in list, as in `.gitignore`: a pattern without a slash matches a name in any folder.
     pub ignore: Vec<String>,
+    /// The built-in list of names under which keys and passwords are kept is left alone, too.
+    pub ignore_defaults: bool,
+    /// Files that `.gitignore` names and that other files' prompts may show all the same, by patterns as in `ignore`.
+    pub include: Vec<String>,
     /// Prompts show parts of other open files that resemble the surroundings of the cursor. Off: the embedded model gains nothing by it.
     pub other_files: bool,
 }
@@ -193,7 +193,9 @@ impl Default for ContextConfig {
         ContextConfig {
             prompt_tokens: settings.prompt_tokens,
             max_file_bytes: settings.max_file_bytes,
-            ignore: SECRETS.map(str::to_owned).to_vec(),
+            ignore: Vec::new(),
+            ignore_defaults: true,
+            include: Vec::new(),
             other_files: settings.other_files,
         }
     }
@@ -234,9 +236,10 @@ impl Config {
         let plain = Config { experiment: BTreeMap::new(), ..self.clone() };
         let mut value = serde_json::to_value(&plain)?;
         for (name, setting) in settings {
-            let place = name.split_once('.').filter(|(area, _)| !["telemetry", "experiment"].contains(area));
+            let place = name.split_once('.').filter(|(area, _)| !["telemetry", "experiment", "trust"].contains(area));
             let place = place.and_then(|(area, key)| value.get_mut(area)?.get_mut(key));
-            *place.with_context(|| format!("{name} is not a setting that can be varied: `lacuna doctor` lists them"))? = setting.clone();
+            let place = place.with_context(|| format!("{name} is not a setting that can be varied: `lacuna doctor` lists them"))?;
+            *place = if trust::reach(name) == Reach::Adds { trust::joined(place, setting) } else { setting.clone() };
         }
         let config: Config = serde_json::from_value(value).context("a setting has a value of the wrong kind")?;
         config.check()?;
@@ -337,20 +340,48 @@ pub struct Resolved {
     pub origins: BTreeMap<String, (Value, Origin)>,
     /// What the editor sent and we do not know.
     pub unknown: Vec<String>,
+    /// What the workspace's file may not do and how it could, in one sentence.
+    pub untrusted: Option<String>,
 }
 
-/// Merges the layers. `near` is the file or folder whose workspace counts; `editor` the settings an editor sent.
-pub fn resolve(near: &Path, editor: Option<&Value>, model_flag: Option<&str>) -> anyhow::Result<Resolved> {
+/// Merges the layers. `near` says whose workspace counts; `editor` are the settings an editor sent.
+pub fn resolve(near: Near<'_>, editor: Option<&Value>, model_flag: Option<&str>) -> anyhow::Result<Resolved> {
+    resolve_for(user_file(), near, editor, model_flag)
+}
+
+fn resolve_for(user_file: Option<PathBuf>, near: Near<'_>, editor: Option<&Value>, model_flag: Option<&str>) -> anyhow::Result<Resolved> {
     let defaults = serde_json::to_value(Config::default())?;
     let mut origins = BTreeMap::new();
     lay(&mut origins, &defaults, &Origin::Default);
-    for path in [user_file(), workspace_file(near)].into_iter().flatten() {
+    if let Some(path) = user_file {
         let layer = read_file(&path)?;
         lay(&mut origins, &layer, &Origin::File(path));
     }
+    let folders: Vec<String> = origins.get("trust.folders").and_then(|(v, _)| serde_json::from_value(v.clone()).ok()).unwrap_or_default();
+    let mut untrusted = None;
+    if let Some(file) = trust::workspace_file(near, &Trusted::new(&folders))? {
+        let (layer, refused) = match &file.text {
+            None => (Value::Null, "it belongs to another user".to_owned()),
+            Some(text) => {
+                let stated = parse_file(&file.path, text)?;
+                let below = |name: &str| origins.get(name).map_or(Value::Null, |(value, _)| value.clone());
+                let (layer, refused) = if file.is_trusted { trust::trusted(&stated) } else { trust::admit(&stated, below) };
+                (layer, refused.join(", "))
+            }
+        };
+        untrusted = (!refused.is_empty()).then(|| untrusted_text(&file.path, &refused));
+        lay(&mut origins, &layer, &Origin::File(file.path));
+    }
+    if let Some(text) = &untrusted {
+        warn_once(text);
+    }
     let mut unknown = Vec::new();
     if let Some(editor) = editor {
-        let (known, rest) = known_part(editor, &defaults);
+        let (mut known, mut rest) = known_part(editor, &defaults);
+        if let Some(areas) = known.as_object_mut() {
+            // Editors' settings may come from a folder's file: what says whose word counts does not.
+            rest.extend(areas.remove("trust").map(|_| "trust (it is read from the user's own file)".to_owned()));
+        }
         unknown = rest;
         // A known key with a value of the wrong type is the user's mistake in the editor: said, not fatal.
         match serde_json::from_value::<Config>(known.clone()).map_err(anyhow::Error::from).and_then(|c| c.check()) {
@@ -369,13 +400,36 @@ pub fn resolve(near: &Path, editor: Option<&Value>, model_flag: Option<&str>) ->
     }
     let config: Config = serde_json::from_value(Value::Object(merged))?;
     config.check()?;
-    Ok(Resolved { config, origins, unknown })
+    Ok(Resolved { config, origins, unknown, untrusted })
+}
+
+fn untrusted_text(file: &Path, refused: &str) -> String {
+    let folder = file.parent().unwrap_or(file).display();
+    format!(
+        "{} is not trusted, so this is ignored: {refused}. If you trust the folder, add {folder:?} to [trust] folders in your own {}",
+        file.display(),
+        user_file_place().map_or_else(|| "config.toml".to_owned(), |path| path.display().to_string()),
+        folder = folder.to_string(),
+    )
+}
+
+/// Says a thing in the log, once in a process: every editor of a shared engine and every command resolves anew.
+fn warn_once(text: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+        tracing::warn!("{text}");
+    }
 }
 
 fn lay(origins: &mut BTreeMap<String, (Value, Origin)>, layer: &Value, origin: &Origin) {
     for (area, keys) in layer.as_object().into_iter().flatten() {
         for (key, value) in keys.as_object().into_iter().flatten() {
-            origins.insert(format!("{area}.{key}"), (value.clone(), origin.clone()));
+            let name = format!("{area}.{key}");
+            let value = match origins.get(&name) {
+                Some((below, _)) if trust::reach(&name) == Reach::Adds => trust::joined(below, value),
+                _ => value.clone(),
+            };
+            origins.insert(name, (value, origin.clone()));
         }
     }
 }
@@ -401,30 +455,30 @@ fn known_part(editor: &Value, defaults: &Value) -> (Value, Vec<String>) {
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Value> {
+    parse_file(path, &trust::read(path)?)
+}
+
+fn parse_file(path: &Path, text: &str) -> anyhow::Result<Value> {
     let name = || format!("config file {}", path.display());
-    if std::fs::metadata(path).with_context(name)?.len() > MAX_FILE_BYTES {
-        bail!("{} is larger than {MAX_FILE_BYTES} bytes: is it a configuration file?", name());
-    }
-    let text = std::fs::read_to_string(path).with_context(name)?;
-    let config: Config = toml::from_str(&text).map_err(|e| anyhow::anyhow!("{}: {}", name(), e.message()))?;
+    let config: Config = toml::from_str(text).map_err(|e| anyhow::anyhow!("{}: {}", name(), e.message()))?;
     config.check().with_context(name)?;
     // Only the keys that the file states are laid over the layers below.
-    let stated: toml::Table = toml::from_str(&text)?;
+    let stated: toml::Table = toml::from_str(text)?;
     Ok(serde_json::to_value(stated)?)
 }
 
 /// The user's file, if there is one.
 pub fn user_file() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))?;
-    let path = base.join("lacuna").join("config.toml");
-    path.is_file().then_some(path)
+    user_file_place().filter(|path| path.is_file())
 }
 
-fn workspace_file(near: &Path) -> Option<PathBuf> {
-    let near = std::path::absolute(near).ok()?;
-    near.ancestors().map(|dir| dir.join(WORKSPACE_FILE)).find(|path| path.is_file())
+/// Where the user's file lies or would lie. A relative folder would be another one in every folder.
+fn user_file_place() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))?;
+    Some(base.join("lacuna").join("config.toml"))
 }
 
 #[cfg(test)]
@@ -436,7 +490,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("lacuna.toml"), "[show]\nline_tokens = 7\nblock_tokens = 9\n").unwrap();
         let editor = serde_json::json!({"show": {"block_tokens": 11, "colour": 1}, "nonsense": 3});
-        let resolved = resolve(dir.path(), Some(&editor), Some("m")).unwrap();
+        let resolved = resolve(Near::Root(dir.path()), Some(&editor), Some("m")).unwrap();
         assert_eq!((resolved.config.show.line_tokens, resolved.config.show.block_tokens), (7, 11));
         assert_eq!(resolved.config.model.path, "m");
         assert_eq!(resolved.unknown, ["nonsense", "show.colour"]);
@@ -451,7 +505,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for text in ["[shwo]\n", "[show]\nx = 1\n", "[show]\nline_tokens = \"a\"\n", "not toml", "[show]\nmin_confidence = 2.0\n"] {
             std::fs::write(dir.path().join("lacuna.toml"), text).unwrap();
-            let error = resolve(dir.path(), None, None).err().map(|e| format!("{e:#}")).unwrap_or_default();
+            let error = resolve(Near::Root(dir.path()), None, None).err().map(|e| format!("{e:#}")).unwrap_or_default();
             assert!(error.contains("lacuna.toml"), "{text:?}: {error}");
         }
     }
@@ -461,8 +515,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let write = |settings: &str| {
             let text = format!("[show]\nline_tokens = 7\n[experiment.order.variant]\ncontrol = {{}}\nb.settings = {{ {settings} }}\n");
-            std::fs::write(dir.path().join("lacuna.toml"), text).unwrap();
-            resolve(dir.path(), None, None).map(|r| r.config).map_err(|e| format!("{e:#}"))
+            let file = dir.path().join("config.toml");
+            std::fs::write(&file, text).unwrap();
+            let nowhere = Near::Root(Path::new("/nowhere"));
+            resolve_for(Some(file), nowhere, None, None).map(|r| r.config).map_err(|e| format!("{e:#}"))
         };
         let config = write("\"model.order\" = \"psm\", \"show.block_tokens\" = 9").unwrap();
         let varied = config.with_settings(&config.experiment["order"].variant["b"].settings).unwrap();
@@ -482,7 +538,42 @@ mod tests {
     fn an_editors_mistake_is_reported_and_not_fatal() {
         let dir = tempfile::tempdir().unwrap();
         for editor in [serde_json::json!({"show": {"line_tokens": "x"}}), serde_json::json!([1]), serde_json::json!({"kv": 1})] {
-            assert_eq!(resolve(dir.path(), Some(&editor), None).unwrap().config, Config::default());
+            assert_eq!(resolve(Near::Root(dir.path()), Some(&editor), None).unwrap().config, Config::default());
         }
+    }
+    #[test]
+    fn a_workspace_sets_what_is_harmless_and_the_rest_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (user, work) = (dir.path().join("config.toml"), dir.path().join("work"));
+        std::fs::create_dir(&work).unwrap();
+        std::fs::write(&user, "[context]\nignore = [\"mine\"]\n").unwrap();
+        let stated = "[show]\nline_tokens = 7\n[context]\nignore = [\"theirs\"]\nignore_defaults = false\n[telemetry]\ndir = \"t\"\n\
+                      [model]\npath = \"m\"\n[http]\nlisten = \"0.0.0.0:1\"\n[trust]\nfolders = [\"/*\"]\n\
+                      [experiment.e.variant.control]\n[experiment.e.variant.b.settings]\n\"model.path\" = \"m\"\n";
+        std::fs::write(work.join("lacuna.toml"), stated).unwrap();
+        let resolved = || resolve_for(Some(user.clone()), Near::Root(&work), None, None).unwrap();
+        let harmless = Config {
+            show: ShowConfig { line_tokens: 7, ..ShowConfig::default() },
+            context: ContextConfig { ignore: vec!["mine".to_owned(), "theirs".to_owned()], ..ContextConfig::default() },
+            ..Config::default()
+        };
+        let strange = resolved();
+        assert_eq!(strange.config, harmless);
+        let told = strange.untrusted.unwrap();
+        for name in
+            ["lacuna.toml", "context.ignore_defaults", "telemetry.dir", "model.path", "http.listen", "trust.folders", "experiment.e"]
+        {
+            assert!(told.contains(name), "{name}: {told}");
+        }
+        std::fs::write(&user, format!("[trust]\nfolders = [{:?}]\n", work.display().to_string())).unwrap();
+        let trusted = resolved();
+        assert_eq!((trusted.config.model.path.as_str(), trusted.config.http.listen.as_str()), ("m", "0.0.0.0:1"));
+        assert!(trusted.config.experiment.contains_key("e") && !trusted.config.context.ignore_defaults);
+        // Whom to trust is not for a trusted folder to say either, nor for an editor.
+        assert_eq!(trusted.config.trust.folders.len(), 1);
+        assert!(trusted.untrusted.is_some_and(|told| told.contains("trust")));
+        let editor = serde_json::json!({"trust": {"folders": ["/*"]}});
+        let resolved = resolve_for(None, Near::Root(&work), Some(&editor), None).unwrap();
+        assert_eq!((resolved.config.trust.folders.len(), resolved.unknown.len()), (0, 1));
     }
 }

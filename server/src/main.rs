@@ -9,6 +9,7 @@ mod http;
 mod lsp;
 mod models;
 mod raise;
+mod trust;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

@@ -262,7 +262,7 @@ fn a_context_that_is_too_short_or_too_long() {
     complete(&home, "good.py", "1:8", model.write().arg()).expect_failure(&["context of 16 tokens", "block_tokens"]);
     // The longest context that is accepted costs nothing until it is used.
     model.config["max_position_embeddings"] = json!(1 << 24);
-    home.write("lacuna.toml", "[context]\nprompt_tokens = 32768\n");
+    home.configure("[context]\nprompt_tokens = 32768\n");
     complete(&home, "good.py", "1:8", model.write().arg()).expect_code(0);
 }
 
@@ -377,8 +377,7 @@ fn configuration_files_with_unknown_keys_or_values_out_of_range() {
             let home = Home::new();
             home.write("a.py", "x = 1\n");
             let name = if user_file {
-                std::fs::create_dir(home.config().join("lacuna")).unwrap();
-                std::fs::write(home.config().join("lacuna/config.toml"), text).unwrap();
+                home.configure(text);
                 "config.toml"
             } else {
                 home.write("lacuna.toml", text);

@@ -33,7 +33,17 @@ fn vs_code_offers_exactly_the_servers_settings() {
     let mut expected: BTreeMap<String, Value> = BTreeMap::new();
     for (area, keys) in schema["properties"].as_object().expect("areas") {
         for (key, value) in keys["properties"].as_object().unwrap_or_else(|| panic!("{area} has no settings")) {
-            expected.insert(format!("lacuna.{area}.{key}"), as_javascript(value));
+            let mut value = as_javascript(value);
+            let reach = value.as_object_mut().and_then(|setting| setting.remove("x-workspace"));
+            let reach = reach.unwrap_or_else(|| panic!("{area}.{key}: who may set it?"));
+            // A folder's .vscode/settings.json is a stranger's: it reaches what changes suggestions in that folder and nothing else.
+            let scope = match reach.as_str() {
+                Some("users-file") => continue,
+                Some("sets") => "resource",
+                _ => "machine",
+            };
+            value["scope"] = scope.into();
+            expected.insert(format!("lacuna.{area}.{key}"), value);
         }
     }
     assert!(expected.len() > 10, "{expected:?}");
@@ -46,6 +56,19 @@ fn vs_code_offers_exactly_the_servers_settings() {
         .map(|(name, value)| (name.clone(), as_javascript(value)))
         .collect();
     assert_eq!(offered, expected, "run `node scripts/settings.mjs PATH-OF-LACUNA` in editors/vscode");
+}
+
+#[test]
+fn a_folders_settings_reach_nothing_but_what_is_shown() {
+    let manifest = manifest();
+    let settings = manifest["contributes"]["configuration"]["properties"].as_object().expect("settings");
+    for (name, setting) in settings {
+        let scope = setting["scope"].as_str().unwrap_or("none: window");
+        let is_harmless = name.starts_with("lacuna.show.");
+        assert!(if is_harmless { scope == "resource" } else { scope == "machine" }, "{name} has the scope {scope}");
+    }
+    // Whom to trust is asked nowhere but in the user's own file.
+    assert!(!settings.keys().any(|name| name.starts_with("lacuna.trust")));
 }
 
 #[test]

@@ -442,7 +442,7 @@ fn the_dashboard_tells_what_was_recorded_here() {
 fn a_store_that_cannot_be_read_is_told_on_the_dashboard() {
     let home = Home::new();
     let store = home.write("<b>odd & ends/telemetry.db", "this is no database, and longer than a header of one hundred bytes ".repeat(4));
-    home.write("lacuna.toml", format!("[telemetry]\ndir = {:?}\n", store.parent().expect("a folder")));
+    home.configure(format!("[telemetry]\ndir = {:?}\n", store.parent().expect("a folder")));
     let server = Server::spawn(home, &[], None);
     let (status, page) = server.get("/dashboard");
     assert!(

@@ -15,4 +15,5 @@ mod model;
 mod replay;
 mod sets;
 mod telemetry;
+mod trust;
 mod warm;

@@ -53,6 +53,13 @@ impl Home {
         path
     }
 
+    /// Writes the user's own configuration file.
+    pub fn configure(&self, text: impl AsRef<[u8]>) {
+        let folder = self.config().join("lacuna");
+        std::fs::create_dir_all(&folder).expect("a new folder");
+        std::fs::write(folder.join("config.toml"), text).expect("a new file");
+    }
+
     /// `program` in this place, with nothing of the user's settings.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);

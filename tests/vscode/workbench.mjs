@@ -77,7 +77,8 @@ export class Workbench {
         }
         bench.configure(settings);
         // No deadline: nothing may depend on how fast the machine is.
-        bench.write("lacuna.toml", "[latency]\ndeadline_ms = 0\n[show]\nblock_tokens = 40\n");
+        mkdirSync(join(dir, "home/.config/lacuna"), { recursive: true });
+        writeFileSync(join(dir, "home/.config/lacuna/config.toml"), "[latency]\ndeadline_ms = 0\n[show]\nblock_tokens = 40\n");
         writeFileSync(join(dir, "data/User/keybindings.json"), JSON.stringify(keybindings));
         const port = await freePort();
         writeFileSync(join(dir, "config.yaml"), `bind-addr: 127.0.0.1:${port}\nauth: none\ncert: false\n`);

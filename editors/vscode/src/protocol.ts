@@ -33,6 +33,8 @@ export interface Report {
     version: string;
     paused: { everywhere: boolean; languages: string[]; documents: string[] };
     last: Last | null;
+    /** Sentences about the settings that the user should read; older servers have none. */
+    notices?: string[];
 }
 
 /** Where a pause holds; an empty object is everywhere. */

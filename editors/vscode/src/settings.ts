@@ -6,6 +6,8 @@ import * as vscode from "vscode";
 
 /** Settings of this extension that the server does not know. */
 const own = new Set(["server", "trace"]);
+/** The area whose settings a folder's .vscode/settings.json may hold. The others have `scope: machine`: VS Code does not take them from there. */
+const ofFolders = "show";
 
 /** `{ area: { key: value } }` of all settings with a value of the user's. */
 export function explicitSettings(): Record<string, Record<string, unknown>> {
@@ -17,7 +19,8 @@ export function explicitSettings(): Record<string, Record<string, unknown>> {
         }
         for (const key of Object.keys(keys)) {
             const found = configuration.inspect(`${area}.${key}`);
-            const value = found?.workspaceFolderValue ?? found?.workspaceValue ?? found?.globalValue;
+            const folders = area === ofFolders ? (found?.workspaceFolderValue ?? found?.workspaceValue) : undefined;
+            const value = folders ?? found?.globalValue;
             if (value !== undefined) {
                 (settings[area] ??= {})[key] = value;
             }
@@ -28,10 +31,10 @@ export function explicitSettings(): Record<string, Record<string, unknown>> {
 
 /** Path of the server, where the user has set one. */
 export function configuredServer(): string | undefined {
-    return vscode.workspace.getConfiguration("lacuna").get<string>("server.path")?.trim() || undefined;
+    return vscode.workspace.getConfiguration("lacuna").inspect<string>("server.path")?.globalValue?.trim() || undefined;
 }
 
 /** The model, where the user has set one: it is loaded before the server is told any other setting. */
 export function configuredModel(): string | undefined {
-    return vscode.workspace.getConfiguration("lacuna").get<string>("model.path")?.trim() || undefined;
+    return vscode.workspace.getConfiguration("lacuna").inspect<string>("model.path")?.globalValue?.trim() || undefined;
 }

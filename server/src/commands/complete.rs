@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         .offset(position, Encoding::Utf32)
         .with_context(|| format!("--at {line}:{column} is outside {} ({} lines)", args.file.display(), document.n_lines()))?;
 
-    let resolved = config::resolve(&args.file, None, args.model.as_deref())?;
+    let resolved = config::resolve(config::Near::Inside(&args.file), None, args.model.as_deref())?;
     let loaded = models::load(&resolved.config.model.path)?;
     // A shell user waits for the whole answer: the deadline is the editor's.
     let mut config = resolved.config;

@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     writeln!(out, "machine      {}, {}", cores(), memory())?;
 
     let here = std::env::current_dir()?;
-    let resolved = config::resolve(&here, None, args.model.as_deref())?;
+    let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
     let loaded = models::load(&resolved.config.model.path)?;
     for (name, value) in model::facts(&loaded) {
         writeln!(out, "{name:<12} {value}")?;
@@ -36,6 +36,9 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     match config::user_file() {
         Some(path) => writeln!(out, "user file    {}", path.display())?,
         None => writeln!(out, "user file    none (~/.config/lacuna/config.toml)")?,
+    }
+    if let Some(untrusted) = &resolved.untrusted {
+        writeln!(out, "not trusted  {untrusted}")?;
     }
     writeln!(out, "settings")?;
     for (name, (value, origin)) in &resolved.origins {

@@ -47,7 +47,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let here = std::env::current_dir().unwrap_or_default();
-    let resolved = config::resolve(&here, None, args.model.as_deref())?;
+    let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
     let http = &resolved.config.http;
     let address = match args.listen {
         Some(address) => address,

@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     }
     // The model is loaded before the first message, so that a bad --model is an exit code rather than a silent server.
     let here = std::env::current_dir().unwrap_or_default();
-    let resolved = config::resolve(&here, None, args.model.as_deref())?;
+    let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     #[cfg(unix)]
     if let Some(clean) = runtime.block_on(attached(args, &resolved.config.model.path))? {

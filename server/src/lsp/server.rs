@@ -333,18 +333,22 @@ impl LanguageServer for Server {
             (Encoding::Utf16, PositionEncodingKind::UTF16)
         };
         let roots: Vec<Uri> = params.workspace_folders.into_iter().flatten().map(|folder| folder.uri).collect();
-        let near = roots.first().and_then(|uri| uri.to_file_path().map(|p| p.into_owned()));
-        let near = near.or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+        let root = roots.first().and_then(|uri| uri.to_file_path().map(|p| p.into_owned()));
+        let here = std::env::current_dir().unwrap_or_default();
+        let near = root.as_deref().map_or(config::Near::Inside(&here), config::Near::Root);
         let family = Family::of(params.initialization_options.as_ref());
         // Other servers' options (`editorInfo` …) come this way too; ours lie under `lacuna` or at the top.
         let editor = params.initialization_options.map(|o| o.get("lacuna").cloned().unwrap_or(o));
-        let mut resolved = config::resolve(&near, editor.as_ref(), self.model_flag.as_deref())
+        let mut resolved = config::resolve(near, editor.as_ref(), self.model_flag.as_deref())
             .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         let completer = self.loaded.serving(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         self.status.configure(&resolved.config, notify);
+        if let Some(untrusted) = resolved.untrusted.take() {
+            self.status.notice(untrusted);
+        }
         // Loaded before the first message, and shared by all clients.
         if resolved.origins["model.path"].1 == config::Origin::Editor {
-            resolved.unknown.push("model.path (start with --model, or set it in lacuna.toml)".to_owned());
+            resolved.unknown.push("model.path (start with --model, or set it in the user's file)".to_owned());
         }
         let observer = Observer::start(&resolved.config, &self.loaded);
         let _ = self.session.set(Session {
@@ -382,6 +386,9 @@ impl LanguageServer for Server {
     async fn initialized(&self, _: InitializedParams) {
         if self.session.get().is_some_and(|session| session.family == Family::Copilot) {
             self.client.send_notification::<CopilotStatus>(CopilotStatus::ready()).await;
+        }
+        for notice in self.status.notices() {
+            self.client.log_message(MessageType::WARNING, format!("lacuna: {notice}")).await;
         }
         if let Some(session) = self.session.get()
             && !session.unknown_settings.is_empty()

@@ -144,6 +144,9 @@ pub struct Report {
     paused: Pauses,
     /// Of the document that was asked about, else of the document completed last.
     last: Option<Last>,
+    /// What the user should know about the settings, in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notices: Vec<String>,
 }
 
 impl Report {
@@ -169,6 +172,7 @@ struct Inner {
     last: HashMap<String, Last>,
     /// Document answered last.
     latest: Option<String>,
+    notices: Vec<String>,
 }
 
 /// One client's state.
@@ -188,6 +192,15 @@ impl Status {
         let ignore = globs(&config.context.ignore).unwrap_or_default();
         let disabled_languages = config.show.disabled_languages.clone();
         let _ = self.rules.set(Rules { disabled_languages, ignore, notify });
+    }
+
+    /// Keeps a sentence that the user should read, for the log and the status.
+    pub fn notice(&self, text: String) {
+        self.inner().notices.push(text);
+    }
+
+    pub fn notices(&self) -> Vec<String> {
+        self.inner().notices.clone()
     }
 
     pub fn wants_notifications(&self) -> bool {
@@ -287,6 +300,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             paused: pauses.clone(),
             last: uri.and_then(|uri| inner.last.get(uri)).cloned(),
+            notices: inner.notices.clone(),
         }
     }
 

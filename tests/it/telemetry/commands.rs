@@ -70,7 +70,7 @@ fn mistakes_are_one_line_with_a_remedy() {
 fn a_newer_or_damaged_store_is_told_and_left_alone() {
     let home = Home::new();
     let store = home.write(".local/telemetry.db", "this is no database, and longer than a header of one hundred bytes ".repeat(4));
-    home.write("lacuna.toml", format!("[telemetry]\ndir = {:?}\n", store.parent().expect("a folder")));
+    home.configure(format!("[telemetry]\ndir = {:?}\n", store.parent().expect("a folder")));
     let before = std::fs::read(&store).expect("the file");
     home.lacuna(["telemetry", "report"]).expect_failure(&["telemetry.db", "damaged", "move it away"]);
     assert_eq!(std::fs::read(&store).expect("the file"), before);

@@ -80,6 +80,7 @@ function commands.status()
       local tokens = last.tokens
       lines[#lines + 1] = ("tokens: %d cached, %d new, %d generated"):format(tokens.cached, tokens.new, tokens.generated)
     end
+    vim.list_extend(lines, report.notices or {})
     say(lines)
   end)
 end

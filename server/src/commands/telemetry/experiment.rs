@@ -11,7 +11,7 @@ use lacuna_telemetry::report::{experiment_table, to_json};
 use lacuna_telemetry::store::Store;
 
 use super::report::{of_store, stored};
-use super::{configuration, configured, store_path};
+use super::{configured, resolved, store_path};
 use crate::{Answer, config};
 
 /// A/B tests on this machine: [experiment.NAME] in lacuna.toml says what is tried
@@ -42,9 +42,12 @@ enum Command {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
-    let config = configuration()?;
+    let config::Resolved { config, untrusted, .. } = resolved()?;
     match &args.command {
-        Command::Start { name } => start(&config, name),
+        Command::Start { name } => match untrusted.filter(|told| told.contains(&format!("experiment.{name} "))) {
+            Some(told) => bail!("experiment {name}: {told}"),
+            None => start(&config, name),
+        },
         Command::Stop { name } => stop(&config, name),
         Command::Status { name } => status(&config, name.as_deref()),
         Command::Report { name, json } => report(&config, name, *json),

@@ -60,8 +60,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 
 /// The configuration that holds here.
 fn configuration() -> anyhow::Result<config::Config> {
+    Ok(resolved()?.config)
+}
+
+fn resolved() -> anyhow::Result<config::Resolved> {
     let here = std::env::current_dir().unwrap_or_default();
-    Ok(config::resolve(&here, None, None)?.config)
+    config::resolve(config::Near::Inside(&here), None, None)
 }
 
 /// Where the store lies: `telemetry.db` in `telemetry.dir`, or in the user's data directory.
