@@ -62,10 +62,12 @@ fn a_folders_file_is_obeyed_where_it_is_harmless_and_named_once_where_it_is_not(
 
     // What it tries to try is not tried; what it may set it may try.
     let experiment = |args: &[&str]| home.lacuna([&["telemetry", "experiment"], args].concat());
-    experiment(&["start", "e"]).expect_failure(&["experiment e", "it varies model.path", "[trust] folders"]);
+    let refused = experiment(&["start", "e"]).expect_code(2).stderr;
+    assert!(["lacuna: experiment e", "it varies model.path", "[trust] folders"].iter().all(|told| refused.contains(told)), "{refused}");
     assert!(experiment(&["status"]).expect_code(0).stdout.contains("fine  configured"));
 
     // The user has the last word.
+    home.write("lacuna.toml", format!("[telemetry]\ndir = {victim:?}\n[latency]\ndeadline_ms = 0\n"));
     home.configure(format!("[trust]\nfolders = [{:?}]\n", home.work().display().to_string()));
     let trusted = home.lacuna(["doctor", "--model", model.arg()]).stdout;
     assert!(setting(&trusted, "telemetry.dir").contains("victim") && setting(&trusted, "latency.deadline_ms").contains("lacuna.toml"));
