@@ -43,7 +43,7 @@ def compare(lacuna, arms, **options):
                 before = (b[i], w[i]) if b is not None and w[i] > 0 else ("", "")
                 writer.writerow([variant, y[i], x[i], *before])
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return lacuna.json("telemetry", "compare", path, *flags)
+    return lacuna.json("telemetry", "compare", path, "--json", *flags)
 
 
 def ratio(y, x):

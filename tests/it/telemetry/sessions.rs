@@ -169,7 +169,8 @@ fn an_experiment_from_its_start_to_its_report() {
     }
     assert!(lengths.len() > 1, "the variants' settings were in force: {lengths:?}");
     let status = run(&["status", "short"]).expect_code(0).stdout;
-    let units: u64 = status.lines().filter_map(|l| l.trim().strip_suffix(" units")?.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    let units: u64 =
+        status.lines().filter_map(|l| l.trim().trim_end_matches('s').strip_suffix(" unit")?.rsplit(' ').next()?.parse::<u64>().ok()).sum();
     assert_eq!(units, 8, "{status}");
     let report: Value = serde_json::from_str(&run(&["report", "short", "--json"]).expect_code(0).stdout).expect("JSON");
     let accepted: u64 =

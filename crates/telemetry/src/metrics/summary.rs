@@ -30,6 +30,17 @@ impl Grouping {
             Grouping::Node => "node",
         }
     }
+
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Grouping::Day => "by day",
+            Grouping::Hour => "by hour of the day",
+            Grouping::Language => "by language",
+            Grouping::Model => "by model",
+            Grouping::Node => "by place in the code",
+        }
+    }
 }
 
 /// Totals of all rows and of their groups.

@@ -197,6 +197,11 @@ pub enum Metric {
     VisibleSeconds,
 }
 
+/// Fewer suggestions say nothing about a share of them.
+const LEAST_SUGGESTIONS: f64 = 10.0;
+/// Less active time says nothing about an hour of it.
+const LEAST_HOURS: f64 = 0.25;
+
 impl Metric {
     /// Those that reports show, in order. Persistence is told after 30 s and 10 minutes.
     pub const SHOWN: [Metric; 11] = [
@@ -239,22 +244,29 @@ impl Metric {
     /// Name for people.
     pub fn title(self) -> &'static str {
         match self {
-            Metric::AcceptanceRate => "accepted / read (CAR)",
-            Metric::WeightedAcceptanceRate => "CAR by characters",
-            Metric::PersistenceRate(0) => "still there after 30 s (CPR)",
-            Metric::PersistenceRate(1) => "still there after 2 min (CPR)",
-            Metric::PersistenceRate(2) => "still there after 5 min (CPR)",
-            Metric::PersistenceRate(_) => "still there after 10 min (CPR)",
-            Metric::RetainedPerHour(0) => "kept characters / active hour, 30 s",
-            Metric::RetainedPerHour(1) => "kept characters / active hour, 2 min",
-            Metric::RetainedPerHour(2) => "kept characters / active hour, 5 min",
-            Metric::RetainedPerHour(_) => "kept characters / active hour, 10 min",
-            Metric::CompletedRatio => "completed / all code written",
-            Metric::PartialRate => "accepted in part / read",
-            Metric::TypedThroughRate => "typed through / shown",
-            Metric::DismissalRate => "dismissed / shown",
-            Metric::VisibleSeconds => "seconds on screen / shown",
+            Metric::AcceptanceRate => "accepted of those read",
+            Metric::WeightedAcceptanceRate => "accepted of the characters read",
+            Metric::PersistenceRate(0) => "still there after 30 s",
+            Metric::PersistenceRate(1) => "still there after 2 min",
+            Metric::PersistenceRate(2) => "still there after 5 min",
+            Metric::PersistenceRate(_) => "still there after 10 min",
+            Metric::RetainedPerHour(0) => "characters kept an hour, 30 s",
+            Metric::RetainedPerHour(1) => "characters kept an hour, 2 min",
+            Metric::RetainedPerHour(2) => "characters kept an hour, 5 min",
+            Metric::RetainedPerHour(_) => "characters kept an hour, 10 min",
+            Metric::CompletedRatio => "share of the code that was suggested",
+            Metric::PartialRate => "accepted in part, of those read",
+            Metric::TypedThroughRate => "typed out by hand, of those shown",
+            Metric::DismissalRate => "dismissed, of those shown",
+            Metric::VisibleSeconds => "seconds on screen",
         }
+    }
+
+    /// [`Metric::value`] where there is enough to say something about people rather than about one keystroke: 10 suggestions, or a quarter of
+    /// an active hour. Exports and JSON have every value.
+    pub fn value_of_enough(self, totals: &Totals) -> Option<f64> {
+        let least = if matches!(self, Metric::RetainedPerHour(_)) { LEAST_HOURS } else { LEAST_SUGGESTIONS };
+        self.value(totals).filter(|_| self.sums(totals).1 >= least)
     }
 
     /// Name in JSON.

@@ -119,6 +119,34 @@ impl ExperimentReport {
         }
     }
 
+    /// What is still to be expected, in one sentence that does not contradict the outcome.
+    pub fn outlook(&self) -> String {
+        let effect = format!("{:.0} % on the deciding metric", 100.0 * self.plan.effect);
+        let is_decided =
+            self.variants.iter().filter(|v| v.outcome != Outcome::Control).all(|v| matches!(v.outcome, Outcome::Better | Outcome::Worse));
+        let more = match self.days_left {
+            Some(days) if days > 0.0 && days.ceil() == 1.0 => Some("1 more day".to_owned()),
+            Some(days) if days > 0.0 => Some(format!("{:.0} more days", days.ceil())),
+            _ => None,
+        };
+        match (is_decided, self.experiment.stopped.is_some(), more) {
+            (true, true, _) => "decided, and stopped: nothing is left to do".to_owned(),
+            (true, false, _) => format!(
+                "decided: more days change the size of the effect, hardly its sign; `lacuna telemetry experiment stop {}` ends it",
+                self.experiment.name
+            ),
+            (false, true, Some(more)) => {
+                format!("stopped before it was decided: to be sure of an effect of {effect} it would have needed {more} at this rate")
+            }
+            (false, true, None) => "stopped before it was decided".to_owned(),
+            (false, false, Some(more)) => format!("an effect of {effect} needs {more} at this rate"),
+            (false, false, None) if self.days_left.is_some() => {
+                format!("there are enough units for an effect of {effect}, and none is shown")
+            }
+            (false, false, None) => "how much longer it must run cannot be told yet".to_owned(),
+        }
+    }
+
     /// Something sorted units into arms other than the assignment did.
     pub fn is_unbalanced(&self) -> bool {
         self.sample_ratio < SRM_ALARM

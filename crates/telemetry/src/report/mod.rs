@@ -44,6 +44,19 @@ fn thousands(n: u64) -> String {
     text
 }
 
+/// `1 unit`, `2 units`.
+fn units(n: usize) -> String {
+    format!("{} unit{}", thousands(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// What a group is called where people read it: kinds of places in words, everything else as it is.
+fn place_name(grouping: crate::metrics::Grouping, name: &str) -> String {
+    match grouping {
+        crate::metrics::Grouping::Node => name.replace('_', " "),
+        _ => name.to_owned(),
+    }
+}
+
 /// A metric's value for people; `-` where there is none.
 fn value(metric: crate::metrics::Metric, value: Option<f64>) -> String {
     match value {

@@ -7,11 +7,30 @@ use std::fmt::Write;
 
 use super::chart::{Bar, Estimate, Line, bars, distribution, escaped, forest, lines};
 use super::experiment::{ExperimentReport, GuardState, Outcome, VariantReport};
-use super::{Report, date, p_value, relative, thousands, value};
+use super::{Report, date, p_value, place_name, relative, thousands, value};
 use crate::metrics::{Grouping, Histogram, Metric, Totals};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+
+/// What the words of the page mean; docs/telemetry.md has the formulae.
+const GLOSSARY: &str = "\
+<section id=\"words\" tabindex=\"-1\">
+<h2>Words</h2>
+<dl>
+<dt>read</dt><dd>A suggestion that stood there long enough to be noticed.</dd>
+<dt>accepted</dt><dd>Taken over with a key, whole or in part; the share is of those read.</dd>
+<dt>still there</dt><dd>Of what was accepted: the share of its characters that was in the file that much later.</dd>
+<dt>kept an hour</dt><dd>Characters that were accepted and still there, for each hour in which something was typed.</dd>
+<dt>share of code</dt><dd>Accepted characters among all that were written.</dd>
+<dt>typed by hand</dt><dd>The suggestion was right, and was typed instead of accepted.</dd>
+<dt>unit</dt><dd>What an experiment gives an arm to: an installation, a block of some minutes, or a file.</dd>
+<dt>at any time</dt><dd>Holds however often one looks. If looked at once: narrower, and wrong for whoever stops when it looks good.</dd>
+<dt>least change that is found</dt><dd>With as many units as there are, smaller changes would mostly go unnoticed.</dd>
+<dt>-</dt><dd>Fewer than 10 suggestions, or less than a quarter of an active hour: too little to tell.</dd>
+</dl>
+</section>
+";
 
 /// The whole page.
 pub fn to_page(report: &Report) -> String {
@@ -26,6 +45,7 @@ pub fn to_page(report: &Report) -> String {
     by_group(&mut out, report, Grouping::Node, "node", "By place in the code");
     by_group(&mut out, report, Grouping::Model, "model", "By model");
     report.experiments.iter().for_each(|e| experiment(&mut out, e));
+    out += GLOSSARY;
     let _ = write!(
         out,
         "</main>\n<footer>Made {} by lacuna {} from data on this machine; nothing was sent anywhere.</footer>\n\
@@ -70,7 +90,7 @@ fn header(out: &mut String, report: &Report) {
     if report.simulated {
         *out += "<p class=\"simulated\"><strong>Simulated.</strong> These rows were made up by <code>lacuna telemetry demo</code>; nobody typed them.</p>\n";
     }
-    *out += "<nav aria-label=\"Sections\"><a href=\"#time\">Over time</a> <a href=\"#language\">Languages</a> <a href=\"#latency\">Latency</a> <a href=\"#hour\">Hours</a> <a href=\"#node\">Places</a> <a href=\"#model\">Models</a>";
+    *out += "<nav aria-label=\"Sections\"><a href=\"#time\">Over time</a> <a href=\"#language\">Languages</a> <a href=\"#latency\">Latency</a> <a href=\"#hour\">Hours</a> <a href=\"#node\">Places</a> <a href=\"#model\">Models</a> <a href=\"#words\">Words</a>";
     for e in &report.experiments {
         let name = escaped(&e.experiment.name);
         let _ = write!(out, " <a href=\"#experiment-{name}\">Experiment {name}</a>");
@@ -87,16 +107,30 @@ fn tiles(out: &mut String, all: &Totals) {
         (Metric::CompletedRatio, "of the code came from suggestions"),
     ];
     for (metric, label) in shown {
-        let _ = writeln!(out, "<div><b>{}</b><span>{label}</span></div>", value(metric, metric.value(all)));
+        let _ = writeln!(out, "<div><b>{}</b><span>{label}</span></div>", tile(metric, all));
     }
     let p = |p: f64| all.latency.quantile_ms(p).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
-    let _ = writeln!(out, "<div><b>{} ms</b><span>median latency; p90 {} ms, p99 {} ms</span></div>\n</section>", p(0.5), p(0.9), p(0.99));
+    let _ = writeln!(
+        out,
+        "<div><b>{} ms</b><span>until a suggestion comes, median; nine in ten within {} ms, 99 in 100 within {} ms</span></div>\n</section>",
+        p(0.5),
+        p(0.9),
+        p(0.99)
+    );
+}
+
+/// A figure, or why there is none yet.
+fn tile(metric: Metric, all: &Totals) -> String {
+    match metric.value_of_enough(all) {
+        None if metric.value(all).is_some() => "too few yet".to_owned(),
+        told => value(metric, told),
+    }
 }
 
 fn over_time(out: &mut String, report: &Report) {
     let Some(days) = report.summary.groups.get(&Grouping::Day) else { return };
     let places: Vec<&str> = days.keys().map(String::as_str).collect();
-    let line = |name, colour, metric: Metric| Line { name, colour, values: days.values().map(|t| metric.value(t)).collect() };
+    let line = |name, colour, metric: Metric| Line { name, colour, values: days.values().map(|t| metric.value_of_enough(t)).collect() };
     *out += "<section id=\"time\" tabindex=\"-1\">\n<h2>Over time</h2>\n<figure>\n<figcaption>Shares by day: <span class=\"key k1\">accepted of read</span> <span class=\"key k2\">still there after 10 min</span> <span class=\"key k3\">completed of all code</span></figcaption>\n";
     let shares = [
         line("accepted of read", 1, Metric::AcceptanceRate),
@@ -108,7 +142,7 @@ fn over_time(out: &mut String, report: &Report) {
     let kept = [line("kept characters an hour", 1, Metric::RetainedPerHour(3))];
     *out += &lines("Kept characters an active hour by day", &places, &kept, |v| thousands(v.round().max(0.0) as u64));
     *out += "</figure>\n";
-    group_table(out, "Day by day", days);
+    group_table(out, "Day by day", Grouping::Day, days);
     *out += "</section>\n";
 }
 
@@ -118,31 +152,36 @@ fn by_group(out: &mut String, report: &Report, grouping: Grouping, id: &str, tit
     let rows: Vec<Bar> = groups
         .iter()
         .filter_map(|(name, t)| {
-            let share = metric.value(t)?;
-            Some(Bar { name: name.clone(), value: share, told: format!("{:.1} % of {} read", 100.0 * share, thousands(t.read)) })
+            let share = metric.value_of_enough(t)?;
+            Some(Bar {
+                name: place_name(grouping, name),
+                value: share,
+                told: format!("{:.1} % of {} read", 100.0 * share, thousands(t.read)),
+            })
         })
         .collect();
+    let _ = writeln!(out, "<section id=\"{id}\" tabindex=\"-1\">\n<h2>{title}</h2>");
     if rows.is_empty() {
-        return;
+        *out += "<p>Fewer than 10 suggestions were read in each: too few for a share.</p>\n";
+    } else {
+        *out += "<figure>\n<figcaption>Accepted of those read</figcaption>\n";
+        *out += &bars(title, &rows);
+        *out += "</figure>\n";
     }
-    let _ =
-        writeln!(out, "<section id=\"{id}\" tabindex=\"-1\">\n<h2>{title}</h2>\n<figure>\n<figcaption>Accepted of those read</figcaption>");
-    *out += &bars(title, &rows);
-    *out += "</figure>\n";
-    group_table(out, "All figures", groups);
+    group_table(out, "All figures", grouping, groups);
     *out += "</section>\n";
 }
 
-fn group_table(out: &mut String, title: &str, groups: &std::collections::BTreeMap<String, Totals>) {
+fn group_table(out: &mut String, title: &str, grouping: Grouping, groups: &std::collections::BTreeMap<String, Totals>) {
     let columns = [
-        ("CAR", Metric::AcceptanceRate),
-        ("CAR by characters", Metric::WeightedAcceptanceRate),
-        ("CPR 30 s", Metric::PersistenceRate(0)),
-        ("CPR 10 min", Metric::PersistenceRate(3)),
-        ("kept / hour", Metric::RetainedPerHour(3)),
-        ("completed", Metric::CompletedRatio),
+        ("accepted", Metric::AcceptanceRate),
+        ("accepted, by characters", Metric::WeightedAcceptanceRate),
+        ("still there 30 s", Metric::PersistenceRate(0)),
+        ("still there 10 min", Metric::PersistenceRate(3)),
+        ("kept an hour", Metric::RetainedPerHour(3)),
+        ("share of code", Metric::CompletedRatio),
         ("in part", Metric::PartialRate),
-        ("typed through", Metric::TypedThroughRate),
+        ("typed by hand", Metric::TypedThroughRate),
         ("dismissed", Metric::DismissalRate),
     ];
     let _ = write!(
@@ -152,12 +191,17 @@ fn group_table(out: &mut String, title: &str, groups: &std::collections::BTreeMa
     columns.iter().for_each(|(name, _)| {
         let _ = write!(out, "<th scope=\"col\">{name}</th>");
     });
-    *out += "<th scope=\"col\">p50 ms</th></tr></thead><tbody>";
+    *out += "<th scope=\"col\">median ms</th></tr></thead><tbody>";
     for (name, t) in groups {
-        let _ =
-            write!(out, "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td>", escaped(name), thousands(t.suggestions), thousands(t.read));
+        let _ = write!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td>",
+            escaped(&place_name(grouping, name)),
+            thousands(t.suggestions),
+            thousands(t.read)
+        );
         columns.iter().for_each(|(_, metric)| {
-            let _ = write!(out, "<td>{}</td>", value(*metric, metric.value(t)));
+            let _ = write!(out, "<td>{}</td>", value(*metric, metric.value_of_enough(t)));
         });
         let p50 = t.latency.quantile_ms(0.5).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
         let _ = write!(out, "<td>{p50}</td></tr>");
@@ -208,16 +252,16 @@ fn experiment(out: &mut String, report: &ExperimentReport) {
         );
     }
     if report.crossed > 0 {
-        let _ = writeln!(out, "<p class=\"alarm\">{} units met more than one variant and are left out.</p>", report.crossed);
+        let _ = writeln!(out, "<p class=\"alarm\">{} met more than one variant and are left out.</p>", super::units(report.crossed));
     }
     for variant in report.variants.iter().filter(|v| v.outcome != Outcome::Control) {
         variant_section(out, report, variant);
     }
-    *out += "</section>\n";
+    let _ = writeln!(out, "<p>Outlook: {}.</p>\n</section>", escaped(&report.outlook()));
 }
 
 fn variant_section(out: &mut String, report: &ExperimentReport, variant: &VariantReport) {
-    let units = |name: &str| report.variants.iter().find(|v| v.name == name).map_or(0, |v| v.units);
+    let of = |name: &str| report.variants.iter().find(|v| v.name == name).map_or(0, |v| v.units);
     let class = match variant.outcome {
         Outcome::Better => "better",
         Outcome::Worse => "worse",
@@ -226,10 +270,10 @@ fn variant_section(out: &mut String, report: &ExperimentReport, variant: &Varian
     let (name, control) = (escaped(&variant.name), escaped(&report.control));
     let _ = writeln!(
         out,
-        "<h3>{name} against {control}: <span class=\"verdict {class}\">{}</span></h3>\n<p>{} and {} units. Decided by “{}”; intervals and p-values hold however often they are looked at.</p>",
+        "<h3>{name} against {control}: <span class=\"verdict {class}\">{}</span></h3>\n<p>{} and {}. Decided by “{}”; intervals and p-values hold however often they are looked at.</p>",
         variant.outcome.text(),
         variant.units,
-        units(&report.control),
+        super::units(of(&report.control)),
         report.primary.title()
     );
     let mut rows = Vec::new();
@@ -254,7 +298,7 @@ fn variant_section(out: &mut String, report: &ExperimentReport, variant: &Varian
         }
     }
     if !rows.is_empty() {
-        *out += "<figure>\n<figcaption>Change against the control, with 95 % intervals for any time</figcaption>\n";
+        *out += "<figure>\n<figcaption>Change against the control, with 95 % intervals for any time: <span class=\"key k2\">a difference is shown</span> <span class=\"key k1\">none is shown yet</span>. An arrow: the interval goes on.</figcaption>\n";
         *out += &forest(&format!("{} against {}", variant.name, report.control), &rows);
         *out += "</figure>\n";
     }
@@ -276,18 +320,10 @@ fn variant_section(out: &mut String, report: &ExperimentReport, variant: &Varian
         );
     }
     *out += "</ul>\n";
-    if let Some(days) = report.days_left {
-        let effect = 100.0 * report.plan.effect;
-        let _ = if days > 0.0 {
-            writeln!(out, "<p>An effect of {effect:.0} % would need {:.0} more days at this rate.</p>", days.ceil())
-        } else {
-            writeln!(out, "<p>There are enough units for an effect of {effect:.0} %.</p>")
-        };
-    }
 }
 
 fn comparison_table(out: &mut String, report: &ExperimentReport, variant: &VariantReport) {
-    *out += "<details open><summary>All figures</summary><div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"All figures of the experiment\"><table><thead><tr><th scope=\"col\">metric</th><th scope=\"col\">control</th><th scope=\"col\">variant</th><th scope=\"col\">change</th><th scope=\"col\">95 % at any time</th><th scope=\"col\">p</th><th scope=\"col\">bootstrap 95 %</th><th scope=\"col\">smallest to find</th></tr></thead><tbody>";
+    *out += "<details open><summary>All figures</summary><div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"All figures of the experiment\"><table><thead><tr><th scope=\"col\">metric</th><th scope=\"col\">control</th><th scope=\"col\">variant</th><th scope=\"col\">change</th><th scope=\"col\">95 % at any time</th><th scope=\"col\">p at any time</th><th scope=\"col\">95 % if looked at once</th><th scope=\"col\">least change that is found</th></tr></thead><tbody>";
     for (metric, c) in &variant.comparisons {
         let of = c.control.value;
         let span = |low: f64, high: f64| format!("{} to {}", relative(low, of), relative(high, of));

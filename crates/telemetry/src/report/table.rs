@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::experiment::{ExperimentReport, VariantReport};
-use super::{Report, date, p_value, relative, thousands, value};
+use super::{Report, date, p_value, place_name, relative, thousands, units, value};
 use crate::metrics::{Grouping, Metric, Totals};
 
 /// The whole report as text.
@@ -28,14 +28,26 @@ pub fn to_table(report: &Report) -> String {
     out.push('\n');
     for metric in Metric::SHOWN {
         let (numerator, denominator) = metric.sums(all);
-        let parts =
+        let mut parts =
             if metric.is_share() { format!("{} of {}", thousands(numerator as u64), thousands(denominator as u64)) } else { String::new() };
-        let _ = writeln!(out, "  {:<38} {:>9}   {parts}", metric.title(), value(metric, metric.value(all)));
+        let told = metric.value_of_enough(all);
+        if told.is_none() && metric.value(all).is_some() {
+            parts = format!("{parts}{}too little to tell yet", if parts.is_empty() { "" } else { ": " });
+        }
+        let _ = writeln!(out, "  {:<38} {:>9}   {parts}", metric.title(), value(metric, told));
     }
-    let _ = writeln!(out, "  {:<38} {:>9}   p90 {}, p99 {}", "latency, p50", latency(all, 0.5), latency(all, 0.9), latency(all, 0.99));
+    let _ = writeln!(
+        out,
+        "  {:<38} {:>9}   nine in ten within {}, 99 in 100 within {}",
+        "time to a suggestion, median",
+        latency(all, 0.5),
+        latency(all, 0.9),
+        latency(all, 0.99)
+    );
     for grouping in [Grouping::Language, Grouping::Model, Grouping::Node, Grouping::Day, Grouping::Hour] {
         group_table(&mut out, report, grouping);
     }
+    out += "\n  accepted: of those that stood there long enough to be read. kept 10min: of what was accepted and still there then. of code: share of the\n  written characters that were suggested. -: fewer than 10 suggestions or a quarter of an hour. docs/telemetry.md has a glossary.\n";
     for experiment in &report.experiments {
         out.push('\n');
         out += &experiment_table(experiment);
@@ -51,22 +63,22 @@ fn group_table(out: &mut String, report: &Report, grouping: Grouping) {
     let Some(groups) = report.summary.groups.get(&grouping) else { return };
     let _ = writeln!(
         out,
-        "\n  {:<16} {:>10} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
-        format!("by {}", grouping.name()),
+        "\n  {:<28} {:>10} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        grouping.title(),
         "suggested",
         "read",
-        "CAR",
-        "CPR 10min",
+        "accepted",
+        "kept 10min",
         "kept/hour",
-        "completed",
-        "p50"
+        "of code",
+        "median"
     );
     for (name, totals) in groups {
-        let of = |metric: Metric| value(metric, metric.value(totals));
+        let of = |metric: Metric| value(metric, metric.value_of_enough(totals));
         let _ = writeln!(
             out,
-            "  {:<16} {:>10} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
-            name,
+            "  {:<28} {:>10} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+            place_name(grouping, name),
             thousands(totals.suggestions),
             thousands(totals.read),
             of(Metric::AcceptanceRate),
@@ -95,37 +107,24 @@ pub fn experiment_table(report: &ExperimentReport) -> String {
         );
     }
     if report.crossed > 0 {
-        let _ = writeln!(out, "  {} units met more than one variant and are left out", report.crossed);
+        let _ = writeln!(out, "  {} met more than one variant and are left out", units(report.crossed));
     }
     for variant in &report.variants {
         variant_table(&mut out, report, variant);
     }
-    match report.days_left {
-        Some(days) if days > 0.0 => {
-            let _ = writeln!(
-                out,
-                "  an effect of {:.0} % on the deciding metric needs {:.0} more days at this rate",
-                100.0 * report.plan.effect,
-                days.ceil()
-            );
-        }
-        Some(_) => {
-            let _ = writeln!(out, "  there are enough units for an effect of {:.0} % on the deciding metric", 100.0 * report.plan.effect);
-        }
-        None => out += "  how much longer it must run cannot be told yet\n",
-    }
+    let _ = writeln!(out, "  {}", report.outlook());
     out
 }
 
 fn variant_table(out: &mut String, report: &ExperimentReport, variant: &VariantReport) {
-    let _ = writeln!(out, "  {} · {} units · {}", variant.name, variant.units, variant.outcome.text());
+    let _ = writeln!(out, "  {} · {} · {}", variant.name, units(variant.units), variant.outcome.text());
     if variant.comparisons.is_empty() {
         return;
     }
     let _ = writeln!(
         out,
         "    {:<38} {:>10} {:>10} {:>9} {:>21} {:>8} {:>10} {:>9}",
-        "", "control", "variant", "change", "95 % at any time", "p", "one look p", "smallest"
+        "", "control", "variant", "change", "95 % at any time", "p", "p if once", "findable"
     );
     for (metric, c) in &variant.comparisons {
         let of = c.control.value;
@@ -148,7 +147,7 @@ fn variant_table(out: &mut String, report: &ExperimentReport, variant: &VariantR
     let explained = variant.comparisons.iter().find(|(m, _)| *m == report.primary).and_then(|(_, c)| c.explained);
     let _ = writeln!(
         out,
-        "    * decides. smallest: the effect that {:.0} % of such experiments would find. Taken out by what units did before: {}",
+        "    * decides. p and interval hold however often they are looked at; p if once: had this been the only look. findable: the least change\n    that {:.0} % of such experiments would find. Explained by what the units did before, and taken out: {}",
         100.0 * report.plan.power,
         explained.map_or_else(|| "nothing".to_owned(), |share| format!("{:.0} % of the variance", 100.0 * share)),
     );
