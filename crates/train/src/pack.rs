@@ -50,7 +50,9 @@ pub enum PackError {
     TooLong { index: usize, len: usize, seq_len: usize },
     #[error("document {index} does not end with token 0 or holds it earlier: it was not made by the fim module")]
     BadEnd { index: usize },
-    #[error("no {split} documents: mine sources first")]
+    #[error(
+        "no {split} documents: put packages below {split}/ECOSYSTEM/ of the sources and mine again (report.json says what was left out and why)"
+    )]
     NoDocuments { split: &'static str },
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

@@ -87,7 +87,9 @@ impl Default for TokenizerConfig {
 pub enum TokenizerTrainError {
     #[error("no training documents: mine sources first")]
     NoDocuments,
-    #[error("the sample yields {got} tokens, {wanted} were asked for: mine more sources or ask for a smaller vocabulary")]
+    #[error(
+        "the sources yield a tokenizer of {got} ids only, {wanted} are needed: add sources (some 20 MB of code are enough), or use a finished one, --tokenizer datasets/embedded/tokenizer.json"
+    )]
     TooSmall { got: usize, wanted: usize },
     #[error("the tokenizers library refused: {0}")]
     Refused(String),

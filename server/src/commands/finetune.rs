@@ -53,7 +53,8 @@ enum Command {
 
 #[derive(ClapArgs)]
 struct MineArgs {
-    /// Folder with train/ and validation/, each ECOSYSTEM/PACKAGE/… (datasets/embedded/fetch.py makes it)
+    /// Folder with train/ECOSYSTEM/PACKAGE/… and validation/ECOSYSTEM/PACKAGE/… (datasets/embedded/fetch.py makes it; for your own code
+    /// copy repositories into train/own/ and validation/own/)
     #[arg(long, value_name = "DIR", required_unless_present = "documents")]
     sources: Option<PathBuf>,
     /// Take the documents.jsonl.zst of an earlier mining instead of sources: only tokenizer and shards are made
@@ -189,6 +190,8 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         }
     }
     let mut config = ShardConfig { train_tokens: args.tokens, seed: args.seed, functions_share: args.functions, ..Default::default() };
+    // A small corpus is not shown to validation over and over.
+    config.validation_tokens = config.validation_tokens.min(args.tokens / 10);
     config.functions = config.functions.with_lines(args.lines);
     for fim in [&mut config.fim, &mut config.functions] {
         fim.spm = args.spm;
@@ -201,8 +204,25 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     };
     let built = pack::build(&documents, &tokenizer_json, &config, &shards, &progress, stop)?;
     bar.finish_and_clear();
-    crate::say(&format!("shards in {}: {built:?}", shards.display()));
+    crate::say(&format!("shards in {}", shards.display()));
+    for (name, split) in [("training", &built.train), ("validation", &built.validation)] {
+        crate::say(&told(name, split, config.seq_len));
+    }
+    crate::say(&format!("next: lacuna finetune run --shards {} --out RUN --minutes M", shards.display()));
     Ok(Answer::Yes)
+}
+
+/// What was made of one split, in a sentence.
+fn told(name: &str, split: &pack::SplitSummary, seq_len: usize) -> String {
+    let visits = split.scales.iter().copied().fold(0.0, f64::max);
+    format!(
+        "{name}: {} files, {} documents with holes, {:.2} M tokens in {} rows of {seq_len} ({:.1} % padding), each file visited {visits:.1} times at most",
+        split.sources,
+        split.documents,
+        split.tokens as f64 / 1e6,
+        split.rows,
+        100.0 * split.padding
+    )
 }
 
 fn mine_sources(args: &MineArgs, sources: &Path, stop: &AtomicBool) -> anyhow::Result<Vec<mine::document::Document>> {

@@ -74,7 +74,11 @@ pub struct Progress {
 pub enum MineError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
-    #[error("{path}: no folder `train` with packages in it; run the fetch script first")]
+    #[error(
+        "{path}: no packages below `train`: sources lie in train/ECOSYSTEM/PACKAGE/… and validation/ECOSYSTEM/PACKAGE/…; for your own code, \
+         put repositories into {path}/train/own/ and another one into {path}/validation/own/ (links to folders are not followed: copy them)",
+        path = path.display()
+    )]
     NoSources { path: PathBuf },
     #[error("{path}: line {line} is not a document: {source}")]
     BadDocument { path: PathBuf, line: usize, source: serde_json::Error },
