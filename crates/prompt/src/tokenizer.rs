@@ -14,6 +14,12 @@ pub(crate) const MAX_FILE_BYTES: usize = 128 << 20;
 /// Ids above this are refused: the byte table is indexed by id, and a lying id must not choose our allocation.
 const MAX_ID: u64 = 1 << 22;
 
+/// Normalizers that can make a text longer by more are refused: no published one comes near, and a chain of replacements would take all
+/// memory before a deadline is looked at.
+const MAX_GROWTH: f64 = 64.0;
+/// Every tokenizer is tried on this before it is used: some faults show only then.
+const TRIAL: &str = "def f(x):\n\treturn x + 1  # \u{e9}\u{1f980}\n";
+
 /// Why a `tokenizer.json` could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -29,6 +35,8 @@ pub enum TokenizerError {
     BadAddedToken { index: usize },
     #[error("tokenizer was refused by the tokenizers library ({0}): is it a Hugging Face tokenizer.json?")]
     Refused(String),
+    #[error("tokenizer's normalizer makes text up to {times:.0} times as long, more than the {MAX_GROWTH} allowed: use another model")]
+    Grows { times: f64 },
 }
 
 /// How vocabulary pieces spell bytes.
@@ -74,7 +82,17 @@ impl Tokenizer {
             "normalizer": json["normalizer"], "pre_tokenizer": json["pre_tokenizer"],
             "model": {"type": json["model"]["type"], "dropout": json["model"]["dropout"], "merges": json["model"]["merges"].is_array().then_some([0; 0])},
         });
-        let inner: tokenizers::Tokenizer = serde_json::from_value(json).map_err(|e| TokenizerError::Refused(e.to_string()))?;
+        let times = growth(&json["normalizer"]);
+        if times > MAX_GROWTH {
+            return Err(TokenizerError::Grows { times });
+        }
+        let inner: tokenizers::Tokenizer =
+            guarded(|| serde_json::from_value(json).map_err(|e| e.to_string())).map_err(TokenizerError::Refused)?;
+        let tried = guarded(|| {
+            drop(inner.encode_fast(TRIAL, false));
+            Ok(())
+        });
+        tried.map_err(TokenizerError::Refused)?;
         let vocab = inner.get_vocab(true);
         for (token, &id) in &vocab {
             if u64::from(id) > MAX_ID {
@@ -104,7 +122,7 @@ impl Tokenizer {
     /// Token ids of plain text. Never yields a special token and adds none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         // The library fails only on malformed models, which cannot encode anything at all: no tokens is the honest answer.
-        self.inner.encode_fast(text, false).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+        guarded(|| self.inner.encode_fast(text, false).map(|e| e.get_ids().to_vec()).map_err(|e| e.to_string())).unwrap_or_default()
     }
 
     /// As [`Tokenizer::encode`], which it equals; what was tokenised lately is remembered, so that an edited text costs its edited
@@ -157,6 +175,30 @@ impl Tokenizer {
 }
 
 /// Removes `added_tokens` from the file and returns them by name.
+/// The library panics on some files that it should refuse: that is an error as any other.
+fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let told = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast::<&str>().map_or_else(|_| "it panicked".to_owned(), |text| (*text).to_owned()),
+    };
+    // Nothing of ours is changed by the call.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(told(panic)))
+}
+
+/// How many times as long a normalizer can make a text, replacements being as dense as can be.
+fn growth(normalizer: &Value) -> f64 {
+    match normalizer["type"].as_str() {
+        Some("Sequence") => normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product(),
+        Some("Replace") => {
+            let content = normalizer["content"].as_str().map_or(0, str::len);
+            let pattern = normalizer["pattern"]["String"].as_str().map_or(1, |pattern| pattern.len().max(1));
+            (content as f64 / pattern as f64).max(1.0)
+        }
+        Some("Prepend") => 1.0 + normalizer["prepend"].as_str().map_or(0, str::len) as f64,
+        _ => 1.0,
+    }
+}
+
 fn take_added_tokens(json: &mut Value) -> Result<HashMap<String, u32>, TokenizerError> {
     let mut specials = HashMap::new();
     let Some(Value::Array(added)) = json.get_mut("added_tokens").map(Value::take) else {
@@ -245,6 +287,41 @@ fn byte_of_stand_in(c: char) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    /// A tiny byte-pair tokenizer with one part replaced.
+    fn with(part: &str, value: Value) -> Result<Tokenizer, TokenizerError> {
+        let mut file = json!({"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+            "decoder": null, "model": {"type": "BPE", "unk_token": "u", "vocab": {"u": 0, "d": 1, "e": 2, "de": 3}, "merges": ["d e"]}});
+        file[part] = value;
+        Tokenizer::from_json(file.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_makes_the_library_panic_is_refused() {
+        assert_eq!(with("normalizer", Value::Null).unwrap().encode("de"), [3]);
+        for (part, value) in [
+            ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
+            ("pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
+        ] {
+            assert!(matches!(with(part, value.clone()), Err(TokenizerError::Refused(_))), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_normalizer_that_multiplies_text_is_refused() {
+        let replace = |content: &str| json!({"type": "Replace", "pattern": {"String": "e"}, "content": content});
+        let chain = |n: usize, content: &str| json!({"type": "Sequence", "normalizers": vec![replace(content); n]});
+        assert!(with("normalizer", replace("ee")).is_ok() && with("normalizer", chain(3, "eeee")).is_ok());
+        for value in [
+            chain(30, "eeeeeeeeee"),
+            chain(4, "eeee"),
+            replace(&"e".repeat(100)),
+            json!({"type": "Sequence", "normalizers": [chain(4, "ee"), chain(3, "ee")]}),
+        ] {
+            assert!(matches!(with("normalizer", value), Err(TokenizerError::Grows { .. })));
+        }
+    }
 
     #[test]
     fn stand_ins_cover_every_byte_once() {
