@@ -80,6 +80,13 @@ impl Model {
         Self::build(config, source)
     }
 
+    /// Loads a checkpoint from memory: the bytes of `config.json` and of one `.safetensors` file.
+    pub fn from_checkpoint(config: &[u8], weights: &[u8], precision: Precision) -> Result<Self, LoadError> {
+        let config = Config::from_json(config).map_err(|source| LoadError::Config { file: "config.json".to_owned(), source })?;
+        let checkpoint = Checkpoint::of_bytes("model.safetensors", weights)?;
+        Self::build(config, Source { checkpoint, packed: false, precision })
+    }
+
     /// Loads a packed model from memory, for example one embedded in the binary.
     pub fn from_packed(bytes: &[u8]) -> Result<Self, LoadError> {
         Self::from_packed_as("embedded model", bytes, Precision::Int4)

@@ -116,14 +116,24 @@ fn list(repository: &mut Repository, options: &CommitOptions) -> Result<Vec<Comm
     let since = format!("--since={}T00:00:00Z", options.since);
     let arguments =
         ["log", "--no-merges", "--reverse", "--topo-order", "--format=%H %cs %P", &since, "--end-of-options", options.revision, "--"];
-    let listing = String::from_utf8_lossy(&repository.output("log", &arguments)?).into_owned();
+    Ok(read_listing(&repository.output("log", &arguments)?))
+}
+
+/// Lines `%H %cs %P`; others are skipped.
+fn read_listing(listing: &[u8]) -> Vec<Commit> {
     let commit = |line: &str| {
         let mut parts = line.split(' ');
         let (id, date) = (parts.next()?, parts.next()?);
         let parent = parts.next().filter(|p| !p.is_empty()).map(str::to_owned);
-        (id.len() >= 40).then(|| Commit { id: id.to_owned(), parent, date: date.to_owned() })
+        let is_id = id.len() >= 40 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        is_id.then(|| Commit { id: id.to_owned(), parent, date: date.to_owned() })
     };
-    Ok(listing.lines().filter_map(commit).collect())
+    String::from_utf8_lossy(listing).lines().filter_map(commit).collect()
+}
+
+/// Ids of the commits in what `git log` printed as this module asks for it.
+pub fn listed(listing: &[u8]) -> Vec<String> {
+    read_listing(listing).into_iter().map(|commit| commit.id).collect()
 }
 
 /// The commit's changes without lines around them; `None` when it has been noted why not.

@@ -184,33 +184,39 @@ impl Batch {
         if self.requests.write_all(format!("{name}\n").as_bytes()).and_then(|()| self.requests.flush()).is_err() {
             return Ok(None);
         }
-        let mut header = Vec::new();
-        self.replies.by_ref().take(1 << 16).read_until(b'\n', &mut header)?;
-        if header.is_empty() {
-            return Ok(None);
-        }
-        let header = String::from_utf8_lossy(&header).into_owned();
-        let mut parts = header.trim_end().rsplit(' ');
-        let (size, kind) = (parts.next().and_then(|n| n.parse::<u64>().ok()), parts.next());
-        let Some(size) = size.filter(|_| matches!(kind, Some("blob" | "commit" | "tree" | "tag"))) else {
-            return Ok(Some(Blob::Missing));
-        };
-        let mut blob = match (kind, usize::try_from(size)) {
-            (Some("blob" | "commit"), Ok(n)) if n <= max => Blob::Bytes(Vec::with_capacity(n)),
-            (Some("blob" | "commit"), _) => Blob::TooLong,
-            _ => Blob::Missing,
-        };
-        let mut body = self.replies.by_ref().take(size);
-        let n = match &mut blob {
-            Blob::Bytes(bytes) => body.read_to_end(bytes)? as u64,
-            _ => std::io::copy(&mut body, &mut std::io::sink())?,
-        };
-        let mut end = [0u8];
-        if n < size || self.replies.read(&mut end)? == 0 {
-            return Ok(None);
-        }
-        Ok(Some(blob))
+        read_object(&mut self.replies, max)
     }
+}
+
+/// One reply of `git cat-file --batch`. `None`: the process has ended.
+pub fn read_object(replies: &mut impl BufRead, max: usize) -> std::io::Result<Option<Blob>> {
+    let mut header = Vec::new();
+    replies.by_ref().take(1 << 16).read_until(b'\n', &mut header)?;
+    if header.is_empty() {
+        return Ok(None);
+    }
+    let header = String::from_utf8_lossy(&header).into_owned();
+    let mut parts = header.trim_end().rsplit(' ');
+    let (size, kind) = (parts.next().and_then(|n| n.parse::<u64>().ok()), parts.next());
+    let Some(size) = size.filter(|_| matches!(kind, Some("blob" | "commit" | "tree" | "tag"))) else {
+        return Ok(Some(Blob::Missing));
+    };
+    let mut blob = match (kind, usize::try_from(size)) {
+        // Grown as bytes arrive: a lying size allocates nothing.
+        (Some("blob" | "commit"), Ok(n)) if n <= max => Blob::Bytes(Vec::new()),
+        (Some("blob" | "commit"), _) => Blob::TooLong,
+        _ => Blob::Missing,
+    };
+    let mut body = replies.by_ref().take(size);
+    let n = match &mut blob {
+        Blob::Bytes(bytes) => body.read_to_end(bytes)? as u64,
+        _ => std::io::copy(&mut body, &mut std::io::sink())?,
+    };
+    let mut end = [0u8];
+    if n < size || replies.read(&mut end)? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(blob))
 }
 
 /// Makes a bare clone of `url` at `dir`. Uses the network.

@@ -10,7 +10,7 @@ mod git;
 mod holes;
 mod instance;
 mod license;
-mod patch;
+pub mod patch;
 mod report;
 mod resolve;
 mod swe_bench;
@@ -22,9 +22,9 @@ use std::path::PathBuf;
 use lacuna_context::Language;
 
 pub use ast::{AstOptions, ast};
-pub use commits::{CommitOptions, commits, is_date};
+pub use commits::{CommitOptions, commits, is_date, listed};
 pub use context::ContextLimits;
-pub use git::GitError;
+pub use git::{Blob, GitError, read_object};
 pub use report::{Report, Skipped};
 pub use swe_bench::{Fetch, SweBenchOptions, swe_bench};
 

@@ -8,7 +8,7 @@ pub mod endpoint;
 mod model;
 mod packed;
 mod rules;
-mod sse;
+pub mod sse;
 
 use lacuna_engine::Cancel;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,233 @@
+//! Every parser of bytes that others made, as a function of those bytes: what fuzzers drive, and tests with the committed corpora.
+//!
+//! `fuzz/` holds the corpora and the libFuzzer program; a target must neither panic nor take memory or time that its input does not
+//! account for. What a parser answers is asserted where the parsers are tested, not here.
+
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use lacuna_engine::{Model, Precision};
+use lacuna_telemetry::Names;
+use lacuna_telemetry::store::{Store, Window};
+
+/// Name and function of every target; the name is also that of its corpus.
+pub const TARGETS: [(&str, fn(&[u8])); 14] = [
+    ("lsp", lsp),
+    ("http", http),
+    ("configuration", configuration),
+    ("config-json", config_json),
+    ("safetensors", safetensors),
+    ("packed", packed),
+    ("tokenizer", tokenizer),
+    ("table", table),
+    ("export", export),
+    ("store", store),
+    ("patch", patch),
+    ("git", git),
+    ("sse", sse),
+    ("trace", trace),
+];
+
+/// The target of that name.
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, run)| *run)
+}
+
+/// Framing of LSP messages.
+fn lsp(bytes: &[u8]) {
+    block_on(crate::lsp::read_messages(bytes));
+}
+
+/// Bodies of HTTP requests, in every dialect.
+fn http(bytes: &[u8]) {
+    block_on(crate::http::send_to_parsers(bytes));
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> Option<T> {
+    static RUNTIME: OnceLock<Option<tokio::runtime::Runtime>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| tokio::runtime::Builder::new_current_thread().enable_all().build().ok());
+    runtime.as_ref().map(|runtime| runtime.block_on(future))
+}
+
+/// `lacuna.toml` and editors' settings.
+fn configuration(bytes: &[u8]) {
+    crate::config::read_any(&String::from_utf8_lossy(bytes));
+}
+
+/// `config.json` of a model.
+fn config_json(bytes: &[u8]) {
+    if let Ok(config) = lacuna_engine::Config::from_json(bytes) {
+        config.tensors();
+    }
+}
+
+/// `config.json` of the checkpoints that the target `safetensors` reads.
+const TINY: &[u8] = br#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "intermediate_size": 32, "vocab_size": 8, "max_position_embeddings": 64, "tie_word_embeddings": true}"#;
+
+/// A Hugging Face checkpoint.
+fn safetensors(bytes: &[u8]) {
+    drop(Model::from_checkpoint(TINY, bytes, Precision::Int4));
+}
+
+/// Our packed file.
+fn packed(bytes: &[u8]) {
+    drop(Model::from_packed(bytes));
+}
+
+/// `tokenizer.json`, and what it makes of a line of code.
+fn tokenizer(bytes: &[u8]) {
+    let Ok(tokenizer) = lacuna_prompt::Tokenizer::from_json(bytes) else { return };
+    let ids = tokenizer.encode("def f(x):\n\treturn x \u{1f980}\n");
+    tokenizer.decode(&ids);
+}
+
+/// Evaluation sets: JSON lines, plain, gzip or zstd, and Parquet.
+fn table(bytes: &[u8]) {
+    let Some(path) = as_file(bytes, "rows") else { return };
+    let Ok(examples) = lacuna_eval::format::open(&path) else { return };
+    examples.take(100).for_each(drop);
+}
+
+/// Exports of telemetry: the first byte says which format.
+fn export(bytes: &[u8]) {
+    let Some((kind, rest)) = bytes.split_first() else { return };
+    let ending = ["export.parquet", "export.jsonl", "export.csv"][usize::from(kind % 3)];
+    let Some(path) = as_file(rest, ending) else { return };
+    let mut merged = lacuna_telemetry::exchange::Merged::default();
+    drop(merged.add_file(&path));
+}
+
+/// The store of telemetry, which is a SQLite file.
+fn store(bytes: &[u8]) {
+    let Some(path) = as_file(bytes, "telemetry.db") else { return };
+    let Ok(store) = Store::open_to_read(&path) else { return };
+    drop((store.census(), store.experiments(), store.exposures()));
+    let columns = lacuna_telemetry::Columns::ALL;
+    drop(store.scan(&(i64::MIN..i64::MAX), &Window::ALL, &columns, &mut Names::default(), |_, _| ()));
+}
+
+/// Diffs, and their application to a text: the part before the first zero byte.
+fn patch(bytes: &[u8]) {
+    let at = bytes.iter().position(|b| *b == 0).unwrap_or(0);
+    let (old, patch) = (String::from_utf8_lossy(&bytes[..at]), String::from_utf8_lossy(&bytes[at..]));
+    for file in lacuna_eval::build::patch::parse(patch.trim_start_matches('\0')).into_iter().flatten() {
+        if let Ok((new, blocks)) = lacuna_eval::build::patch::apply(&old, &file.hunks) {
+            assert!(blocks.iter().all(|block| new.get(block.range.clone()).is_some()), "blocks lie in the new text");
+        }
+    }
+}
+
+/// What git prints: lists of commits and the replies of `cat-file`.
+fn git(bytes: &[u8]) {
+    lacuna_eval::build::listed(bytes);
+    let mut replies = BufReader::new(bytes);
+    while let Ok(Some(_)) = lacuna_eval::build::read_object(&mut replies, 1 << 16) {}
+}
+
+/// Streams of completion servers.
+fn sse(bytes: &[u8]) {
+    drop(lacuna_eval::generate::sse::events(bytes, drop));
+}
+
+/// Recorded keystrokes.
+fn trace(bytes: &[u8]) {
+    let Some(path) = as_file(bytes, "trace.jsonl") else { return };
+    drop(crate::commands::bench::replay::trace::read(&path, 1000));
+}
+
+/// The bytes as a file, for parsers that take nothing else. One file a process and name.
+fn as_file(bytes: &[u8], name: &str) -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<tempfile::TempDir>> = OnceLock::new();
+    // Memory where there is a folder of it: millions of files are written.
+    let make = || {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.ok()
+    };
+    // Tests of several targets run at once.
+    let thread = format!("{:?}-{name}", std::thread::current().id());
+    let path = FOLDER.get_or_init(make).as_ref()?.path().join(thread);
+    std::fs::File::create(&path).and_then(|mut file| file.write_all(bytes)).ok()?;
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inputs that are made of each committed one, with a fixed seed: no coverage guides them, but they are the same everywhere.
+    const CHANGES_AN_INPUT: usize = 60;
+
+    fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+        let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+    }
+
+    /// xorshift64*.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n.max(1)
+        }
+    }
+
+    /// Bits flipped, numbers enlarged, parts cut, doubled, or taken from another input.
+    fn changed(random: &mut Random, bytes: &[u8], other: &[u8]) -> Vec<u8> {
+        let mut new = bytes.to_vec();
+        for _ in 0..1 + random.below(4) {
+            let at = random.below(new.len());
+            let end = at + random.below((new.len() - at).min(64) + 1);
+            match random.below(7) {
+                0 if !new.is_empty() => new[at] ^= 1 << random.below(8),
+                1 if !new.is_empty() => new[at] = [0, 0xff, 0x7f, 0x80, b'9', b'-', b'{', b'"', b'\n'][random.below(9)],
+                2 => drop(new.drain(at..end)),
+                3 => {
+                    let part = new[at..end].to_vec();
+                    new.splice(at..at, part);
+                }
+                4 => new.truncate(at),
+                5 if !other.is_empty() => {
+                    let from = random.below(other.len());
+                    let to = (from + random.below(64)).min(other.len());
+                    new.splice(at..end, other[from..to].iter().copied());
+                }
+                _ => drop(new.splice(at..at, *b"99999999999")),
+            }
+        }
+        new
+    }
+
+    #[test]
+    fn every_target_bears_its_corpus_and_what_is_made_of_it() {
+        for (name, run) in TARGETS {
+            let corpus = corpus(name);
+            assert!(corpus.len() >= 2, "{name} has a corpus");
+            let mut random = Random(0x9e37_79b9_7f4a_7c15);
+            for (i, (path, bytes)) in corpus.iter().enumerate() {
+                assert!(bytes.len() <= 64 << 10, "{} is small", path.display());
+                let check = |bytes: &[u8], what: &str| {
+                    let ran = std::panic::catch_unwind(|| run(bytes));
+                    assert!(ran.is_ok(), "{name}: {what} of {}: {:?}", path.display(), String::from_utf8_lossy(bytes));
+                };
+                check(bytes, "all");
+                for n in 0..CHANGES_AN_INPUT {
+                    let other = &corpus[(i + n) % corpus.len()].1;
+                    check(&changed(&mut random, bytes, other), &format!("change {n}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_program_of_the_fuzzer_knows_every_target() {
+        assert!(TARGETS.iter().all(|(name, _)| target(name).is_some()) && target("nonsense").is_none());
+    }
+}
