@@ -1,7 +1,15 @@
 //! Configuration: one struct, four layers, and for every value the layer it came from.
 //!
-//! Order: flags > editor settings > `lacuna.toml` in the workspace > the user's file > defaults. Files refuse unknown keys; an
-//! editor's unknown keys are reported, never fatal. What a workspace may not set (`trust`) is named and ignored.
+//! Order: flags > editor settings > `lacuna.toml` in the workspace > the user's file > defaults. What a workspace may not set (`trust`)
+//! is named and ignored. What cannot be understood is left out and named ([`Problem`]): servers go on without it, commands end with it
+//! ([`Resolved::strict`]).
+//!
+//! [`layer`] reads what a layer states, [`schema`] knows every setting.
+
+mod layer;
+mod names;
+pub mod reference;
+pub mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,6 +25,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::layer::Problem;
+use self::layer::{Layer, of_editor, of_text, of_unreadable};
 pub use crate::trust::Near;
 use crate::trust::{self, Reach, Trusted};
 
@@ -53,6 +63,7 @@ pub struct TelemetryConfig {
     /// Record at all.
     pub enabled: bool,
     /// Rows older than this many days are deleted; 0: never.
+    #[schemars(range(max = 36_500))]
     pub retention_days: u32,
     /// Directory of the store; empty: `lacuna` in the user's data directory.
     pub dir: String,
@@ -71,6 +82,7 @@ pub struct ModelConfig {
     pub seam: Option<bool>,
     /// Hypotheses that are followed while one line is completed, 1 to 16; the likeliest line is shown. 1 takes the likeliest token each
     /// time, with drafts; unset: 4 with the embedded model, 1 with others.
+    #[schemars(range(min = 1, max = 16))]
     pub beam: Option<usize>,
 }
 
@@ -89,6 +101,7 @@ pub struct LatencyConfig {
     /// Milliseconds after which the best so far is returned; 0: no deadline.
     pub deadline_ms: u64,
     /// Threads that compute, the requesting one among them; 0: all cores that the process may use.
+    #[schemars(range(max = 256))]
     pub threads: usize,
     /// Bind each helping thread to a core of its own.
     pub pin_threads: bool,
@@ -102,8 +115,10 @@ pub struct LatencyConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct ContextConfig {
     /// Upper limit of a prompt in tokens.
+    #[schemars(range(min = 32, max = 32_768))]
     pub prompt_tokens: usize,
     /// Larger files are not completed.
+    #[schemars(range(min = 1_024, max = 134_217_728))]
     pub max_file_bytes: usize,
     /// Files that are left alone beside the built-in list, as in `.gitignore`: a pattern without a slash matches a name in any folder.
     pub ignore: Vec<String>,
@@ -119,10 +134,13 @@ pub struct ContextConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct ShowConfig {
     /// Mean probability a token below which nothing is shown (0–1).
-    pub min_confidence: f32,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_confidence: f64,
     /// Longest single-line completion, in tokens.
+    #[schemars(range(min = 1, max = 1_024))]
     pub line_tokens: usize,
     /// Longest block, in tokens.
+    #[schemars(range(min = 1, max = 4_096))]
     pub block_tokens: usize,
     /// Languages without suggestions, by LSP language id, for example `markdown`.
     pub disabled_languages: Vec<String>,
@@ -132,13 +150,15 @@ pub struct ShowConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct KvConfig {
     /// Megabytes (2²⁰ bytes) that the keys and values of all documents may take.
+    #[schemars(range(min = 1, max = 1_048_576))]
     pub budget_mb: usize,
     /// How keys and values are held: `auto` (int8), `f16` or `f32`.
     pub dtype: DtypeSetting,
     /// What a prompt may take over from text that has moved: `exact` (nothing: only what stands where it stood), `shift` or `blend`.
     pub reuse: ReuseSetting,
     /// With `blend`: share of the moved tokens that is computed again (0–1).
-    pub blend_ratio: f32,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub blend_ratio: f64,
 }
 
 /// Approximate ways are switches: what they cost is measured in `docs/bench/kv-quality.md`.
@@ -170,8 +190,10 @@ pub struct HttpConfig {
     /// File whose first line is the token that clients must send; empty: none is asked for, on loopback only.
     pub token_file: String,
     /// Connections at once; further ones wait.
+    #[schemars(range(min = 1, max = 4_096))]
     pub max_connections: usize,
     /// Requests that run or wait for their turn; further ones are refused.
+    #[schemars(range(min = 1, max = 1_024))]
     pub max_requests: usize,
 }
 
@@ -205,7 +227,7 @@ impl Default for ShowConfig {
     fn default() -> Self {
         let settings = Settings::default();
         ShowConfig {
-            min_confidence: settings.min_confidence,
+            min_confidence: as_written(settings.min_confidence),
             line_tokens: settings.line_tokens,
             block_tokens: settings.block_tokens,
             disabled_languages: Vec::new(),
@@ -236,14 +258,12 @@ impl Config {
         let plain = Config { experiment: BTreeMap::new(), ..self.clone() };
         let mut value = serde_json::to_value(&plain)?;
         for (name, setting) in settings {
-            let place = name.split_once('.').filter(|(area, _)| !["telemetry", "experiment", "trust"].contains(area));
-            let place = place.and_then(|(area, key)| value.get_mut(area)?.get_mut(key));
-            let place = place.with_context(|| format!("{name} is not a setting that can be varied: `lacuna doctor` lists them"))?;
+            layer::varied(name, setting).map_err(anyhow::Error::msg)?;
+            let place = name.split_once('.').and_then(|(area, key)| value.get_mut(area)?.get_mut(key));
+            let place = place.with_context(|| format!("{name} is not a setting that can be varied"))?;
             *place = if trust::reach(name) == Reach::Adds { trust::joined(place, setting) } else { setting.clone() };
         }
-        let config: Config = serde_json::from_value(value).context("a setting has a value of the wrong kind")?;
-        config.check()?;
-        Ok(config)
+        Ok(serde_json::from_value(value)?)
     }
 
     /// The completer's settings; `order` and `heal` are decided with the model at hand.
@@ -262,14 +282,14 @@ impl Config {
             line_tokens: self.show.line_tokens,
             block_tokens: self.show.block_tokens,
             deadline: Duration::from_millis(self.latency.deadline_ms),
-            min_confidence: self.show.min_confidence,
+            min_confidence: self.show.min_confidence as f32,
             max_file_bytes: self.context.max_file_bytes,
             other_files: self.context.other_files,
             kv_budget_bytes: self.kv.budget_mb << 20,
             reuse: match self.kv.reuse {
                 ReuseSetting::Exact => Reuse::Exact,
                 ReuseSetting::Shift => Reuse::Shift { min_run: MIN_RUN },
-                ReuseSetting::Blend => Reuse::Blend { min_run: MIN_RUN, ratio: self.kv.blend_ratio },
+                ReuseSetting::Blend => Reuse::Blend { min_run: MIN_RUN, ratio: self.kv.blend_ratio as f32 },
             },
             drafts: self.latency.drafts,
             background: self.latency.background,
@@ -283,35 +303,15 @@ impl Config {
         }
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        let within = |name: &str, value: usize, min: usize, max: usize| {
-            if (min..=max).contains(&value) { Ok(()) } else { bail!("{name} = {value} is out of range: use {min} to {max}") }
-        };
-        within("context.prompt_tokens", self.context.prompt_tokens, 32, 1 << 15)?;
-        within("context.max_file_bytes", self.context.max_file_bytes, 1 << 10, 1 << 27)?;
-        within("show.line_tokens", self.show.line_tokens, 1, 1024)?;
-        within("show.block_tokens", self.show.block_tokens, 1, 4096)?;
-        within("model.beam", self.model.beam.unwrap_or(1), 1, 16)?;
-        within("latency.threads", self.latency.threads, 0, 256)?;
-        within("http.max_connections", self.http.max_connections, 1, 4096)?;
-        within("http.max_requests", self.http.max_requests, 1, 1024)?;
-        within("kv.budget_mb", self.kv.budget_mb, 1, 1 << 20)?;
-        if !(0.0..=1.0).contains(&self.kv.blend_ratio) {
-            bail!("kv.blend_ratio = {} is out of range: use 0 to 1", self.kv.blend_ratio);
-        }
-        if !(0.0..=1.0).contains(&self.show.min_confidence) {
-            bail!("show.min_confidence = {} is out of range: use 0 to 1", self.show.min_confidence);
-        }
-        crate::lsp::globs(&self.context.ignore).map_err(|e| anyhow::anyhow!("context.ignore: {e}"))?;
-        within("telemetry.retention_days", self.telemetry.retention_days as usize, 0, 36_500)?;
-        for (name, definition) in &self.experiment {
-            definition.check(name)?;
-            for (variant, v) in &definition.variant {
-                self.with_settings(&v.settings).with_context(|| format!("experiment {name}: variant {variant}"))?;
-            }
-        }
-        Ok(())
+    /// Whether the patterns can be read.
+    fn check_globs(&self) -> Result<(), globset::Error> {
+        crate::lsp::globs(&self.context.ignore).map(|_| ())
     }
+}
+
+/// The number that was written: 0.15, not what `f32` makes of it.
+fn as_written(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
 }
 
 /// Where a value was set.
@@ -338,10 +338,28 @@ impl fmt::Display for Origin {
 pub struct Resolved {
     pub config: Config,
     pub origins: BTreeMap<String, (Value, Origin)>,
-    /// What the editor sent and we do not know.
-    pub unknown: Vec<String>,
+    /// What was written and cannot be used, or is hardly what was meant.
+    pub problems: Vec<Problem>,
     /// What the workspace's file may not do and how it could, in one sentence.
     pub untrusted: Option<String>,
+}
+
+impl Resolved {
+    /// For commands: the first mistake ends them, before they do anything by halves; what is only doubtful is said.
+    pub fn strict(self) -> anyhow::Result<Resolved> {
+        if let Some(problem) = self.problems.iter().find(|p| !p.is_doubt) {
+            bail!("{problem}");
+        }
+        self.warn();
+        Ok(self)
+    }
+
+    /// For servers: says what is wrong in the log and goes on.
+    pub fn warn(&self) {
+        for problem in &self.problems {
+            warn_once(&problem.told());
+        }
+    }
 }
 
 /// Merges the layers. `near` says whose workspace counts; `editor` are the settings an editor sent.
@@ -353,44 +371,53 @@ fn resolve_for(user_file: Option<PathBuf>, near: Near<'_>, editor: Option<&Value
     let defaults = serde_json::to_value(Config::default())?;
     let mut origins = BTreeMap::new();
     lay(&mut origins, &defaults, &Origin::Default);
+    let mut problems = Vec::new();
+    let mut unclear = None;
+    let mut note = |layer: &mut Layer, origin: &Origin| {
+        problems.append(&mut layer.problems);
+        if layer.is_unclear && unclear.is_none() {
+            unclear = Some(origin.clone());
+        }
+    };
     if let Some(path) = user_file {
-        let layer = read_file(&path)?;
-        lay(&mut origins, &layer, &Origin::File(path));
+        let mut layer = read_file(path.clone(), trust::read(&path));
+        let origin = Origin::File(path);
+        note(&mut layer, &origin);
+        lay(&mut origins, &layer.values, &origin);
     }
     let folders: Vec<String> = origins.get("trust.folders").and_then(|(v, _)| serde_json::from_value(v.clone()).ok()).unwrap_or_default();
     let mut untrusted = None;
-    if let Some(file) = trust::workspace_file(near, &Trusted::new(&folders))? {
-        let (layer, refused) = match &file.text {
+    if let Some(file) = trust::workspace_file(near, &Trusted::new(&folders)) {
+        let origin = Origin::File(file.path.clone());
+        let (values, refused) = match file.text.transpose() {
             None => (Value::Null, "it belongs to another user".to_owned()),
             Some(text) => {
-                let stated = parse_file(&file.path, text)?;
+                let mut layer = read_file(file.path.clone(), text);
+                note(&mut layer, &origin);
                 let below = |name: &str| origins.get(name).map_or(Value::Null, |(value, _)| value.clone());
-                let (layer, refused) = if file.is_trusted { trust::trusted(&stated) } else { trust::admit(&stated, below) };
-                (layer, refused.join(", "))
+                let (values, refused) = if file.is_trusted { trust::trusted(&layer.values) } else { trust::admit(&layer.values, below) };
+                (values, refused.join(", "))
             }
         };
         untrusted = (!refused.is_empty()).then(|| untrusted_text(&file.path, &refused));
-        lay(&mut origins, &layer, &Origin::File(file.path));
+        lay(&mut origins, &values, &origin);
     }
     if let Some(text) = &untrusted {
         warn_once(text);
     }
-    let mut unknown = Vec::new();
-    if let Some(editor) = editor {
-        let (mut known, mut rest) = known_part(editor, &defaults);
-        if let Some(areas) = known.as_object_mut() {
-            // Editors' settings may come from a folder's file: what says whose word counts does not.
-            rest.extend(areas.remove("trust").map(|_| "trust (it is read from the user's own file)".to_owned()));
-        }
-        unknown = rest;
-        // A known key with a value of the wrong type is the user's mistake in the editor: said, not fatal.
-        match serde_json::from_value::<Config>(known.clone()).map_err(anyhow::Error::from).and_then(|c| c.check()) {
-            Ok(()) => lay(&mut origins, &known, &Origin::Editor),
-            Err(e) => unknown.push(format!("(all editor settings ignored: {e})")),
-        }
+    if let Some(sent) = editor {
+        let mut layer = of_editor(sent);
+        note(&mut layer, &Origin::Editor);
+        lay(&mut origins, &layer.values, &Origin::Editor);
     }
     if let Some(model) = model_flag {
         lay(&mut origins, &serde_json::json!({"model": {"path": model}}), &Origin::Flag);
+    }
+    // Whoever may have said that nothing is to be recorded is taken to have said so.
+    if let Some(origin) = unclear {
+        lay(&mut origins, &serde_json::json!({"telemetry": {"enabled": false}}), &origin);
+        let message = "telemetry is off until the mistake above is mended".to_owned();
+        problems.push(Problem { origin, line: None, key: "telemetry.enabled".to_owned(), message, is_doubt: true });
     }
     let mut merged: Map<String, Value> = Map::new();
     for (name, (value, _)) in &origins {
@@ -399,8 +426,7 @@ fn resolve_for(user_file: Option<PathBuf>, near: Near<'_>, editor: Option<&Value
         area[key] = value.clone();
     }
     let config: Config = serde_json::from_value(Value::Object(merged))?;
-    config.check()?;
-    Ok(Resolved { config, origins, unknown, untrusted })
+    Ok(Resolved { config, origins, problems, untrusted })
 }
 
 fn untrusted_text(file: &Path, refused: &str) -> String {
@@ -434,37 +460,23 @@ fn lay(origins: &mut BTreeMap<String, (Value, Origin)>, layer: &Value, origin: &
     }
 }
 
-/// Splits what an editor sent into the keys that exist and the names of the others.
-fn known_part(editor: &Value, defaults: &Value) -> (Value, Vec<String>) {
-    let (mut known, mut unknown) = (Map::new(), Vec::new());
-    for (area, keys) in editor.as_object().into_iter().flatten() {
-        let Some(keys) = keys.as_object().filter(|_| defaults[area].is_object()) else {
-            unknown.push(area.clone());
-            continue;
-        };
-        for (key, value) in keys {
-            if defaults[area].get(key).is_some() {
-                let entry = known.entry(area.clone()).or_insert_with(|| Value::Object(Map::new()));
-                entry[key] = value.clone();
-            } else {
-                unknown.push(format!("{area}.{key}"));
-            }
-        }
+fn read_file(path: PathBuf, text: anyhow::Result<String>) -> Layer {
+    match text {
+        Ok(text) => of_text(&path, &text),
+        Err(error) => of_unreadable(path, format!("{error:#}")),
     }
-    (Value::Object(known), unknown)
 }
 
-fn read_file(path: &Path) -> anyhow::Result<Value> {
-    parse_file(path, &trust::read(path)?)
-}
-
-fn parse_file(path: &Path, text: &str) -> anyhow::Result<Value> {
-    let name = || format!("config file {}", path.display());
-    let config: Config = toml::from_str(text).map_err(|e| anyhow::anyhow!("{}: {}", name(), e.message()))?;
-    config.check().with_context(name)?;
-    // Only the keys that the file states are laid over the layers below.
-    let stated: toml::Table = toml::from_str(text)?;
-    Ok(serde_json::to_value(stated)?)
+/// Reads text as a configuration file and, where it is JSON, as an editor's settings.
+pub fn read_any(text: &str) {
+    let layers = [Some(of_text(Path::new("lacuna.toml"), text)), serde_json::from_str(text).ok().map(|sent| of_editor(&sent))];
+    for layer in layers.into_iter().flatten() {
+        let mut origins = BTreeMap::new();
+        lay(&mut origins, &layer.values, &Origin::Editor);
+        assert!(layer.problems.iter().all(|problem| problem.told().len() < 4096));
+        let read = serde_json::from_value::<Config>(layer.values);
+        assert!(read.is_ok(), "what a layer keeps is a configuration: {read:?}");
+    }
 }
 
 /// The user's file, if there is one.
@@ -493,7 +505,8 @@ mod tests {
         let resolved = resolve(Near::Root(dir.path()), Some(&editor), Some("m")).unwrap();
         assert_eq!((resolved.config.show.line_tokens, resolved.config.show.block_tokens), (7, 11));
         assert_eq!(resolved.config.model.path, "m");
-        assert_eq!(resolved.unknown, ["nonsense", "show.colour"]);
+        let keys: Vec<&str> = resolved.problems.iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(keys, ["nonsense", "show.colour"]);
         assert!(matches!(resolved.origins["show.line_tokens"].1, Origin::File(_)));
         assert_eq!(resolved.origins["show.block_tokens"].1, Origin::Editor);
         assert_eq!(resolved.origins["model.path"].1, Origin::Flag);
@@ -501,13 +514,35 @@ mod tests {
     }
 
     #[test]
-    fn files_refuse_what_they_do_not_know() {
+    fn commands_refuse_what_files_say_and_nobody_knows_and_servers_go_on() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["[shwo]\n", "[show]\nx = 1\n", "[show]\nline_tokens = \"a\"\n", "not toml", "[show]\nmin_confidence = 2.0\n"] {
             std::fs::write(dir.path().join("lacuna.toml"), text).unwrap();
-            let error = resolve(Near::Root(dir.path()), None, None).err().map(|e| format!("{e:#}")).unwrap_or_default();
+            let resolved = resolve(Near::Root(dir.path()), None, None).unwrap();
+            assert_eq!(Config { telemetry: TelemetryConfig::default(), ..resolved.config.clone() }, Config::default(), "{text:?}");
+            let error = resolved.strict().err().map(|e| format!("{e:#}")).unwrap_or_default();
             assert!(error.contains("lacuna.toml"), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn nothing_is_recorded_while_it_is_unclear_whether_it_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, is_on) in [
+            ("[show]\nx = 1\n", true),
+            ("[telemetry]\nenabeld = false\n", false),
+            ("[telemetry]\nenabled = \"no\"\n", false),
+            ("[show]\nline_tokens 7\n", false),
+            ("\u{feff}[telemetry]\nenabled = true\n", true),
+        ] {
+            let file = dir.path().join("config.toml");
+            std::fs::write(&file, text).unwrap();
+            let resolved = resolve_for(Some(file), Near::Root(Path::new("/nowhere")), None, None).unwrap();
+            assert_eq!(resolved.config.telemetry.enabled, is_on, "{text:?}");
+            assert_eq!(resolved.problems.iter().any(|p| p.message.starts_with("telemetry is off")), !is_on, "{text:?}");
+        }
+        let editor = serde_json::json!({"telemetry": {"enable": false}});
+        assert!(!resolve(Near::Root(Path::new("/nowhere")), Some(&editor), None).unwrap().config.telemetry.enabled);
     }
 
     #[test]
@@ -518,7 +553,7 @@ mod tests {
             let file = dir.path().join("config.toml");
             std::fs::write(&file, text).unwrap();
             let nowhere = Near::Root(Path::new("/nowhere"));
-            resolve_for(Some(file), nowhere, None, None).map(|r| r.config).map_err(|e| format!("{e:#}"))
+            resolve_for(Some(file), nowhere, None, None).and_then(Resolved::strict).map(|r| r.config).map_err(|e| format!("{e:#}"))
         };
         let config = write("\"model.order\" = \"psm\", \"show.block_tokens\" = 9").unwrap();
         let varied = config.with_settings(&config.experiment["order"].variant["b"].settings).unwrap();
@@ -538,7 +573,8 @@ mod tests {
     fn an_editors_mistake_is_reported_and_not_fatal() {
         let dir = tempfile::tempdir().unwrap();
         for editor in [serde_json::json!({"show": {"line_tokens": "x"}}), serde_json::json!([1]), serde_json::json!({"kv": 1})] {
-            assert_eq!(resolve(Near::Root(dir.path()), Some(&editor), None).unwrap().config, Config::default());
+            let resolved = resolve(Near::Root(dir.path()), Some(&editor), None).unwrap();
+            assert_eq!((resolved.config, resolved.problems.len()), (Config::default(), 1), "{editor}");
         }
     }
     #[test]
@@ -574,6 +610,6 @@ mod tests {
         assert!(trusted.untrusted.is_some_and(|told| told.contains("trust")));
         let editor = serde_json::json!({"trust": {"folders": ["/*"]}});
         let resolved = resolve_for(None, Near::Root(&work), Some(&editor), None).unwrap();
-        assert_eq!((resolved.config.trust.folders.len(), resolved.unknown.len()), (0, 1));
+        assert_eq!((resolved.config.trust.folders.len(), resolved.problems.len()), (0, 1));
     }
 }

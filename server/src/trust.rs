@@ -203,12 +203,12 @@ pub struct WorkspaceFile {
     pub path: PathBuf,
     /// Its folder is one that the user trusts.
     pub is_trusted: bool,
-    /// `None`: it is somebody else's and not read.
-    pub text: Option<String>,
+    /// `None`: it is somebody else's and not read. Errors: it cannot be read, or is no configuration file.
+    pub text: anyhow::Result<Option<String>>,
 }
 
-/// Finds and reads the nearest workspace file. Errors: it cannot be read, or is no configuration file.
-pub fn workspace_file(near: Near<'_>, trusted: &Trusted) -> anyhow::Result<Option<WorkspaceFile>> {
+/// Finds and reads the nearest workspace file.
+pub fn workspace_file(near: Near<'_>, trusted: &Trusted) -> Option<WorkspaceFile> {
     for folder in near.folders() {
         let path = folder.join(WORKSPACE_FILE);
         // Opened once, then asked: a name may come to mean another file meanwhile. A pipe must not hold us.
@@ -219,7 +219,7 @@ pub fn workspace_file(near: Near<'_>, trusted: &Trusted) -> anyhow::Result<Optio
         let Ok(file) = options.open(&path) else {
             // One that is there and cannot be read is told, as any configuration file.
             if path.is_file() {
-                read(&path)?;
+                return Some(WorkspaceFile { text: read(&path).map(Some), path, is_trusted: false });
             }
             continue;
         };
@@ -227,10 +227,10 @@ pub fn workspace_file(near: Near<'_>, trusted: &Trusted) -> anyhow::Result<Optio
             continue;
         }
         let is_trusted = trusted.lists(&folder);
-        let text = if is_trusted || is_ours(&file) { Some(read_from(file, &path)?) } else { None };
-        return Ok(Some(WorkspaceFile { path, is_trusted, text }));
+        let text = if is_trusted || is_ours(&file) { read_from(file).map(Some) } else { Ok(None) };
+        return Some(WorkspaceFile { path, is_trusted, text });
     }
-    Ok(None)
+    None
 }
 
 #[cfg(unix)]
@@ -244,18 +244,16 @@ fn is_ours(_: &File) -> bool {
     true
 }
 
-/// The text of a configuration file. Errors name the file.
+/// The text of a configuration file. Errors do not name the file: whoever tells them does.
 pub fn read(path: &Path) -> anyhow::Result<String> {
-    let file = File::open(path).with_context(|| format!("config file {}", path.display()))?;
-    read_from(file, path)
+    read_from(File::open(path).context("this file cannot be read")?)
 }
 
-fn read_from(file: File, path: &Path) -> anyhow::Result<String> {
-    let name = || format!("config file {}", path.display());
+fn read_from(file: File) -> anyhow::Result<String> {
     let mut text = String::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).with_context(name)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).context("this file cannot be read")?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        bail!("{} is larger than {MAX_FILE_BYTES} bytes: is it a configuration file?", name());
+        bail!("this file is larger than {MAX_FILE_BYTES} bytes: is it a configuration file?");
     }
     Ok(text)
 }
@@ -343,7 +341,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("repository").join("src");
         std::fs::create_dir_all(&deep).unwrap();
-        let found = |near: Near<'_>| workspace_file(near, &Trusted::default()).unwrap().map(|file| file.path);
+        let found = |near: Near<'_>| workspace_file(near, &Trusted::default()).map(|file| file.path);
         std::fs::write(dir.path().join(WORKSPACE_FILE), "").unwrap();
         assert_eq!(found(Near::Inside(&deep)), None, "no root is known: only the folder itself");
         assert_eq!(found(Near::Root(&deep)), None);
@@ -361,16 +359,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(WORKSPACE_FILE);
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(workspace_file(Near::Root(dir.path()), &Trusted::default()).unwrap().is_none(), "a pipe holds nobody");
+        assert!(workspace_file(Near::Root(dir.path()), &Trusted::default()).is_none(), "a pipe holds nobody");
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "[show]\nline_tokens = 1\n").unwrap();
         // Only the superuser can make a file that is somebody else's.
         if std::os::unix::fs::chown(&path, Some(65_534), None).is_err() {
             return;
         }
-        let file = workspace_file(Near::Root(dir.path()), &Trusted::default()).unwrap().unwrap();
-        assert_eq!((file.text, file.is_trusted), (None, false));
+        let file = workspace_file(Near::Root(dir.path()), &Trusted::default()).unwrap();
+        assert_eq!((file.text.unwrap(), file.is_trusted), (None, false));
         let trusted = Trusted::new(&[dir.path().display().to_string()]);
-        assert!(workspace_file(Near::Root(dir.path()), &trusted).unwrap().unwrap().text.is_some());
+        assert!(workspace_file(Near::Root(dir.path()), &trusted).unwrap().text.unwrap().is_some());
     }
 }

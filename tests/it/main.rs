@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod editors;
 mod fim_eval;
+mod first_use;
 mod http;
 mod latency;
 mod lsp;

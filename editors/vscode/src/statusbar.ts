@@ -82,5 +82,6 @@ function tooltip(report: Report | undefined, last: Last | undefined, paused: boo
         const source = last.fromMemory ? ", from memory" : "";
         lines.push(`Last answer: ${last.ms.toFixed(1)} ms${source}`, `Tokens: ${cached} cached, ${computed} new, ${generated} generated`);
     }
-    return new vscode.MarkdownString(lines.join("\n\n"));
+    lines.push(...(report?.notices ?? []).map((notice) => `$(warning) ${notice.replace(/[\\`*_{}[\]()#+.!|<>$-]/g, "\\$&")}`));
+    return new vscode.MarkdownString(lines.join("\n\n"), true);
 }

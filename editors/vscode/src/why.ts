@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 
 import { leftAlone } from "./editors";
-import { statusMethod, tellsStatus, type Report } from "./protocol";
+import { statusMethod, tellsStatus, type Last, type Report } from "./protocol";
 import type { Server } from "./server";
 
 interface Answer {
@@ -55,7 +55,12 @@ async function answer(server: Server, editor: vscode.TextEditor | undefined): Pr
     }
     const uri = editor.document.uri.toString();
     const report = await server.connection?.sendRequest<Report>(statusMethod, { textDocument: { uri } });
-    const last = report?.last;
+    const { text, action } = reason(report?.last);
+    return { text: [text, ...(report?.notices ?? [])].join(" · "), ...(action ? { action } : {}) };
+}
+
+/** The last answer, in words. */
+function reason(last: Last | null | undefined): Answer {
     if (!last) {
         return { text: "Nothing has been asked here yet: type, or trigger a suggestion. (no-trigger)", action: trigger };
     }

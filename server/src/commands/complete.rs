@@ -50,11 +50,11 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let document = Document::new(&text, 0);
     let (line, column) = args.at;
     let position = Position { line: line - 1, character: column - 1 };
-    let cursor = document
-        .offset(position, Encoding::Utf32)
-        .with_context(|| format!("--at {line}:{column} is outside {} ({} lines)", args.file.display(), document.n_lines()))?;
+    let Ok(cursor) = document.offset(position, Encoding::Utf32) else {
+        bail!("--at {line}:{column} is outside {}: {}", args.file.display(), room(&text, line));
+    };
 
-    let resolved = config::resolve(config::Near::Inside(&args.file), None, args.model.as_deref())?;
+    let resolved = config::resolve(config::Near::Inside(&args.file), None, args.model.as_deref())?.strict()?;
     let loaded = models::load(&resolved.config.model.path)?;
     // A shell user waits for the whole answer: the deadline is the editor's.
     let mut config = resolved.config;
@@ -90,6 +90,25 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Outcome::Suggest(_) => Answer::Yes,
         Outcome::Silence(_) => Answer::No,
     })
+}
+
+/// Which lines or columns there are, counted from 1 as `--at` counts.
+fn room(text: &str, line: u32) -> String {
+    let (mut n_lines, mut n_chars) = (0, None);
+    let mut rest = Some(text);
+    while let Some(now) = rest {
+        let end = now.find(['\n', '\r']).unwrap_or(now.len());
+        n_lines += 1;
+        if n_lines == line {
+            n_chars = Some(now[..end].chars().count());
+        }
+        let after = &now[end..];
+        rest = after.strip_prefix("\r\n").or_else(|| after.strip_prefix(['\n', '\r']));
+    }
+    match n_chars {
+        Some(n) => format!("line {line} has columns 1 to {}", n + 1),
+        None => format!("it has lines 1 to {n_lines}"),
+    }
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -7,8 +7,12 @@ use lacuna_complete::{Outcome, Request};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::Document;
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::{Answer, commands::model, config, lsp, models};
+use crate::commands::{model, telemetry};
+use crate::config::schema::as_written;
+use crate::{Answer, config, lsp, models};
 
 /// Check the installation: model, kernels, machine, configuration and a self-test
 #[derive(clap::Args)]
@@ -16,65 +20,180 @@ pub struct Args {
     /// Model to check [default: the configured one, else the embedded model]
     #[arg(long, value_name = "M")]
     model: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Checkup {
+    version: &'static str,
+    kernels: String,
+    machine: String,
+    /// Name and what is to be said of it, in the order in which they are printed.
+    #[serde(serialize_with = "as_object")]
+    model: Vec<(&'static str, String)>,
+    attach: String,
+    user_file: Option<String>,
+    telemetry: Recording,
+    settings: Vec<Setting>,
+    /// What is wrong with the configuration; none of it is in `settings`.
+    problems: Vec<String>,
+    /// What the workspace's file may not do and how it could.
+    not_trusted: Option<String>,
+    self_test: Vec<Tried>,
+    /// The self-test passed and the configuration is as it was meant.
+    ok: bool,
+}
+
+/// Whether what becomes of suggestions is recorded, and where.
+#[derive(Serialize)]
+struct Recording {
+    enabled: bool,
+    /// `None`: there is no place for it.
+    store: Option<String>,
+    /// Of the store as it is; `None`: there is none yet.
+    bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Setting {
+    name: String,
+    value: Value,
+    origin: String,
+}
+
+/// One place of the self-test.
+#[derive(Serialize)]
+struct Tried {
+    file: &'static str,
+    /// What stands left of the cursor.
+    left: &'static str,
+    /// First line of what was suggested.
+    suggestion: Option<String>,
+    reason: Option<&'static str>,
+    ms: f64,
+}
+
+fn as_object<S: serde::Serializer>(facts: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(facts.iter().map(|(name, value)| (name, value)))
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
+    let checkup = examine(args)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "lacuna       {}", env!("CARGO_PKG_VERSION"))?;
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&checkup)?)?;
+    } else {
+        print(&mut out, &checkup)?;
+    }
+    Ok(if checkup.ok { Answer::Yes } else { Answer::No })
+}
+
+fn examine(args: &Args) -> anyhow::Result<Checkup> {
     let row = lacuna_engine::kernel_row().context("LACUNA_ISA")?;
     let withheld = lacuna_engine::withheld().map(|why| format!(" ({why})")).unwrap_or_default();
-    writeln!(out, "kernels      {row}{withheld}")?;
-    writeln!(out, "machine      {}, {}", cores(), memory())?;
-
     let here = std::env::current_dir()?;
     let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
     let loaded = models::load(&resolved.config.model.path)?;
-    for (name, value) in model::facts(&loaded) {
+    let completer = loaded.completer(&resolved.config)?;
+    let self_test: Vec<Tried> = SELF_TEST.iter().map(|test| try_out(&completer, test)).collect();
+    let settings = resolved.origins.iter().map(|(name, (value, origin))| Setting {
+        name: name.clone(),
+        value: value.clone(),
+        origin: origin.to_string(),
+    });
+    Ok(Checkup {
+        version: env!("CARGO_PKG_VERSION"),
+        kernels: format!("{row}{withheld}"),
+        machine: format!("{}, {}", cores(), memory()),
+        model: model::facts(&loaded),
+        attach: lsp::describe_engine(&resolved.config.model.path),
+        user_file: config::user_file().map(|path| path.display().to_string()),
+        telemetry: recording(&resolved.config),
+        settings: settings.collect(),
+        problems: resolved.problems.iter().map(config::Problem::told).collect(),
+        not_trusted: resolved.untrusted,
+        ok: resolved.problems.is_empty() && self_test.iter().all(|tried| tried.suggestion.is_some()),
+        self_test,
+    })
+}
+
+fn recording(config: &config::Config) -> Recording {
+    let path = telemetry::store_path(config).ok();
+    Recording {
+        enabled: config.telemetry.enabled,
+        bytes: path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()),
+        store: path.map(|path| path.display().to_string()),
+    }
+}
+
+fn try_out(completer: &lacuna_complete::Completer, (path, prefix, suffix): &(&'static str, &'static str, &'static str)) -> Tried {
+    let document = Document::new(&format!("{prefix}{suffix}"), 0);
+    let language = Language::from_path(std::path::Path::new(path));
+    let tree = SyntaxTree::parse(language, document.rope());
+    let request = Request {
+        key: path,
+        path: Some(path),
+        language,
+        document: &document,
+        tree: &tree,
+        cursor: prefix.len(),
+        excerpts: &[],
+        n: 1,
+        explain: false,
+    };
+    let reply = completer.complete(&request, &Cancel::new());
+    let (suggestion, reason) = match &reply.outcome {
+        Outcome::Suggest(items) => (Some(items[0].text.lines().next().unwrap_or("").to_owned()), None),
+        Outcome::Silence(reason) => (None, Some(reason.code())),
+    };
+    let left = prefix.lines().last().unwrap_or("").trim_start();
+    Tried { file: path, left, suggestion, reason, ms: (reply.ms.total * 10.0).round() / 10.0 }
+}
+
+fn print(out: &mut impl Write, checkup: &Checkup) -> std::io::Result<()> {
+    writeln!(out, "lacuna       {}", checkup.version)?;
+    writeln!(out, "kernels      {}", checkup.kernels)?;
+    writeln!(out, "machine      {}", checkup.machine)?;
+    for (name, value) in &checkup.model {
         writeln!(out, "{name:<12} {value}")?;
     }
-    writeln!(out, "attach       {}", lsp::describe_engine(&resolved.config.model.path))?;
-    match config::user_file() {
-        Some(path) => writeln!(out, "user file    {}", path.display())?,
-        None => writeln!(out, "user file    none (~/.config/lacuna/config.toml)")?,
+    writeln!(out, "attach       {}", checkup.attach)?;
+    writeln!(out, "user file    {}", checkup.user_file.as_deref().unwrap_or("none (~/.config/lacuna/config.toml)"))?;
+    writeln!(out, "telemetry    {}", told(&checkup.telemetry))?;
+    writeln!(out, "settings     (docs/settings.md says what each means)")?;
+    for Setting { name, value, origin } in &checkup.settings {
+        writeln!(out, "  {name:<26} {:<10} ({origin})", as_written(value))?;
     }
-    if let Some(untrusted) = &resolved.untrusted {
+    if let Some(untrusted) = &checkup.not_trusted {
         writeln!(out, "not trusted  {untrusted}")?;
     }
-    writeln!(out, "settings")?;
-    for (name, (value, origin)) in &resolved.origins {
-        writeln!(out, "  {name:<24} {:<10} ({origin})", value.to_string())?;
+    if !checkup.problems.is_empty() {
+        writeln!(out, "problems")?;
+        for problem in &checkup.problems {
+            writeln!(out, "  {problem}")?;
+        }
     }
-
-    let completer = loaded.completer(&resolved.config)?;
     writeln!(out, "self-test")?;
-    let mut ok = true;
-    for (path, prefix, suffix) in SELF_TEST {
-        let document = Document::new(&format!("{prefix}{suffix}"), 0);
-        let language = Language::from_path(std::path::Path::new(path));
-        let tree = SyntaxTree::parse(language, document.rope());
-        let request = Request {
-            key: path,
-            path: Some(path),
-            language,
-            document: &document,
-            tree: &tree,
-            cursor: prefix.len(),
-            excerpts: &[],
-            n: 1,
-            explain: false,
-        };
-        let reply = completer.complete(&request, &Cancel::new());
-        let shown = match &reply.outcome {
-            Outcome::Suggest(items) => items[0].text.lines().next().unwrap_or("").to_owned(),
-            Outcome::Silence(reason) => {
-                ok = false;
-                format!("nothing ({})", reason.code())
-            }
-        };
-        let line = prefix.lines().last().unwrap_or("").trim_start();
-        writeln!(out, "  {path:<8} {line}▏{shown}   {:.0} ms", reply.ms.total)?;
+    for Tried { file, left, suggestion, reason, ms } in &checkup.self_test {
+        let shown = suggestion.clone().unwrap_or_else(|| format!("nothing ({})", reason.unwrap_or_default()));
+        writeln!(out, "  {file:<8} {left}▏{shown}   {ms:.0} ms")?;
     }
-    Ok(if ok { Answer::Yes } else { Answer::No })
+    Ok(())
+}
+
+fn told(recording: &Recording) -> String {
+    let store = match (&recording.store, recording.bytes) {
+        (None, _) => "there is no place for it: set telemetry.dir".to_owned(),
+        (Some(path), None) => format!("{path} (nothing there yet)"),
+        (Some(path), Some(bytes)) => format!("{path} ({} kB)", bytes.div_ceil(1024)),
+    };
+    match recording.enabled {
+        true => format!("recorded on this machine only: {store}; telemetry.enabled = false switches it off"),
+        false => format!("not recorded; what was before: {store}"),
+    }
 }
 
 /// Three places where any code model has something to say.

@@ -7,4 +7,5 @@ pub mod doctor;
 pub mod fim_eval;
 pub mod finetune;
 pub mod model;
+pub mod shell;
 pub mod telemetry;

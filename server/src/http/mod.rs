@@ -48,6 +48,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let here = std::env::current_dir().unwrap_or_default();
     let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
+    resolved.warn();
     let http = &resolved.config.http;
     let address = match args.listen {
         Some(address) => address,
@@ -111,6 +112,8 @@ fn router(shared: Arc<Shared>) -> Router {
     // Whether we are there may be asked without a token: load balancers do.
     Router::new()
         .route("/health", get(llama::health))
+        // Who types the address into a browser is looking for the one page there is.
+        .route("/", get(|| async { axum::response::Redirect::temporary("/dashboard") }))
         .merge(asked)
         .merge(looked_at)
         .fallback(error::no_such_route)
@@ -119,6 +122,18 @@ fn router(shared: Arc<Shared>) -> Router {
         .layer(from_fn(guard::no_browsers))
         .layer(from_fn_with_state(Arc::clone(&shared), metrics::count))
         .with_state(shared)
+}
+
+/// Sends a body to every route that takes one, before a model is there: the parsers alone answer.
+pub async fn send_to_parsers(body: &[u8]) {
+    use tower_service::Service;
+    let mut routes = router(Arc::new(Shared::new(1, None, dashboard::Dashboard::new(&config::Config::default()))));
+    for path in ["/infill", "/v1/completions", "/v1/fim/completions", "/api/generate"] {
+        let request = axum::http::Request::post(path).body(axum::body::Body::from(body.to_vec()));
+        let Ok(request) = request else { continue };
+        let Ok(response) = routes.call(request).await;
+        assert!(response.status().is_client_error() || response.status() == axum::http::StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
 }
 
 #[cfg(test)]
@@ -139,12 +154,13 @@ mod tests {
             ("POST", "/v1/completions", r#"{"prompt": "a", "stream": true}"#, StatusCode::SERVICE_UNAVAILABLE),
             ("GET", "/v1/models", "", StatusCode::SERVICE_UNAVAILABLE),
             ("GET", "/metrics", "", StatusCode::OK),
+            ("GET", "/", "", StatusCode::TEMPORARY_REDIRECT),
         ] {
             let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
             let response = routes.call(request).await.unwrap();
             assert_eq!(response.status(), status, "{path}");
             let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
-            assert!(status == StatusCode::OK || body.windows(13).any(|w| w == b"Loading model"), "{path}: {body:?}");
+            assert!(!status.is_server_error() || body.windows(13).any(|w| w == b"Loading model"), "{path}: {body:?}");
         }
     }
 }

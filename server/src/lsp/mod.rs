@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 pub use status::globs;
+pub use transport::read_messages;
 
 use self::record::Recorder;
 use crate::{Answer, config, models};

@@ -30,17 +30,17 @@ pub fn quiet_advice(quiet: Quiet) -> &'static Advice {
         Quiet::Paused => &Advice {
             code: "paused",
             meaning: "Suggestions are paused everywhere.",
-            remedy: "Resume them from the editor's Lacuna menu or command.",
+            remedy: "Resume them: the menu of the status bar in VS Code, `:Lacuna resume` in Neovim.",
         },
         Quiet::PausedHere => &Advice {
             code: "paused-here",
             meaning: "Suggestions are paused in this file.",
-            remedy: "Resume them from the editor's Lacuna menu or command.",
+            remedy: "Resume them: the menu of the status bar in VS Code, `:Lacuna resume here` in Neovim.",
         },
         Quiet::PausedLanguage => &Advice {
             code: "paused-language",
             meaning: "Suggestions are paused for this language.",
-            remedy: "Resume them from the editor's Lacuna menu or command.",
+            remedy: "Resume them: the menu of the status bar in VS Code, `:Lacuna resume language` in Neovim.",
         },
         Quiet::LanguageOff => &Advice {
             code: "language-off",

@@ -71,7 +71,6 @@ struct Session {
     encoding: Encoding,
     completer: Arc<Completer>,
     roots: Vec<String>,
-    unknown_settings: Vec<String>,
     /// What becomes of suggestions; `None`: not recorded.
     observer: Option<Observer>,
 }
@@ -342,13 +341,20 @@ impl LanguageServer for Server {
         let mut resolved = config::resolve(near, editor.as_ref(), self.model_flag.as_deref())
             .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         let completer = self.loaded.serving(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
-        self.status.configure(&resolved.config, notify);
-        if let Some(untrusted) = resolved.untrusted.take() {
-            self.status.notice(untrusted);
-        }
         // Loaded before the first message, and shared by all clients.
         if resolved.origins["model.path"].1 == config::Origin::Editor {
-            resolved.unknown.push("model.path (start with --model, or set it in the user's file)".to_owned());
+            resolved.problems.push(config::Problem {
+                origin: config::Origin::Editor,
+                line: None,
+                key: "model.path".to_owned(),
+                message: "model.path is read before an editor is heard: start with --model, or set it in the user's file".to_owned(),
+                is_doubt: false,
+            });
+        }
+        resolved.warn();
+        self.status.configure(&resolved.config, notify);
+        for notice in resolved.problems.iter().map(config::Problem::told).chain(resolved.untrusted.take()) {
+            self.status.notice(notice);
         }
         let observer = Observer::start(&resolved.config, &self.loaded);
         let _ = self.session.set(Session {
@@ -357,7 +363,6 @@ impl LanguageServer for Server {
             observer,
             completer,
             roots: roots.iter().map(|uri| uri.as_str().to_owned()).collect(),
-            unknown_settings: resolved.unknown,
         });
         Ok(InitializeResult {
             capabilities: ServerCapabilities {
@@ -389,12 +394,6 @@ impl LanguageServer for Server {
         }
         for notice in self.status.notices() {
             self.client.log_message(MessageType::WARNING, format!("lacuna: {notice}")).await;
-        }
-        if let Some(session) = self.session.get()
-            && !session.unknown_settings.is_empty()
-        {
-            let message = format!("lacuna: unknown settings ignored: {}", session.unknown_settings.join(", "));
-            self.client.log_message(MessageType::WARNING, message).await;
         }
     }
 

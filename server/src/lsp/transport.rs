@@ -224,6 +224,19 @@ async fn read_message(input: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Opti
     Ok(Some(value))
 }
 
+/// Messages of a whole input and how many of its parts were none.
+pub async fn read_messages(bytes: &[u8]) -> (Vec<Value>, usize) {
+    let mut input = BufReader::new(bytes);
+    let (mut messages, mut malformed) = (Vec::new(), 0);
+    loop {
+        match read_message(&mut input).await {
+            Ok(Some(message)) => messages.push(message),
+            Ok(None) => return (messages, malformed),
+            Err(_) => malformed += 1,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -171,4 +171,42 @@ return {
       assert(not report:find("ERROR", 1, true), report)
     end,
   },
+  {
+    ":checkhealth says when setup() was never called",
+    function(start)
+      local child = start({
+        plugin = false,
+        init = ("vim.opt.runtimepath:append(%q)\nvim.cmd.runtime('plugin/lacuna.lua')\n"):format(os.getenv("LACUNA_ROOT") .. "/editors/nvim"),
+      })
+      child:edit("account.py", samples.ACCOUNT)
+      child:lua("require('lacuna.config').current.cmd = { vim.env.LACUNA_BIN, 'lsp' }; vim.cmd('checkhealth lacuna')")
+      local report = child:text()
+      assert(report:find("ERROR", 1, true) and report:find("setup() was never called", 1, true), report)
+      local why = child:lua([[
+        local told
+        require("lacuna.command").why(vim.fn.bufnr("account.py"), function(text) told = text end)
+        return told
+      ]])
+      assert(why:find("setup", 1, true) and why:find("never called", 1, true), why)
+    end,
+  },
+  {
+    "a typo in lacuna.toml is named by :Lacuna why and :checkhealth, and suggestions come all the same",
+    function(start)
+      local child = start()
+      vim.fn.writefile({ "[show]", "line_token = 7", 'disabled_languages = ["pyhton"]' }, child.dir .. "/work/lacuna.toml")
+      child:edit("account.py", samples.ACCOUNT)
+      child:await_server()
+      local why = child:wait("a reason", function()
+        child:lua([[require("lacuna.command").why(0, function(text) vim.g.told = text end)]])
+        local told = child:lua("return vim.g.told")
+        return told ~= vim.NIL and told:find("line_token", 1, true) and told
+      end)
+      assert(why:find("lacuna.toml:2: show.line_token is not a setting: did you mean show.line_tokens?", 1, true), why)
+      assert(why:find('"pyhton": did you mean "python"?', 1, true), why)
+      child:lua("vim.cmd('checkhealth lacuna')")
+      local report = child:text()
+      assert(report:find("did you mean show.line_tokens", 1, true) and report:find("the self-test passed", 1, true), report)
+    end,
+  },
 }

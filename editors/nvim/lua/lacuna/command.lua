@@ -37,7 +37,9 @@ function M.why(bufnr, answer)
     return answer("The server is loading its model. (loading)")
   end
   if state == "not-running" or not server.client(bufnr) then
-    local why = status.down() or "it starts with the first insert; is `require('lacuna').setup()` called?"
+    local why = status.down()
+      or require("lacuna").is_set_up and "it starts with the first insert"
+      or "`require('lacuna').setup()` was never called; see :checkhealth lacuna"
     return answer(("The server is not running: %s (not-running)"):format(why))
   end
   if require("lacuna").visible() then
@@ -47,6 +49,11 @@ function M.why(bufnr, answer)
     return answer("The server is older than this plugin and does not tell; update it. (older-server)")
   end
   status.ask(bufnr, function(report)
+    local notices = report and report.notices or {}
+    local say_reason = answer
+    answer = function(text)
+      say_reason(table.concat(vim.list_extend({ text }, notices), "\n"))
+    end
     local last = report and report.last
     if type(last) ~= "table" then
       return answer("Nothing has been asked here yet: type in insert mode. (no-trigger)")

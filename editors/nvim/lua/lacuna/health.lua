@@ -14,6 +14,46 @@ local function check_editor()
   end
 end
 
+---@param path string
+local function check_doctor(path)
+  local doctor = vim.system({ path, "doctor", "--json" }, { text = true, timeout = 60000 }):wait()
+  local decoded, found = pcall(vim.json.decode, doctor.stdout or "")
+  if not decoded then
+    vim.health.error("lacuna doctor failed:\n" .. vim.trim((doctor.stdout or "") .. (doctor.stderr or "")))
+    return
+  end
+  local silent = vim.tbl_filter(function(tried)
+    return type(tried.suggestion) ~= "string"
+  end, found.self_test)
+  if #silent == 0 then
+    vim.health.ok("lacuna doctor: the self-test passed")
+  else
+    vim.health.error(("lacuna doctor: the self-test had nothing to suggest at %d of %d places"):format(#silent, #found.self_test))
+  end
+  for _, problem in ipairs(found.problems) do
+    vim.health.warn("settings: " .. problem, { "`lacuna doctor` shows all settings, docs/settings.md says what each means" })
+  end
+  if type(found.not_trusted) == "string" then
+    vim.health.warn(found.not_trusted)
+  end
+  local recording = found.telemetry
+  vim.health.info(
+    recording.enabled and ("telemetry is recorded on this machine only: " .. tostring(recording.store)) or "telemetry is not recorded"
+  )
+end
+
+--- Without setup() no buffer is ever attached, and everything else looks well.
+local function check_setup()
+  if require("lacuna").is_set_up then
+    vim.health.ok("setup() was called")
+  else
+    vim.health.error("setup() was never called, so nothing is suggested", {
+      "Call require('lacuna').setup() in your init.lua",
+      'With lazy.nvim: { dir = "…/editors/nvim", event = "InsertEnter", opts = {} }',
+    })
+  end
+end
+
 local function check_server()
   local cmd = config.current.cmd
   local path = vim.fn.exepath(cmd[1])
@@ -28,19 +68,18 @@ local function check_server()
     vim.health.error(("%s --version failed: %s"):format(path, vim.trim(version.stderr or "")))
     return
   end
-  local doctor = vim.system({ path, "doctor" }, { text = true, timeout = 60000 }):wait()
-  if doctor.code == 0 then
-    vim.health.ok("lacuna doctor: the self-test passed")
-  else
-    vim.health.error("lacuna doctor failed:\n" .. vim.trim((doctor.stdout or "") .. (doctor.stderr or "")))
-  end
+  check_doctor(path)
   local state = server.state()
   if state == "running" then
     vim.health.ok("the server is running")
+    for _, notice in ipairs(status.notices()) do
+      vim.health.warn(notice)
+    end
   elseif status.down() then
     vim.health.warn("the server is down: " .. status.down(), { "`:Lacuna log` shows what it said, `:Lacuna restart` starts it" })
   else
-    vim.health.info("the server is " .. state .. "; it starts with the first ordinary buffer")
+    local when = require("lacuna").is_set_up and "; it starts with the first ordinary buffer" or ""
+    vim.health.info("the server is " .. state .. when)
   end
 end
 
@@ -63,6 +102,7 @@ end
 function M.check()
   vim.health.start("lacuna")
   check_editor()
+  check_setup()
   check_server()
   check_keys()
 end

@@ -3,7 +3,7 @@
 --- Start reading at `session.lua`, which decides after every keystroke what is shown; `ghost.lua` is the suggestion on screen,
 --- `server.lua` the process, `builtin.lua` the path over vim.lsp.inline_completion (0.12).
 
-local M = {}
+local M = { is_set_up = false }
 
 --- Starts suggesting. May be called again with other options.
 ---@param options? table see |lacuna-options|
@@ -12,6 +12,7 @@ function M.setup(options)
     error("lacuna: Neovim 0.11 or newer is needed", 0)
   end
   local config = require("lacuna.config").apply(options)
+  M.is_set_up = true
   vim.api.nvim_set_hl(0, "LacunaGhost", { default = true, link = vim.fn.hlexists("ComplHint") == 1 and "ComplHint" or "Comment" })
   local group = vim.api.nvim_create_augroup("lacuna", {})
   vim.api.nvim_create_autocmd({ "BufEnter", "FileType", "InsertEnter" }, {

@@ -112,6 +112,31 @@ function M.ask(bufnr, answer)
   end, bufnr)
 end
 
+--- Reasons of docs/protocol.md whose code alone says little in a statusline.
+local WORDS = {
+  empty = "nothing to add here",
+  deadline = "not in time",
+  ["low-confidence"] = "not sure enough",
+  ["repeats-suffix"] = "already there",
+  ["parses-worse"] = "would break the syntax",
+  ["ignored-path"] = "ignored file",
+  ["over-budget"] = "out of memory for prompts",
+}
+
+--- What the running servers have to say about the settings.
+---@return string[]
+function M.notices()
+  local told = {}
+  for _, report in pairs(reports) do
+    for _, notice in ipairs(report.notices or {}) do
+      if not vim.list_contains(told, notice) then
+        told[#told + 1] = notice
+      end
+    end
+  end
+  return told
+end
+
 ---@param report table
 ---@return string
 function M.describe(report)
@@ -123,7 +148,7 @@ function M.describe(report)
     return "ready"
   end
   if last.outcome == "silence" then
-    return last.reason
+    return WORDS[last.reason] or (last.reason:gsub("-", " "))
   end
   return ("%.0f ms, %d tokens cached, %d new"):format(last.ms, last.tokens.cached, last.tokens.new)
 end

@@ -44,7 +44,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
         return Ok(Chosen { generator: None, model: ModelId { name: "none".to_owned(), sha256: String::new() } });
     }
     let here = std::env::current_dir()?;
-    let mut settings = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.config;
+    let mut settings = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
     match args.order {
         Some(super::run::OrderFlag::Psm) => settings.model.order = OrderSetting::Psm,

@@ -62,7 +62,7 @@ fn start(config: &config::Config, name: &str) -> anyhow::Result<Answer> {
     let mut store = Store::open(&store_path(config)?)?;
     store.start_experiment(name, &serde_json::to_string(definition)?, lacuna_telemetry::system_ms())?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "started {name}: {}; editors that start from now on take part", variants(definition))?;
+    writeln!(out, "started {name}: {}; running editors take part within seconds", variants(definition))?;
     Ok(Answer::Yes)
 }
 
@@ -105,7 +105,7 @@ fn status(config: &config::Config, name: Option<&str>) -> anyhow::Result<Answer>
         writeln!(out, "{}  {}", e.name, if e.stopped.is_some() { "stopped" } else { "running" })?;
         for (variant, _) in e.definition.weights() {
             let n = units.get(&(e.name.clone(), variant.to_owned())).map_or(0, |u| u.len());
-            writeln!(out, "  {variant:<24} {n} units")?;
+            writeln!(out, "  {variant:<24} {n} unit{}", if n == 1 { "" } else { "s" })?;
         }
         if config.experiment.get(&e.name).is_some_and(|d| *d != e.definition) {
             writeln!(out, "  lacuna.toml says something else by now: what holds is what was started")?;

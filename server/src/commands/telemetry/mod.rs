@@ -65,7 +65,7 @@ fn configuration() -> anyhow::Result<config::Config> {
 
 fn resolved() -> anyhow::Result<config::Resolved> {
     let here = std::env::current_dir().unwrap_or_default();
-    config::resolve(config::Near::Inside(&here), None, None)
+    config::resolve(config::Near::Inside(&here), None, None)?.strict()
 }
 
 /// Where the store lies: `telemetry.db` in `telemetry.dir`, or in the user's data directory.

@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let model = Files::of(args)?;
     let here = std::env::current_dir()?;
-    let resolved = config::resolve(config::Near::Inside(&here), None, model.ours.as_deref())?;
+    let resolved = config::resolve(config::Near::Inside(&here), None, model.ours.as_deref())?.strict()?;
     let loaded = match &model.packed {
         Some((file, tokenizer)) => models::load_apart(&model.name, file, tokenizer)?,
         None => models::load(&resolved.config.model.path)?,
