@@ -11,8 +11,11 @@ use lacuna_engine::{Model, Precision};
 use lacuna_telemetry::Names;
 use lacuna_telemetry::store::{Store, Window};
 
+/// A parser, as a function of bytes.
+pub type Target = fn(&[u8]);
+
 /// Name and function of every target; the name is also that of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 14] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("lsp", lsp),
     ("http", http),
     ("configuration", configuration),
@@ -30,7 +33,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 14] = [
 ];
 
 /// The target of that name.
-pub fn target(name: &str) -> Option<fn(&[u8])> {
+pub fn target(name: &str) -> Option<Target> {
     TARGETS.iter().find(|(known, _)| *known == name).map(|(_, run)| *run)
 }
 

@@ -1,9 +1,9 @@
 //! Which known name somebody may have meant: keys, values, languages.
 
 /// The known name that is nearest to what was written, if it is near enough to be a slip.
-pub fn nearest<'a, S: AsRef<str>>(written: &str, known: impl IntoIterator<Item = &'a S>) -> Option<&'a str>
+pub fn nearest<'a, S>(written: &str, known: impl IntoIterator<Item = &'a S>) -> Option<&'a str>
 where
-    S: 'a + ?Sized,
+    S: AsRef<str> + ?Sized + 'a,
 {
     let plain = plain(written);
     let distance = |name: &str| strsim::damerau_levenshtein(&plain, &self::plain(name));

@@ -353,7 +353,7 @@ impl LanguageServer for Server {
         }
         resolved.warn();
         self.status.configure(&resolved.config, notify);
-        for notice in resolved.problems.iter().map(config::Problem::told).chain(resolved.untrusted.take()) {
+        for notice in resolved.untrusted.take().into_iter().chain(resolved.problems.iter().map(config::Problem::told)) {
             self.status.notice(notice);
         }
         let observer = Observer::start(&resolved.config, &self.loaded);
