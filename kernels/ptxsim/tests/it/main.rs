@@ -3,7 +3,9 @@
 mod counters;
 mod faults;
 mod matrix;
+mod mutations;
 mod opcodes;
 mod random;
+mod shipped;
 mod support;
 mod warp;
