@@ -22,8 +22,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-END, MIDDLE, PAD = 0, 2, 4
-HEAD_DIM, ROPE_THETA, EPS = 64, 10000.0, 1e-6
 DECAY_SHARE, FLOOR = 0.25, 0.02  # as in crates/train/src/trainer/schedule.rs
 
 
@@ -43,6 +41,8 @@ class Shards:
         self.folder = Path(folder)
         index = json.loads((self.folder / "shards.json").read_text())
         self.seq_len, self.n_vocab = index["seq_len"], index["n_vocab"]
+        # Shards of version 0.1.0 do not say which tokens part documents: they are the first embedded model's.
+        self.markers = index.get("markers", {"end": 0, "middle": 2, "pad": 4})
         self.train = self.read(index["files"])
         self.validation = self.read(index["validation"])
 
@@ -54,35 +54,38 @@ class Shards:
         return rows
 
 
-def batch(rows, device, middle_weight):
-    """Inputs, targets, loss weights, document numbers and positions of rows [b, t]; documents end with END."""
+def batch(rows, markers, device, middle_weight):
+    """Inputs, targets, loss weights, document numbers and positions of rows [b, t]; documents end with the end marker."""
+    end, middle_id, pad = markers["end"], markers["middle"], markers["pad"]
     x = torch.from_numpy(rows.astype(np.int64)).to(device, non_blocking=True)
     b, t = x.shape
-    target = torch.cat([x[:, 1:], x.new_full((b, 1), PAD)], 1)
-    ended = torch.cat([x.new_zeros((b, 1)), (x[:, :-1] == END).long()], 1)
+    target = torch.cat([x[:, 1:], x.new_full((b, 1), pad)], 1)
+    ended = torch.cat([x.new_zeros((b, 1)), (x[:, :-1] == end).long()], 1)
     document = ended.cumsum(1)
     index = torch.arange(t, device=device).expand(b, t)
     start = torch.where(ended.bool(), index, 0).cummax(1).values
-    # A position is in a middle when a MIDDLE token stands at or before it in its own document.
-    last_middle = torch.where(x == MIDDLE, index, -1).cummax(1).values
+    # A position is in a middle when a middle marker stands at or before it in its own document.
+    last_middle = torch.where(x == middle_id, index, -1).cummax(1).values
     middle = last_middle >= start
-    counted = (x != END) & (x != PAD) & (target != PAD)
+    counted = (x != end) & (x != pad)
+    if pad != end:
+        counted &= target != pad
     weight = torch.where(middle, middle_weight, 1.0) * counted
     return x, target, weight, middle & counted, document, index - start
 
 
 class Model(torch.nn.Module):
-    def __init__(self, vocab, d=256, layers=8, heads=4, kv_heads=2, ff=896):
+    def __init__(self, vocab, d=256, layers=8, heads=4, kv_heads=2, ff=896, head_dim=64, rope_theta=10000.0, eps=1e-6, positions=2048):
         super().__init__()
         self.sizes = dict(d=d, layers=layers, heads=heads, kv_heads=kv_heads, ff=ff)
-        self.vocab = vocab
+        self.vocab, self.head_dim, self.rope_theta, self.eps, self.positions = vocab, head_dim, rope_theta, eps, positions
         linear = lambda n_in, n_out: torch.nn.Linear(n_in, n_out, bias=False)
         self.embed = torch.nn.Embedding(vocab, d)
         self.layers = torch.nn.ModuleList()
         for _ in range(layers):
             layer = torch.nn.ModuleDict(
-                dict(q=linear(d, heads * HEAD_DIM), k=linear(d, kv_heads * HEAD_DIM), v=linear(d, kv_heads * HEAD_DIM),
-                     o=linear(heads * HEAD_DIM, d), gate=linear(d, ff), up=linear(d, ff), down=linear(ff, d)))
+                dict(q=linear(d, heads * head_dim), k=linear(d, kv_heads * head_dim), v=linear(d, kv_heads * head_dim),
+                     o=linear(heads * head_dim, d), gate=linear(d, ff), up=linear(d, ff), down=linear(ff, d)))
             layer.norm1 = torch.nn.Parameter(torch.ones(d))
             layer.norm2 = torch.nn.Parameter(torch.ones(d))
             self.layers.append(layer)
@@ -95,7 +98,7 @@ class Model(torch.nn.Module):
     def forward(self, x, document, position):
         s = self.sizes
         b, t = x.shape
-        frequency = ROPE_THETA ** (-torch.arange(0, HEAD_DIM, 2, device=x.device).float() / HEAD_DIM)
+        frequency = self.rope_theta ** (-torch.arange(0, self.head_dim, 2, device=x.device).float() / self.head_dim)
         angle = position[..., None].float() * frequency
         cos, sin = angle.cos()[:, None], angle.sin()[:, None]
         mask = (document[:, :, None] == document[:, None, :]).tril()[:, None]
@@ -105,19 +108,19 @@ class Model(torch.nn.Module):
             return torch.cat([a * cos - c * sin, c * cos + a * sin], -1).to(v.dtype)
 
         def split(v, n):
-            return v.view(b, t, n, HEAD_DIM).transpose(1, 2)
+            return v.view(b, t, n, self.head_dim).transpose(1, 2)
 
         h = self.embed(x)
         for layer in self.layers:
-            z = F.rms_norm(h, (s["d"],), layer.norm1, EPS)
+            z = F.rms_norm(h, (s["d"],), layer.norm1, self.eps)
             q, k = rope(split(layer["q"](z), s["heads"])), rope(split(layer["k"](z), s["kv_heads"]))
             v = split(layer["v"](z), s["kv_heads"])
             k, v = (u.repeat_interleave(s["heads"] // s["kv_heads"], 1) for u in (k, v))
             o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
             h = h + layer["o"](o.transpose(1, 2).reshape(b, t, -1))
-            z = F.rms_norm(h, (s["d"],), layer.norm2, EPS)
+            z = F.rms_norm(h, (s["d"],), layer.norm2, self.eps)
             h = h + layer["down"](F.silu(layer["gate"](z)) * layer["up"](z))
-        return F.rms_norm(h, (s["d"],), self.norm, EPS)
+        return F.rms_norm(h, (s["d"],), self.norm, self.eps)
 
     def losses(self, x, target, weight, middle, document, position):
         """Sums: weighted loss, weights, loss of counted positions, their number, loss in middles, their number."""
@@ -143,8 +146,8 @@ class Model(torch.nn.Module):
     def save(self, folder, shards):
         s = self.sizes
         config = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_size=s["d"], num_hidden_layers=s["layers"],
-                      num_attention_heads=s["heads"], num_key_value_heads=s["kv_heads"], head_dim=HEAD_DIM, intermediate_size=s["ff"],
-                      vocab_size=self.vocab, rope_theta=ROPE_THETA, rms_norm_eps=EPS, max_position_embeddings=2048,
+                      num_attention_heads=s["heads"], num_key_value_heads=s["kv_heads"], head_dim=self.head_dim, intermediate_size=s["ff"],
+                      vocab_size=self.vocab, rope_theta=self.rope_theta, rms_norm_eps=self.eps, max_position_embeddings=self.positions,
                       tie_word_embeddings=True, attention_bias=False, mlp_bias=False, hidden_act="silu", torch_dtype="float32")
         folder = Path(folder)
         unfinished = folder.with_name(".unfinished")
@@ -160,7 +163,8 @@ class Model(torch.nn.Module):
     def load(folder):
         c = json.loads((Path(folder) / "config.json").read_text())
         model = Model(c["vocab_size"], c["hidden_size"], c["num_hidden_layers"], c["num_attention_heads"],
-                      c["num_key_value_heads"], c["intermediate_size"])
+                      c["num_key_value_heads"], c["intermediate_size"], c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"],
+                      c["rope_theta"], c["rms_norm_eps"], c["max_position_embeddings"])
         stored = load_file(Path(folder) / "model.safetensors")
         with torch.no_grad():
             for name, p in model.tensors().items():
@@ -210,7 +214,7 @@ def validation_loss(model, shards, n_rows, device, at_a_time=8):
     sums = np.zeros(4)
     rows = shards.validation[:n_rows]
     for i in range(0, len(rows), at_a_time):
-        _, _, loss, n, middle_loss, middle_n = model.losses(*batch(rows[i : i + at_a_time], device, 1.0))
+        _, _, loss, n, middle_loss, middle_n = model.losses(*batch(rows[i : i + at_a_time], shards.markers, device, 1.0))
         sums += [loss.item(), n.item(), middle_loss.item(), middle_n.item()]
     return sums[0] / sums[1], sums[2] / sums[3]
 
@@ -234,7 +238,7 @@ def run(args):
             order, at, epoch = np.random.default_rng(args.seed + epoch).permutation(len(shards.train)), 0, epoch + 1
         rows, at = shards.train[order[at : at + args.rows]], at + args.rows
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            loss, weight, *_ = losses(*batch(rows, device, args.middle_weight))
+            loss, weight, *_ = losses(*batch(rows, shards.markers, device, args.middle_weight))
         (loss / weight).backward()
         factor = min(1.0, (step + 1) / args.warmup) * (FLOOR + (1 - FLOOR) * min(1.0, (1 - done) / DECAY_SHARE))
         norm = optimizer.step(factor)

@@ -29,4 +29,4 @@ pub use others::{OtherFile, similar};
 pub use scope::{Scope, ScopeKind};
 pub use spans::{MAX_SPANS, NodeSpan, SpanKind, spans};
 pub use stop::{SyntacticEnd, first_syntactic_end, syntactic_end};
-pub use tree::{MAX_PARSE_BYTES, PARSE_LIMIT, SyntaxTree};
+pub use tree::{MAX_PARSE_BYTES, ParseLimit, SyntaxTree};

@@ -1,8 +1,9 @@
-//! [`SyntaxTree`]: the tree of one document, kept up to date through edits, within a time limit.
+//! [`SyntaxTree`]: the tree of one document, kept up to date through edits, within a limit.
 //!
-//! A tree that could not be made in time is absent, never stale: every question about it then has the answer of a
+//! A tree that could not be made within it is absent, never stale: every question about it then has the answer of a
 //! text without a grammar. All walks are loops over a cursor, so that deep nesting costs heap, not stack.
 
+use std::cell::Cell;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,27 @@ use tree_sitter::{InputEdit, Node, ParseOptions, Parser, Point, Tree, TreeCursor
 
 use crate::Language;
 
-/// Time one parse may take, unless the caller has more: [`SyntaxTree::parse_within`].
-pub const PARSE_LIMIT: Duration = Duration::from_millis(500);
+/// What one parse may take before it is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseLimit {
+    /// By the clock, for those who wait; none where a result must not depend on how busy the machine is.
+    pub time: Option<Duration>,
+    /// Hundreds of the parser's operations: about 80 bytes of ordinary code.
+    pub steps: u64,
+    /// Bytes that the lexer reads, again and again where a text makes it look far ahead.
+    pub bytes: u64,
+}
+
+impl ParseLimit {
+    /// While somebody types.
+    pub const INTERACTIVE: ParseLimit = ParseLimit { time: Some(Duration::from_millis(500)), ..ParseLimit::REPEATABLE };
+    /// The same on every machine: for corpora and scores. Ordinary text of [`MAX_PARSE_BYTES`] is within it; the worst known texts
+    /// take some ten seconds.
+    pub const REPEATABLE: ParseLimit = ParseLimit { time: None, steps: 200_000, bytes: 512 << 20 };
+}
+
+/// What is handed to the parser at a time, so that reading far ahead is noticed.
+const READ_BYTES: usize = 4096;
 
 /// Longer texts are not parsed at all: a tree takes some twenty times the memory of its text.
 pub const MAX_PARSE_BYTES: usize = 8 << 20;
@@ -22,27 +42,28 @@ pub const MAX_PARSE_BYTES: usize = 8 << 20;
 pub struct SyntaxTree {
     language: Language,
     tree: Option<Tree>,
-    /// Bytes of the text whose parse ran out of time. Not tried again until the text is a quarter shorter, or else
+    /// Bytes of the text whose parse was given up. Not tried again until the text is a quarter shorter, or else
     /// every keystroke would pay the limit.
     gave_up_at: Option<usize>,
-    limit: Duration,
+    limit: ParseLimit,
 }
 
 impl SyntaxTree {
     pub fn parse(language: Language, rope: &Rope) -> SyntaxTree {
-        SyntaxTree::parse_within(language, rope, PARSE_LIMIT)
+        SyntaxTree::parse_within(language, rope, ParseLimit::INTERACTIVE)
     }
 
     /// As [`SyntaxTree::parse`], with another limit for this parse and those of the tree's edits and previews. For results that must
     /// not depend on how busy the machine is.
-    pub fn parse_within(language: Language, rope: &Rope, limit: Duration) -> SyntaxTree {
+    pub fn parse_within(language: Language, rope: &Rope, limit: ParseLimit) -> SyntaxTree {
         let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit };
         tree.reparse(rope);
         tree
     }
 
+    /// Of a whole text that nobody types: the same tree on every machine.
     pub fn parse_str(language: Language, text: &str) -> SyntaxTree {
-        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit: PARSE_LIMIT };
+        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit: ParseLimit::REPEATABLE };
         tree.run(text.len(), |byte| text.as_bytes().get(byte..).unwrap_or_default());
         tree
     }
@@ -102,11 +123,20 @@ impl SyntaxTree {
             return;
         }
         let (start, limit) = (Instant::now(), self.limit);
+        let (mut steps, bytes) = (0, Cell::new(0));
         let mut progress = |_: &tree_sitter::ParseState| {
-            if start.elapsed() > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            steps += 1;
+            let late = limit.time.is_some_and(|time| start.elapsed() > time);
+            if late || steps > limit.steps || bytes.get() > limit.bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let mut read = |byte, _| {
+            let text = read(byte);
+            let text = &text[..text.len().min(READ_BYTES)];
+            bytes.set(bytes.get() + text.len() as u64);
+            text
         };
         let options = ParseOptions::new().progress_callback(&mut progress);
-        self.tree = parser.parse_with_options(&mut |byte, _| read(byte), old.as_ref(), Some(options));
+        self.tree = parser.parse_with_options(&mut read, old.as_ref(), Some(options));
         self.gave_up_at = self.tree.is_none().then_some(len);
     }
 

@@ -18,10 +18,4 @@ pub mod stats;
 pub mod summary;
 pub mod table;
 
-use std::time::Duration;
-
 pub use example::Example;
-
-/// Time that one parse may take here: far beyond the editor's limit, which a busy machine exceeds now and then, so that a run's
-/// results do not depend on it. What still hits it is a text that no editor would get parsed either.
-const PARSE_LIMIT: Duration = Duration::from_secs(60);

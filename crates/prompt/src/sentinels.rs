@@ -153,6 +153,13 @@ impl Sentinels {
     }
 }
 
+impl Sentinels {
+    /// The id that ends a text; none if the tokenizer has no such token.
+    pub fn end(&self, tokenizer: &Tokenizer) -> Option<u32> {
+        STOPS.iter().find_map(|name| tokenizer.special(name))
+    }
+}
+
 /// The file header: where the file lies, as the model was trained to see it. Empty when the model has no file marker.
 pub fn header(tokenizer: &Tokenizer, sentinels: &Sentinels, path: &str) -> Vec<u32> {
     let Some(file) = sentinels.file else { return Vec::new() };

@@ -7,7 +7,8 @@
 
 use std::time::Instant;
 
-use lacuna_train::trainer::{Batch, END, Layout, MIDDLE, Model, Optimizer, OptimizerConfig, Row, Shape, TrainError};
+use lacuna_train::markers::Markers;
+use lacuna_train::trainer::{Batch, Layout, Model, Optimizer, OptimizerConfig, Row, Shape, TrainError};
 
 const THREADS: usize = 2;
 const ROWS: usize = 8;
@@ -27,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let n = layout.n_parameters();
     let (mut parameters, mut gradient, mut optimizer) = (layout.initial(0.02, 1), vec![0.0; n], Optimizer::new(n));
     let rows = rows(shape.vocab);
+    let markers = Markers::default();
     let mut times = vec![Vec::new(); passes.len()];
     let mut tokens = 0;
     for _ in 0..rounds {
@@ -37,10 +39,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut tokens = 0;
                 for rows in rows.chunks(*rows_per_pass) {
                     let mut batch = Batch::default();
-                    rows.iter().for_each(|row| batch.push_row(row, 3.0));
+                    rows.iter().for_each(|row| batch.push_row(row, markers, 3.0));
                     tokens += model.losses_and_gradient(&parameters, &batch, 1e4, &mut gradient)?.tokens;
                 }
-                optimizer.step(&layout, &mut parameters, &gradient, &OptimizerConfig::muon(), 1.0, row);
+                optimizer.step(&layout.tensors, &mut parameters, &gradient, &OptimizerConfig::muon(), 1.0, row);
                 Ok::<_, TrainError>(tokens)
             })?;
             times.push(start.elapsed().as_secs_f64());
@@ -59,6 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Rows of documents of 32 to 700 tokens, the second half of each its middle.
 fn rows(vocab: usize) -> Vec<Vec<u16>> {
+    let markers = Markers::default();
     let mut state = 1u64;
     let mut random = |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -70,8 +73,8 @@ fn rows(vocab: usize) -> Vec<Vec<u16>> {
             let length = (32 + random(668)).min(ROW_TOKENS - row.len());
             let first = row.len();
             row.extend((0..length).map(|_| (16 + random(vocab - 16)) as u16));
-            row[first + length / 2] = MIDDLE;
-            row[first + length - 1] = END;
+            row[first + length / 2] = markers.middle;
+            row[first + length - 1] = markers.end;
         }
         row
     };

@@ -388,13 +388,14 @@ impl<'t> Source<'t> {
     }
 }
 
-/// All training documents of one file: as many windows as its length and `scale` ask for, each ending with token 0.
+/// All training documents of one file: as many windows as its length and `scale` ask for, each ending with the token `end`.
 ///
 /// `scale` multiplies the visits of every language. The ids depend on the document, `seed` and `scale` only.
 pub fn examples(
     document: &Document,
     tokenizer: &Tokenizer,
     sentinels: &Sentinels,
+    end: u16,
     config: &FimConfig,
     scale: f64,
     seed: u64,
@@ -418,7 +419,7 @@ pub fn examples(
         let expected = expected * (bytes as f64 / document.text.len() as f64).min(1.0) * FUNCTION_WINDOWS;
         n = expected as usize + usize::from(rng.chance(expected.fract()));
     }
-    (0..n).filter_map(|_| example(document, &source, tokenizer, sentinels, config, &mut rng)).collect()
+    (0..n).filter_map(|_| example(document, &source, tokenizer, sentinels, end, config, &mut rng)).collect()
 }
 
 fn example(
@@ -426,6 +427,7 @@ fn example(
     source: &Source,
     tokenizer: &Tokenizer,
     sentinels: &Sentinels,
+    end: u16,
     config: &FimConfig,
     rng: &mut Rng,
 ) -> Option<Vec<u16>> {
@@ -457,7 +459,7 @@ fn example(
             for id in ids {
                 row.push(u16::try_from(id).ok()?);
             }
-            row.push(crate::pack::END);
+            row.push(end);
             return Some(row);
         }
         bytes *= 0.6;

@@ -1,6 +1,6 @@
 //! Packs training documents (token ids) into rows of fixed length and writes the shards that the trainer reads.
 //!
-//! A row holds whole documents back to back, each ending with token 0; the rest of the row is the pad token. Files are zstd streams
+//! A row holds whole documents back to back, each ending with the end token; the rest of the row is the pad token (see [`Markers`]). Files are zstd streams
 //! of little-endian u16, exactly `rows × seq_len` of them; `shards.json` lists them with their hashes.
 
 use std::fs::File;
@@ -14,13 +14,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::fim::{self, FimConfig};
+use crate::markers::{MarkerError, Markers};
 use crate::mine::rng::Rng;
 use crate::mine::{Document, Split};
-
-/// Ends every document.
-pub const END: u16 = 0;
-/// Fills the rest of a row.
-pub const PAD: u16 = 4;
 
 /// `shards.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +28,8 @@ pub struct Index {
     pub files: Vec<Shard>,
     pub validation: Vec<Shard>,
     pub tokenizer_sha256: String,
+    #[serde(default)]
+    pub markers: Markers,
 }
 
 /// One file of rows.
@@ -48,7 +46,7 @@ pub struct Shard {
 pub enum PackError {
     #[error("document {index} has {len} tokens, a row holds {seq_len}: make smaller windows")]
     TooLong { index: usize, len: usize, seq_len: usize },
-    #[error("document {index} does not end with token 0 or holds it earlier: it was not made by the fim module")]
+    #[error("document {index} does not end with the end token or holds it earlier: it was not made by the fim module")]
     BadEnd { index: usize },
     #[error(
         "no {split} documents: put packages below {split}/ECOSYSTEM/ of the sources and mine again (report.json says what was left out and why)"
@@ -58,6 +56,8 @@ pub enum PackError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Sentinels(#[from] SentinelError),
+    #[error(transparent)]
+    Markers(#[from] MarkerError),
     #[error("interrupted")]
     Cancelled,
     #[error("{path}: {source}")]
@@ -126,6 +126,7 @@ pub fn build(
 ) -> Result<Summary, PackError> {
     let tokenizer = Tokenizer::from_json(tokenizer_json)?;
     let sentinels = Sentinels::resolve(&tokenizer)?;
+    let markers = Markers::of(&tokenizer, &sentinels)?;
     std::fs::create_dir_all(folder).map_err(|source| PackError::Io { path: folder.to_owned(), source })?;
     let mut index = Index {
         seq_len: config.seq_len,
@@ -134,6 +135,7 @@ pub fn build(
         files: Vec::new(),
         validation: Vec::new(),
         tokenizer_sha256: hex(&Sha256::digest(tokenizer_json)),
+        markers,
     };
     let mut summary = Summary::default();
     for split in [Split::Train, Split::Validation] {
@@ -150,7 +152,7 @@ pub fn build(
         let mut scales = Vec::new();
         for (number, (fim, wanted)) in recipes.iter().enumerate() {
             let seed = config.seed.wrapping_add((number as u64) << 32);
-            let make = |d: &Document, scale: f64| fim::examples(d, &tokenizer, &sentinels, fim, scale, seed);
+            let make = |d: &Document, scale: f64| fim::examples(d, &tokenizer, &sentinels, markers.end, fim, scale, seed);
             let one_visit = tokens_of_one_visit(&of_split, &make);
             let scale = if one_visit > 0.0 { wanted / one_visit } else { 0.0 };
             scales.push(scale);
@@ -165,7 +167,7 @@ pub fn build(
         if examples.is_empty() {
             return Err(PackError::NoDocuments { split: split.name() });
         }
-        let packed = rows(&examples, config.seq_len, config.seed)?;
+        let packed = rows(&examples, config.seq_len, markers, config.seed)?;
         let tokens: u64 = examples.iter().map(|e| e.len() as u64).sum();
         let figures = SplitSummary {
             sources: of_split.len(),
@@ -204,12 +206,12 @@ fn tokens_of_one_visit(documents: &[&Document], make: &(dyn Fn(&Document, f64) -
 
 /// Best-fit decreasing: every document goes to the fullest row that still has room. Rows come back shuffled by `seed`,
 /// and so does the order of documents within a row. Each row is exactly `seq_len` long.
-pub fn rows(documents: &[Vec<u16>], seq_len: usize, seed: u64) -> Result<Vec<Vec<u16>>, PackError> {
+pub fn rows(documents: &[Vec<u16>], seq_len: usize, markers: Markers, seed: u64) -> Result<Vec<Vec<u16>>, PackError> {
     for (index, d) in documents.iter().enumerate() {
         if d.len() > seq_len {
             return Err(PackError::TooLong { index, len: d.len(), seq_len });
         }
-        if d.iter().position(|&t| t == END) != Some(d.len().wrapping_sub(1)) {
+        if d.iter().position(|&t| t == markers.end) != Some(d.len().wrapping_sub(1)) {
             return Err(PackError::BadEnd { index });
         }
     }
@@ -241,7 +243,7 @@ pub fn rows(documents: &[Vec<u16>], seq_len: usize, seed: u64) -> Result<Vec<Vec
         for i in ids {
             row.extend_from_slice(&documents[i as usize]);
         }
-        row.resize(seq_len, PAD);
+        row.resize(seq_len, markers.pad);
         rows.push(row);
     }
     Ok(rows)

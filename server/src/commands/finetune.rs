@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use lacuna_prompt::{Sentinels, Tokenizer};
 use lacuna_train::fim::FimConfig;
 use lacuna_train::pack::{self, ShardConfig};
 use lacuna_train::trainer::{
-    OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, read_shape, snapshot,
+    AdapterConfig, OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, read_shape, snapshot,
 };
 use lacuna_train::{mine, tokenizer};
 
@@ -41,7 +42,9 @@ enum Command {
         #[arg(long, default_value_t = 64, value_name = "N")]
         rows: usize,
     },
-    /// Write a checkpoint's weights as f16, small enough to keep, good enough to go on from with --init-from
+    /// Write a checkpoint's weights as f16 with its adapters merged: a model to serve, small enough to keep, good enough to go on
+    /// from with --init-from
+    #[command(visible_alias = "merge")]
     Snapshot {
         /// A checkpoint, or a run's folder (its latest checkpoint)
         checkpoint: PathBuf,
@@ -102,18 +105,33 @@ struct RunArgs {
     /// End after this many steps
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Go on exactly where this run or checkpoint ended
+    /// Go on where this run or checkpoint ended, exactly on the same shards; sizes, adapters and frozen layers are the checkpoint's
     #[arg(long, value_name = "DIR", conflicts_with = "init_from")]
     resume: Option<PathBuf>,
-    /// Start from these weights (a Hugging Face directory of the same shape), with a fresh optimizer
+    /// Start from these weights (a Hugging Face directory), with a fresh optimizer
     #[arg(long, value_name = "DIR")]
     init_from: Option<PathBuf>,
     /// adamw, or muon for the matrices with adamw for the rest
     #[arg(long, value_enum, default_value = "muon")]
     optimizer: Optimizer,
-    /// Learning rate [default: the optimizer's]
+    /// Peak learning rate of the matrices and of adapters [default: the optimizer's]
     #[arg(long)]
     rate: Option<f64>,
+    /// Peak learning rate of the embedding [default: in the optimizer's proportion to --rate]
+    #[arg(long, value_name = "RATE")]
+    embedding_rate: Option<f64>,
+    /// Peak learning rate of the norms [default: the embedding's]
+    #[arg(long, value_name = "RATE")]
+    norm_rate: Option<f64>,
+    /// Train adapters (LoRA) of this rank on all projections, norms and the embeddings of the markers, instead of everything
+    #[arg(long, value_name = "RANK")]
+    adapter_rank: Option<usize>,
+    /// An adapter counts ALPHA / RANK times [default: twice the rank]
+    #[arg(long, value_name = "ALPHA", requires = "adapter_rank")]
+    adapter_alpha: Option<f32>,
+    /// Leave the embedding and this many layers, counted from below, as they are (and do not compute their gradients)
+    #[arg(long, value_name = "LAYERS", default_value_t = 0)]
+    freeze: usize,
     /// wsd (warm-up, stable, decay at the end) or cosine
     #[arg(long, value_enum, default_value = "wsd")]
     schedule: ScheduleArg,
@@ -122,6 +140,9 @@ struct RunArgs {
     /// Rows of 1,024 tokens a step
     #[arg(long, default_value_t = RunConfig::default().rows_per_step, value_name = "N")]
     rows: usize,
+    /// Rows that are computed at a time: fewer take less memory
+    #[arg(long, default_value_t = RunConfig::default().rows_per_pass, value_name = "N")]
+    rows_per_pass: usize,
     /// Weight of the loss on middles
     #[arg(long, default_value_t = RunConfig::default().middle_weight, value_name = "W")]
     middle_weight: f32,
@@ -260,7 +281,9 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         steps: args.steps,
         minutes: args.minutes,
         rows_per_step: args.rows,
+        rows_per_pass: args.rows_per_pass,
         middle_weight: args.middle_weight,
+        frozen_layers: args.freeze,
         int4: args.int4,
         seed: args.seed,
         checkpoint_minutes: args.checkpoint_minutes,
@@ -273,11 +296,13 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     if let Optimizer::Muon = args.optimizer {
         config.optimizer = OptimizerConfig::muon();
     }
-    if let Some(rate) = args.rate {
-        config.optimizer.rate = rate;
-    }
+    set_rates(&mut config.optimizer, args);
     let shards = Shards::load(&args.shards)?;
     config.shape.vocab = shards.n_vocab;
+    if let Some(rank) = args.adapter_rank {
+        let alpha = args.adapter_alpha.unwrap_or(2.0 * rank as f32);
+        config.adapter = Some(AdapterConfig { rank, alpha, tokens: marker_ids(&shards)? });
+    }
     let row = args.compute.unwrap_or_else(Row::choose);
     let mut trainer = match (&args.resume, &args.init_from) {
         (Some(dir), _) => Trainer::resume(dir, config, &shards, row, args.threads)?,
@@ -285,8 +310,9 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         (None, None) => Trainer::new(config, &shards, row, args.threads)?,
     };
     crate::say(&format!(
-        "{} parameters, {} training rows, {} validation rows, compute {row}",
+        "{} parameters, {} of them trained, {} training rows, {} validation rows, compute {row}",
         trainer.parameters().len(),
+        trainer.n_trained(),
         shards.train.len(),
         shards.validation.len()
     ));
@@ -297,6 +323,29 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         crate::say(&format!("interrupted; go on with --resume {}", args.out.display()));
     }
     Ok(Answer::Yes)
+}
+
+/// The rates of the options; the others keep their proportion to the rate of the matrices.
+fn set_rates(optimizer: &mut OptimizerConfig, args: &RunArgs) {
+    if let Some(rate) = args.rate {
+        optimizer.embedding_rate *= rate / optimizer.rate;
+        optimizer.rate = rate;
+    }
+    if let Some(rate) = args.embedding_rate {
+        optimizer.embedding_rate = rate;
+    }
+    optimizer.norm_rate = args.norm_rate;
+}
+
+/// The tokens that prompts are laid out with: a base that never infilled has not learnt them.
+fn marker_ids(shards: &Shards) -> anyhow::Result<Vec<u32>> {
+    let tokenizer = Tokenizer::from_json(&shards.tokenizer)?;
+    let s = Sentinels::resolve(&tokenizer)?;
+    let mut ids: Vec<u32> =
+        [s.prefix, s.middle, s.suffix].into_iter().chain([s.repo, s.file, s.end(&tokenizer)].into_iter().flatten()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
 }
 
 fn loss(model: &Path, shards: &Path, rows: usize) -> anyhow::Result<Answer> {

@@ -1,6 +1,6 @@
 //! Trees: errors counted, previews, edits.
 
-use lacuna_context::{Language, Rope, SyntaxTree};
+use lacuna_context::{Language, ParseLimit, Rope, SyntaxTree};
 use lacuna_text::{Document, Encoding, Position, Range};
 
 #[test]
@@ -48,4 +48,18 @@ fn edits_are_reparsed() {
     let scope = tree.scope(document.rope(), 20);
     assert_eq!(scope.name.as_deref(), Some("grün"));
     assert_eq!(tree.dump(1000), SyntaxTree::parse(Language::Python, document.rope()).dump(1000));
+}
+
+#[test]
+fn a_parse_ends_by_its_work_and_not_by_the_clock() {
+    let text = "def f(x):\n    return g(x, [1, 2, 3])\n".repeat(2_000);
+    let rope = Rope::from_str(&text);
+    let within = |limit| SyntaxTree::parse_within(Language::Python, &rope, limit).is_present();
+    assert!(within(ParseLimit::REPEATABLE));
+    assert!(!within(ParseLimit { steps: 3, ..ParseLimit::REPEATABLE }));
+    assert!(!within(ParseLimit { bytes: text.len() as u64 / 2, ..ParseLimit::REPEATABLE }));
+    // Each `r#"` makes the lexer read to the end of the text: little of the parser's work, much reading.
+    let far = Rope::from_str(&"r#\"".repeat(20_000));
+    let limit = ParseLimit { bytes: 1 << 20, ..ParseLimit::REPEATABLE };
+    assert!(!SyntaxTree::parse_within(Language::Rust, &far, limit).is_present());
 }

@@ -3,17 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lacuna_complete::{Completer, Outcome, Request, other_files_bytes};
-use lacuna_context::{Excerpt, ExcerptKind, FileFacts, Language, SyntaxTree, gather, rank};
+use lacuna_context::{Excerpt, ExcerptKind, FileFacts, Language, ParseLimit, SyntaxTree, gather, rank};
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, alone, threads};
 use lacuna_prompt::{Input, Options, Order, Sentinels, Tokenizer, build};
 use lacuna_text::Document;
 use sha2::{Digest, Sha256};
 
 use super::{ContextMode, Generator, Interrupted, PromptRow, Timing, cross_file_excerpts};
+use crate::Example;
 use crate::example::Task;
 use crate::example::stages::{Generation, Output, Prompt};
 use crate::stats::hash_text;
-use crate::{Example, PARSE_LIMIT};
 
 /// Bytes that a token of code stands for, about.
 const BYTES_PER_TOKEN: usize = 3;
@@ -80,7 +80,7 @@ impl ModelGenerator {
 
     fn editor(&self, completer: &Completer, example: &Example, worker: usize, cancel: &Cancel) -> Result<(Output, Timing), Interrupted> {
         let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
-        let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), PARSE_LIMIT);
+        let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
         let key = format!("eval-{worker}");
         // Cold every time: a warm cache of the example before would make results depend on the order of work.
         completer.forget(&key);
@@ -135,7 +135,7 @@ impl ModelGenerator {
             return Vec::new();
         }
         let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
-        let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), PARSE_LIMIT);
+        let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
         let path = path(example);
         let file = FileFacts {
             path: &path,

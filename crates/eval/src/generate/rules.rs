@@ -1,11 +1,11 @@
 //! The post-process stage of one output: the rules by which an editor shows a text or does not.
 
 use lacuna_complete::{Generated, Request, post_process};
-use lacuna_context::SyntaxTree;
+use lacuna_context::{ParseLimit, SyntaxTree};
 use lacuna_text::Document;
 
+use crate::Example;
 use crate::example::stages::{Answer, Output};
-use crate::{Example, PARSE_LIMIT};
 
 /// What of the output would be inserted. Texts of other modes than the editor's are taken as they are.
 pub fn answer(example: &Example, output: &Output, min_confidence: f32) -> Answer {
@@ -13,7 +13,7 @@ pub fn answer(example: &Example, output: &Output, min_confidence: f32) -> Answer
     let answer = Answer { mode: mode.clone(), sample: *sample, text: text.clone(), silence: silence.clone(), rules: Vec::new() };
     let Some(confidence) = output.confidence.filter(|_| mode == "editor") else { return answer };
     let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
-    let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), PARSE_LIMIT);
+    let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
     let request = Request {
         key: "",
         path: example.path.as_deref(),

@@ -1,10 +1,9 @@
 //! Metrics that need the file around the hole parsed: names used, and whether the completion leaves the file in order.
 
-use lacuna_context::{Language, SyntaxTree, identifiers};
+use lacuna_context::{Language, ParseLimit, SyntaxTree, identifiers};
 use lacuna_text::Document;
 
 use super::{identifier_exact_match, identifier_f1};
-use crate::PARSE_LIMIT;
 
 /// A file with its true middle, parsed once, beside which completions are parsed by the difference.
 pub struct Parsed<'a> {
@@ -31,7 +30,7 @@ impl<'a> Parsed<'a> {
     pub fn new(language: Language, prefix: &'a str, middle: &'a str, suffix: &'a str) -> Parsed<'a> {
         let text = format!("{prefix}{middle}{suffix}");
         let document = Document::new(&text, 0);
-        let tree = SyntaxTree::parse_within(language, document.rope(), PARSE_LIMIT);
+        let tree = SyntaxTree::parse_within(language, document.rope(), ParseLimit::REPEATABLE);
         let n_errors = tree.n_errors();
         let names = names(&tree, &text, prefix.len(), middle.len());
         Parsed { language, prefix, middle, suffix, document, tree, names, n_errors }

@@ -1,7 +1,7 @@
 //! Checkpoints: a directory that Hugging Face tools read as a model, with what is needed to go on exactly.
 //!
 //! `step-000120/` holds `config.json`, `model.safetensors` (f32), `tokenizer.json`, `optimizer.safetensors` and
-//! `state.json`. It is written under a temporary name and renamed; then the file `latest` is replaced. A crash at any
+//! `state.json`; of a run with adapters `base.safetensors` and PEFT's two adapter files instead of the model ([`read_weights`] merges). It is written under a temporary name and renamed; then the file `latest` is replaced. A crash at any
 //! point leaves the last complete checkpoint in place.
 
 use std::collections::HashMap;
@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::config::RunConfig;
 use super::error::TrainError;
-use super::optimizer::Optimizer;
-use super::shape::{Layout, Shape};
+use super::optimizer::{Optimizer, compact};
+use super::run::weights;
+use super::shape::{Layout, Shape, Tensor};
 use super::shards::read_bounded;
+use super::weights::Weights;
 
 /// What a run knows besides weights and moments.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,18 @@ pub struct State {
     pub seconds: f64,
     /// Running mean of the training loss (nats a token), none before the first step.
     pub loss_average: Option<f64>,
+    /// Data of this run before the present shards, oldest first.
+    #[serde(default)]
+    pub earlier_shards: Vec<EarlierShards>,
+}
+
+/// Data that a run was on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EarlierShards {
+    /// Fingerprint of the shards.
+    pub shards: String,
+    /// The last step that took them.
+    pub until_step: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,8 +61,12 @@ pub(crate) struct Checkpoint {
     /// Fingerprint of the shards.
     pub shards: String,
     pub config: RunConfig,
-    pub parameters: Vec<f32>,
+    /// The parameters; under adapters, the frozen ones.
+    pub base: Vec<f32>,
+    /// The trained values of adapters.
+    pub adapter: Option<Vec<f32>>,
     pub optimizer: Optimizer,
+    pub tokenizer: Vec<u8>,
 }
 
 /// What [`save`] writes.
@@ -57,13 +75,17 @@ pub(crate) struct Saved<'a> {
     pub shards: &'a str,
     pub config: &'a RunConfig,
     pub layout: &'a Layout,
-    pub parameters: &'a [f32],
+    pub weights: &'a dyn Weights,
     pub optimizer: &'a Optimizer,
     pub tokenizer: &'a [u8],
 }
 
 const LATEST: &str = "latest";
 const TEMPORARY: &str = ".unfinished";
+const MODEL: &str = "model.safetensors";
+/// Frozen parameters under adapters: not named as a model, which they are not without [`ADAPTER`].
+const BASE: &str = "base.safetensors";
+const ADAPTER: &str = "adapter_model.safetensors";
 
 /// Writes a checkpoint under `dir` and removes older ones beyond the newest `keep`. Returns its path.
 pub(crate) fn save(dir: &Path, saved: &Saved<'_>, keep: usize) -> Result<PathBuf, TrainError> {
@@ -78,10 +100,19 @@ pub(crate) fn save(dir: &Path, saved: &Saved<'_>, keep: usize) -> Result<PathBuf
     let config = serde_json::to_vec_pretty(&saved.config.shape.to_config_json()).map_err(|e| TrainError::Config(e.to_string()))?;
     write("config.json", &config)?;
     write("tokenizer.json", saved.tokenizer)?;
-    write_tensors(&temporary.join("model.safetensors"), saved.layout, &[("", saved.parameters)])?;
+    let (weights, whole) = (saved.weights, &saved.layout.tensors);
+    match (&saved.config.adapter, weights.base()) {
+        (Some(adapter), Some(base)) => {
+            write_tensors(&temporary.join(BASE), whole, &[("", base)])?;
+            write_tensors(&temporary.join(ADAPTER), weights.tensors(), &[("", weights.values())])?;
+            let config = serde_json::to_vec_pretty(&adapter.to_json()).map_err(|e| TrainError::Config(e.to_string()))?;
+            write("adapter_config.json", &config)?;
+        }
+        _ => write_tensors(&temporary.join(MODEL), whole, &[("", weights.operand())])?,
+    }
     let Optimizer { m, v, t } = saved.optimizer;
     debug_assert_eq!(*t, saved.state.step);
-    write_tensors(&temporary.join("optimizer.safetensors"), saved.layout, &[("m.", m), ("v.", v)])?;
+    write_tensors(&temporary.join("optimizer.safetensors"), &compact(weights.tensors()), &[("m.", m), ("v.", v)])?;
     let state = StateFile { state: saved.state.clone(), shards: saved.shards.to_owned(), config: saved.config.clone() };
     write("state.json", &serde_json::to_vec_pretty(&state).map_err(|e| TrainError::Config(e.to_string()))?)?;
 
@@ -136,15 +167,20 @@ pub(crate) fn load(dir: &Path) -> Result<Checkpoint, TrainError> {
     if shape != config.shape {
         return Err(TrainError::malformed(&path, "its model sizes are not those of config.json beside it"));
     }
+    config.check()?;
     let layout = Layout::new(&shape);
-    let parameters = read_weights(&dir, &shape)?;
+    let base = read_whole(&dir.join(if config.adapter.is_some() { BASE } else { MODEL }), &layout)?;
+    let weights = weights(&layout, base.clone(), &config);
+    let adapter = config.adapter.as_ref().map(|_| read_adapter(&dir, &*weights)).transpose()?;
+    let moments = compact(weights.tensors());
     let path = dir.join("optimizer.safetensors");
-    let mut optimizer = Optimizer::new(layout.n_parameters());
+    let mut optimizer = Optimizer::new(moments.last().map_or(0, |t| t.range.end));
     optimizer.t = state.step;
-    let bytes = read_bounded(&path, tensor_limit(&layout, 2))?;
-    read_tensors(&path, &bytes, &layout, "m.", &mut optimizer.m)?;
-    read_tensors(&path, &bytes, &layout, "v.", &mut optimizer.v)?;
-    Ok(Checkpoint { state, shards, config, parameters, optimizer })
+    let bytes = read_bounded(&path, tensor_limit(optimizer.m.len(), 2))?;
+    read_tensors(&path, &bytes, &moments, "m.", &mut optimizer.m)?;
+    read_tensors(&path, &bytes, &moments, "v.", &mut optimizer.v)?;
+    let tokenizer = read_bounded(&dir.join("tokenizer.json"), 1 << 28)?;
+    Ok(Checkpoint { state, shards, config, base, adapter, optimizer, tokenizer })
 }
 
 /// The sizes in a model directory's `config.json`.
@@ -155,25 +191,49 @@ pub fn read_shape(dir: &Path) -> Result<Shape, TrainError> {
     Shape::from_config_json(&value, &path)
 }
 
-/// The weights in a model directory's `model.safetensors` (f32, f16 or bf16), which must have the given shape.
+/// The weights of a model directory (`model.safetensors`: f32, f16 or bf16), which must have the given shape, or of a checkpoint
+/// with adapters, merged.
 pub fn read_weights(dir: &Path, shape: &Shape) -> Result<Vec<f32>, TrainError> {
     let layout = Layout::new(shape);
-    let path = dir.join("model.safetensors");
+    if !dir.join(BASE).is_file() {
+        return read_whole(&dir.join(MODEL), &layout);
+    }
+    let path = dir.join("state.json");
+    let StateFile { config, .. } = serde_json::from_slice(&read_bounded(&path, 1 << 20)?)
+        .map_err(|e| TrainError::malformed(&path, format!("no checkpoint state: {e}")))?;
+    config.check()?;
+    if config.shape != *shape {
+        return Err(TrainError::malformed(&path, "its model sizes are not those of config.json beside it"));
+    }
+    let mut weights = weights(&layout, read_whole(&dir.join(BASE), &layout)?, &config);
+    let values = read_adapter(dir, &*weights)?;
+    weights.set_values(values);
+    Ok(weights.operand().to_vec())
+}
+
+fn read_whole(path: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
     let mut p = vec![0.0; layout.n_parameters()];
-    read_tensors(&path, &read_bounded(&path, tensor_limit(&layout, 1))?, &layout, "", &mut p)?;
+    read_tensors(path, &read_bounded(path, tensor_limit(p.len(), 1))?, &layout.tensors, "", &mut p)?;
     Ok(p)
 }
 
-/// Most bytes that a file of `n` copies of the parameters can sensibly have.
-fn tensor_limit(layout: &Layout, n: u64) -> u64 {
-    n * layout.n_parameters() as u64 * 8 + (1 << 24)
+fn read_adapter(dir: &Path, weights: &dyn Weights) -> Result<Vec<f32>, TrainError> {
+    let path = dir.join(ADAPTER);
+    let mut values = vec![0.0; weights.values().len()];
+    read_tensors(&path, &read_bounded(&path, tensor_limit(values.len(), 1))?, weights.tensors(), "", &mut values)?;
+    Ok(values)
 }
 
-fn write_tensors(path: &Path, layout: &Layout, vectors: &[(&str, &[f32])]) -> Result<(), TrainError> {
+/// Most bytes that a file of `copies` of `n` numbers can sensibly have.
+fn tensor_limit(n: usize, copies: u64) -> u64 {
+    copies * n as u64 * 8 + (1 << 24)
+}
+
+fn write_tensors(path: &Path, tensors: &[Tensor], vectors: &[(&str, &[f32])]) -> Result<(), TrainError> {
     let bytes: Vec<Vec<u8>> = vectors.iter().map(|(_, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
     let mut views = Vec::new();
     for ((prefix, _), bytes) in vectors.iter().zip(&bytes) {
-        for t in &layout.tensors {
+        for t in tensors {
             let shape = if t.rows == 1 { vec![t.cols] } else { vec![t.rows, t.cols] };
             let view = TensorView::new(Dtype::F32, shape, &bytes[4 * t.range.start..4 * t.range.end])
                 .map_err(|e| TrainError::malformed(path, e.to_string()))?;
@@ -185,9 +245,9 @@ fn write_tensors(path: &Path, layout: &Layout, vectors: &[(&str, &[f32])]) -> Re
     fs::write(path, bytes).map_err(TrainError::io("write", path))
 }
 
-fn read_tensors(path: &Path, bytes: &[u8], layout: &Layout, prefix: &str, out: &mut [f32]) -> Result<(), TrainError> {
+fn read_tensors(path: &Path, bytes: &[u8], wanted: &[Tensor], prefix: &str, out: &mut [f32]) -> Result<(), TrainError> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|e| TrainError::malformed(path, format!("no safetensors file: {e}")))?;
-    for t in &layout.tensors {
+    for t in wanted {
         let name = format!("{prefix}{}", t.name);
         let view = tensors.tensor(&name).map_err(|_| TrainError::malformed(path, format!("has no tensor `{name}`")))?;
         let fits = view.shape() == [t.rows, t.cols] || (t.rows == 1 && view.shape() == [t.cols]);

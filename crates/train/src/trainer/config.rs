@@ -6,6 +6,7 @@ use super::error::TrainError;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use super::shape::Shape;
+use super::weights::AdapterConfig;
 
 /// Everything that decides a run besides the data and the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub struct RunConfig {
     /// Compute with what INT4 holds of the matrices, as the packed model will, and give the gradient to the full weights
     /// (straight-through estimation).
     pub int4: bool,
+    /// Adapters over frozen parameters; all parameters are trained if there are none.
+    pub adapter: Option<AdapterConfig>,
+    /// The embedding and this many layers, counted from below, stay as they are and are not passed on the way back; 0 freezes nothing.
+    pub frozen_layers: usize,
     /// Seed of weights and row order.
     pub seed: u64,
     /// Deviation of the fresh weights.
@@ -61,6 +66,8 @@ impl Default for RunConfig {
             rows_per_pass: 8,
             middle_weight: 2.0,
             int4: false,
+            adapter: None,
+            frozen_layers: 0,
             seed: 1,
             initial_std: 0.02,
             validate_every: 250,
@@ -76,8 +83,15 @@ impl RunConfig {
     /// Refuses settings that cannot work.
     pub fn check(&self) -> Result<(), TrainError> {
         self.shape.check()?;
+        if let Some(adapter) = &self.adapter {
+            adapter.check(self.shape.vocab)?;
+        }
+        if self.frozen_layers >= self.shape.layers {
+            let (frozen, layers) = (self.frozen_layers, self.shape.layers);
+            return Err(TrainError::Config(format!("{frozen} of {layers} layers frozen: one at least must be trained")));
+        }
         let o = &self.optimizer;
-        let rates = [o.rate, o.other_rate, o.eps, o.clip];
+        let rates = [o.rate, o.embedding_rate, o.norm_rate.unwrap_or(o.embedding_rate), o.eps, o.clip];
         let shares = [o.beta1, o.beta2, o.momentum];
         let sound = rates.iter().all(|r| r.is_finite() && *r > 0.0)
             && shares.iter().all(|s| (0.0..1.0).contains(s))

@@ -1,7 +1,7 @@
 //! The trainer of Llama-style decoders: token shards in, checkpoints out.
 //!
 //! Start with [`Trainer`] (`run.rs`). Below it: `shards.rs` and `batch.rs` (data), `shape.rs` (sizes, layout of the
-//! parameters), `model.rs` and `attention.rs` (forward and backward), `optimizer.rs`, `schedule.rs`, `checkpoint.rs`.
+//! parameters), `model.rs` and `attention.rs` (forward and backward), `weights/` (what is trained), `optimizer.rs`, `schedule.rs`, `checkpoint.rs`.
 //! Does not own: how shards are made, and the kernels of the products (`lacuna_kernels::gemm`). No autodiff: one
 //! architecture, whose derivative is written out and checked against finite differences.
 
@@ -20,8 +20,9 @@ mod shards;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod weights;
 
-pub use batch::{Batch, END, MIDDLE, PAD};
+pub use batch::Batch;
 pub use checkpoint::{State, locate, read_shape, read_weights};
 pub use config::RunConfig;
 pub use error::TrainError;
@@ -33,3 +34,4 @@ pub use schedule::{DECAY_SHARE, FLOOR, Schedule, progress};
 pub use shape::{Kind, Layout, Shape, Tensor};
 pub use shards::{Rows, Shards, write_shards};
 pub use snapshot::snapshot;
+pub use weights::{Adapter, AdapterConfig, Full, Weights};

@@ -200,6 +200,10 @@ pub struct Model {
     layout: Layout,
     row: Row,
     max_document: usize,
+    /// The embedding and the layers below have no gradient.
+    frozen_layers: usize,
+    /// The tokens whose rows of the embedding have one; all, if none are named.
+    tokens: Option<Vec<u32>>,
     rope: Vec<f32>,
     layers: Vec<Activations>,
     matrices: Vec<Matrices>,
@@ -228,7 +232,25 @@ impl Model {
         let matrices = (0..shape.layers).map(|_| Matrices::new(row)).collect();
         let layout = Layout::new(shape);
         let (gradients, scratch) = (Gradients::new(shape, row), Scratch::default());
-        Ok(Model { shape: shape.clone(), layout, row, max_document, rope, layers, matrices, gradients, scratch })
+        Ok(Model {
+            shape: shape.clone(),
+            layout,
+            row,
+            max_document,
+            frozen_layers: 0,
+            tokens: None,
+            rope,
+            layers,
+            matrices,
+            gradients,
+            scratch,
+        })
+    }
+
+    /// Leaves out gradients that nobody asks for: of the embedding and the lowest layers, and of the embedding's rows but for some
+    /// `tokens`. What is left out keeps the value that it has in the caller's vector.
+    pub fn set_frozen(&mut self, frozen_layers: usize, tokens: Option<Vec<u32>>) {
+        (self.frozen_layers, self.tokens) = (frozen_layers, if frozen_layers > 0 { Some(Vec::new()) } else { tokens });
     }
 
     /// Where each tensor lies.
@@ -269,7 +291,9 @@ impl Model {
         }
         self.reserve(batch.len());
         let (d, backward) = (self.shape.d, gradient.is_some());
-        self.matrices.par_iter_mut().zip(&self.layout.layers).with_max_len(1).for_each(|(m, at)| m.set(p, at, d, backward));
+        let frozen = self.frozen_layers;
+        let matrices = self.matrices.par_iter_mut().zip(&self.layout.layers).enumerate().with_max_len(1);
+        matrices.for_each(|(l, (m, at))| m.set(p, at, d, backward && l >= frozen));
         self.scratch.positions.clear();
         self.scratch.positions.extend(batch.documents.iter().flat_map(|n| 0..*n));
         self.forward(p, batch);
@@ -431,7 +455,7 @@ impl Model {
         let at = self.layout.embedding.clone();
         let embedding = &p[at.clone()];
         let words = vocab.div_ceil(HEAD_PARTS);
-        let s = &mut self.scratch;
+        let (s, trained) = (&mut self.scratch, self.tokens.as_ref());
         for first in (0..n).step_by(HEAD_TOKENS) {
             let m = HEAD_TOKENS.min(n - first);
             let z = MatRef::row_major(&s.z[first * d..][..m * d], m, d);
@@ -477,7 +501,16 @@ impl Model {
                     }
                     let dlogits = MatRef::row_major(logits, m, width);
                     gemm(row, dlogits, MatRef::row_major(embedding, width, d), MatMut::row_major(&mut dz[..m * d], m, d), i > 0);
-                    gemm(row, dlogits.transposed(), z, MatMut::row_major(dembedding, width, d), true);
+                    let Some(trained) = trained else {
+                        gemm(row, dlogits.transposed(), z, MatMut::row_major(dembedding, width, d), true);
+                        continue;
+                    };
+                    for id in trained.iter().map(|&id| id as usize).filter(|id| (start..start + width).contains(id)) {
+                        let dembedding = &mut dembedding[(id - start) * d..][..d];
+                        for (logits, z) in logits.chunks_exact(width).zip(s.z[first * d..].chunks_exact(d)) {
+                            dembedding.iter_mut().zip(z).for_each(|(de, z)| *de += logits[id - start] * z);
+                        }
+                    }
                 }
             });
             let dz = &mut s.dz[first * d..][..m * d];
@@ -520,7 +553,7 @@ impl Model {
             train_ops::rms_norm_backward(dz, x, norm, inverse, dx, partial);
         });
         partial.chunks_exact(d).for_each(|partial| train_ops::add(&mut g[self.layout.norm.clone()], partial));
-        for ((a, at), m) in self.layers.iter().zip(&self.layout.layers).zip(&self.matrices).rev() {
+        for ((a, at), m) in self.layers.iter().zip(&self.layout.layers).zip(&self.matrices).skip(self.frozen_layers).rev() {
             let parts = (
                 (dx.par_chunks(PART * d), a.gate_up[..n * 2 * ff].par_chunks(PART * 2 * ff)),
                 (a.mid[..n * d].par_chunks(PART * d), a.inverse2[..n].par_chunks(PART)),
@@ -592,7 +625,8 @@ impl Model {
             add_summed(&gradients.qkv, &a.z1, MatMut::row_major(&mut g[at.qkv.clone()], wide, d));
         }
         let embedding = &mut g[self.layout.embedding.clone()];
-        for (dx, &id) in dx.chunks_exact(d).zip(&batch.inputs) {
+        let is_trained = |id: u32| self.tokens.as_ref().is_none_or(|tokens| tokens.binary_search(&id).is_ok());
+        for (dx, &id) in dx.chunks_exact(d).zip(&batch.inputs).filter(|(_, id)| is_trained(**id)) {
             train_ops::add(&mut embedding[id as usize * d..][..d], dx);
         }
     }

@@ -9,7 +9,8 @@ use lacuna_kernels::train_ops::{self, AdamW};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::shape::{Kind, Layout, Tensor};
+use super::shape::{Kind, Tensor};
+use super::weights::split;
 
 /// Which rule moves the matrices of the layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +28,13 @@ pub enum Rule {
 pub struct OptimizerConfig {
     /// The rule of the matrices.
     pub rule: Rule,
-    /// Peak learning rate of the matrices.
+    /// Peak learning rate of the matrices and of adapters.
     pub rate: f64,
-    /// Peak learning rate of embedding and norms.
-    pub other_rate: f64,
+    /// Peak learning rate of the embedding.
+    #[serde(alias = "other_rate")]
+    pub embedding_rate: f64,
+    /// Peak learning rate of the norms; that of the embedding if none is given.
+    pub norm_rate: Option<f64>,
     /// Decay of AdamW's first moment.
     pub beta1: f64,
     /// Decay of AdamW's second moment.
@@ -39,7 +43,7 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Momentum of Muon.
     pub momentum: f64,
-    /// Decoupled weight decay of the matrices (embedding and norms have none).
+    /// Decoupled weight decay of the matrices (embedding, norms and adapters have none).
     pub decay: f64,
     /// Largest norm of the whole gradient.
     pub clip: f64,
@@ -50,7 +54,8 @@ impl Default for OptimizerConfig {
         OptimizerConfig {
             rule: Rule::AdamW,
             rate: 2e-3,
-            other_rate: 2e-3,
+            embedding_rate: 2e-3,
+            norm_rate: None,
             beta1: 0.9,
             beta2: 0.95,
             eps: 1e-8,
@@ -64,11 +69,11 @@ impl Default for OptimizerConfig {
 impl OptimizerConfig {
     /// Muon at the rates that the embedded model is trained with (at equal steps 0.6 nats below AdamW's defaults after 100 steps).
     pub fn muon() -> OptimizerConfig {
-        OptimizerConfig { rule: Rule::Muon, rate: 4e-3, other_rate: 3e-3, ..OptimizerConfig::default() }
+        OptimizerConfig { rule: Rule::Muon, rate: 4e-3, embedding_rate: 3e-3, ..OptimizerConfig::default() }
     }
 }
 
-/// Moments of the optimizer; `v` of a matrix stays zero under Muon.
+/// Moments of the optimizer, tensor after trained tensor; `v` of a matrix stays zero under Muon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
     pub(crate) m: Vec<f32>,
@@ -92,14 +97,15 @@ impl Optimizer {
         Optimizer { m: vec![0.0; n], v: vec![0.0; n], t: 0 }
     }
 
-    /// One step at `factor` of the peak rates; returns the norm of the gradient before clipping. If that is not finite,
-    /// nothing is changed.
+    /// One step of `tensors`, whose ranges are places in `p` and `g`, at `factor` of the peak rates; returns the norm of their
+    /// gradient before clipping. If that is not finite, nothing is changed.
     ///
-    /// Panics: if the vectors do not fit the layout.
-    pub fn step(&mut self, layout: &Layout, p: &mut [f32], g: &[f32], config: &OptimizerConfig, factor: f64, row: Row) -> f64 {
-        let n = layout.n_parameters();
-        assert!(p.len() == n && g.len() == n && self.m.len() == n && self.v.len() == n, "vectors do not fit the model");
-        let squares: Vec<f32> = g.par_chunks(1 << 14).map(|g| train_ops::dot(g, g)).collect();
+    /// Panics: if the vectors do not fit the tensors.
+    pub fn step(&mut self, tensors: &[Tensor], p: &mut [f32], g: &[f32], config: &OptimizerConfig, factor: f64, row: Row) -> f64 {
+        let n: usize = tensors.iter().map(|t| t.range.len()).sum();
+        assert!(p.len() == g.len() && self.m.len() == n && self.v.len() == n, "vectors do not fit the trained tensors");
+        let of_tensor = |t: &Tensor| g[t.range.clone()].par_chunks(1 << 14).map(|g| train_ops::dot(g, g)).collect::<Vec<f32>>();
+        let squares: Vec<f32> = tensors.iter().flat_map(of_tensor).collect();
         let norm = squares.iter().map(|&s| f64::from(s)).sum::<f64>().sqrt();
         if !norm.is_finite() {
             return norm;
@@ -108,7 +114,7 @@ impl Optimizer {
         let gradient_scale = (config.clip / norm.max(1e-12)).min(1.0) as f32;
         let power = i32::try_from(self.t).unwrap_or(i32::MAX);
         let adamw = AdamW {
-            rate: (config.other_rate * factor) as f32,
+            rate: (config.embedding_rate * factor) as f32,
             beta1: config.beta1 as f32,
             beta2: config.beta2 as f32,
             correction1: (1.0 / (1.0 - config.beta1.powi(power))) as f32,
@@ -118,13 +124,20 @@ impl Optimizer {
             gradient_scale,
         };
         let rate = (config.rate * factor) as f32;
-        let matrices = AdamW { rate, decay: config.decay as f32, ..adamw };
+        let adapters = AdamW { rate, ..adamw };
+        let matrices = AdamW { decay: config.decay as f32, ..adapters };
+        let norms = AdamW { rate: (config.norm_rate.unwrap_or(config.embedding_rate) * factor) as f32, ..adamw };
         let muon = Muon { rate, momentum: config.momentum as f32, decay: config.decay as f32, gradient_scale };
-        let (orthogonal, plain): (Vec<_>, Vec<_>) = parts(layout, p, g, &mut self.m, &mut self.v)
+        let (orthogonal, plain): (Vec<_>, Vec<_>) = parts(tensors, p, g, &mut self.m, &mut self.v)
             .into_iter()
             .partition(|part| config.rule == Rule::Muon && matches!(part.tensor.kind, Kind::Matrix | Kind::Residual));
         for part in plain {
-            let step = if matches!(part.tensor.kind, Kind::Matrix | Kind::Residual) { matrices } else { adamw };
+            let step = match part.tensor.kind {
+                Kind::Matrix | Kind::Residual => matrices,
+                Kind::Adapter => adapters,
+                Kind::Norm => norms,
+                Kind::Embedding => adamw,
+            };
             const CHUNK: usize = 1 << 14;
             let chunks = part.p.par_chunks_mut(CHUNK).zip(part.g.par_chunks(CHUNK));
             chunks
@@ -136,19 +149,22 @@ impl Optimizer {
     }
 }
 
-fn parts<'a>(layout: &'a Layout, p: &'a mut [f32], g: &'a [f32], m: &'a mut [f32], v: &'a mut [f32]) -> Vec<Part<'a>> {
-    let (mut p, mut g, mut m, mut v) = (p, g, m, v);
-    let mut parts = Vec::with_capacity(layout.tensors.len());
-    for tensor in &layout.tensors {
-        let n = tensor.range.len();
-        let (p_part, p_rest) = p.split_at_mut(n);
-        let (g_part, g_rest) = g.split_at(n);
-        let (m_part, m_rest) = m.split_at_mut(n);
-        let (v_part, v_rest) = v.split_at_mut(n);
-        (p, g, m, v) = (p_rest, g_rest, m_rest, v_rest);
-        parts.push(Part { tensor, p: p_part, g: g_part, m: m_part, v: v_part });
-    }
-    parts
+fn parts<'a>(tensors: &'a [Tensor], p: &'a mut [f32], g: &'a [f32], m: &'a mut [f32], v: &'a mut [f32]) -> Vec<Part<'a>> {
+    let moments = compact(tensors);
+    let (m, v) = (split(&moments, m), split(&moments, v));
+    let values = tensors.iter().zip(split(tensors, p));
+    values.zip(m.into_iter().zip(v)).map(|((tensor, p), (m, v))| Part { tensor, p, g: &g[tensor.range.clone()], m, v }).collect()
+}
+
+/// The tensors as they lie in the moments: without gaps.
+pub(crate) fn compact(tensors: &[Tensor]) -> Vec<Tensor> {
+    let mut end = 0;
+    let mut place = |t: &Tensor| {
+        let start = end;
+        end += t.range.len();
+        Tensor { range: start..end, ..t.clone() }
+    };
+    tensors.iter().map(&mut place).collect()
 }
 
 struct Muon {
@@ -216,6 +232,7 @@ mod tests {
     use super::super::random::Random;
     use super::super::shape::Shape;
     use super::*;
+    use crate::trainer::shape::Layout;
 
     #[test]
     fn newton_schulz_makes_matrices_nearly_orthogonal() {
@@ -248,7 +265,7 @@ mod tests {
         let n = layout.n_parameters();
         let config = OptimizerConfig { clip: 1e9, ..OptimizerConfig::default() };
         let (mut p, g) = (vec![1.0; n], vec![0.5; n]);
-        let norm = Optimizer::new(n).step(&layout, &mut p, &g, &config, 1.0, Row::F32);
+        let norm = Optimizer::new(n).step(&layout.tensors, &mut p, &g, &config, 1.0, Row::F32);
         assert!((norm - 0.5 * (n as f64).sqrt()).abs() < 1e-3);
         for t in &layout.tensors {
             let decay = if matches!(t.kind, Kind::Matrix | Kind::Residual) { 0.1 } else { 0.0 };
@@ -264,13 +281,13 @@ mod tests {
         let n = layout.n_parameters();
         let mut optimizer = Optimizer::new(n);
         let mut p = vec![1.0; n];
-        optimizer.step(&layout, &mut p, &vec![100.0; n], &OptimizerConfig::default(), 1.0, Row::F32);
+        optimizer.step(&layout.tensors, &mut p, &vec![100.0; n], &OptimizerConfig::default(), 1.0, Row::F32);
         let clipped = optimizer.m.iter().map(|m| m * m).sum::<f32>().sqrt() / 0.1;
         assert!((clipped - 1.0).abs() < 1e-3, "{clipped}");
         let before = (p.clone(), optimizer.clone());
         let mut g = vec![0.0; n];
         g[7] = f32::NAN;
-        assert!(!optimizer.step(&layout, &mut p, &g, &OptimizerConfig::default(), 1.0, Row::F32).is_finite());
+        assert!(!optimizer.step(&layout.tensors, &mut p, &g, &OptimizerConfig::default(), 1.0, Row::F32).is_finite());
         assert_eq!((p, optimizer), before);
     }
 }

@@ -11,7 +11,7 @@ use lacuna_kernels::int4::round_to_int4;
 use serde::Serialize;
 
 use super::batch::Batch;
-use super::checkpoint::{self, State};
+use super::checkpoint::{self, EarlierShards, State};
 use super::config::RunConfig;
 use super::error::TrainError;
 use super::model::{Losses, Model};
@@ -19,6 +19,7 @@ use super::optimizer::Optimizer;
 use super::schedule;
 use super::shape::{Kind, Layout};
 use super::shards::{RowOrder, Shards};
+use super::weights::{Adapter, Full, Weights};
 
 /// What one step did; a line of `log.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -84,8 +85,8 @@ pub struct Trainer<'a> {
     shards: &'a Shards,
     pool: rayon::ThreadPool,
     model: Model,
-    parameters: Vec<f32>,
-    /// `parameters` as INT4 holds them; empty if the run does not ask for it.
+    weights: Box<dyn Weights>,
+    /// What the model computes with as INT4 holds it; empty if the run does not ask for it.
     rounded: Vec<f32>,
     gradient: Vec<f32>,
     optimizer: Optimizer,
@@ -98,6 +99,13 @@ impl<'a> Trainer<'a> {
     /// Fresh weights.
     pub fn new(config: RunConfig, shards: &'a Shards, row: Row, threads: usize) -> Result<Trainer<'a>, TrainError> {
         config.check()?;
+        let parameters = Layout::new(&config.shape).initial(config.initial_std, config.seed);
+        Trainer::with(parameters, config, shards, row, threads)
+    }
+
+    /// These parameters, everything else fresh.
+    fn with(parameters: Vec<f32>, config: RunConfig, shards: &'a Shards, row: Row, threads: usize) -> Result<Trainer<'a>, TrainError> {
+        config.check()?;
         if config.shape.vocab != shards.n_vocab {
             let (model, shards) = (config.shape.vocab, shards.n_vocab);
             return Err(TrainError::Config(format!("the model has a vocabulary of {model}, the shards of {shards}")));
@@ -107,13 +115,16 @@ impl<'a> Trainer<'a> {
             .thread_name(|i| format!("train-{i}"))
             .build()
             .map_err(|e| TrainError::Config(format!("cannot start {threads} threads: {e}")))?;
-        let model = Model::new(&config.shape, row, shards.seq_len)?;
+        let mut model = Model::new(&config.shape, row, shards.seq_len)?;
         let n = model.layout().n_parameters();
+        model.set_frozen(config.frozen_layers, config.adapter.as_ref().map(|adapter| adapter.tokens.clone()));
+        let weights = weights(model.layout(), parameters, &config);
+        let n_trained = weights.tensors().iter().map(|t| t.range.len()).sum();
         Ok(Trainer {
-            parameters: model.layout().initial(config.initial_std, config.seed),
+            weights,
             rounded: if config.int4 { vec![0.0; n] } else { Vec::new() },
             gradient: vec![0.0; n],
-            optimizer: Optimizer::new(n),
+            optimizer: Optimizer::new(n_trained),
             order: RowOrder::new(shards.train.len(), config.seed),
             state: State::default(),
             batch: Batch::default(),
@@ -129,33 +140,39 @@ impl<'a> Trainer<'a> {
         let dir = checkpoint::locate(dir)?;
         let shape = checkpoint::read_shape(&dir)?;
         let parameters = checkpoint::read_weights(&dir, &shape)?;
-        let mut trainer = Trainer::new(RunConfig { shape, ..config }, shards, row, threads)?;
-        trainer.parameters = parameters;
-        Ok(trainer)
+        Trainer::with(parameters, RunConfig { shape, ..config }, shards, row, threads)
     }
 
-    /// Goes on from a checkpoint, or the latest of a run's directory. `config` may change the end of the run and what is
-    /// reported; what decides the loss curve must be as it was.
+    /// Goes on from a checkpoint, or the latest of a run's directory. Sizes, adapters and frozen layers are the checkpoint's; `config`
+    /// may change the end of the run, rates and what is reported; the rest of what decides the loss curve must be as it was.
+    ///
+    /// On other shards (of the same tokenizer) the optimizer goes on and rows start anew; [`State::earlier_shards`] records it.
     pub fn resume(dir: &Path, config: RunConfig, shards: &'a Shards, row: Row, threads: usize) -> Result<Trainer<'a>, TrainError> {
         let saved = checkpoint::load(dir)?;
-        if saved.shards != shards.fingerprint {
-            return Err(TrainError::Config(format!("{} was trained on other shards: use --init-from", dir.display())));
+        if saved.tokenizer != shards.tokenizer {
+            return Err(TrainError::Config(format!("{} has another tokenizer than the shards: mine with its own", dir.display())));
         }
         let changed = |what: &str| TrainError::Config(format!("{what} differs from the checkpoint's: use --init-from to start anew"));
         let (old, new) = (&saved.config, &config);
-        if old.shape != new.shape {
-            return Err(changed("the model's shape"));
-        }
         if old.seed != new.seed || old.rows_per_step != new.rows_per_step {
             return Err(changed("the seed or the number of rows per step"));
         }
         if old.optimizer.rule != new.optimizer.rule {
             return Err(changed("the optimizer"));
         }
-        let mut trainer = Trainer::new(config, shards, row, threads)?;
-        trainer.parameters = saved.parameters;
+        let (adapter, frozen_layers) = (old.adapter.clone(), old.frozen_layers);
+        let config = RunConfig { shape: old.shape.clone(), adapter, frozen_layers, ..config };
+        let mut trainer = Trainer::with(saved.base, config, shards, row, threads)?;
+        if let Some(values) = saved.adapter {
+            trainer.weights.set_values(values);
+        }
         trainer.optimizer = saved.optimizer;
         trainer.state = saved.state;
+        if saved.shards != shards.fingerprint {
+            let state = &mut trainer.state;
+            state.earlier_shards.push(EarlierShards { shards: saved.shards, until_step: state.step });
+            state.row = 0;
+        }
         Ok(trainer)
     }
 
@@ -169,9 +186,14 @@ impl<'a> Trainer<'a> {
         &self.config
     }
 
-    /// The flat parameter vector.
+    /// What the model computes with: the flat parameter vector, adapters merged.
     pub fn parameters(&self) -> &[f32] {
-        &self.parameters
+        self.weights.operand()
+    }
+
+    /// Number of trained parameters.
+    pub fn n_trained(&self) -> usize {
+        self.weights.tensors().iter().map(|t| t.range.len()).sum()
     }
 
     /// Share of the run that is done.
@@ -186,25 +208,25 @@ impl<'a> Trainer<'a> {
         let factor = self.config.schedule.factor(self.state.step, self.config.warmup_steps, progress);
         let rows: Vec<usize> = (0..self.config.rows_per_step as u64).map(|i| self.order.at(self.state.row + i)).collect();
         let middle_weight = self.config.middle_weight;
-        let Trainer { pool, model, parameters, rounded, gradient, optimizer, shards, batch, config, .. } = self;
+        let Trainer { pool, model, weights, rounded, gradient, optimizer, shards, batch, config, .. } = self;
         // The whole step's weight comes first: each pass scales its gradient by it.
         let mut total = 0.0;
         for &row in &rows {
             batch.clear();
-            batch.push_row(shards.train.row(row), middle_weight);
+            batch.push_row(shards.train.row(row), shards.markers, middle_weight);
             total += batch.weight();
         }
         let (losses, grad_norm) = pool.install(|| {
             gradient.fill(0.0);
-            let computed = computed(model.layout(), parameters, rounded);
+            let computed = computed(model.layout(), weights.operand(), rounded);
             let mut losses = Losses::default();
             for rows in rows.chunks(config.rows_per_pass) {
                 batch.clear();
-                rows.iter().for_each(|&row| batch.push_row(shards.train.row(row), middle_weight));
+                rows.iter().for_each(|&row| batch.push_row(shards.train.row(row), shards.markers, middle_weight));
                 losses.add(&model.losses_and_gradient(computed, batch, total, gradient)?);
             }
             let row = model.row();
-            let norm = optimizer.step(model.layout(), parameters, gradient, &config.optimizer, factor, row);
+            let norm = weights.step(gradient, optimizer, &config.optimizer, factor, row);
             Ok::<_, TrainError>((losses, norm))
         })?;
         let loss = losses.objective();
@@ -240,13 +262,13 @@ impl<'a> Trainer<'a> {
         if n == 0 {
             return Ok(None);
         }
-        let Trainer { pool, model, parameters, rounded, shards, batch, config, .. } = self;
+        let Trainer { pool, model, weights, rounded, shards, batch, config, .. } = self;
         let losses = pool.install(|| {
-            let computed = computed(model.layout(), parameters, rounded);
+            let computed = computed(model.layout(), weights.operand(), rounded);
             let mut losses = Losses::default();
             for first in (0..n).step_by(config.rows_per_pass) {
                 batch.clear();
-                (first..n.min(first + config.rows_per_pass)).for_each(|i| batch.push_row(shards.validation.row(i), 1.0));
+                (first..n.min(first + config.rows_per_pass)).for_each(|i| batch.push_row(shards.validation.row(i), shards.markers, 1.0));
                 losses.add(&model.losses(computed, batch)?);
             }
             Ok::<_, TrainError>(losses)
@@ -268,7 +290,7 @@ impl<'a> Trainer<'a> {
             shards: &self.shards.fingerprint,
             config: &self.config,
             layout: self.model.layout(),
-            parameters: &self.parameters,
+            weights: &*self.weights,
             optimizer: &self.optimizer,
             tokenizer: &self.shards.tokenizer,
         };
@@ -326,6 +348,14 @@ impl<'a> Trainer<'a> {
         let done = self.progress();
         let seconds = self.state.seconds * (1.0 - done) / done.max(1e-6);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// What a run with these settings trains.
+pub(crate) fn weights(layout: &Layout, parameters: Vec<f32>, config: &RunConfig) -> Box<dyn Weights> {
+    match &config.adapter {
+        Some(adapter) => Box::new(Adapter::new(layout, parameters, adapter.clone(), config.frozen_layers, config.seed)),
+        None => Box::new(Full::new(layout, parameters, config.frozen_layers)),
     }
 }
 

@@ -162,6 +162,8 @@ pub enum Kind {
     Residual,
     /// A norm's weight.
     Norm,
+    /// A factor of an adapter.
+    Adapter,
 }
 
 /// One named tensor of the flat vector.
@@ -232,6 +234,16 @@ impl Layout {
         Layout { tensors, layers, embedding, norm }
     }
 
+    /// Whether a tensor of this layout is the embedding.
+    pub(crate) fn is_embedding(&self, tensor: &Tensor) -> bool {
+        tensor.range == self.embedding
+    }
+
+    /// The layer that a tensor of this layout belongs to; none for the embedding and the last norm.
+    pub(crate) fn layer_of(&self, tensor: &Tensor) -> Option<usize> {
+        self.layers.iter().position(|l| (l.norm1.start..l.down.end).contains(&tensor.range.start))
+    }
+
     /// Length of the flat vector.
     pub fn n_parameters(&self) -> usize {
         self.norm.end
@@ -243,7 +255,7 @@ impl Layout {
         let mut p = vec![1.0; self.n_parameters()];
         for t in &self.tensors {
             let std = match t.kind {
-                Kind::Norm => continue,
+                Kind::Norm | Kind::Adapter => continue,
                 Kind::Residual => std / (2.0 * self.layers.len() as f32).sqrt(),
                 Kind::Embedding | Kind::Matrix => std,
             };

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::TrainError;
 use super::random::Random;
+use crate::markers::Markers;
 
 /// Most tokens that are loaded: 2 GiB of memory.
 const MAX_TOKENS: usize = 1 << 30;
@@ -24,6 +25,8 @@ struct Manifest {
     #[serde(default)]
     validation: Vec<Entry>,
     tokenizer_sha256: Option<String>,
+    #[serde(default)]
+    markers: Markers,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +77,8 @@ pub struct Shards {
     pub seq_len: usize,
     /// Vocabulary size; every id is below it.
     pub n_vocab: usize,
+    /// The ids between documents.
+    pub markers: Markers,
     /// Rows to train on.
     pub train: Rows,
     /// Rows of other packages, for validation.
@@ -113,6 +118,7 @@ impl Shards {
         Ok(Shards {
             seq_len,
             n_vocab,
+            markers: manifest.markers,
             train: read_rows(dir, &manifest.files, seq_len, n_vocab)?,
             validation: read_rows(dir, &manifest.validation, seq_len, n_vocab)?,
             tokenizer,

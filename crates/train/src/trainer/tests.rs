@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 use lacuna_kernels::Int4Matrix;
 use lacuna_kernels::gemm::Row;
 
+use super::checkpoint::EarlierShards;
 use super::random::Random;
 use super::*;
+use crate::markers::Markers;
 
 fn tiny() -> Shape {
     Shape { d: 16, layers: 2, heads: 4, kv_heads: 2, head_dim: 8, ff: 24, vocab: 40, max_positions: 64, ..Shape::default() }
@@ -15,13 +17,13 @@ fn tiny() -> Shape {
 
 /// Documents of the given lengths with a middle each, as one batch.
 fn batch(lengths: &[usize], vocab: usize, seed: u64) -> Batch {
-    let mut random = Random::new(seed);
+    let (mut random, markers) = (Random::new(seed), Markers::default());
     let mut batch = Batch::default();
     for &n in lengths {
         let mut row: Vec<u16> = (0..n).map(|_| (5 + random.below(vocab - 5)) as u16).collect();
-        row[n / 2] = MIDDLE;
-        row.push(END);
-        batch.push_row(&row, 2.0);
+        row[n / 2] = markers.middle;
+        row.push(markers.end);
+        batch.push_row(&row, markers, 2.0);
     }
     batch
 }
@@ -143,13 +145,13 @@ fn scene(steps: u64) -> (tempfile::TempDir, RunConfig) {
         for _ in 0..n {
             let first = random.below(30) as u16;
             tokens.extend((0..20).map(|i| 5 + (first + i) % 35));
-            tokens.extend([END, 7, MIDDLE, 8, 9, END]);
-            tokens.extend([PAD; 6]);
+            tokens.extend([0, 7, 2, 8, 9, 0]);
+            tokens.extend([4; 6]);
         }
         Rows::new(tokens, 32)
     };
     write_shards(dir.path(), &rows(13), &rows(3), 40, b"{}").expect("shards written");
-    let optimizer = OptimizerConfig { rate: 1e-2, other_rate: 1e-2, ..OptimizerConfig::default() };
+    let optimizer = OptimizerConfig { rate: 1e-2, embedding_rate: 1e-2, ..OptimizerConfig::default() };
     let config = RunConfig {
         shape: tiny(),
         optimizer,
@@ -253,10 +255,192 @@ fn a_run_with_int4_computes_with_what_the_packed_model_holds() {
     }
     assert_ne!(rounded, trainer.parameters(), "the optimizer keeps the full weights");
     let mut batch = Batch::default();
-    (0..shards.validation.len()).for_each(|i| batch.push_row(shards.validation.row(i), 1.0));
+    (0..shards.validation.len()).for_each(|i| batch.push_row(shards.validation.row(i), shards.markers, 1.0));
     let mut model = Model::new(&config.shape, Row::F32, shards.seq_len).expect("a model");
     assert_eq!(model.losses(&rounded, &batch).expect("losses").mean(), after);
     assert_ne!(model.losses(trainer.parameters(), &batch).expect("losses").mean(), after);
+}
+
+fn adapters(shape: &Shape, layout: &Layout, base: Vec<f32>, frozen: usize) -> Adapter {
+    let config = AdapterConfig { rank: 3, alpha: 6.0, tokens: vec![1, 2, 7] };
+    config.check(shape.vocab).expect("sound");
+    let mut adapter = Adapter::new(layout, base, config, frozen, 4);
+    // `B` is zero at first, and then `A` has no gradient.
+    let mut values = adapter.values().to_vec();
+    let mut random = Random::new(9);
+    for t in adapter.tensors().iter().filter(|t| t.kind == Kind::Adapter) {
+        values[t.range.clone()].iter_mut().for_each(|x| *x += 0.1 * random.normal());
+    }
+    adapter.set_values(values);
+    adapter
+}
+
+#[test]
+fn fresh_adapters_change_nothing_and_the_sum_is_the_merged_matrix() {
+    let shape = tiny();
+    let layout = Layout::new(&shape);
+    let base = weights(&layout);
+    let config = AdapterConfig { rank: 3, alpha: 6.0, tokens: vec![1, 2, 7] };
+    assert_eq!(Adapter::new(&layout, base.clone(), config, 0, 4).operand(), base);
+    let adapter = adapters(&shape, &layout, base.clone(), 0);
+    let t = layout.tensors.iter().find(|t| t.name.ends_with("layers.1.self_attn.k_proj.weight")).expect("a projection");
+    let factor = |suffix: &str| {
+        let name = format!("base_model.model.model.layers.1.self_attn.k_proj.{suffix}.weight");
+        let t = adapter.tensors().iter().find(|t| t.name == name).expect("a factor");
+        adapter.values()[t.range.clone()].to_vec()
+    };
+    let (a, b) = (factor("lora_A"), factor("lora_B"));
+    for row in 0..t.rows {
+        for col in 0..t.cols {
+            let product: f32 = (0..3).map(|i| b[row * 3 + i] * a[i * t.cols + col]).sum();
+            let at = t.range.start + row * t.cols + col;
+            assert!((adapter.operand()[at] - (base[at] + 2.0 * product)).abs() < 1e-5);
+        }
+    }
+}
+
+/// The gradient of every trained tensor along a direction, against the loss a little to both sides.
+#[test]
+fn the_gradient_of_adapters_is_that_of_the_loss() {
+    let shape = tiny();
+    let layout = Layout::new(&shape);
+    let batch = batch(&[40, 9, 23], shape.vocab, 3);
+    for frozen in [0, 1] {
+        let mut adapter = adapters(&shape, &layout, weights(&layout), frozen);
+        let mut model = Model::new(&shape, Row::F32, 256).expect("a model");
+        model.set_frozen(frozen, Some(vec![1, 2, 7]));
+        let mut g = vec![0.0; layout.n_parameters()];
+        model.losses_and_gradient(adapter.operand(), &batch, batch.weight(), &mut g).expect("a loss");
+        let tensors = adapter.tensors().to_vec();
+        // A step of size 0 leaves the gradient of the trained values in the first moment, times 0.1.
+        let n = adapter.values().len();
+        let mut optimizer = Optimizer::new(n);
+        let still = OptimizerConfig { clip: 1e9, rate: 1e-30, embedding_rate: 1e-30, ..OptimizerConfig::default() };
+        let before = adapter.values().to_vec();
+        adapter.step(&g, &mut optimizer, &still, 1.0, Row::F32);
+        let mut loss = |values: Vec<f32>| {
+            adapter.set_values(values);
+            model.losses(adapter.operand(), &batch).expect("a loss").objective()
+        };
+        for t in &tensors {
+            let gradient: Vec<f32> = optimizer.m[t.range.clone()].iter().map(|m| m * 10.0).collect();
+            let size = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
+            assert!(size > 1e-4, "{}: no gradient", t.name);
+            let moved = |by: f32| {
+                let mut values = before.clone();
+                values[t.range.clone()].iter_mut().zip(&gradient).for_each(|(x, g)| *x += by * g / size);
+                values
+            };
+            let slope = (loss(moved(5e-3)) - loss(moved(-5e-3))) / 1e-2;
+            assert!((slope - f64::from(size)).abs() < 2e-2 * f64::from(size) + 2e-4, "{}: {slope} is not {size}", t.name);
+        }
+    }
+}
+
+#[test]
+fn frozen_layers_stay_and_the_others_have_the_gradient_of_the_whole() {
+    let shape = tiny();
+    let layout = Layout::new(&shape);
+    let (p, batch) = (weights(&layout), batch(&[40, 9, 23], shape.vocab, 3));
+    let (_, whole) = gradient(&shape, Row::F32, &p, &batch);
+    let mut model = Model::new(&shape, Row::F32, 256).expect("a model");
+    model.set_frozen(1, None);
+    let mut part = vec![0.0; p.len()];
+    model.losses_and_gradient(&p, &batch, batch.weight(), &mut part).expect("a loss");
+    let full = Full::new(&layout, p, 1);
+    for t in &layout.tensors {
+        let trained = full.tensors().iter().any(|other| other.name == t.name);
+        assert_eq!(trained, t.name.contains("layers.1.") || t.name == "model.norm.weight", "{}", t.name);
+        let (part, whole) = (&part[t.range.clone()], &whole[t.range.clone()]);
+        assert!(if trained { part == whole } else { part.iter().all(|g| *g == 0.0) }, "{}", t.name);
+    }
+}
+
+#[test]
+fn a_run_with_adapters_learns_goes_on_to_the_bit_and_merges() {
+    for (frozen_layers, int4) in [(0, false), (1, true)] {
+        let (dir, config) = scene(12);
+        let adapter = Some(AdapterConfig { rank: 4, alpha: 8.0, tokens: vec![0, 2] });
+        let config = RunConfig { adapter, frozen_layers, int4, ..config };
+        let shards = Shards::load(dir.path()).expect("shards");
+        let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+        let stop = AtomicBool::new(false);
+        let mut want = Record::default();
+        let mut trainer = Trainer::new(config.clone(), &shards, Row::F32, 2).expect("a trainer");
+        let base = trainer.parameters().to_vec();
+        trainer.run(&whole, &stop, &mut want).expect("a run");
+        let (first, last) = (f64::from_bits(want.losses[0].1), f64::from_bits(want.losses[11].1));
+        assert!(last < first, "{first} to {last}");
+
+        let mut begun = Trainer::new(config.clone(), &shards, Row::F32, 2).expect("a trainer");
+        begun.run(&broken, &stop, &mut StopAfter(5, &stop)).expect("a run");
+        let mut got = Record::default();
+        // Whoever goes on need not say again what is adapted, nor the sizes.
+        let plain = RunConfig { adapter: None, frozen_layers: 0, shape: Shape::default(), ..config };
+        let mut second = Trainer::resume(&broken, plain, &shards, Row::F32, 1).expect("the checkpoint");
+        second.run(&broken, &AtomicBool::new(false), &mut got).expect("a run");
+        assert_eq!(got.losses, want.losses[5..]);
+        assert_eq!(second.parameters(), trainer.parameters());
+
+        let checkpoint = locate(&whole).expect("a checkpoint");
+        assert!(!checkpoint.join("model.safetensors").exists(), "the base alone is not the model");
+        assert_eq!(read_weights(&checkpoint, &tiny()).expect("weights"), trainer.parameters());
+        let layout = Layout::new(&tiny());
+        for t in &layout.tensors {
+            let same = base[t.range.clone()] == trainer.parameters()[t.range.clone()];
+            assert_eq!(same, frozen_layers > 0 && (t.kind == Kind::Embedding || t.name.contains("layers.0.")), "{}", t.name);
+        }
+        let written = dir.path().join("snapshot");
+        snapshot(&whole, &written).expect("a snapshot");
+        let merged = read_weights(&written, &tiny()).expect("weights");
+        assert!(merged.iter().zip(trainer.parameters()).all(|(a, b)| (a - b).abs() <= 1e-3 * b.abs().max(1e-3)));
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_other_shards_and_says_so() {
+    let (dir, config) = scene(4);
+    let shards = Shards::load(dir.path()).expect("shards");
+    let run = dir.path().join("run");
+    let mut trainer = Trainer::new(config.clone(), &shards, Row::F32, 1).expect("a trainer");
+    trainer.run(&run, &AtomicBool::new(false), &mut ()).expect("a run");
+    let mut others = shards.clone();
+    others.fingerprint = "another".to_owned();
+    let config = RunConfig { steps: Some(6), ..config };
+    let mut second = Trainer::resume(&run, config.clone(), &others, Row::F32, 1).expect("the checkpoint");
+    let state = second.state();
+    assert_eq!((state.step, state.row), (4, 0));
+    assert_eq!(state.earlier_shards, [EarlierShards { shards: shards.fingerprint.clone(), until_step: 4 }]);
+    second.run(&run, &AtomicBool::new(false), &mut ()).expect("a run");
+    let third = Trainer::resume(&run, config.clone(), &others, Row::F32, 1).expect("the checkpoint");
+    assert_eq!(third.state().earlier_shards.len(), 1);
+    others.tokenizer = b"{ }".to_vec();
+    let refused = Trainer::resume(&run, config, &others, Row::F32, 1).err().expect("another tokenizer").to_string();
+    assert!(refused.contains("another tokenizer"), "{refused}");
+}
+
+/// What version 0.1.0 wrote: `other_rate`, and nothing of adapters, frozen layers or earlier shards.
+#[test]
+fn checkpoints_of_0_1_0_are_read() {
+    let (dir, config) = scene(2);
+    let shards = Shards::load(dir.path()).expect("shards");
+    let run = dir.path().join("run");
+    let mut trainer = Trainer::new(config.clone(), &shards, Row::F32, 1).expect("a trainer");
+    trainer.run(&run, &AtomicBool::new(false), &mut ()).expect("a run");
+    let path = run.join("step-000002/state.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).expect("a state")).expect("JSON");
+    let settings = state["config"].as_object_mut().expect("settings");
+    settings.remove("adapter");
+    settings.remove("frozen_layers");
+    let optimizer = settings["optimizer"].as_object_mut().expect("an optimizer");
+    let rate = optimizer.remove("embedding_rate").expect("a rate");
+    optimizer.remove("norm_rate");
+    optimizer.insert("other_rate".into(), rate);
+    state.as_object_mut().expect("a state").remove("earlier_shards");
+    std::fs::write(&path, state.to_string()).expect("written");
+    let read = Trainer::resume(&run, config, &shards, Row::F32, 1).expect("the checkpoint");
+    assert_eq!(read.parameters(), trainer.parameters());
+    assert_eq!((read.state().step, read.state().row, read.state().tokens), (2, 8, trainer.state().tokens));
 }
 
 fn refused(dir: &Path, part: &str) {

@@ -75,9 +75,9 @@ fn only_instructive_functions_become_windows_when_asked() {
     let config = FimConfig::functions();
     let stubs = "class A:\n    def f(self):\n        return self.x\n\n    def g(self):\n        return self.y\n".repeat(20);
     let stubs = corpus::document("pypi/made", "made/stubs.py", Split::Train, stubs);
-    assert!(examples(&stubs, &tokenizer, &sentinels, &config, 10.0, 1).is_empty());
+    assert!(examples(&stubs, &tokenizer, &sentinels, 0, &config, 10.0, 1).is_empty());
     let good = corpus::document("pypi/made", "made/good.py", Split::Train, corpus::python(1, 20));
-    assert!(examples(&good, &tokenizer, &sentinels, &config, 10.0, 1).len() > 20);
+    assert!(examples(&good, &tokenizer, &sentinels, 0, &config, 10.0, 1).len() > 20);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn documents_are_laid_out_as_prompts_are() {
     let (tokenizer, sentinels) = corpus::tokenizer();
     let document = corpus::document("pypi/made", "made/a.py", Split::Train, corpus::python(9, 60));
     let config = FimConfig { limit_tokens: 700, ..Default::default() };
-    let made = examples(&document, &tokenizer, &sentinels, &config, 20.0, 1);
+    let made = examples(&document, &tokenizer, &sentinels, 0, &config, 20.0, 1);
     assert!(made.len() > 200, "{}", made.len());
     let (mut psm, mut spm, mut plain, mut headed) = (0, 0, 0, 0);
     for ids in &made {
@@ -158,7 +158,7 @@ fn documents_are_laid_out_as_prompts_are() {
 fn the_same_seed_makes_the_same_documents_and_another_one_does_not() {
     let (tokenizer, sentinels) = corpus::tokenizer();
     let document = &corpus::documents()[0];
-    let make = |seed| examples(document, &tokenizer, &sentinels, &FimConfig::default(), 2.0, seed);
+    let make = |seed| examples(document, &tokenizer, &sentinels, 0, &FimConfig::default(), 2.0, seed);
     assert_eq!(make(1), make(1));
     assert_ne!(make(1), make(2));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lacuna_train::markers::Markers;
 use lacuna_train::mine::rng::Rng;
 use lacuna_train::pack::{Index, PackError, ShardConfig, build, hex, rows, write};
 use sha2::{Digest, Sha256};
@@ -35,7 +36,7 @@ fn split(row: &[u16]) -> Vec<Vec<u16>> {
 #[test]
 fn rows_hold_every_document_once_and_whole() {
     let documents = made_up(3000, 250);
-    let packed = rows(&documents, 256, 1).unwrap();
+    let packed = rows(&documents, 256, Markers::default(), 1).unwrap();
     assert!(packed.iter().all(|r| r.len() == 256));
     let mut back: Vec<Vec<u16>> = packed.iter().flat_map(|r| split(r)).collect();
     let mut expected = documents.clone();
@@ -50,22 +51,25 @@ fn rows_hold_every_document_once_and_whole() {
 #[test]
 fn the_order_of_rows_is_the_seed_s() {
     let documents = made_up(500, 250);
-    assert_eq!(rows(&documents, 256, 1).unwrap(), rows(&documents, 256, 1).unwrap());
-    assert_ne!(rows(&documents, 256, 1).unwrap(), rows(&documents, 256, 2).unwrap());
+    assert_eq!(rows(&documents, 256, Markers::default(), 1).unwrap(), rows(&documents, 256, Markers::default(), 1).unwrap());
+    assert_ne!(rows(&documents, 256, Markers::default(), 1).unwrap(), rows(&documents, 256, Markers::default(), 2).unwrap());
 }
 
 #[test]
 fn documents_that_cannot_be_packed_are_named() {
-    assert!(matches!(rows(&[vec![20, 0], vec![20; 300]], 256, 1), Err(PackError::TooLong { index: 1, len: 300, seq_len: 256 })));
+    assert!(matches!(
+        rows(&[vec![20, 0], vec![20; 300]], 256, Markers::default(), 1),
+        Err(PackError::TooLong { index: 1, len: 300, seq_len: 256 })
+    ));
     for bad in [vec![], vec![20], vec![20, 0, 20, 0], vec![0, 20]] {
-        assert!(matches!(rows(&[vec![20, 0], bad], 256, 1), Err(PackError::BadEnd { index: 1 })));
+        assert!(matches!(rows(&[vec![20, 0], bad], 256, Markers::default(), 1), Err(PackError::BadEnd { index: 1 })));
     }
 }
 
 #[test]
 fn files_are_what_the_index_says() {
     let folder = tempfile::tempdir().unwrap();
-    let packed = rows(&made_up(300, 60), 64, 1).unwrap();
+    let packed = rows(&made_up(300, 60), 64, Markers::default(), 1).unwrap();
     let shards = write(folder.path(), "train", &packed, 50).unwrap();
     assert_eq!(shards.iter().map(|s| s.rows).sum::<usize>(), packed.len());
     let mut back = Vec::new();
