@@ -80,8 +80,8 @@ pub struct ModelConfig {
     pub heal: Option<bool>,
     /// The last lines before the cursor go behind the middle marker, so that typing only appends to the prompt; unset: with `psm` only.
     pub seam: Option<bool>,
-    /// Hypotheses that are followed while one line is completed, 1 to 16; the likeliest line is shown. 1 takes the likeliest token each
-    /// time, with drafts; unset: 4 with the embedded model, 1 with others.
+    /// Hypotheses that are followed while one line is completed, 1 to 16; the likeliest line that the rules let pass is shown. 1 takes the
+    /// likeliest token each time, with drafts; unset: 8 below 50 million parameters, 4 below 300, 2 below 1,000, else 1.
     #[schemars(range(min = 1, max = 16))]
     pub beam: Option<usize>,
 }

@@ -17,8 +17,6 @@ const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../datasets/embedded/model.la
 pub const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../../datasets/embedded/tokenizer.json");
 /// Name under which the embedded model is shown.
 pub const EMBEDDED: &str = "embedded";
-/// Hypotheses that are followed with the embedded model (see `lacuna_complete::Settings::beam`).
-const EMBEDDED_BEAM: usize = 4;
 /// Larger tokenizer files are refused before they are read.
 const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
 
@@ -77,7 +75,7 @@ impl Loaded {
         lacuna_engine::set_threads(config.latency.threads);
         lacuna_engine::set_pinned(config.latency.pin_threads);
         let mut settings = config.settings(self.sentinels.order, true);
-        settings.beam = config.model.beam.unwrap_or(if self.name == EMBEDDED { EMBEDDED_BEAM } else { 1 });
+        settings.beam = config.model.beam.unwrap_or_else(|| beam(self.model.info().parameters));
         let limit = self.model.config().max_positions;
         let longest = settings.line_tokens.max(settings.block_tokens) + 1;
         if longest + 32 > limit {
@@ -85,6 +83,17 @@ impl Loaded {
         }
         settings.prompt_tokens = settings.prompt_tokens.min(limit - longest);
         Ok(settings)
+    }
+}
+
+/// Hypotheses that are followed with a model of so many parameters, unless the configuration says (see `lacuna_complete::Settings::beam`):
+/// a pass over several costs a large model more, and its likeliest token is the right one more often.
+fn beam(parameters: u64) -> usize {
+    match parameters {
+        ..50_000_000 => 8,
+        50_000_000..300_000_000 => 4,
+        300_000_000..1_000_000_000 => 2,
+        1_000_000_000.. => 1,
     }
 }
 

@@ -139,7 +139,7 @@ fn n_alternatives_differ_and_begin_with_the_single_answer() {
     let three = parse_json(&complete(&home, &file, at, model.arg(), &["--json", "-n", "3"]).expect_code(0));
     let texts: Vec<&str> = three["items"].as_array().unwrap().iter().map(|i| i["text"].as_str().unwrap()).collect();
     assert_eq!(texts.len(), 3, "a random model hardly repeats itself");
-    assert_eq!(texts[0], one["items"][0]["text"], "the first is the greedy one");
+    assert_eq!(texts[0], one["items"][0]["text"], "the first is the likeliest");
     assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0] != texts[2], "{texts:?}");
 
     let plain = complete(&home, &file, at, model.arg(), &["-n", "3"]).expect_code(0);

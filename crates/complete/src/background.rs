@@ -6,14 +6,15 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 
-use lacuna_engine::{Class, Finish, PrefillOptions, prefill_with};
+use lacuna_engine::{Class, Drafter, Lookup, PrefillOptions, prefill_with};
 
 use crate::Snapshot;
 use crate::answer::Answer;
 use crate::completer::{Core, ahead_key, common};
-use crate::decode::{Engine, Limits, Place, decode};
+use crate::decode::{Limits, Place};
+use crate::items::Ask;
 use crate::kept;
-use crate::prompting::{Prepared, prepare};
+use crate::prompting::{Prepared, prepare, unhealed};
 use crate::state::lock;
 
 /// The client that background work counts as: one for all, they take turns by document.
@@ -187,16 +188,13 @@ fn complete_ahead(core: &Core, snapshot: &Snapshot) {
     let prefix = request.document.slice(0..request.cursor);
     let place = Place { language: request.language, prefix: &prefix, extent };
     let limits = Limits { deadline: None, cancel: &cancel, fixed_tokens: core.settings.fixed_tokens, flight: None };
-    let prefill = PrefillOptions { reuse: core.settings.reuse, donors: &[] };
-    let engine =
-        Engine { model: &core.model, kv: &mut lease, drafter: None, beam: core.settings.beam, prefill, tokenizer: &core.tokenizer };
-    match decode(engine, &prompt, &place, &core.sampling(extent, 0), &limits) {
+    let unhealed = || unhealed(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens);
+    let ask = Ask { request: &request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &[], n: 1 };
+    // Nobody is kept waiting: a draft source of its own, and what it learns is lost.
+    let mut drafter = Drafter::new(Lookup::new());
+    match core.items(&ask, &mut lease, &mut drafter, &mut Answer::new(false)) {
         // What a cancelled generation has said so far may be half a word.
-        Ok(decoded) if decoded.generation.finish != Finish::Cancelled => {
-            if let Ok(item) = core.accept(&request, &decoded, &mut Answer::new(false)) {
-                lock(&state.ghosts).add(request.document, request.cursor, vec![item]);
-            }
-        }
+        Ok(Ok(items)) if !cancel.is_cancelled() => lock(&state.ghosts).add(request.document, request.cursor, items),
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "the next line was not prepared"),
     }

@@ -3,17 +3,18 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use lacuna_engine::{Cancel, Class, Finish, KvLease, KvPool, KvSnapshot, Model, PoolStats, PrefillOptions, Reuse, Sampling, Scheduler};
+use lacuna_engine::{Cancel, Class, KvLease, KvPool, KvSnapshot, Model, PoolStats, Reuse, Sampling, Scheduler};
 use lacuna_prompt::{Prompt, Sentinels, Tokenizer};
 
 use crate::answer::{Answer, ms};
 use crate::background::{Background, Job};
-use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode};
+use crate::decode::{Extent, Limits, Place};
+use crate::items::Ask;
 use crate::kept::Kept;
 use crate::prompting::{self, Prepared};
-use crate::show::shown;
+use crate::search::closers;
 use crate::state::{DocumentState, States, lock};
-use crate::{Caller, Costs, Generated, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
+use crate::{Caller, Costs, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
 
 /// A model with everything that turns a cursor into a suggestion. Shared between threads; requests of one document wait for
 /// each other, those of different documents take turns layer by layer.
@@ -27,6 +28,8 @@ pub(crate) struct Core {
     pub model: Arc<Model>,
     pub tokenizer: Arc<Tokenizer>,
     pub sentinels: Sentinels,
+    /// See [`Wanted::closers`](crate::search::Wanted).
+    pub closers: Vec<u32>,
     pub settings: Settings,
     pub pool: Arc<KvPool>,
     pub scheduler: Arc<Scheduler>,
@@ -34,8 +37,6 @@ pub(crate) struct Core {
     pub costs: Mutex<Costs>,
 }
 
-/// Most alternatives that one request may ask for.
-const MAX_ALTERNATIVES: usize = 8;
 /// Other documents' caches in which text that has moved is looked for.
 const DONORS: usize = 4;
 /// Tokens that shall still be generated when the prompt has taken its time.
@@ -64,7 +65,9 @@ impl Completer {
         let capacity = settings.prompt_tokens + longest(&settings);
         let pool = KvPool::new(Arc::clone(&model), settings.kv_dtype, capacity, settings.kv_budget_bytes);
         let costs = if settings.costs.is_sound() { settings.costs.clone() } else { Costs::default() };
-        let core = Core { model, tokenizer, sentinels, settings, pool, scheduler, states: States::default(), costs: Mutex::new(costs) };
+        let closers = closers(&tokenizer, &sentinels.stops);
+        let (states, costs) = (States::default(), Mutex::new(costs));
+        let core = Core { model, tokenizer, sentinels, closers, settings, pool, scheduler, states, costs };
         Completer { core: Arc::new(core), background: OnceLock::new() }
     }
 
@@ -170,7 +173,7 @@ impl Core {
 
         let stage = Instant::now();
         let deadline = (!self.settings.deadline.is_zero()).then(|| start + self.settings.deadline);
-        let Planned { prepared, mut lease, donors, is_small } = self.plan(request, deadline);
+        let Planned { prepared, budget, mut lease, donors, is_small } = self.plan(request, deadline);
         let Prepared { prompt, extent, excerpts, context_time } = prepared;
         answer.ms.context = context_time.as_secs_f64() * 1e3;
         answer.ms.prompt = ms(stage) - answer.ms.context;
@@ -192,44 +195,16 @@ impl Core {
         let place = Place { language: request.language, prefix: &prefix, extent };
         let cancel = cancel.clone().with_turn(self.scheduler.turn(Class::Prefill, caller.client));
         let limits = Limits { deadline, cancel: &cancel, fixed_tokens: self.settings.fixed_tokens, flight: caller.flight };
-        let mut items: Vec<Item> = Vec::new();
-        let mut silence = Reason::Empty;
-        for i in 0..request.n.clamp(1, MAX_ALTERNATIVES) {
-            let engine = Engine {
-                model: &self.model,
-                kv: &mut lease,
-                drafter: self.settings.drafts.then_some(&mut *drafter),
-                beam: self.settings.beam,
-                prefill: PrefillOptions { reuse: self.settings.reuse, donors: &donors },
-                tokenizer: &self.tokenizer,
-            };
-            let decoded = match decode(engine, &prompt, &place, &self.sampling(extent, i), &limits) {
-                Ok(decoded) => decoded,
-                Err(error) => {
-                    tracing::error!(%error, "prompt refused by the engine");
-                    return (Outcome::Silence(Reason::PromptRefused), jobs);
-                }
-            };
-            answer.count(&decoded.generation, i == 0);
-            self.learn(&decoded);
-            // What was generated is a good guess for the next request here, whatever becomes of it.
-            drafter.remember(&decoded.generation.ids);
-            if matches!(decoded.generation.finish, Finish::Cancelled) && !decoded.deadline_hit {
-                if items.is_empty() {
-                    return (Outcome::Silence(Reason::Cancelled), jobs);
-                }
-                break;
+        let unhealed = || prompting::unhealed(&self.tokenizer, &self.sentinels, &self.settings, request, budget);
+        let ask = Ask { request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &donors, n: request.n };
+        let items = match self.items(&ask, &mut lease, &mut drafter, answer) {
+            Ok(Ok(items)) => items,
+            Ok(Err(reason)) => return (Outcome::Silence(reason), jobs),
+            Err(error) => {
+                tracing::error!(%error, "prompt refused by the engine");
+                return (Outcome::Silence(Reason::PromptRefused), jobs);
             }
-            match self.accept(request, &decoded, answer) {
-                Ok(item) if items.iter().all(|other| other.text != item.text) => items.push(item),
-                Ok(_) => {}
-                Err(reason) if i == 0 => silence = reason,
-                Err(_) => {}
-            }
-        }
-        if items.is_empty() {
-            return (Outcome::Silence(silence), jobs);
-        }
+        };
         lock(&state.ghosts).add(request.document, request.cursor, items.clone());
         jobs.extend(next_line(request, extent, &items[0]));
         (Outcome::Suggest(items), jobs)
@@ -261,21 +236,23 @@ impl Core {
             self.is_affordable(prompt.ids.len() - held.min(prompt.ids.len()), left)
         };
         if in_time(&prepared.prompt, &lease, &donors) {
-            return Planned { prepared, lease, donors, is_small: false };
+            return Planned { prepared, budget: self.settings.prompt_tokens, lease, donors, is_small: false };
         }
         // The full prompt's cache stays as it is: it is warmed for the next time.
         drop(lease);
         let lease = self.pool.lease(&small_key(request.key));
         let mut smallest = None;
+        let mut budget = self.settings.prompt_tokens;
         for share in SMALLER {
-            let prepared = prepare((self.settings.prompt_tokens / share).max(LEAST_PROMPT.min(self.settings.prompt_tokens)));
+            budget = (self.settings.prompt_tokens / share).max(LEAST_PROMPT.min(self.settings.prompt_tokens));
+            let prepared = prepare(budget);
             let fits = in_time(&prepared.prompt, &lease, &[]);
             smallest = Some(prepared);
             if fits {
                 break;
             }
         }
-        Planned { prepared: smallest.unwrap_or(prepared), lease, donors: Vec::new(), is_small: true }
+        Planned { prepared: smallest.unwrap_or(prepared), budget, lease, donors: Vec::new(), is_small: true }
     }
 
     /// Whether so many tokens can be prefilled and a few generated in the time that is left. What is not known is tried.
@@ -284,16 +261,6 @@ impl Core {
         let costs = lock(&self.costs);
         let Some(prefill) = costs.prefill(tokens) else { return true };
         prefill + costs.tokens(LEAST_TOKENS).unwrap_or_default() <= left
-    }
-
-    fn learn(&self, decoded: &Decoded) {
-        let generation = &decoded.generation;
-        let mut costs = lock(&self.costs);
-        if generation.finish != Finish::Cancelled {
-            costs.note_prefill(generation.prefill.prefilled + generation.prefill.repaired, generation.times.prefill);
-            // The first token comes from the prefill's logits.
-            costs.note_tokens(generation.ids.len().saturating_sub(1), generation.times.decode);
-        }
     }
 
     /// Sequences from which parts of a prompt may be taken: the window that was warmed ahead, and, where text may be moved, its excerpts and
@@ -311,27 +278,6 @@ impl Core {
             donors.extend(self.pool.donors(|key| key != request.key && !Kept::is_key(key), DONORS));
         }
         donors
-    }
-
-    /// The stop, trim and show rules on one generation.
-    pub fn accept(&self, request: &Request<'_>, decoded: &Decoded, answer: &mut Answer) -> Result<Item, Reason> {
-        let Decoded { text, generation, deadline_hit, .. } = decoded;
-        let logprob: f32 = generation.logprobs.iter().sum();
-        if self.settings.fixed_tokens.is_some() {
-            return Ok(Item { text: text.clone(), logprob });
-        }
-        let confidence = (logprob / generation.logprobs.len().max(1) as f32).exp();
-        let generated = Generated { text: text.clone(), confidence };
-        let shown = shown(request, &generated, self.settings.min_confidence, answer);
-        if let Some(explanation) = &mut answer.explanation {
-            explanation.generated.get_or_insert(generated);
-        }
-        let text = shown.map_err(|reason| match reason {
-            // Nothing but what the clock left no time for.
-            Reason::Empty if *deadline_hit && generation.finish != Finish::Stop => Reason::Deadline,
-            reason => reason,
-        })?;
-        Ok(Item { text, logprob })
     }
 
     pub fn sampling(&self, extent: Extent, alternative: usize) -> Sampling {
@@ -363,6 +309,8 @@ fn longest(settings: &Settings) -> usize {
 /// What [`Core::plan`] decides.
 struct Planned {
     prepared: Prepared,
+    /// Tokens that the prompt may have.
+    budget: usize,
     lease: KvLease,
     donors: Vec<KvSnapshot>,
     /// Smaller than it should be: the deadline leaves no time for more.

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use lacuna_context::{Language, SyntacticEnd, syntactic_end};
 use lacuna_engine::{
-    Beam, Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions, PromptError, Sampling, generate_with,
-    likeliest,
+    Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions, PromptError, Sampling, generate_with,
 };
 use lacuna_prompt::{Healing, Prompt, Tokenizer};
 
@@ -22,6 +21,7 @@ pub(crate) enum Extent {
 }
 
 /// Where and in what language the completion grows.
+#[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub language: Language,
     pub prefix: &'a str,
@@ -67,6 +67,13 @@ impl<'a> Heal<'a> {
     pub fn new(prompt: &Prompt, tokenizer: &'a Tokenizer) -> Heal<'a> {
         Heal { healing: prompt.healing.clone(), tokenizer }
     }
+
+    /// Behind ids that restate what was taken back, or begin to.
+    pub fn begun(prompt: &Prompt, tokenizer: &'a Tokenizer, begun: &[u32]) -> Heal<'a> {
+        let mut heal = Heal::new(prompt, tokenizer);
+        begun.iter().for_each(|id| heal.push(*id));
+        heal
+    }
 }
 
 impl Constraint for Heal<'_> {
@@ -81,10 +88,11 @@ impl Constraint for Heal<'_> {
     }
 }
 
-/// Runs the model. The caller has checked that prompt and answer fit the cache.
+/// Runs the model, behind the prompt and the ids that the answer has begun with. The caller has checked that prompt and answer fit the cache.
 pub(crate) fn decode(
     engine: Engine<'_>,
     prompt: &Prompt,
+    begun: &[u32],
     place: &Place<'_>,
     sampling: &Sampling,
     limits: &Limits<'_>,
@@ -95,14 +103,10 @@ pub(crate) fn decode(
     };
     let healed = prompt.healing.rolled_back().len();
     let tokenizer = engine.tokenizer;
-    let generation = if limits.fixed_tokens.is_none() && is_search(engine.beam, place, sampling) {
-        search(engine, prompt, place, sampling, limits.flight, &cancel)?
-    } else {
-        token_by_token(engine, prompt, place, sampling, limits, &cancel)?
-    };
+    let generation = token_by_token(engine, prompt, begun, place, sampling, limits, &cancel)?;
     let deadline_hit = !limits.cancel.is_cancelled() && limits.deadline.is_some_and(|d| Instant::now() >= d);
     // A model that stopped in the middle of a character, or was stopped there, leaves a cut character: it is dropped.
-    let bytes = tokenizer.decode(&generation.ids);
+    let bytes = tokenizer.decode(&[begun, &generation.ids].concat());
     let raw = valid_utf8(bytes.get(healed..).unwrap_or(&[]));
     let text = match limits.fixed_tokens {
         Some(_) => raw.to_owned(),
@@ -116,45 +120,15 @@ pub(crate) fn decode(
 }
 
 /// Whether the likeliest line is looked for.
-pub(crate) fn is_search(beam: usize, place: &Place<'_>, sampling: &Sampling) -> bool {
-    beam > 1 && place.extent == Extent::Line && sampling.temperature <= 0.0
-}
-
-/// The likeliest line as a whole.
-pub(crate) fn search(
-    engine: Engine<'_>,
-    prompt: &Prompt,
-    place: &Place<'_>,
-    sampling: &Sampling,
-    flight: Option<&Flight>,
-    cancel: &Cancel,
-) -> Result<Generation, PromptError> {
-    let Engine { model, kv, beam, prefill, tokenizer, .. } = engine;
-    let healed = prompt.healing.rolled_back().len();
-    // The same rule as token by token: a line ends in a token with a newline, or with the one after it.
-    let ends = |ids: &[u32]| {
-        let look = ids.iter().rev().take(2).any(|id| tokenizer.token_bytes(*id).contains(&b'\n'));
-        look && tokenizer.decode(ids).get(healed..).is_some_and(|bytes| !bytes.is_empty() && end(place, valid_utf8(bytes)).reached)
-    };
-    let beam = Beam {
-        width: beam,
-        max_tokens: sampling.max_tokens,
-        stops: &sampling.stops,
-        constraint: Heal::new(prompt, tokenizer),
-        ends: &ends,
-        prefill,
-    };
-    likeliest(model, kv, &prompt.ids, beam, cancel, &mut |ids| {
-        if let Some(flight) = flight {
-            flight.note(valid_utf8(tokenizer.decode(ids).get(healed..).unwrap_or(&[])));
-        }
-    })
+pub(crate) fn is_search(beam: usize, sampling: &Sampling) -> bool {
+    beam > 1 && sampling.temperature <= 0.0
 }
 
 /// The likeliest token each time (or one drawn by chance).
 fn token_by_token(
     engine: Engine<'_>,
     prompt: &Prompt,
+    begun: &[u32],
     place: &Place<'_>,
     sampling: &Sampling,
     limits: &Limits<'_>,
@@ -162,11 +136,12 @@ fn token_by_token(
 ) -> Result<Generation, PromptError> {
     let Engine { model, kv, drafter, prefill, tokenizer, .. } = engine;
     let healed = prompt.healing.rolled_back().len();
-    let mut heal = Heal::new(prompt, tokenizer);
-    let mut bytes: Vec<u8> = Vec::new();
+    let mut heal = Heal::begun(prompt, tokenizer, begun);
+    let mut bytes: Vec<u8> = tokenizer.decode(begun);
     let (mut after_line_end, mut beyond_word) = (false, 0);
     let options = GenerateOptions { sampling, constraint: Some(&mut heal), drafter, prefill };
-    generate_with(model, kv, &prompt.ids, options, cancel, &mut |token| {
+    let ids: Vec<u32> = prompt.ids.iter().chain(begun).copied().collect();
+    generate_with(model, kv, &ids, options, cancel, &mut |token| {
         let piece = tokenizer.token_bytes(token.id);
         bytes.extend_from_slice(piece);
         beyond_word += usize::from(bytes.len() > healed || piece.is_empty());
@@ -195,7 +170,7 @@ pub(crate) fn end(place: &Place<'_>, text: &str) -> SyntacticEnd {
 }
 
 /// A text that was stopped by the clock, cut where it can stand: after its last whole line if it has several, else after a word.
-fn whole_words(text: &str) -> &str {
+pub(crate) fn whole_words(text: &str) -> &str {
     if let Some(at) = text.trim_end_matches('\n').rfind('\n')
         && !text[..at].trim().is_empty()
     {

@@ -8,18 +8,19 @@ use std::time::Instant;
 
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::{
-    Cancel, Class, Finish, GenerateOptions, OverBudget, PrefillOptions, PromptError, Sampling, generate_with, prefill_with,
+    Cancel, Class, Finish, GenerateOptions, Generation, OverBudget, PrefillOptions, PromptError, Sampling, generate_with, prefill_with,
 };
 use lacuna_prompt::{Input, Options, Prompt, build};
 use lacuna_text::Document;
 
 use crate::answer::{Answer, ms};
 use crate::completer::{Core, warm_key};
-use crate::decode::{Engine, Extent, Heal, Place, end, is_search, search, valid_utf8};
+use crate::decode::{Engine, Extent, Heal, Place, end, is_search, valid_utf8};
 use crate::prompting;
-use crate::show::show;
+use crate::search::{Line, Wanted, closers, ends_here, search};
+use crate::show::{show, shown};
 use crate::state::lock;
-use crate::{Completer, Milliseconds, Request, Tokens};
+use crate::{Completer, Generated, Milliseconds, Reason, Request, Tokens};
 
 /// What becomes of the generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,22 +160,44 @@ impl Core {
             Shape::Editor(language) => Some(Shaped::new(fill, language)),
         };
         let mut text = Stream::new(&prompt, fill.stop);
-        let drafter = self.settings.drafts.then_some(&mut *drafter);
         let beam = self.settings.beam;
         let place = shaped.as_ref().map(|shaped| shaped.place(fill.prefix));
-        let generation = if let Some(place) = place.as_ref().filter(|place| is_search(beam, place, &sampling)) {
+        // The first line is searched for; a block goes on from there.
+        let mut found = None;
+        if let (Some(shaped), Some(place)) = (&shaped, place.as_ref().filter(|_| is_search(beam, &sampling))) {
             let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
-            let generation = search(engine, &prompt, place, &sampling, None, &cancel)?;
-            for id in &generation.ids {
+            let (max_tokens, closers) = (sampling.max_tokens, closers(&self.tokenizer, &sampling.stops));
+            let wanted = Wanted { lines: 1, max_tokens, stops: &sampling.stops, closers: &closers, flight: None };
+            let mut judge = |line: &Line| shaped.judged(fill, line);
+            let searched = search(engine, &prompt, place, &wanted, &cancel, &mut judge)?;
+            for id in &searched.generation.ids {
                 if text.stopped_at.is_none() {
                     text.push(self.tokenizer.token_bytes(*id));
                 }
             }
-            generation
+            let is_over = searched.is_restated && {
+                let unhealed = build(&self.tokenizer, &self.sentinels, &input, &Options { heal: false, ..options });
+                let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
+                ends_here(engine, &unhealed, &closers, &cancel)?
+            };
+            if is_over {
+                text.bytes.truncate(text.healed);
+            }
+            let goes_on = !is_over && place.extent == Extent::Block && !searched.lines.is_empty() && text.stopped_at.is_none();
+            sampling.max_tokens = if goes_on { sampling.max_tokens.saturating_sub(searched.generation.ids.len()) } else { 0 };
+            found = Some(searched.generation);
+        }
+        let generation = if sampling.max_tokens == 0
+            && let Some(found) = found.take()
+        {
+            found
         } else {
-            let mut heal = Heal::new(&prompt, &self.tokenizer);
+            let begun = found.as_ref().map_or(&[][..], |found| &found.ids);
+            let ids: Vec<u32> = prompt.ids.iter().chain(begun).copied().collect();
+            let mut heal = Heal::begun(&prompt, &self.tokenizer, begun);
+            let drafter = self.settings.drafts.then_some(&mut *drafter);
             let options = GenerateOptions { sampling: &sampling, constraint: Some(&mut heal), drafter, prefill };
-            generate_with(&self.model, &mut lease, &prompt.ids, options, &cancel, &mut |token| {
+            let mut rest = generate_with(&self.model, &mut lease, &ids, options, &cancel, &mut |token| {
                 text.push(self.tokenizer.token_bytes(token.id));
                 if text.stopped_at.is_some() {
                     return ControlFlow::Break(());
@@ -184,7 +207,15 @@ impl Core {
                     Some(_) => ControlFlow::Continue(()),
                     None => text.emit(on_text),
                 }
-            })?
+            })?;
+            if let Some(mut found) = found.take() {
+                found.ids.append(&mut rest.ids);
+                found.logprobs.append(&mut rest.logprobs);
+                found.times.decode += rest.times.prefill + rest.times.decode;
+                Generation { ids: found.ids, logprobs: found.logprobs, prefill: found.prefill, times: found.times, ..rest }
+            } else {
+                rest
+            }
         };
         drop(lease);
         answer.count(&generation, true);
@@ -249,6 +280,12 @@ impl Shaped {
 
     fn place<'a>(&self, prefix: &'a str) -> Place<'a> {
         Place { language: self.language, prefix, extent: self.extent }
+    }
+
+    /// What an editor would show of a line, or why nothing.
+    fn judged(&self, fill: &Fill<'_>, line: &Line) -> Result<String, Reason> {
+        let generated = Generated { text: line.text.clone(), confidence: line.confidence() };
+        shown(&self.request(fill), &generated, 0.0, &mut Answer::new(false))
     }
 
     /// What an editor would show of the generated text; empty where it would show nothing.

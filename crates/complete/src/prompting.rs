@@ -63,6 +63,12 @@ pub(crate) fn prepare(
     Prepared { prompt, extent, excerpts: excerpts.into_iter().map(|e| (e.text, e.score)).collect(), context_time }
 }
 
+/// The prompt of a request with the word at the cursor as it stands; `budget` tokens at most, as for [`prepare`].
+pub(crate) fn unhealed(tokenizer: &Tokenizer, sentinels: &Sentinels, settings: &Settings, request: &Request<'_>, budget: usize) -> Prompt {
+    let settings = Settings { heal: false, ..settings.clone() };
+    prepare(tokenizer, sentinels, &settings, request, budget, 0).prompt
+}
+
 /// An excerpt as prompts show it.
 pub(crate) fn excerpt_text(excerpt: &Excerpt) -> String {
     format!("{}\n", excerpt.text)

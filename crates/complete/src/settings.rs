@@ -45,7 +45,8 @@ pub struct Settings {
     pub drafts: bool,
     /// Prepare what is likely to be asked next while nobody waits. Off: nothing runs but requests.
     pub background: bool,
-    /// Hypotheses that are followed while one line is completed; the likeliest line is shown. 1: the likeliest token each time, with drafts.
+    /// Hypotheses that are followed while a line, or the first of a block, is completed; the likeliest line that the rules let pass is shown.
+    /// 1: the likeliest token each time, with drafts.
     pub beam: usize,
     /// For benchmarks: generate exactly so many tokens, whatever they are, and show them all.
     pub fixed_tokens: Option<usize>,

@@ -30,7 +30,7 @@ mod tensors;
 mod weights;
 mod workspace;
 
-pub use beam::{Beam, likeliest};
+pub use beam::{Beam, Continuation, Found, Rules, Start, Verdict, likeliest};
 pub use cancel::Cancel;
 pub use config::{Config, ConfigError, Family, RopeScaling, TensorSpec};
 pub use draft::{Confidence, DraftSource, DraftStats, Drafter, MAX_DRAFT};

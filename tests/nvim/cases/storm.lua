@@ -48,13 +48,13 @@ return {
       local left = typed <= #line and line:sub(1, typed) or line:sub(1, #keys - typed)
       assert(child:lua("return vim.api.nvim_get_current_line()") == left)
       -- The server answers for the text as it is now.
-      child:type("<C-u>raise Valu")
-      assert(child:await_ghost():find("^eError"))
+      child:type("<C-u>raise Val")
+      assert(child:await_ghost():find("^ueError"))
       local late = resident(pid)
       assert(late < early + 60, ("%.0f MB after a quarter, %.0f MB after all"):format(early, late))
       assert(child:lua("return vim.v.errmsg") == "", child:lua("return vim.v.errmsg"))
       child:write_and_quit()
-      assert(Child.bytes(path) == samples.ACCOUNT .. "raise Valu\n")
+      assert(Child.bytes(path) == samples.ACCOUNT .. "raise Val\n")
     end,
   },
 }

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use lacuna_engine::{
-    Beam, Cancel, Constraint, Finish, Generation, KvCache, Model, Precision, PrefillOptions, PromptError, Sampling, generate, likeliest,
-    log_probs, prefill,
+    Beam, Cancel, Constraint, Continuation, Finish, Found, KvCache, Model, Precision, PrefillOptions, PromptError, Rules, Sampling, Start,
+    Verdict, generate, likeliest, log_probs, prefill,
 };
 
 use crate::fixtures;
@@ -26,6 +26,15 @@ impl Constraint for EvenFirst {
     }
 }
 
+/// Everything that has ended is fine.
+struct Ends<'a>(&'a dyn Fn(&[u32]) -> bool);
+
+impl Rules for Ends<'_> {
+    fn ends(&self, ids: &[u32]) -> bool {
+        (self.0)(ids)
+    }
+}
+
 struct Search<'a> {
     width: usize,
     max_tokens: usize,
@@ -34,12 +43,18 @@ struct Search<'a> {
     ends: &'a dyn Fn(&[u32]) -> bool,
 }
 
+/// One start, its best continuation.
+fn beam<'a>(width: usize, max_tokens: usize, stops: &'a [u32], even: usize) -> Beam<'a, EvenFirst> {
+    let starts = vec![Start { constraint: EvenFirst(even), width }];
+    let prefill = PrefillOptions::default();
+    Beam { starts, keep: width, wanted: 1, margin: 0.0, max_tokens, stops, closers: &[], prefill }
+}
+
 impl Search<'_> {
-    fn run(&self, model: &Model, kv: &mut KvCache, prompt: &[u32], cancel: &Cancel) -> Result<Generation, PromptError> {
+    fn run(&self, model: &Model, kv: &mut KvCache, prompt: &[u32], cancel: &Cancel) -> Result<Found, PromptError> {
         let Search { width, max_tokens, stops, even, ends } = *self;
-        let prefill = PrefillOptions::default();
-        let beam = Beam { width, max_tokens, stops, constraint: EvenFirst(even), ends, prefill };
-        likeliest(model, kv, prompt, beam, cancel, &mut |ids| assert!(!ids.is_empty()))
+        let beam = beam(width, max_tokens, stops, even);
+        likeliest(model, kv, prompt, beam, &mut Ends(ends), cancel, &mut |ids| assert!(!ids.is_empty()))
     }
 }
 
@@ -67,8 +82,9 @@ fn width_one_is_greedy_generation() {
             let search = Search { width: 1, max_tokens: 10, stops: &stops, even: 2, ends: &ends };
             let mut kv = KvCache::new(&model, 64);
             let got = search.run(&model, &mut kv, &prompt, &Cancel::new()).expect("generates");
-            assert_eq!((&got.ids, got.finish), (&greedy.ids, greedy.finish), "seed {seed}");
             assert_eq!(got.prefill, greedy.prefill);
+            let got = got.best;
+            assert_eq!((&got.ids, got.finish), (&greedy.ids, greedy.finish), "seed {seed}");
             assert!(got.ids.is_empty() || fixtures::largest_difference(&got.logprobs, &greedy.logprobs) < 1e-3);
         }
     }
@@ -95,7 +111,9 @@ fn a_wide_beam_finds_the_likeliest_of_all_continuations() {
         }
         let ends = |ids: &[u32]| ids.len() == 2 && ids[1].is_multiple_of(13);
         let search = Search { width: n_vocab as usize, max_tokens: 2, stops: &[stop], even: 0, ends: &ends };
-        let got = search.run(&model, &mut KvCache::new(&model, 32), &prompt, &Cancel::new()).expect("generates");
+        let found = search.run(&model, &mut KvCache::new(&model, 32), &prompt, &Cancel::new()).expect("generates");
+        let got = found.best;
+        assert_eq!(found.accepted, std::slice::from_ref(&got));
         let (most, ids) = all.iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("some");
         assert_eq!(&got.ids, ids, "seed {seed}");
         let end = (got.finish == Finish::Stop).then_some(stop);
@@ -118,7 +136,7 @@ fn the_wider_beam_is_not_less_likely_here_and_leaves_a_cache_that_goes_on() {
                 // What was there before is shared with the hypotheses and comes out unharmed.
                 prefill(&model, &mut kv, &prompt[..50], &Cancel::new()).expect("prefills");
                 let before = kv.fork();
-                let got = search.run(&model, &mut kv, &prompt, &Cancel::new()).expect("generates");
+                let got = search.run(&model, &mut kv, &prompt, &Cancel::new()).expect("generates").best;
                 assert_eq!((got.ids.len(), got.finish, got.ids[0] % 2), (6, Finish::Callback, 0));
                 // All but the last token, which nothing follows, lie in the cache as if computed one by one.
                 let whole: Vec<u32> = prompt.iter().chain(&got.ids).copied().collect();
@@ -150,24 +168,24 @@ fn limits_constraints_and_cancellation_end_it() {
     let never = |_: &[u32]| false;
     let search = Search { width: 3, max_tokens: 5, stops: &[], even: 0, ends: &never };
     let mut kv = KvCache::new(&model, 64);
-    let got = search.run(&model, &mut kv, &prompt, &Cancel::new()).expect("generates");
+    let got = search.run(&model, &mut kv, &prompt, &Cancel::new()).expect("generates").best;
     assert_eq!((got.ids.len(), got.finish), (5, Finish::Length));
     // A cache that is nearly full.
-    let got = search.run(&model, &mut KvCache::new(&model, 14), &prompt, &Cancel::new()).expect("generates");
+    let got = search.run(&model, &mut KvCache::new(&model, 14), &prompt, &Cancel::new()).expect("generates").best;
     assert_eq!((got.ids.len(), got.finish), (2, Finish::Length));
-    let got = Search { max_tokens: 0, ..search }.run(&model, &mut kv, &prompt, &Cancel::new()).expect("generates");
+    let got = Search { max_tokens: 0, ..search }.run(&model, &mut kv, &prompt, &Cancel::new()).expect("generates").best;
     assert_eq!((got.ids.len(), got.finish), (0, Finish::Length));
 
     let cancelled = Cancel::new();
     cancelled.cancel();
     let mut kv = KvCache::new(&model, 64);
-    let got = search.run(&model, &mut kv, &prompt, &cancelled).expect("comes back");
+    let got = search.run(&model, &mut kv, &prompt, &cancelled).expect("comes back").best;
     assert_eq!((got.ids.len(), got.finish), (0, Finish::Cancelled));
     // At any layer: in the prefill nothing changes, later the likeliest so far is there but for its last token.
     let mut while_decoding = 0;
     for check in 0.. {
         let mut kv = KvCache::new(&model, 64);
-        let got = search.run(&model, &mut kv, &prompt, &Cancel::new().at_check(check)).expect("comes back");
+        let got = search.run(&model, &mut kv, &prompt, &Cancel::new().at_check(check)).expect("comes back").best;
         if got.finish != Finish::Cancelled {
             assert_eq!(got.finish, Finish::Length);
             break;
@@ -179,4 +197,190 @@ fn limits_constraints_and_cancellation_end_it() {
     }
     assert!(while_decoding > 5);
     assert!(matches!(search.run(&model, &mut kv, &[], &Cancel::new()), Err(PromptError::Empty)));
+}
+
+/// A rule that notes what it is asked about, and what it thinks of it.
+struct Picky<'a> {
+    ends: &'a dyn Fn(&[u32]) -> bool,
+    closes: bool,
+    new: &'a dyn Fn(&[u32]) -> bool,
+    bonus: &'a dyn Fn(&[u32]) -> f32,
+    verdict: &'a dyn Fn(&[u32]) -> Verdict,
+    asked: Vec<Continuation>,
+}
+
+impl Rules for Picky<'_> {
+    fn ends(&self, ids: &[u32]) -> bool {
+        (self.ends)(ids)
+    }
+    fn closes(&self, ids: &[u32]) -> bool {
+        self.closes && !ids.is_empty()
+    }
+    fn is_new(&self, ids: &[u32]) -> bool {
+        (self.new)(ids)
+    }
+    fn bonus(&self, ids: &[u32]) -> f32 {
+        (self.bonus)(ids)
+    }
+    fn most(&self) -> f32 {
+        3.0
+    }
+    fn judge(&mut self, continuation: &Continuation) -> Verdict {
+        self.asked.push(continuation.clone());
+        (self.verdict)(&continuation.ids)
+    }
+}
+
+fn picky<'a>(ends: &'a dyn Fn(&[u32]) -> bool, verdict: &'a dyn Fn(&[u32]) -> Verdict) -> Picky<'a> {
+    Picky { ends, closes: false, new: &|_| true, bonus: &|_| 0.0, verdict, asked: Vec::new() }
+}
+
+fn find(model: &Model, prompt: &[u32], beam: Beam<EvenFirst>, rules: &mut Picky) -> Found {
+    likeliest(model, &mut KvCache::new(model, 64), prompt, beam, rules, &Cancel::new(), &mut |_| ()).expect("generates")
+}
+
+#[test]
+fn a_refused_continuation_makes_room_for_the_next_best_of_all() {
+    let model = fixtures::load("llama-tied-gqa", Precision::F32);
+    let n_vocab = model.config().n_vocab;
+    let ends = |ids: &[u32]| ids.len() == 2;
+    for seed in 0..4 {
+        let prompt = fixtures::ids(seed, 9, n_vocab);
+        let mut all: Vec<(f32, Vec<u32>)> = Vec::new();
+        for first in 0..n_vocab as u32 {
+            all.extend((0..n_vocab as u32).map(|id| (score(&model, &prompt, &[first, id], None), vec![first, id])));
+        }
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        // The best three are refused, five of the rest are wanted.
+        let refused: Vec<Vec<u32>> = all[..3].iter().map(|(_, ids)| ids.clone()).collect();
+        let verdict = |ids: &[u32]| if refused.iter().any(|r| r == ids) { Verdict::Refuse } else { Verdict::Accept };
+        let mut rules = picky(&ends, &verdict);
+        let wide = Beam { wanted: 5, ..beam(n_vocab, 2, &[], 0) };
+        let found = find(&model, &prompt, wide, &mut rules);
+        let texts = |list: &[Continuation]| list.iter().map(|c| c.ids.clone()).collect::<Vec<_>>();
+        let of_all = |range: std::ops::Range<usize>| all[range].iter().map(|(_, ids)| ids.clone()).collect::<Vec<_>>();
+        assert_eq!(texts(&found.accepted), of_all(3..8), "seed {seed}");
+        assert_eq!(texts(&rules.asked), of_all(0..8), "no more than must be are asked about, in order");
+        assert_eq!(found.best.ids, all[0].1, "the best, though refused");
+
+        // No room for the next: all that is kept is refused.
+        let narrow = Beam { keep: 2, ..beam(n_vocab, 2, &[], 0) };
+        let mut rules = picky(&ends, &verdict);
+        let found = find(&model, &prompt, narrow, &mut rules);
+        assert_eq!((found.accepted.len(), rules.asked.len()), (0, 2));
+
+        // "Nothing is missing" is an answer.
+        let over = |ids: &[u32]| if ids == all[1].1 { Verdict::Over } else { Verdict::Accept };
+        let mut rules = picky(&ends, &over);
+        let found = find(&model, &prompt, Beam { wanted: 5, ..beam(n_vocab, 2, &[], 0) }, &mut rules);
+        assert_eq!(texts(&found.accepted), of_all(0..1));
+    }
+}
+
+#[test]
+fn a_bonus_is_worth_what_it_says_and_a_margin_brings_who_comes_close() {
+    let model = fixtures::load("llama-tied-gqa", Precision::F32);
+    let n_vocab = model.config().n_vocab;
+    let ends = |ids: &[u32]| ids.len() == 2;
+    let accept = |_: &[u32]| Verdict::Accept;
+    for seed in 0..4 {
+        let prompt = fixtures::ids(seed, 9, n_vocab);
+        let bonus = |ids: &[u32]| if ids[1].is_multiple_of(7) { 3.0 } else { -1.0 };
+        let mut all: Vec<(f32, Vec<u32>)> = Vec::new();
+        for first in 0..n_vocab as u32 {
+            all.extend((0..n_vocab as u32).map(|id| (score(&model, &prompt, &[first, id], None) + bonus(&[first, id]), vec![first, id])));
+        }
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut rules = Picky { bonus: &bonus, ..picky(&ends, &accept) };
+        let found = find(&model, &prompt, Beam { keep: 1000, margin: 0.25, ..beam(n_vocab, 2, &[], 0) }, &mut rules);
+        let close: Vec<&Vec<u32>> = all.iter().filter(|(score, _)| *score > all[0].0 - 0.25).map(|(_, ids)| ids).collect();
+        let got: Vec<&Vec<u32>> = found.accepted.iter().map(|c| &c.ids).collect();
+        assert_eq!(got, close, "seed {seed}");
+        assert!((found.accepted[0].score - all[0].0).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn closers_count_together_and_an_end_that_says_nothing_only_where_it_is_likeliest() {
+    let model = fixtures::load("llama-tied-gqa", Precision::F32);
+    let n_vocab = model.config().n_vocab as u32;
+    let never = |_: &[u32]| false;
+    let accept = |_: &[u32]| Verdict::Accept;
+    let closers: Vec<u32> = (0..n_vocab).step_by(3).collect();
+    for seed in 0..6 {
+        let prompt = fixtures::ids(seed, 9, n_vocab as usize);
+        let search = || Beam { keep: 500, wanted: 500, closers: &closers, ..beam(n_vocab as usize, 2, &[], 0) };
+        let mut rules = Picky { closes: true, ..picky(&never, &accept) };
+        let found = find(&model, &prompt, search(), &mut rules);
+        assert!(found.accepted.len() > 20);
+        for Continuation { ids, score: got, .. } in &found.accepted {
+            assert_eq!(ids.len(), 1, "closers end nothing at once, as the rule says, and are not among the ids");
+            let total: f32 = closers.iter().map(|id| score(&model, &prompt, ids, Some(*id)).exp()).sum();
+            assert!((total.ln() - got).abs() < 1e-3, "seed {seed}: {} and {got}", total.ln());
+        }
+        // Where nothing is said, an end counts only if the likeliest id each time leads to it.
+        let mut rules = Picky { closes: true, new: &|_| false, ..picky(&never, &accept) };
+        let found = find(&model, &prompt, search(), &mut rules);
+        let likeliest = |ids: &[u32]| {
+            let mut kv = KvCache::new(&model, 64);
+            let whole: Vec<u32> = prompt.iter().chain(ids).copied().collect();
+            prefill(&model, &mut kv, &whole, &Cancel::new()).expect("prefills");
+            (0..n_vocab).max_by(|a, b| kv.logits()[*a as usize].total_cmp(&kv.logits()[*b as usize])).expect("some")
+        };
+        let first = likeliest(&[]);
+        for Continuation { ids, .. } in &found.accepted {
+            assert_eq!(ids, &[first], "seed {seed}");
+            assert!(likeliest(ids).is_multiple_of(3));
+        }
+    }
+}
+
+#[test]
+fn starts_do_not_compete_for_places() {
+    let model = fixtures::load("llama-tied-gqa", Precision::F32);
+    let n_vocab = model.config().n_vocab;
+    let ends = |ids: &[u32]| ids.len() == 3;
+    let accept = |_: &[u32]| Verdict::Accept;
+    let prompt = fixtures::ids(3, 9, n_vocab);
+    let alone = |even| {
+        let found = find(&model, &prompt, Beam { keep: 1, ..beam(2, 3, &[], even) }, &mut picky(&ends, &accept));
+        found.best
+    };
+    let (free, forced) = (alone(0), alone(3));
+    assert_ne!(free.ids, forced.ids, "another seed is needed");
+    let starts = vec![Start { constraint: EvenFirst(0), width: 2 }, Start { constraint: EvenFirst(3), width: 2 }];
+    let both = Beam { starts, keep: 50, wanted: 50, ..beam(2, 3, &[], 0) };
+    let found = find(&model, &prompt, both, &mut picky(&ends, &accept));
+    for wanted in [&free, &forced] {
+        assert!(found.accepted.iter().any(|c| c.ids == wanted.ids && (c.score - wanted.score).abs() < 1e-3));
+    }
+    assert_eq!(found.accepted[0].ids, if free.score >= forced.score { free.ids } else { forced.ids });
+}
+
+#[test]
+fn cut_off_what_has_ended_counts() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    let n_vocab = model.config().n_vocab;
+    let prompt = fixtures::ids(1, 12, n_vocab);
+    // Some continuations end early, most go on for long.
+    let ends = |ids: &[u32]| ids.last().is_some_and(|id| id.is_multiple_of(3));
+    let accept = |_: &[u32]| Verdict::Accept;
+    let mut cut = 0;
+    for check in 0.. {
+        let mut rules = picky(&ends, &accept);
+        let mut kv = KvCache::new(&model, 64);
+        let beam = Beam { keep: 8, wanted: 8, ..beam(3, 30, &[], 0) };
+        let cancel = Cancel::new().at_check(check);
+        let found = likeliest(&model, &mut kv, &prompt, beam, &mut rules, &cancel, &mut |_| ()).expect("comes back");
+        if found.finish != Finish::Cancelled {
+            break;
+        }
+        if !found.accepted.is_empty() {
+            cut += 1;
+            assert_eq!(found.accepted[0], found.best);
+            assert!(found.accepted.iter().all(|c| ends(&c.ids)));
+            assert!(found.accepted.is_sorted_by(|a, b| a.score >= b.score));
+        }
+    }
+    assert!(cut > 3, "{cut}");
 }

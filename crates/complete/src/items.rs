@@ -1,0 +1,275 @@
+//! From a prompt to items: by the search for the likeliest line, or token by token with alternatives drawn by chance.
+//!
+//! Owns: which generations are made, in which order the rules see them, what is learned of their cost. Does not own: the search (`search`),
+//! generation (`decode`), the rules (`show`), prompts and caches (`completer`).
+
+use lacuna_engine::{Drafter, Finish, KvCache, KvSnapshot, PrefillOptions, PromptError};
+use lacuna_prompt::Prompt;
+
+use crate::answer::Answer;
+use crate::completer::Core;
+use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode, is_search, whole_words};
+use crate::search::{Line, Searched, Wanted, ends_here, search};
+use crate::show::shown;
+use crate::state::lock;
+use crate::{Generated, Item, Reason, Request};
+
+/// Most alternatives that one request may ask for.
+const MAX_ALTERNATIVES: usize = 8;
+/// Tokens of a line that shall be found before the deadline: a search that would be too slow for it follows fewer hypotheses.
+const TOKENS_OF_A_LINE: usize = 12;
+
+/// What is generated for.
+pub(crate) struct Ask<'a> {
+    pub request: &'a Request<'a>,
+    pub prompt: &'a Prompt,
+    /// The prompt with the word at the cursor as it stands.
+    pub unhealed: &'a dyn Fn() -> Prompt,
+    pub place: Place<'a>,
+    pub limits: Limits<'a>,
+    pub donors: &'a [KvSnapshot],
+    /// Alternatives, at least one.
+    pub n: usize,
+}
+
+/// The items, at least one, or why there is none.
+pub(crate) type Items = Result<Vec<Item>, Reason>;
+
+impl Core {
+    /// Generates and chooses. The caller has checked that prompt and answer fit the cache.
+    ///
+    /// Errors: as [`lacuna_engine::generate`].
+    pub fn items(&self, ask: &Ask<'_>, kv: &mut KvCache, drafter: &mut Drafter, answer: &mut Answer) -> Result<Items, PromptError> {
+        let beam = self.beam(ask);
+        if self.settings.fixed_tokens.is_none() && is_search(beam, &self.sampling(ask.place.extent, 0)) {
+            self.searched(ask, beam, kv, drafter, answer)
+        } else {
+            self.token_by_token(ask, kv, drafter, answer)
+        }
+    }
+
+    /// Hypotheses that are followed: as many as are set, as long as the deadline leaves time for them.
+    fn beam(&self, ask: &Ask<'_>) -> usize {
+        let Some(deadline) = ask.limits.deadline else { return self.settings.beam };
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        match lock(&self.costs).tokens(TOKENS_OF_A_LINE) {
+            // A pass over half the hypotheses is not twice as fast, but as fast as it gets.
+            Some(needed) if needed > left => self.settings.beam.div_ceil(2),
+            _ => self.settings.beam,
+        }
+    }
+
+    fn engine<'a>(&'a self, ask: &'a Ask<'_>, beam: usize, kv: &'a mut KvCache, drafter: &'a mut Drafter) -> Engine<'a> {
+        Engine {
+            model: &self.model,
+            kv,
+            drafter: self.settings.drafts.then_some(drafter),
+            beam,
+            prefill: PrefillOptions { reuse: self.settings.reuse, donors: ask.donors },
+            tokenizer: &self.tokenizer,
+        }
+    }
+
+    /// Whether the client, not the clock, has ended it.
+    fn is_cancelled(ask: &Ask<'_>) -> bool {
+        ask.limits.cancel.is_cancelled()
+    }
+
+    /// By the search; a block goes on from its first line, the likeliest token each time.
+    fn searched(
+        &self,
+        ask: &Ask<'_>,
+        beam: usize,
+        kv: &mut KvCache,
+        drafter: &mut Drafter,
+        answer: &mut Answer,
+    ) -> Result<Items, PromptError> {
+        let sampling = self.sampling(ask.place.extent, 0);
+        let n = ask.n.clamp(1, MAX_ALTERNATIVES);
+        let wanted = Wanted {
+            lines: n,
+            max_tokens: sampling.max_tokens.min(self.settings.line_tokens),
+            stops: &sampling.stops,
+            closers: &self.closers,
+            flight: ask.limits.flight,
+        };
+        let cancel = match ask.limits.deadline {
+            Some(deadline) => ask.limits.cancel.clone().with_deadline(deadline),
+            None => ask.limits.cancel.clone(),
+        };
+        let mut best: Option<Generated> = None;
+        let mut judge = |line: &Line| {
+            best.get_or_insert_with(|| Generated { text: line.text.clone(), confidence: line.confidence() });
+            self.rules(ask.request, &line.text, line.confidence(), answer)
+        };
+        let searched = search(self.engine(ask, beam, kv, drafter), ask.prompt, &ask.place, &wanted, &cancel, &mut judge)?;
+        let Searched { lines, reason, is_restated, unfinished, generation, passes } = searched;
+        answer.count(&generation, true);
+        if generation.finish != Finish::Cancelled {
+            let mut costs = lock(&self.costs);
+            costs.note_prefill(generation.prefill.prefilled + generation.prefill.repaired, generation.times.prefill);
+            costs.note_tokens(passes, generation.times.decode);
+        }
+        // What was generated is a good guess for the next request here, whatever becomes of it.
+        drafter.remember(&generation.ids);
+        if lines.is_empty() && Self::is_cancelled(ask) {
+            return Ok(Err(Reason::Cancelled));
+        }
+
+        if is_restated && ends_here(self.engine(ask, 1, kv, drafter), &(ask.unhealed)(), &self.closers, &cancel)? {
+            return Ok(Err(Reason::Empty));
+        }
+
+        let mut items: Vec<Item> = Vec::new();
+        let mut silence = reason;
+        for line in &lines {
+            let line_item = (line.clone(), line.text.clone());
+            let (line, text) = match ask.place.extent {
+                Extent::Line => line_item,
+                Extent::Block => self.with_rest(ask, line, kv, drafter, answer)?.unwrap_or(line_item),
+            };
+            match self.accept_line(ask.request, &line, text, answer) {
+                Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
+                Ok(_) => {}
+                Err(reason) => drop(silence.get_or_insert(reason)),
+            }
+        }
+        // The clock has stopped it in the middle; a line that is merely too long is shown as far as it goes.
+        let is_late = cancel.is_cancelled();
+        let wanted = if lines.is_empty() && reason.is_none() {
+            n
+        } else if is_late {
+            0
+        } else {
+            n.saturating_sub(lines.len())
+        };
+        for mut line in unfinished.into_iter().take(wanted) {
+            if is_late {
+                line.text = whole_words(&line.text).to_owned();
+            }
+            let text = line.text.clone();
+            match self.accept_line(ask.request, &line, text, answer) {
+                Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
+                Ok(_) => {}
+                Err(Reason::Empty) if is_late => drop(silence.get_or_insert(Reason::Deadline)),
+                Err(reason) => drop(silence.get_or_insert(reason)),
+            }
+        }
+        if let (Some(explanation), Some(best)) = (&mut answer.explanation, best) {
+            explanation.generated.get_or_insert(best);
+        }
+        Ok(if items.is_empty() { Err(silence.unwrap_or(Reason::Empty)) } else { Ok(items) })
+    }
+
+    /// The line and what follows it in its block, as the rules let it pass; `None` where that is not more than the line.
+    fn with_rest(
+        &self,
+        ask: &Ask<'_>,
+        line: &Line,
+        kv: &mut KvCache,
+        drafter: &mut Drafter,
+        answer: &mut Answer,
+    ) -> Result<Option<(Line, String)>, PromptError> {
+        let mut sampling = self.sampling(ask.place.extent, 0);
+        sampling.max_tokens = sampling.max_tokens.saturating_sub(line.ids.len());
+        if sampling.max_tokens == 0 || Self::is_cancelled(ask) {
+            return Ok(None);
+        }
+        let engine = self.engine(ask, 1, kv, drafter);
+        let decoded = decode(engine, ask.prompt, &line.ids, &ask.place, &sampling, &ask.limits)?;
+        answer.count(&decoded.generation, false);
+        self.learn(&decoded);
+        drafter.remember(&decoded.generation.ids);
+        if decoded.text.trim_end().len() <= line.text.len() {
+            return Ok(None);
+        }
+        let mut whole = line.clone();
+        whole.ids.extend(&decoded.generation.ids);
+        whole.logprobs.extend(&decoded.generation.logprobs);
+        whole.score += decoded.generation.logprobs.iter().sum::<f32>();
+        whole.text = decoded.text;
+        let shown = self.rules(ask.request, &whole.text, whole.confidence(), answer);
+        Ok(shown.is_ok().then(|| (whole.clone(), whole.text)))
+    }
+
+    /// The greedy generation, and alternatives that are drawn.
+    fn token_by_token(&self, ask: &Ask<'_>, kv: &mut KvCache, drafter: &mut Drafter, answer: &mut Answer) -> Result<Items, PromptError> {
+        let mut items: Vec<Item> = Vec::new();
+        let mut silence = Reason::Empty;
+        for i in 0..ask.n.clamp(1, MAX_ALTERNATIVES) {
+            let engine = self.engine(ask, 1, kv, drafter);
+            let decoded = decode(engine, ask.prompt, &[], &ask.place, &self.sampling(ask.place.extent, i), &ask.limits)?;
+            answer.count(&decoded.generation, i == 0);
+            self.learn(&decoded);
+            drafter.remember(&decoded.generation.ids);
+            if matches!(decoded.generation.finish, Finish::Cancelled) && !decoded.deadline_hit {
+                if items.is_empty() {
+                    return Ok(Err(Reason::Cancelled));
+                }
+                break;
+            }
+            match self.accept(ask.request, &decoded, answer) {
+                Ok(item) if items.iter().all(|other| other.text != item.text) => items.push(item),
+                Ok(_) => {}
+                Err(reason) if i == 0 => silence = reason,
+                Err(_) => {}
+            }
+        }
+        Ok(if items.is_empty() { Err(silence) } else { Ok(items) })
+    }
+
+    fn learn(&self, decoded: &Decoded) {
+        let generation = &decoded.generation;
+        let mut costs = lock(&self.costs);
+        if generation.finish != Finish::Cancelled {
+            costs.note_prefill(generation.prefill.prefilled + generation.prefill.repaired, generation.times.prefill);
+            // The first token comes from the prefill's logits.
+            costs.note_tokens(generation.ids.len().saturating_sub(1), generation.times.decode);
+        }
+    }
+
+    /// What the rules leave of a text; whether it is sure enough is another question.
+    fn rules(&self, request: &Request<'_>, text: &str, confidence: f32, answer: &mut Answer) -> Result<String, Reason> {
+        shown(request, &Generated { text: text.to_owned(), confidence }, 0.0, answer)
+    }
+
+    /// The item that a found line becomes.
+    fn accept_line(&self, request: &Request<'_>, line: &Line, text: String, answer: &mut Answer) -> Result<Item, Reason> {
+        let generated = Generated { text, confidence: line.confidence() };
+        // The rules have noted what they did when the line was judged.
+        let shown = shown(request, &generated, self.settings.min_confidence, &mut Answer::new(false));
+        if shown == Err(Reason::LowConfidence) {
+            answer.dropped("low-confidence", &generated.text);
+        }
+        if let Some(explanation) = &mut answer.explanation {
+            explanation.generated.get_or_insert(generated);
+        }
+        Ok(Item { text: shown?, logprob: line.score })
+    }
+
+    /// The stop, trim and show rules on one generation.
+    fn accept(&self, request: &Request<'_>, decoded: &Decoded, answer: &mut Answer) -> Result<Item, Reason> {
+        let Decoded { text, generation, deadline_hit, .. } = decoded;
+        let logprob: f32 = generation.logprobs.iter().sum();
+        if self.settings.fixed_tokens.is_some() {
+            return Ok(Item { text: text.clone(), logprob });
+        }
+        let confidence = (logprob / generation.logprobs.len().max(1) as f32).exp();
+        let generated = Generated { text: text.clone(), confidence };
+        let shown = shown(request, &generated, self.settings.min_confidence, answer);
+        if let Some(explanation) = &mut answer.explanation {
+            explanation.generated.get_or_insert(generated);
+        }
+        let text = shown.map_err(|reason| match reason {
+            // Nothing but what the clock left no time for.
+            Reason::Empty if *deadline_hit && generation.finish != Finish::Stop => Reason::Deadline,
+            reason => reason,
+        })?;
+        Ok(Item { text, logprob })
+    }
+}
+
+/// Whether one of two texts begins with the other.
+fn is_beginning(a: &str, b: &str) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}

@@ -1,0 +1,206 @@
+//! The search for a line: the likeliest lines as wholes, and among them the best that the rules let pass.
+//!
+//! Owns: what a line is to the engine's beam search ([`lacuna_engine::likeliest`]), in which order lines are judged and what their judgements
+//! mean for the search. Does not own: the judgement itself (`show`), what follows the first line of a block (`decode`).
+
+use lacuna_engine::{Beam, Cancel, Continuation, Generation, PromptError, Rules, Start, Verdict, likeliest, prefill_with};
+use lacuna_prompt::{Prompt, Tokenizer};
+
+use crate::decode::{Engine, Extent, Heal, Place, end, valid_utf8};
+use crate::{Flight, Reason};
+
+/// A line that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Line {
+    /// What follows the cursor, cut where the line ends.
+    pub text: String,
+    pub ids: Vec<u32>,
+    /// One for each id.
+    pub logprobs: Vec<f32>,
+    /// Log-probability of the whole line, its end included.
+    pub score: f32,
+}
+
+impl Line {
+    /// Geometric mean of the probabilities of its tokens.
+    pub fn confidence(&self) -> f32 {
+        (self.logprobs.iter().sum::<f32>() / self.logprobs.len().max(1) as f32).exp()
+    }
+}
+
+/// What is searched for.
+pub(crate) struct Wanted<'a> {
+    /// Lines that are wanted.
+    pub lines: usize,
+    pub max_tokens: usize,
+    /// See [`lacuna_engine::Beam::stops`].
+    pub stops: &'a [u32],
+    /// Ids whose bytes begin with a line break, and `stops`; in ascending order.
+    pub closers: &'a [u32],
+    pub flight: Option<&'a Flight>,
+}
+
+/// What the search came to.
+pub(crate) struct Searched {
+    /// Lines that the rules let pass, in the order of their scores.
+    pub lines: Vec<Line>,
+    /// Why the best one is not among them.
+    pub reason: Option<Reason>,
+    /// The best one restates the word at the cursor and says no more; whether nothing is missing is [`ends_here`]'s to say.
+    pub is_restated: bool,
+    /// What had not ended when the search was cut off, the likeliest first.
+    pub unfinished: Vec<Line>,
+    /// The first of `lines`, or else the best one, or else what had been written when the search was cut off.
+    pub generation: Generation,
+    /// Passes of the model.
+    pub passes: usize,
+}
+
+/// Finds lines. `shown` is what an editor would show of a text, or why nothing; it is asked about the best ones in order.
+pub(crate) fn search(
+    engine: Engine<'_>,
+    prompt: &Prompt,
+    place: &Place<'_>,
+    wanted: &Wanted<'_>,
+    cancel: &Cancel,
+    shown: &mut dyn FnMut(&Line) -> Result<String, Reason>,
+) -> Result<Searched, PromptError> {
+    let Engine { model, kv, beam, prefill, tokenizer, .. } = engine;
+    let healed = prompt.healing.rolled_back().len();
+    let first_line = Place { extent: Extent::Line, ..*place };
+    let mut rules = Judge {
+        place: &first_line,
+        tokenizer,
+        healed,
+        is_begun: !place.prefix.rsplit('\n').next().unwrap_or("").trim().is_empty(),
+        shown,
+        is_restated: false,
+        seen: Vec::new(),
+        reason: None,
+    };
+    let beam = Beam {
+        starts: vec![Start { constraint: Heal::new(prompt, tokenizer), width: beam }],
+        keep: beam.max(wanted.lines),
+        wanted: wanted.lines,
+        margin: 0.0,
+        max_tokens: wanted.max_tokens,
+        stops: wanted.stops,
+        closers: wanted.closers,
+        prefill,
+    };
+    let found = likeliest(model, kv, &prompt.ids, beam, &mut rules, cancel, &mut |ids| {
+        if let Some(flight) = wanted.flight {
+            flight.note(valid_utf8(tokenizer.decode(ids).get(healed..).unwrap_or(&[])));
+        }
+    })?;
+    let lines: Vec<Line> = found.accepted.iter().map(|continuation| rules.line(continuation)).collect();
+    let unfinished: Vec<Line> = found.unfinished.iter().map(|continuation| rules.line(continuation)).collect();
+    let (reason, is_restated) = (rules.reason, rules.is_restated);
+    let chosen = found.accepted.into_iter().next();
+    let Continuation { ids, logprobs, finish, .. } = chosen.unwrap_or(found.best);
+    let generation = Generation { ids, logprobs, prefill: found.prefill, drafts: Default::default(), finish, times: found.times };
+    Ok(Searched { lines, reason, is_restated, unfinished, generation, passes: found.passes })
+}
+
+/// Ids that begin with a line break, and `stops`: what ends a line that says something. In ascending order.
+pub(crate) fn closers(tokenizer: &Tokenizer, stops: &[u32]) -> Vec<u32> {
+    let breaks = |id: &u32| tokenizer.token_bytes(*id).first().is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
+    let n_vocab = u32::try_from(tokenizer.n_vocab()).unwrap_or(u32::MAX);
+    let mut closers: Vec<u32> = (0..n_vocab).filter(breaks).chain(stops.iter().copied()).collect();
+    closers.sort_unstable();
+    closers.dedup();
+    closers
+}
+
+/// Whether nothing is missing at the cursor: an end is what most likely comes next there. `unhealed` is the prompt with the word at the
+/// cursor as it stands: one that the model restates itself it mostly takes for whole. Cut off, the answer is yes.
+///
+/// Errors: as [`lacuna_engine::prefill`].
+pub(crate) fn ends_here(engine: Engine<'_>, unhealed: &Prompt, closers: &[u32], cancel: &Cancel) -> Result<bool, PromptError> {
+    match prefill_with(engine.model, engine.kv, &unhealed.ids, &engine.prefill, cancel) {
+        Ok(_) => {
+            let likeliest = (0u32..).zip(engine.kv.logits()).max_by(|(_, a), (_, b)| a.total_cmp(b));
+            Ok(likeliest.is_none_or(|(id, _)| closers.binary_search(&id).is_ok()))
+        }
+        Err(PromptError::Cancelled) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the search is told about lines.
+struct Judge<'a> {
+    place: &'a Place<'a>,
+    tokenizer: &'a Tokenizer,
+    /// Bytes at the start that restate what stands before the cursor.
+    healed: usize,
+    /// The cursor's line has something before the cursor.
+    is_begun: bool,
+    shown: &'a mut dyn FnMut(&Line) -> Result<String, Reason>,
+    /// See [`Searched::is_restated`].
+    is_restated: bool,
+    /// What would be shown of the accepted lines.
+    seen: Vec<String>,
+    /// Why the best line is not shown.
+    reason: Option<Reason>,
+}
+
+impl Judge<'_> {
+    fn bytes(&self, ids: &[u32]) -> Vec<u8> {
+        let mut bytes = self.tokenizer.decode(ids);
+        bytes.drain(..self.healed.min(bytes.len()));
+        bytes
+    }
+
+    fn line(&self, continuation: &Continuation) -> Line {
+        let bytes = self.bytes(&continuation.ids);
+        let raw = valid_utf8(&bytes);
+        let Continuation { ids, logprobs, score, .. } = continuation;
+        Line { text: raw[..end(self.place, raw).len].to_owned(), ids: ids.clone(), logprobs: logprobs.clone(), score: *score }
+    }
+}
+
+impl Rules for Judge<'_> {
+    /// The same rule as token by token: a line ends in a token with a newline, or with the one after it.
+    fn ends(&self, ids: &[u32]) -> bool {
+        let look = ids.iter().rev().take(2).any(|id| self.tokenizer.token_bytes(*id).contains(&b'\n'));
+        look && {
+            let bytes = self.bytes(ids);
+            !bytes.is_empty() && end(self.place, valid_utf8(&bytes)).reached
+        }
+    }
+
+    fn closes(&self, ids: &[u32]) -> bool {
+        let bytes = self.bytes(ids);
+        let text = valid_utf8(&bytes);
+        !text.trim().is_empty() || end(self.place, &format!("{text}\n")).reached
+    }
+
+    fn is_new(&self, ids: &[u32]) -> bool {
+        !valid_utf8(&self.bytes(ids)).trim().is_empty()
+    }
+
+    fn judge(&mut self, continuation: &Continuation) -> Verdict {
+        let line = self.line(continuation);
+        // Nothing is missing on a line that has something; a line that has nothing is still to be written.
+        if line.text.trim().is_empty() && self.is_begun {
+            if self.healed == 0 {
+                self.reason.get_or_insert(Reason::Empty);
+                return Verdict::Over;
+            }
+            self.is_restated |= self.seen.is_empty() && self.reason.is_none();
+            return Verdict::Refuse;
+        }
+        match (self.shown)(&line) {
+            // One that another begins with says less or no more.
+            Ok(text) if self.seen.iter().any(|other| other.starts_with(&text) || text.starts_with(other)) => Verdict::Refuse,
+            Ok(text) => {
+                self.seen.push(text);
+                Verdict::Accept
+            }
+            Err(reason) => {
+                self.reason.get_or_insert(reason);
+                Verdict::Refuse
+            }
+        }
+    }
+}
