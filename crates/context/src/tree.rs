@@ -175,7 +175,7 @@ impl SyntaxTree {
     }
 
     /// Visits nodes in preorder, without recursion: the node, the cursor on it, its depth (the root's is 0).
-    pub(crate) fn walk(&self, mut visit: impl FnMut(Node<'_>, &TreeCursor<'_>, usize) -> Visit) {
+    pub(crate) fn walk<'tree>(&'tree self, mut visit: impl FnMut(Node<'tree>, &TreeCursor<'tree>, usize) -> Visit) {
         let Some(root) = self.root() else { return };
         let mut cursor = root.walk();
         // Counted here: the cursor's own `depth()` takes time proportional to its answer.

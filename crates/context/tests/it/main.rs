@@ -8,6 +8,7 @@ mod identifiers;
 mod imports;
 mod language;
 mod lex;
+mod names;
 mod random;
 mod scope;
 mod spans;
