@@ -68,6 +68,11 @@ impl<'a> Heal<'a> {
         Heal { healing: prompt.healing.clone(), tokenizer }
     }
 
+    /// With a text that the answer begins with.
+    pub fn starting(prompt: &Prompt, tokenizer: &'a Tokenizer, text: &str) -> Heal<'a> {
+        Heal { healing: prompt.healing.followed_by(text), tokenizer }
+    }
+
     /// Behind ids that restate what was taken back, or begin to.
     pub fn begun(prompt: &Prompt, tokenizer: &'a Tokenizer, begun: &[u32]) -> Heal<'a> {
         let mut heal = Heal::new(prompt, tokenizer);

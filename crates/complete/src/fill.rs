@@ -20,6 +20,7 @@ use crate::prompting;
 use crate::search::{Line, Wanted, closers, ends_here, search};
 use crate::show::{show, shown};
 use crate::state::lock;
+use crate::wishes::Wishes;
 use crate::{Completer, Generated, Milliseconds, Reason, Request, Tokens};
 
 /// What becomes of the generated text.
@@ -166,8 +167,9 @@ impl Core {
         let mut found = None;
         if let (Some(shaped), Some(place)) = (&shaped, place.as_ref().filter(|_| is_search(beam, &sampling))) {
             let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
+            let wishes = Wishes::of(&shaped.request(fill));
             let (max_tokens, closers) = (sampling.max_tokens, closers(&self.tokenizer, &sampling.stops));
-            let wanted = Wanted { lines: 1, max_tokens, stops: &sampling.stops, closers: &closers, flight: None };
+            let wanted = Wanted { lines: 1, max_tokens, stops: &sampling.stops, closers: &closers, wishes: wishes.as_ref(), flight: None };
             let mut judge = |line: &Line| shaped.judged(fill, line);
             let searched = search(engine, &prompt, place, &wanted, &cancel, &mut judge)?;
             for id in &searched.generation.ids {

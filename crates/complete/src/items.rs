@@ -12,6 +12,7 @@ use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode, is_search, w
 use crate::search::{Line, Searched, Wanted, ends_here, search};
 use crate::show::shown;
 use crate::state::lock;
+use crate::wishes::Wishes;
 use crate::{Generated, Item, Reason, Request};
 
 /// Most alternatives that one request may ask for.
@@ -86,11 +87,13 @@ impl Core {
     ) -> Result<Items, PromptError> {
         let sampling = self.sampling(ask.place.extent, 0);
         let n = ask.n.clamp(1, MAX_ALTERNATIVES);
+        let wishes = Wishes::of(ask.request);
         let wanted = Wanted {
             lines: n,
             max_tokens: sampling.max_tokens.min(self.settings.line_tokens),
             stops: &sampling.stops,
             closers: &self.closers,
+            wishes: wishes.as_ref(),
             flight: ask.limits.flight,
         };
         let cancel = match ask.limits.deadline {

@@ -23,6 +23,7 @@ mod settings;
 mod show;
 mod state;
 mod trim;
+mod wishes;
 
 pub use completer::Completer;
 pub use cost::Costs;

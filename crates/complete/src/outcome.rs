@@ -6,7 +6,8 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Item {
     pub text: String,
-    /// Sum of the natural-log probabilities of the tokens that made the text.
+    /// Sum of the natural-log probabilities of the tokens that made the text; of a line that was searched for also that of its end, less what the
+    /// file asks for and the line does not give: the order of alternatives.
     pub logprob: f32,
 }
 

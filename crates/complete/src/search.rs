@@ -7,7 +7,11 @@ use lacuna_engine::{Beam, Cancel, Continuation, Generation, PromptError, Rules, 
 use lacuna_prompt::{Prompt, Tokenizer};
 
 use crate::decode::{Engine, Extent, Heal, Place, end, valid_utf8};
+use crate::wishes::Wishes;
 use crate::{Flight, Reason};
+
+/// A start that the file asks for gets this part of the hypotheses.
+const WIDTH_OF_A_START: usize = 4;
 
 /// A line that was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +21,7 @@ pub(crate) struct Line {
     pub ids: Vec<u32>,
     /// One for each id.
     pub logprobs: Vec<f32>,
-    /// Log-probability of the whole line, its end included.
+    /// Log-probability of the whole line, its end included, less what the file asks for and the line does not give.
     pub score: f32,
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct Wanted<'a> {
     pub stops: &'a [u32],
     /// Ids whose bytes begin with a line break, and `stops`; in ascending order.
     pub closers: &'a [u32],
+    /// What the file asks of the line.
+    pub wishes: Option<&'a Wishes>,
     pub flight: Option<&'a Flight>,
 }
 
@@ -74,12 +80,17 @@ pub(crate) fn search(
         healed,
         is_begun: !place.prefix.rsplit('\n').next().unwrap_or("").trim().is_empty(),
         shown,
+        wishes: wanted.wishes,
         is_restated: false,
         seen: Vec::new(),
         reason: None,
     };
+    let mut starts = vec![Start { constraint: Heal::new(prompt, tokenizer), width: beam }];
+    for start in wanted.wishes.map(Wishes::starts).unwrap_or_default() {
+        starts.push(Start { constraint: Heal::starting(prompt, tokenizer, &start), width: beam.div_ceil(WIDTH_OF_A_START) });
+    }
     let beam = Beam {
-        starts: vec![Start { constraint: Heal::new(prompt, tokenizer), width: beam }],
+        starts,
         keep: beam.max(wanted.lines),
         wanted: wanted.lines,
         margin: 0.0,
@@ -136,6 +147,7 @@ struct Judge<'a> {
     /// The cursor's line has something before the cursor.
     is_begun: bool,
     shown: &'a mut dyn FnMut(&Line) -> Result<String, Reason>,
+    wishes: Option<&'a Wishes>,
     /// See [`Searched::is_restated`].
     is_restated: bool,
     /// What would be shown of the accepted lines.
@@ -177,6 +189,10 @@ impl Rules for Judge<'_> {
 
     fn is_new(&self, ids: &[u32]) -> bool {
         !valid_utf8(&self.bytes(ids)).trim().is_empty()
+    }
+
+    fn bonus(&self, ids: &[u32]) -> f32 {
+        self.wishes.map_or(0.0, |wishes| wishes.bonus(valid_utf8(&self.bytes(ids))))
     }
 
     fn judge(&mut self, continuation: &Continuation) -> Verdict {

@@ -8,34 +8,41 @@ use crate::Tokenizer;
 /// What the answer must still begin with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Healing {
-    rolled_back: Vec<u8>,
+    /// What the answer begins with: what was taken back, and perhaps more.
+    wanted: Vec<u8>,
+    n_rolled_back: usize,
     matched: usize,
 }
 
 impl Healing {
     pub(crate) fn new(rolled_back: Vec<u8>) -> Healing {
-        Healing { rolled_back, matched: 0 }
+        Healing { n_rolled_back: rolled_back.len(), wanted: rolled_back, matched: 0 }
+    }
+
+    /// The same, and the answer goes on with `text`, which is not among [`Healing::rolled_back`].
+    pub fn followed_by(&self, text: &str) -> Healing {
+        Healing { wanted: [&self.wanted, text.as_bytes()].concat(), ..self.clone() }
     }
 
     /// Bytes that the answer restates: they are already in the user's file and are cut from its start.
     pub fn rolled_back(&self) -> &[u8] {
-        &self.rolled_back
+        &self.wanted[..self.n_rolled_back]
     }
 
     /// Whether some of the bytes are still to be matched.
     pub fn is_active(&self) -> bool {
-        self.matched < self.rolled_back.len()
+        self.matched < self.wanted.len()
     }
 
     /// Whether a token with these bytes may come next.
     pub fn allows(&self, token: &[u8]) -> bool {
-        let rest = &self.rolled_back[self.matched..];
+        let rest = &self.wanted[self.matched..];
         !token.is_empty() && (token.starts_with(rest) || rest.starts_with(token))
     }
 
     /// Notes that a token with these bytes was chosen.
     pub fn push(&mut self, token: &[u8]) {
-        self.matched = (self.matched + token.len()).min(self.rolled_back.len());
+        self.matched = (self.matched + token.len()).min(self.wanted.len());
     }
 }
 
@@ -84,5 +91,16 @@ mod tests {
         assert!(h.is_active() && h.allows(b"turn") && !h.allows(b"return"));
         h.push(b"turn");
         assert!(!h.is_active());
+    }
+
+    #[test]
+    fn an_answer_may_be_told_how_to_go_on() {
+        let mut h = Healing::new(b"  ".to_vec()).followed_by("x =");
+        assert_eq!(h.rolled_back(), b"  ");
+        assert!(h.allows(b"  x") && h.allows(b" ") && !h.allows(b"  y"));
+        h.push(b"  x");
+        assert!(h.is_active() && h.allows(b" =") && h.allows(b" == 1") && !h.allows(b"."));
+        h.push(b" =");
+        assert!(!h.is_active() && h.rolled_back() == b"  ");
     }
 }
