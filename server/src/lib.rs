@@ -71,6 +71,7 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    log_panics();
     let result = match cli.command {
         Command::Complete(args) => commands::complete::run(&args),
         Command::Lsp(args) => lsp::run(&args),
@@ -107,6 +108,17 @@ fn in_one_line(error: &anyhow::Error) -> String {
         }
     }
     line.replace('\n', " ")
+}
+
+/// What catches a panic goes on; the log says where it was, beside the standard message.
+fn log_panics() {
+    let standard = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(thread, place, "panic");
+        standard(panic);
+    }));
 }
 
 /// A line on standard error; nobody listening there is no reason to fail.

@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use lacuna_tests::{Client, HANG, Home, ModelDir, TinyModel, binary};
 use serde_json::{Value, json};
 
-/// Nothing here takes longer on a machine that works.
-
 struct Server {
     child: Child,
     address: SocketAddr,

@@ -4,6 +4,7 @@
 //! next layer. Of each kind at most one job waits for a document, the newest.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 
 use lacuna_engine::{Class, Drafter, Lookup, PrefillOptions, prefill_with};
@@ -68,7 +69,10 @@ impl Background {
         let (of_thread, of_core) = (Arc::clone(&queue), Arc::clone(&core));
         let work = move || {
             while let Some(job) = of_thread.next() {
-                run(&of_core, job);
+                // A job that panics is lost; the next one is not. Locks and leases are given back as it unwinds.
+                if catch_unwind(AssertUnwindSafe(|| run(&of_core, job))).is_err() {
+                    tracing::error!("work in the background panicked: that job is lost, the thread goes on");
+                }
                 of_thread.done();
             }
         };

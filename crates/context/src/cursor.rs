@@ -44,7 +44,7 @@ pub fn cursor_facts(tree: &SyntaxTree, rope: &Rope, byte: usize) -> CursorFacts 
     let line_end = if line + 1 < rope.len_lines() { rope.line_to_byte(line + 1) } else { rope.len_bytes() };
 
     let line_prefix = text(rope, line_start.max(ceil_char(rope, cursor.saturating_sub(MAX_LINE))), cursor);
-    let mut line_suffix = text(rope, cursor, floor_char(rope, line_end.min(cursor + MAX_LINE)));
+    let mut line_suffix = text(rope, cursor, line_end.min(cursor + MAX_LINE));
     line_suffix.truncate(line_suffix.trim_end_matches(['\n', '\r']).len());
 
     let word = line_prefix.chars().rev().take_while(|c| language.is_word_char(*c)).map(char::len_utf8).sum::<usize>();
@@ -139,8 +139,10 @@ fn window_start(rope: &Rope, line_start: usize, cursor: usize) -> usize {
     rope.line_to_byte(line + 1)
 }
 
+/// Text between two bytes, each clamped to the rope and rounded down to a character: the one place that cuts a rope.
 pub(crate) fn text(rope: &Rope, start: usize, end: usize) -> String {
-    rope.byte_slice(start.min(end)..end).to_string()
+    let end = floor_char(rope, end);
+    rope.byte_slice(floor_char(rope, start).min(end)..end).to_string()
 }
 
 pub(crate) fn floor_char(rope: &Rope, byte: usize) -> usize {

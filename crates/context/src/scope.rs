@@ -88,7 +88,7 @@ impl SyntaxTree {
         // Blanks before the cursor belong to what stands before them: the end of an indented block is where its last
         // statement ends, not where the cursor waits for the next one.
         let line_start = rope.line_to_byte(rope.byte_to_line(cursor));
-        let before = text(rope, line_start.max(floor_char(rope, cursor.saturating_sub(MAX_LINE))), cursor);
+        let before = text(rope, line_start.max(cursor.saturating_sub(MAX_LINE)), cursor);
         let blank = before.trim().is_empty();
         let mut items = Vec::new();
         let mut broken = !self.is_present();
@@ -130,7 +130,7 @@ fn line_text(rope: &Rope, byte: usize) -> String {
     let line = rope.byte_to_line(byte.min(rope.len_bytes()));
     let start = rope.line_to_byte(line);
     let end = if line + 1 < rope.len_lines() { rope.line_to_byte(line + 1) } else { rope.len_bytes() };
-    text(rope, start, floor_char(rope, end.min(start + MAX_LINE)))
+    text(rope, start, end.min(start + MAX_LINE))
 }
 
 fn item_kind(kind: &str) -> Option<ScopeKind> {
@@ -190,13 +190,14 @@ fn name(rope: &Rope, node: Node) -> Option<String> {
     }
     let range = named?.byte_range();
     let end = range.end.min(range.start + 200).min(rope.len_bytes());
-    Some(text(rope, floor_char(rope, range.start), floor_char(rope, end)))
+    Some(text(rope, range.start, end))
 }
 
 /// Items by the lines above whose indentation is ever smaller.
 fn by_indentation(language: Language, rope: &Rope, cursor: usize) -> Vec<Item> {
     let line = rope.byte_to_line(cursor);
-    let own = text(rope, rope.line_to_byte(line), cursor.min(rope.line_to_byte(line) + MAX_LINE).max(rope.line_to_byte(line)));
+    let line_start = rope.line_to_byte(line);
+    let own = text(rope, line_start, cursor.min(line_start + MAX_LINE));
     let mut limit = if own.trim().is_empty() { own.len().max(width(&own)) } else { width(&own) };
     let mut items = Vec::new();
     for above in (0..line).rev().take(MAX_LINES_UP) {

@@ -41,18 +41,18 @@ pub struct Sentinels {
     pub order: Order,
 }
 
-struct Family {
+pub(crate) struct Family {
     name: &'static str,
-    prefix: &'static str,
-    middle: &'static str,
-    suffix: &'static str,
+    pub(crate) prefix: &'static str,
+    pub(crate) middle: &'static str,
+    pub(crate) suffix: &'static str,
     /// A further special token that tells families of equal markers apart.
     sign: Option<&'static str>,
     order: Order,
 }
 
 /// Spellings by family (from the model cards; PEERS-style lists of other servers agree). First match wins.
-const FAMILIES: [Family; 9] = [
+pub(crate) const FAMILIES: [Family; 9] = [
     // Ours: trained on both orders; suffix first stays warm while typing.
     Family {
         name: "lacuna",

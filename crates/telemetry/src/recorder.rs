@@ -3,6 +3,7 @@
 //! A call costs the caller microseconds: the tracker's step and no file. Nothing here fails: a store that cannot be opened or written
 //! (read-only home, full disk, damaged or newer file) is said once in the log, and completing goes on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -133,28 +134,21 @@ impl Writer {
         Writer { options, shared, pending: Vec::new(), lost: 0, said: String::new(), glance }
     }
 
+    /// A turn that panics loses what it was about to write; the next one is taken all the same.
     fn run(mut self, inbox: &Receiver<Order>) {
-        let mut store = self.open();
+        let mut store = catch_unwind(AssertUnwindSafe(|| self.open())).unwrap_or_default();
         loop {
-            if let Some((store, _)) = &store {
-                (self.glance)(store);
+            if let Some((store, _)) = &store
+                && catch_unwind(AssertUnwindSafe(|| (self.glance)(store))).is_err()
+            {
+                tracing::error!("telemetry: looking at the store panicked");
             }
             let order = inbox.recv_timeout(self.options.flush);
             let stop = matches!(order, Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected));
-            let signal = if stop { Signal::Finished } else { Signal::Tick };
-            let changes = self.shared.with(|tracker, now| {
-                tracker.feed(now, signal);
-                tracker.take()
-            });
-            if store.is_some() {
-                self.pending.extend(changes);
-            }
-            if let Some((store, session)) = &mut store {
-                self.write(store, session);
-                if stop {
-                    let ended = store.end_session(*session, self.shared.clock.now().wall, self.lost);
-                    ended.unwrap_or_else(|e| self.complain(&e));
-                }
+            if catch_unwind(AssertUnwindSafe(|| self.turn(&mut store, stop))).is_err() {
+                tracing::error!("telemetry: writing panicked, {} changes are lost", self.pending.len());
+                self.lost += self.pending.len() as u64;
+                self.pending.clear();
             }
             if let Ok(Order::Flush(answer)) = order {
                 let _ = answer.send(());
@@ -162,6 +156,22 @@ impl Writer {
             if stop {
                 return;
             }
+        }
+    }
+
+    /// Takes what the tracker has and writes it.
+    fn turn(&mut self, store: &mut Option<(Store, i64)>, stop: bool) {
+        let signal = if stop { Signal::Finished } else { Signal::Tick };
+        let changes = self.shared.with(|tracker, now| {
+            tracker.feed(now, signal);
+            tracker.take()
+        });
+        let Some((store, session)) = store else { return };
+        self.pending.extend(changes);
+        self.write(store, session);
+        if stop {
+            let ended = store.end_session(*session, self.shared.clock.now().wall, self.lost);
+            ended.unwrap_or_else(|e| self.complain(&e));
         }
     }
 

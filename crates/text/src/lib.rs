@@ -6,7 +6,9 @@
 
 mod document;
 mod position;
+mod utf16;
 
-pub use document::{Document, EditError, EditInfo, Point};
+pub use document::{Document, EditInfo, Point};
 pub use position::{Encoding, Position, PositionError, Range};
 pub use ropey::Rope;
+pub use utf16::Utf16Text;

@@ -45,6 +45,23 @@ pub fn stops<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, 
     Ok(stops)
 }
 
+/// The code on both sides of the cursor, where a client without a field for the suffix (twinny, for one) has put both into the prompt, in
+/// the template of some model.
+pub fn sides(prompt: String, suffix: String) -> (String, String) {
+    match lacuna_prompt::split_template(&prompt) {
+        Some((before, after)) if suffix.is_empty() => (before.to_owned(), after.to_owned()),
+        _ => (prompt, suffix),
+    }
+}
+
+/// How many tokens: a negative number means what saying nothing means.
+pub fn tokens(asked: Option<i64>, default: usize) -> usize {
+    match asked {
+        None | Some(..0) => default,
+        Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
+    }
+}
+
 /// Number of alternatives, 1 where nothing is said.
 pub fn alternatives(n: Option<usize>) -> Result<usize, ApiError> {
     match n.unwrap_or(1) {

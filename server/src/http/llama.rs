@@ -13,7 +13,7 @@ use lacuna_engine::Sampling;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Body, MAX_ALTERNATIVES, alternatives, stops, within};
+use super::dialect::{Body, MAX_ALTERNATIVES, alternatives, stops, tokens, within};
 use super::error::ApiError;
 use super::run::{Job, nobody, run};
 use super::state::Shared;
@@ -68,10 +68,7 @@ pub async fn infill(State(shared): State<Arc<Shared>>, Body(request): Body<Infil
     }
     let n = alternatives(request.n_cmpl)?;
     let prefix = format!("{input_prefix}{}", request.prompt);
-    let max_tokens = match request.n_predict {
-        None | Some(..0) => DEFAULT_TOKENS,
-        Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
-    };
+    let max_tokens = tokens(request.n_predict, DEFAULT_TOKENS);
     let job = Job {
         slot: request.id_slot.and_then(|id| u64::try_from(id).ok()).unwrap_or_else(|| Job::slot_of(&prefix, input_suffix)) % 256,
         path: None,

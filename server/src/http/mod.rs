@@ -105,6 +105,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/api/generate", post(ollama::generate))
         .route("/api/tags", get(ollama::tags))
+        .route("/api/show", post(ollama::show))
         .route("/api/version", get(ollama::version))
         .route("/metrics", get(metrics::page))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::token));

@@ -10,7 +10,7 @@ use lacuna_engine::Sampling;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Body, stops, within};
+use super::dialect::{Body, sides, stops, tokens, within};
 use super::error::ApiError;
 use super::run::{Job, nobody, run};
 use super::state::Shared;
@@ -48,23 +48,21 @@ const DEFAULT_TOKENS: usize = 128;
 pub async fn generate(State(shared): State<Arc<Shared>>, Body(request): Body<Generate>) -> Result<Response, ApiError> {
     shared.engine()?;
     let options = request.options;
+    let (prefix, suffix) = sides(request.prompt, request.suffix);
     let job = Job {
-        slot: Job::slot_of(&request.prompt, &request.suffix),
+        slot: Job::slot_of(&prefix, &suffix),
         path: None,
         excerpts: Vec::new(),
         sampling: Sampling {
-            max_tokens: match options.num_predict {
-                None | Some(..0) => DEFAULT_TOKENS,
-                Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
-            },
+            max_tokens: tokens(options.num_predict, DEFAULT_TOKENS),
             temperature: within("temperature", options.temperature, 0.0, 0.0, 10.0)?,
             top_p: within("top_p", options.top_p, 1.0, 0.0, 1.0)?,
             top_k: options.top_k.and_then(|k| usize::try_from(k).ok()).unwrap_or(0),
             seed: options.seed.map_or(0, |s| s as u64),
             stops: Vec::new(),
         },
-        prefix: request.prompt,
-        suffix: request.suffix,
+        prefix,
+        suffix,
         stop: options.stop,
         time: None,
         shape: Shape::Raw,
@@ -116,6 +114,22 @@ pub async fn tags(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, ApiE
     Ok(Json(
         json!({"models": [{"name": engine.name, "model": engine.name, "modified_at": EPOCH, "size": 0, "details": {"family": "lacuna"}}]}),
     ))
+}
+
+/// `/api/show`: what a client asks to learn whether a model can be given a suffix. There is one model, whatever it is called.
+pub async fn show(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, ApiError> {
+    let engine = shared.engine()?;
+    let context = engine.completer.settings().prompt_tokens;
+    Ok(Json(json!({
+        "modelfile": "",
+        "parameters": "",
+        // What Ollama's own fill-in-the-middle models have here: clients look for the suffix.
+        "template": "{{ .Prompt }}{{ .Suffix }}",
+        "details": {"family": "lacuna", "families": ["lacuna"], "format": "lacuna", "parameter_size": "", "quantization_level": "INT4"},
+        "model_info": {"general.architecture": "lacuna", "general.basename": engine.name, "lacuna.context_length": context},
+        "capabilities": ["completion", "insert"],
+        "modified_at": EPOCH,
+    })))
 }
 
 pub async fn version() -> Json<Value> {

@@ -11,7 +11,7 @@ use lacuna_engine::Sampling;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Body, alternatives, stops, within};
+use super::dialect::{Body, alternatives, sides, stops, tokens, within};
 use super::error::ApiError;
 use super::run::{Job, nobody, run};
 use super::state::Shared;
@@ -22,7 +22,8 @@ use super::stream::{Format, respond};
 pub struct Completion {
     prompt: Prompt,
     suffix: Option<String>,
-    max_tokens: Option<usize>,
+    /// −1: as many as are sensible, as for `n_predict`.
+    max_tokens: Option<i64>,
     temperature: Option<f32>,
     top_p: Option<f32>,
     n: Option<usize>,
@@ -56,7 +57,7 @@ impl Completion {
         if self.echo {
             return Err(ApiError::invalid("\"echo\" is not supported: put the prompt before the text yourself"));
         }
-        let suffix = self.suffix.unwrap_or_default();
+        let (prefix, suffix) = sides(prefix, self.suffix.unwrap_or_default());
         Ok(Job {
             slot: Job::slot_of(&prefix, &suffix),
             path: None,
@@ -64,7 +65,7 @@ impl Completion {
             prefix,
             suffix,
             sampling: Sampling {
-                max_tokens: self.max_tokens.unwrap_or(DEFAULT_TOKENS),
+                max_tokens: tokens(self.max_tokens, DEFAULT_TOKENS),
                 temperature: within("temperature", self.temperature, 0.0, 0.0, 10.0)?,
                 top_p: within("top_p", self.top_p, 1.0, 0.0, 1.0)?,
                 top_k: 0,

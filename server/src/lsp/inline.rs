@@ -3,8 +3,8 @@
 use lacuna_complete::{Caller, Completer, Reply, Request};
 use lacuna_context::{Excerpt, cursor_facts};
 use lacuna_engine::Cancel;
-use lacuna_text::{Document, Encoding, Position, PositionError};
-use serde::{Deserialize, Serialize};
+use lacuna_text::{Document, Encoding, Position};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::documents::Open;
@@ -18,7 +18,7 @@ pub const ACCEPTED: &str = "lacuna.accepted";
 pub struct Params {
     pub text_document: TextDocument,
     pub position: WirePosition,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub context: Context,
 }
 
@@ -43,8 +43,14 @@ pub struct WireRange {
 #[serde(rename_all = "camelCase", default)]
 pub struct Context {
     /// 1: asked for by the user, several items; 2: while typing.
+    #[serde(deserialize_with = "or_default")]
     trigger_kind: u8,
     selected_completion_info: Option<Selected>,
+}
+
+/// `null` means what leaving it out means.
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// The entry of the suggestion list that is highlighted: items must begin with its text and use its range.
@@ -140,30 +146,31 @@ pub struct Site {
 }
 
 /// Finds the place of the request in a snapshot of the document.
-pub fn site(mut open: Open, params: &Params, encoding: Encoding) -> Result<Site, PositionError> {
+pub fn site(mut open: Open, params: &Params, encoding: Encoding) -> Site {
     let n = if params.context.trigger_kind == TRIGGER_INVOKED { ALTERNATIVES } else { 1 };
     if let Some(selected) = &params.context.selected_completion_info
         && let Some(cursor) = select(&mut open, selected, encoding)
     {
         let place = Place { range: selected.range, restated: selected.text.clone() };
-        return Ok(Site { open, cursor, place, n });
+        return Site { open, cursor, place, n };
     }
-    let cursor = open.document.offset(params.position.into(), encoding)?;
+    let cursor = open.document.offset_clamped(params.position.into(), encoding);
     let facts = cursor_facts(&open.tree, open.document.rope(), cursor);
-    let word = open.document.rope().byte_slice(facts.word_start..cursor).to_string();
+    let word = open.document.slice(facts.word_start..cursor).into_owned();
     let start = open.document.position(facts.word_start, encoding);
     let range = WireRange { start: start.into(), end: open.document.position(cursor, encoding).into() };
-    Ok(Site { open, cursor, place: Place { range, restated: word }, n })
+    Site { open, cursor, place: Place { range, restated: word }, n }
 }
 
 /// Puts the selected entry into the snapshot, as if it had been accepted. Returns the cursor behind it.
 fn select(open: &mut Open, selected: &Selected, encoding: Encoding) -> Option<usize> {
-    if selected.range.start.line != selected.range.end.line {
+    let range = lacuna_text::Range { start: selected.range.start.into(), end: selected.range.end.into() };
+    // A list that was made for another text.
+    if range.start.line != range.end.line || range.end < range.start || range.end.line as usize >= open.document.n_lines() {
         return None;
     }
-    let range = lacuna_text::Range { start: selected.range.start.into(), end: selected.range.end.into() };
     let mut document: Document = open.document.clone();
-    let edit = document.apply(range, encoding, &selected.text).ok()?;
+    let edit = document.apply(range, encoding, &selected.text);
     open.tree.edit(&edit);
     open.tree.reparse(document.rope());
     open.document = document;

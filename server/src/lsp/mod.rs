@@ -9,6 +9,7 @@ mod dialects;
 pub mod documents;
 mod experiments;
 pub mod inline;
+mod json;
 mod neighbours;
 mod reasons;
 mod record;
@@ -16,6 +17,8 @@ mod server;
 mod status;
 pub mod telemetry;
 mod transport;
+mod uris;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

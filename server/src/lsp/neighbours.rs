@@ -119,7 +119,7 @@ mod tests {
     fn open(text: &str) -> Open {
         let document = Document::new(text, 1);
         let tree = SyntaxTree::parse(Language::Python, document.rope());
-        Open { document, tree, language: Language::Python }
+        Open { document, tree, language: Language::Python, out_of_step: false }
     }
 
     /// Opens `others` and asks for `text` with the cursor at its end.

@@ -15,6 +15,8 @@ pub enum Quiet {
     LanguageOff,
     /// The path matches `context.ignore`.
     IgnoredPath,
+    /// A change of the text was missed.
+    OutOfStep,
 }
 
 /// A code with its explanation. Both sentences are shown to people.
@@ -51,6 +53,11 @@ pub fn quiet_advice(quiet: Quiet) -> &'static Advice {
             code: "ignored-path",
             meaning: "The file's path matches a pattern of the setting context.ignore.",
             remedy: "Change context.ignore if the file holds no secrets.",
+        },
+        Quiet::OutOfStep => &Advice {
+            code: "out-of-step",
+            meaning: "A change of this file did not reach the server as it should, so its text is not known any more.",
+            remedy: "Close the file and open it again.",
         },
     }
 }
@@ -118,7 +125,7 @@ mod tests {
             assert_eq!(advice(reason).code, reason.code());
             assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");
         }
-        for quiet in [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff, Quiet::IgnoredPath] {
+        for quiet in [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff, Quiet::IgnoredPath, Quiet::OutOfStep] {
             let code = quiet_advice(quiet).code;
             assert!(document.contains(&format!("| `{code}` |")), "{code} is not in docs/protocol.md");
         }

@@ -5,15 +5,15 @@ use std::sync::{Arc, OnceLock};
 
 use lacuna_complete::{Caller, Completer, Outcome, Reason, other_files_bytes};
 use lacuna_context::{Excerpt, Language};
-use lacuna_text::{Encoding, Position, Range};
-use serde::Serialize;
+use lacuna_text::Encoding;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::{
-    DeleteFilesParams, DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
-    DidSaveTextDocumentParams, ExecuteCommandOptions, ExecuteCommandParams, FileOperationFilter, FileOperationPattern,
-    FileOperationRegistrationOptions, InitializeParams, InitializeResult, InitializedParams, InlineCompletionOptions, LSPAny, MessageType,
-    OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
-    WorkspaceFileOperationsServerCapabilities, WorkspaceServerCapabilities,
+    DeleteFilesParams, DidChangeConfigurationParams, DidSaveTextDocumentParams, ExecuteCommandOptions, ExecuteCommandParams,
+    FileOperationFilter, FileOperationPattern, FileOperationRegistrationOptions, InitializeParams, InitializeResult, InitializedParams,
+    InlineCompletionOptions, LSPAny, MessageType, OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo, TextDocumentSyncCapability,
+    TextDocumentSyncKind, Uri, WorkspaceFileOperationsServerCapabilities, WorkspaceServerCapabilities,
 };
 use tower_lsp::{Client, LanguageServer};
 
@@ -22,10 +22,12 @@ use super::dialects::{COPILOT_ACCEPTED, CopilotStatus, Event, is_copilot_client,
 use super::documents::{ChangeError, Documents, Open, Ticket};
 use super::inline::{ACCEPTED, Params, Place, WireItem, site};
 use super::neighbours::Neighbours;
-use super::reasons::quiet_advice;
+use super::reasons::{Quiet, quiet_advice};
 use super::record::Recorder;
 use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
 use super::telemetry::{Answered as Observation, Observer};
+use super::uris::{file_path, percent_decoded};
+use super::wire::{self, Changed, Closed, Opened};
 use crate::config;
 use crate::models::Loaded;
 use crate::raise::RaiseOnDrop;
@@ -148,8 +150,30 @@ impl Server {
             let path = self.shown_path(other, session);
             // What is ignored, because it may hold secrets, is not shown elsewhere either.
             let is_quiet = self.status.quiet(other, &path).is_some();
-            self.documents.current(other).filter(|_| !is_quiet).map(|open| (path, open))
+            self.documents.current(other).filter(|open| !is_quiet && !open.out_of_step).map(|open| (path, open))
         })
+    }
+
+    /// Why a document is left alone, if it is.
+    fn quiet(&self, open: &Open, uri: &str, path: &str) -> Option<Quiet> {
+        if open.out_of_step { Some(Quiet::OutOfStep) } else { self.status.quiet(uri, path) }
+    }
+
+    /// Tells the user, and whoever asks why, that the text of a document is not known any more.
+    async fn tell_out_of_step(&self, uri: &str, cause: &str) {
+        self.status.note_quiet(uri, Quiet::OutOfStep);
+        let message = format!("lacuna: {uri} is not completed until it is opened again: {cause}");
+        tracing::warn!(message);
+        self.client.log_message(MessageType::WARNING, message).await;
+        self.tell_status(uri).await;
+    }
+
+    /// A message that could not be read. It may have been a change of a document.
+    pub async fn unreadable(&self, message: Value) {
+        let body = message.as_str().unwrap_or_default();
+        for uri in self.documents.lose_named_in(body) {
+            self.tell_out_of_step(&uri, "a change could not be read").await;
+        }
     }
 
     fn observer(&self) -> Option<&Observer> {
@@ -179,7 +203,7 @@ impl Server {
             .begin(&uri, &ticket)
             .ok_or_else(|| Error::invalid_params(format!("document {uri} is not open: send textDocument/didOpen first")))?;
         let asked = open.clone();
-        let site = site(open, params, session.encoding).map_err(|e| Error::invalid_params(e.to_string()))?;
+        let site = site(open, params, session.encoding);
         self.documents.locate(&uri, &ticket, site.cursor());
         if let Some(recorder) = &self.recorder {
             recorder.asked(&uri, &asked, site.cursor());
@@ -187,13 +211,13 @@ impl Server {
         // Dropped with this handler when the client sends `$/cancelRequest`.
         let _raise = RaiseOnDrop(ticket.cancel.clone());
         let path = self.shown_path(&uri, session);
-        if let Some(quiet) = self.status.quiet(&uri, &path) {
+        if let Some(quiet) = self.quiet(&asked, &uri, &path) {
             tracing::info!(silence = quiet_advice(quiet).code, "inlineCompletion");
             self.status.note_quiet(&uri, quiet);
             self.tell_status(&uri).await;
             return Ok(Answered { place: site.into_place(), texts: Vec::new(), ids: Vec::new() });
         }
-        let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding).unwrap_or(site.cursor());
+        let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding);
         let observed = session.observer.as_ref().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
         let completer = match &observed {
             Some((observer, observed)) => observer.completer_of(observed, &session.completer, &self.loaded),
@@ -237,7 +261,7 @@ impl Server {
         );
         let ids = observed.map_or_else(Vec::new, |(observer, observed)| {
             let (start, restated) = site.restated();
-            let start = asked.document.offset_clamped(start, session.encoding).unwrap_or(client_cursor).min(client_cursor);
+            let start = asked.document.offset_clamped(start, session.encoding).min(client_cursor);
             let answered = Observation { uri: &uri, open: &asked, cursor: client_cursor, start, restated, reply: &reply, stale };
             observer.answered(&observed, &answered)
         });
@@ -295,13 +319,123 @@ impl Server {
         }
     }
 
+    /// `textDocument/didOpen`.
+    pub async fn opened(&self, params: Value) {
+        let Opened { text_document: document } = match read("textDocument/didOpen", &params) {
+            Ok(params) => params,
+            Err(message) => return self.client.log_message(MessageType::WARNING, message).await,
+        };
+        let uri = document.identifier.uri;
+        let language = match Language::from_lsp_id(&document.language_id) {
+            Language::Text => Language::from_path(std::path::Path::new(&percent_decoded(&uri))),
+            language => language,
+        };
+        self.documents.open(&uri, language, document.identifier.version.unwrap_or(0), &document.text.0);
+        if let Some(observer) = self.observer() {
+            observer.opened(&uri, language);
+        }
+        self.status.opened(&uri, &document.language_id);
+        self.neighbours.opened(&uri);
+        // What is ignored, because it may hold secrets, is not recorded either.
+        if let Some(recorder) = &self.recorder
+            && let Some(session) = self.session.get()
+            && self.status.quiet(&uri, &self.shown_path(&uri, session)).is_none()
+            && let Some(open) = self.documents.current(&uri)
+        {
+            recorder.opened(&uri, &open);
+        }
+    }
+
+    /// `textDocument/didChange`.
+    pub async fn changed(&self, params: Value) {
+        // Everything up to the first await is done in the order in which messages came.
+        let document = match read::<Changed>("textDocument/didChange", &params) {
+            Ok(params) => params,
+            Err(message) => {
+                let lost = self.documents.lose_named_in(&params.to_string());
+                for uri in lost {
+                    self.tell_out_of_step(&uri, &message).await;
+                }
+                return;
+            }
+        };
+        let uri = document.text_document.uri;
+        let changes = match wire::changes(&document.content_changes) {
+            Ok(changes) => changes,
+            Err(error) => {
+                if self.documents.lose(&uri) {
+                    self.tell_out_of_step(&uri, &format!("a change could not be read: {error}")).await;
+                }
+                return;
+            }
+        };
+        let edited = match self.documents.change(&uri, document.text_document.version, &changes, self.encoding()) {
+            Ok(edited) => edited,
+            Err(ChangeError::OutOfStep) => return,
+            Err(ChangeError::Stale { has, got }) => {
+                let cause = format!("a change to version {got} came when version {has} was there already");
+                return self.tell_out_of_step(&uri, &cause).await;
+            }
+            Err(ChangeError::NotOpen) => {
+                let message = format!("lacuna: change of {uri}, which is not open, ignored");
+                return self.client.log_message(MessageType::WARNING, message).await;
+            }
+        };
+        if let Some(observer) = self.observer() {
+            observer.changed(&uri, &edited.edits);
+        }
+        if let Some(recorder) = &self.recorder {
+            recorder.changed(&uri, &edited);
+        }
+        if let Some(session) = self.session.get() {
+            let path = self.shown_path(&uri, session);
+            let mut snapshot = edited.snapshot(&self.key(&uri), &path);
+            self.neighbours.changed(&uri, snapshot.cursor);
+            if self.status.quiet(&uri, &path).is_none() {
+                let completer = self.completer(session, &uri);
+                snapshot.excerpts = self.excerpts(session, &completer, &uri, &edited.open, snapshot.cursor);
+                completer.edited(snapshot);
+            }
+        }
+    }
+
+    /// `textDocument/didClose`.
+    pub async fn closed(&self, params: Value) {
+        let uri = match read::<Closed>("textDocument/didClose", &params) {
+            Ok(params) => params.text_document.uri,
+            Err(message) => return self.client.log_message(MessageType::WARNING, message).await,
+        };
+        self.status.closed(&uri);
+        self.neighbours.closed(&uri);
+        if let Some(recorder) = &self.recorder {
+            recorder.closed(&uri);
+        }
+        if let Some(observer) = self.observer() {
+            observer.closed(&uri, file_path(&uri).as_deref());
+        }
+        if self.documents.close(&uri)
+            && let Some(session) = self.session.get()
+        {
+            session.forget(&self.key(&uri));
+        }
+    }
+
     /// The path as the model sees it: below a workspace folder where possible, else the file's name.
     fn shown_path(&self, uri: &str, session: &Session) -> String {
-        let relative =
-            session.roots.iter().filter_map(|root| uri.strip_prefix(root.trim_end_matches('/'))).find_map(|rest| rest.strip_prefix('/'));
-        let name = uri.rsplit('/').next().unwrap_or(uri);
-        percent_decoded(relative.unwrap_or(name))
+        let uri = percent_decoded(uri);
+        let root = |root: &String| percent_decoded(root.trim_end_matches('/'));
+        let relative = session.roots.iter().find_map(|folder| uri.strip_prefix(&root(folder))?.strip_prefix('/'));
+        relative.unwrap_or_else(|| uri.rsplit('/').next().unwrap_or(&uri)).to_owned()
     }
+}
+
+/// Parameters of a notification; else what is wrong with them, for the user.
+fn read<'a, P: Deserialize<'a>>(method: &str, params: &'a Value) -> std::result::Result<P, String> {
+    P::deserialize(params).map_err(|e| {
+        let message = format!("lacuna: {method} ignored: {e}");
+        tracing::warn!(message);
+        message
+    })
 }
 
 fn error(code: ErrorCode, message: String) -> Error {
@@ -404,83 +538,6 @@ impl LanguageServer for Server {
         Ok(())
     }
 
-    async fn did_open(&self, params: DidOpenTextDocumentParams) {
-        let document = params.text_document;
-        let uri = document.uri.as_str().to_owned();
-        let language = match Language::from_lsp_id(&document.language_id) {
-            Language::Text => Language::from_path(std::path::Path::new(&percent_decoded(&uri))),
-            language => language,
-        };
-        self.documents.open(&uri, language, document.version, &document.text);
-        if let Some(observer) = self.observer() {
-            observer.opened(&uri, language);
-        }
-        self.status.opened(&uri, &document.language_id);
-        self.neighbours.opened(&uri);
-        // What is ignored, because it may hold secrets, is not recorded either.
-        if let Some(recorder) = &self.recorder
-            && let Some(session) = self.session.get()
-            && self.status.quiet(&uri, &self.shown_path(&uri, session)).is_none()
-            && let Some(open) = self.documents.current(&uri)
-        {
-            recorder.opened(&uri, &open);
-        }
-    }
-
-    async fn did_change(&self, params: DidChangeTextDocumentParams) {
-        let uri = params.text_document.uri.as_str().to_owned();
-        let edits = params.content_changes.into_iter().map(|change| {
-            let position = |p: tower_lsp::ls_types::Position| Position { line: p.line, character: p.character };
-            (change.range.map(|r| Range { start: position(r.start), end: position(r.end) }), change.text)
-        });
-        // Everything up to here and in `change` runs before the first await: edits are applied in the order they came.
-        let result = self.documents.change(&uri, params.text_document.version, edits, self.encoding());
-        let message = match result {
-            Ok(edited) => {
-                if let Some(observer) = self.observer() {
-                    observer.changed(&uri, &edited.edits);
-                }
-                if let Some(recorder) = &self.recorder {
-                    recorder.changed(&uri, &edited);
-                }
-                if let Some(session) = self.session.get() {
-                    let path = self.shown_path(&uri, session);
-                    let mut snapshot = edited.snapshot(&self.key(&uri), &path);
-                    self.neighbours.changed(&uri, snapshot.cursor);
-                    if self.status.quiet(&uri, &path).is_none() {
-                        let completer = self.completer(session, &uri);
-                        snapshot.excerpts = self.excerpts(session, &completer, &uri, &edited.open, snapshot.cursor);
-                        completer.edited(snapshot);
-                    }
-                }
-                return;
-            }
-            Err(ChangeError::Stale { has, got }) => {
-                format!("lacuna: change of {uri} to version {got} ignored: version {has} is there already; close and open the file")
-            }
-            Err(ChangeError::NotOpen) => format!("lacuna: change of {uri}, which is not open, ignored"),
-            Err(ChangeError::Edit(e)) => format!("lacuna: change of {uri} ignored: {e}; close and open the file"),
-        };
-        self.client.log_message(MessageType::WARNING, message).await;
-    }
-
-    async fn did_close(&self, params: DidCloseTextDocumentParams) {
-        let uri = params.text_document.uri.as_str().to_owned();
-        self.status.closed(&uri);
-        self.neighbours.closed(&uri);
-        if let Some(recorder) = &self.recorder {
-            recorder.closed(&uri);
-        }
-        if let Some(observer) = self.observer() {
-            observer.closed(&uri, params.text_document.uri.to_file_path().as_deref());
-        }
-        if self.documents.close(&uri)
-            && let Some(session) = self.session.get()
-        {
-            session.forget(&self.key(&uri));
-        }
-    }
-
     /// What was accepted in a file that is deleted was not kept.
     async fn did_delete_files(&self, params: DeleteFilesParams) {
         let Some(observer) = self.observer() else { return };
@@ -524,24 +581,4 @@ impl LanguageServer for Server {
 fn any_file() -> FileOperationFilter {
     let pattern = FileOperationPattern { glob: "**/*".to_owned(), ..FileOperationPattern::default() };
     FileOperationFilter { scheme: Some("file".to_owned()), pattern }
-}
-
-/// `%20` and the like in a URI, as text; invalid sequences stay as they are.
-fn percent_decoded(uri: &str) -> String {
-    let mut out = Vec::with_capacity(uri.len());
-    let mut bytes = uri.as_bytes();
-    while let [first, rest @ ..] = bytes {
-        let hex = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
-        match (first, rest) {
-            (b'%', [a, b, tail @ ..]) if hex(*a).is_some() && hex(*b).is_some() => {
-                out.push(hex(*a).unwrap_or(0) << 4 | hex(*b).unwrap_or(0));
-                bytes = tail;
-            }
-            _ => {
-                out.push(*first);
-                bytes = rest;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

@@ -6,27 +6,40 @@
 //! handlers are polled by one task, which sends a reply the moment it is there: an edit cannot come between a handler's last look at
 //! the text and its reply.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::Poll;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
-use tower_lsp::LspService;
-use tower_lsp::jsonrpc::Request;
+use tower_lsp::jsonrpc::{Error, Request, Response};
+use tower_lsp::{ExitedError, LspService};
 use tower_service::Service;
 
 use super::server::Server;
-use super::{Connection, dialects};
+use super::{Connection, dialects, json as lossy, wire};
 
 /// A longer message is refused: no editor sends a larger file than we complete.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// So much of a message that is refused is looked at.
+const KEPT_OF_SKIPPED: u64 = 64 << 10;
 /// Header lines longer than this are garbage.
 const MAX_HEADER_BYTES: u64 = 4 << 10;
 /// Replies that wait for a client that does not read; then requests wait too, and memory stays bounded.
 const MAX_WAITING_REPLIES: usize = 256;
+
+/// Methods that tower-lsp would read strictly, and drop without a word where it cannot: they go to handlers of ours under these names.
+const OPENED: &str = "lacuna/opened";
+const CHANGED: &str = "lacuna/changed";
+const CLOSED: &str = "lacuna/closed";
+/// A message that is no JSON, where it may have been a change of a document.
+const UNREADABLE: &str = "lacuna/unreadable";
+const READ_BY_US: [(&str, &str); 3] =
+    [("textDocument/didOpen", OPENED), ("textDocument/didChange", CHANGED), ("textDocument/didClose", CLOSED)];
 
 /// Serves one client until it says `exit` or hangs up. Returns whether it said `shutdown` first.
 pub async fn serve(
@@ -37,7 +50,13 @@ pub async fn serve(
     let (mut service, socket) = {
         let build = LspService::build(|client| Server::new(client, connection));
         let build = build.custom_method("textDocument/inlineCompletion", Server::inline_completion);
-        dialects::register(build.custom_method("lacuna/status", Server::status)).finish()
+        let build = build.custom_method("lacuna/status", Server::status);
+        let build = build
+            .custom_method(OPENED, Server::opened)
+            .custom_method(CHANGED, Server::changed)
+            .custom_method(CLOSED, Server::closed)
+            .custom_method(UNREADABLE, Server::unreadable);
+        dialects::register(build).finish()
     };
     let (mut to_client, mut responses) = socket.split();
     let (replies, waiting) = mpsc::channel::<Value>(MAX_WAITING_REPLIES);
@@ -80,18 +99,22 @@ pub async fn serve(
             }
             message = messages.recv() => message.unwrap_or(Ok(None)),
         };
-        let message = match message {
+        let mut message = match message {
             Ok(Some(message)) => message,
             Ok(None) => break,
-            Err(Malformed { code, message }) => {
+            Err(Malformed { code, message, body }) => {
                 tracing::warn!(message, "malformed message");
                 let reply = json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": message}});
                 if replies.send(reply).await.is_err() {
                     break;
                 }
-                continue;
+                if !body.contains("textDocument/didChange") {
+                    continue;
+                }
+                json!({"jsonrpc": "2.0", "method": UNREADABLE, "params": body})
             }
         };
+        mend(&mut message);
         if message.get("method").is_none() && message.get("id").is_some() {
             // A client's answer to one of our requests.
             if let Ok(response) = serde_json::from_value(message) {
@@ -114,11 +137,11 @@ pub async fn serve(
         let exit = request.method() == "exit";
         shut_down |= request.method() == "shutdown";
         // tower-lsp drops every unknown `$/` method; only notifications may be left unanswered.
-        let unanswered = id.filter(|_| request.method().starts_with("$/")).map(|id| {
+        let unanswered = id.clone().filter(|_| request.method().starts_with("$/")).map(|id| {
             let error = json!({"code": -32601, "message": format!("method {} is not known", request.method())});
             json!({"jsonrpc": "2.0", "id": id, "error": error})
         });
-        let mut handler = service.call(request);
+        let mut handler = guarded(service.call(request), id);
         match first_poll(&mut handler).await {
             Poll::Ready(Ok(response)) => {
                 let reply = response.map(|response| json!(response)).or(unanswered);
@@ -144,6 +167,35 @@ pub async fn serve(
     shut_down
 }
 
+/// What tower-lsp would read strictly is made such that it can, or goes to a handler of ours.
+fn mend(message: &mut Value) {
+    let Some(method) = message.get("method").and_then(Value::as_str) else { return };
+    if let Some((_, ours)) = READ_BY_US.iter().find(|(theirs, _)| *theirs == method) {
+        message["method"] = json!(ours);
+        // Without any, tower-lsp would not call the handler, which has something to say about it.
+        if message.get("params").is_none_or(Value::is_null) {
+            message["params"] = json!({});
+        }
+    } else if method == "initialize"
+        && let Some(params) = message.get_mut("params")
+    {
+        wire::mend_initialize(params);
+    }
+}
+
+type Handled = Result<Option<Response>, ExitedError>;
+
+/// A handler that panics is an error of its request and of nothing else. The panic itself is logged by the hook with its place.
+fn guarded(handler: impl Future<Output = Handled> + Send + 'static, id: Option<Value>) -> BoxFuture<'static, Handled> {
+    let answer = move |result: std::thread::Result<Handled>| {
+        result.unwrap_or_else(|_| {
+            let id = id.and_then(|id| serde_json::from_value(id).ok());
+            Ok(id.map(|id| Response::from_error(id, Error::internal_error())))
+        })
+    };
+    AssertUnwindSafe(handler).catch_unwind().map(answer).boxed()
+}
+
 /// Polls a future once, in place.
 async fn first_poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
@@ -167,10 +219,12 @@ async fn write_messages(mut output: impl AsyncWrite + Unpin, mut waiting: mpsc::
 struct Malformed {
     code: i64,
     message: String,
+    /// What came, as far as it was kept.
+    body: String,
 }
 
 fn malformed(message: impl Into<String>) -> Malformed {
-    Malformed { code: -32700, message: message.into() }
+    Malformed { code: -32700, message: message.into(), body: String::new() }
 }
 
 /// One message; `None` at the end of the input. After an error the next message can be read.
@@ -204,12 +258,15 @@ async fn read_message(input: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Opti
     }
     let length = length.unwrap_or(0);
     if length > MAX_MESSAGE_BYTES {
-        // The body is skipped so that the next message is found.
-        let skipped = tokio::io::copy(&mut input.take(length as u64), &mut tokio::io::sink()).await;
-        if skipped.is_err() {
+        // The body is skipped so that the next message is found; its start tells what it was.
+        let mut head = Vec::new();
+        let mut body = input.take(length as u64);
+        let start = (&mut body).take(KEPT_OF_SKIPPED).read_to_end(&mut head).await;
+        if start.is_err() || tokio::io::copy(&mut body, &mut tokio::io::sink()).await.is_err() {
             return Ok(None);
         }
-        return Err(malformed(format!("message of {length} bytes is larger than the {MAX_MESSAGE_BYTES} allowed")));
+        let message = format!("message of {length} bytes is larger than the {MAX_MESSAGE_BYTES} allowed");
+        return Err(Malformed { body: String::from_utf8_lossy(&head).into_owned(), ..malformed(message) });
     }
     // Grown as bytes arrive: a lying length allocates nothing.
     let mut body = Vec::new();
@@ -217,9 +274,11 @@ async fn read_message(input: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Opti
         Ok(n) if n == length => {}
         _ => return Ok(None),
     }
-    let value: Value = serde_json::from_slice(&body).map_err(|e| malformed(format!("message is not JSON: {e}")))?;
+    let text = lossy::readable(&body);
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|e| Malformed { body: text.clone().into_owned(), ..malformed(format!("message is not JSON: {e}")) })?;
     if !value.is_object() {
-        return Err(Malformed { code: -32600, message: "message is not a JSON object".to_owned() });
+        return Err(Malformed { code: -32600, ..malformed("message is not a JSON object") });
     }
     Ok(Some(value))
 }
@@ -262,6 +321,7 @@ mod tests {
             ("Content-Length: abc\r\n\r\n", -32700),
             ("hello\r\n\r\n", -32700),
             ("Content-Length: 4\r\n\r\n\u{fffd}x", -32700),
+            ("Content-Length: 8\r\n\r\n{\"a\": \"\u{1}", -32700),
         ] {
             let all = read_all(format!("{good}{bad}{good}").as_bytes()).await;
             assert_eq!(all, [Ok(json!({})), Err(code), Ok(json!({}))], "{bad:?}");

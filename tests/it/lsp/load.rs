@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lacuna_tests::{Client, Home, Random, TinyModel, binary};
 use serde_json::{Value, json};
 
-use super::{Session, URI, change, essence, is_result, options, range};
+use super::{Session, URI, change, is_result, options};
 
 /// Resident memory of a process, in megabytes.
 pub fn resident(pid: u32) -> f64 {
@@ -66,26 +66,6 @@ fn five_hundred_documents_stay_within_the_budget() {
     let late = resident(pid);
     assert!(late < early + 100.0, "{early:.0} MB after 100 documents, {late:.0} MB after 500");
     assert_eq!(session.finish(), Some(0));
-}
-
-#[test]
-fn changes_that_cannot_be_are_said_and_change_nothing() {
-    let mut session = Session::start();
-    session.open(URI, "python", "x = fo\n");
-    let before = session.items(URI, 0, 6);
-    session.change("file:///project/unknown.py", 2, &[change((0, 0), (0, 0), "a")]);
-    session.change(URI, 5, &[change((0, 0), (0, 0), "")]);
-    session.change(URI, 4, &[change((0, 0), (0, 6), "")]);
-    session.change(URI, 6, &[change((7, 0), (7, 1), "a")]);
-    session.change(URI, 6, &[change((0, 0), (0, 0), "y = 1\n"), change((9, 9), (9, 9), "half of it")]);
-    session.change(URI, 6, &[json!({"range": range((0, 5), (0, 2)), "text": "reversed"})]);
-    let messages = session.notifications("window/logMessage", 5);
-    let all: Vec<&str> = messages.iter().filter_map(|m| m["message"].as_str()).collect();
-    for part in ["unknown.py", "version 4", "line 7", "line 9", "before it starts"] {
-        assert!(all.iter().any(|m| m.contains(part)), "no {part} in {all:?}");
-    }
-    assert_eq!(essence(&session.items(URI, 0, 6)), essence(&before));
-    session.finish();
 }
 
 #[test]

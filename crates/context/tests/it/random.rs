@@ -142,3 +142,39 @@ fn no_text_and_no_place_panics() {
         }
     }
 }
+
+/// Every limit of bytes falls somewhere: here inside characters of two, three and four bytes, in a line, a name, an import, a head.
+#[test]
+fn no_limit_cuts_a_character() {
+    for (language, _) in SOURCES.into_iter().chain([(Language::Text, "")]) {
+        for wide in ["é", "漢", "😀"] {
+            for shift in 0..wide.len() {
+                let (long, pad) = (wide.repeat(2_100), "a".repeat(shift));
+                for (left, right) in [
+                    (format!("{pad}s = \"{long}"), format!("{long}\"\n")),
+                    (format!("{pad}{long} = {long}"), format!("{long}\nb")),
+                    (format!("def {pad}{long}(x):\n    "), format!("{long}\n")),
+                    (format!("fn {pad}{long}() {{\n    function {long}() {{ "), format!("// {long}\n}}\n}}")),
+                    (format!("import {pad}{long} from '{long}'\nclass {long}:\n  x{long} {{\n   "), format!("y{long}\n")),
+                    (format!("# {pad}{}\nx = ", long.repeat(40)), format!("{}\n", long.repeat(40))),
+                ] {
+                    let document = Document::new(&format!("{left}{right}"), 0);
+                    let tree = SyntaxTree::parse(language, document.rope());
+                    tree.imports(document.rope());
+                    tree.spans();
+                    let ends = [0, 4_096, left.len(), left.len() + right.len()];
+                    for byte in ends.into_iter().flat_map(|end| end.saturating_sub(6)..end + 6) {
+                        cursor_facts(&tree, document.rope(), byte);
+                        let scope = tree.scope(document.rope(), byte);
+                        assert!(document.rope().try_byte_to_char(scope.range.start).is_ok());
+                    }
+                    for multi_line in [false, true] {
+                        let end = syntactic_end(language, &left, &right, multi_line);
+                        assert!(right.is_char_boundary(end.len));
+                    }
+                    cut_repeated_closers(language, &left, &right, &left);
+                }
+            }
+        }
+    }
+}

@@ -43,7 +43,7 @@ fn edits_are_reparsed() {
     let mut document = Document::new("def f():\n    pass\n", 1);
     let mut tree = SyntaxTree::parse(Language::Python, document.rope());
     let range = Range::new(Position::new(0, 4), Position::new(0, 5));
-    tree.edit(&document.apply(range, Encoding::Utf16, "grün").unwrap());
+    tree.edit(&document.apply(range, Encoding::Utf16, "grün"));
     tree.reparse(document.rope());
     let scope = tree.scope(document.rope(), 20);
     assert_eq!(scope.name.as_deref(), Some("grün"));

@@ -143,6 +143,8 @@ impl Open {
 pub struct Tracker {
     documents: HashMap<Arc<str>, Open>,
     suggestions: HashMap<u32, Suggestion>,
+    /// With more suggestions than this, those that no document holds are looked for.
+    forget_above: usize,
     activity: Activity,
     last_seq: u32,
     changes: Vec<Change>,
@@ -529,8 +531,8 @@ impl Tracker {
 
     /// Suggestions that nothing can refer to any more leave memory. Cheap unless many are held.
     fn forget_unheld(&mut self) {
-        let most: usize = self.documents.values().map(|o| o.live.len() + o.recent.seqs().len() + o.watched.len()).sum();
-        if self.suggestions.len() <= most + MAX_RECENT {
+        // Looked at again only when there are twice as many as were needed: closing one of many documents costs little.
+        if self.suggestions.len() <= self.forget_above.max(MAX_RECENT) {
             return;
         }
         let held: std::collections::HashSet<u32> = self
@@ -539,5 +541,6 @@ impl Tracker {
             .flat_map(|o| o.live.iter().map(|l| l.seq).chain(o.recent.seqs()).chain(o.watched.iter().map(|w| w.seq)))
             .collect();
         self.suggestions.retain(|seq, _| held.contains(seq));
+        self.forget_above = 2 * self.suggestions.len() + MAX_RECENT;
     }
 }

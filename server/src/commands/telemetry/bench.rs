@@ -22,6 +22,7 @@ use super::write_file;
 use crate::commands::bench::machine::Machine;
 use crate::lsp::documents::Documents;
 use crate::lsp::telemetry::{Answered, Observer};
+use crate::lsp::wire::Change;
 use crate::{Answer, config, models};
 
 /// Measure what recording costs a request, and the report over many rows (in a temporary folder)
@@ -163,7 +164,7 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
     let documents = Documents::default();
     let text: String =
         (0..250).map(|i| format!("def compute_{i}(value, other):\n    total = value + other\n    return total\n\n")).collect();
-    documents.open(URI, Language::Python, 1, &text);
+    documents.open(URI, Language::Python, 1, &text.into());
     observer.opened(URI, Language::Python);
     // In the middle of the file, at the end of a line in a function.
     let (line, start) = (501, "    total = value + other".len() as u32);
@@ -180,7 +181,7 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
         };
         let at = |character| Position { line, character: start + character };
         let range = Range { start: at(from), end: at(typed) };
-        let edited = documents.change(URI, 2 + key as i32, [(Some(range), text.to_owned())], Encoding::Utf8);
+        let edited = documents.change(URI, Some(2 + key as i32), &[Change::new(Some(range), text)], Encoding::Utf8);
         let edited = edited.ok().context("an edit of a document of ours")?;
         typed = from + text.len() as u32;
         let begun = Instant::now();

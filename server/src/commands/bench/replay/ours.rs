@@ -14,6 +14,7 @@ use super::summary::{How, Key};
 use super::trace::{Event, Trace};
 use crate::lsp::documents::{Documents, Ticket};
 use crate::lsp::inline::{Site, automatic, site};
+use crate::lsp::wire;
 
 /// The server's state for the traces of a run.
 pub struct Ours {
@@ -37,7 +38,7 @@ impl Ours {
             Language::Text => Language::from_path(std::path::Path::new(&trace.path)),
             language => language,
         };
-        self.documents.open(&uri(trace), language, 0, &trace.before);
+        self.documents.open(&uri(trace), language, 0, &trace.before.as_str().into());
     }
 
     pub fn close(&self, trace: &Trace) {
@@ -49,13 +50,13 @@ impl Ours {
     fn ask(&self, trace: &Trace, editor: &Editor, change: Option<Change>, version: i32) -> anyhow::Result<(Site, Ticket)> {
         let uri = uri(trace);
         if let Some(change) = change {
-            let edit = [(Some(change.range), change.text)];
-            let edited = self.documents.change(&uri, version, edit, Encoding::Utf32).map_err(|_| anyhow!("the edit was refused"))?;
+            let edit = [wire::Change::new(Some(change.range), &change.text)];
+            let edited = self.documents.change(&uri, Some(version), &edit, Encoding::Utf32).map_err(|_| anyhow!("the edit was refused"))?;
             self.completer.edited(edited.snapshot(&uri, &trace.path));
         }
         let ticket = Ticket::default();
         let open = self.documents.begin(&uri, &ticket).context("the document is not open")?;
-        let site = site(open, &automatic(&uri, editor.position(editor.cursor)), Encoding::Utf32)?;
+        let site = site(open, &automatic(&uri, editor.position(editor.cursor)), Encoding::Utf32);
         self.documents.locate(&uri, &ticket, site.cursor());
         Ok((site, ticket))
     }
