@@ -27,6 +27,7 @@ use serde_json::{Map, Value};
 
 pub use self::layer::Problem;
 use self::layer::{Layer, of_editor, of_text, of_unreadable};
+use crate::left_alone::globs;
 pub use crate::trust::Near;
 use crate::trust::{self, Reach, Trusted};
 
@@ -305,7 +306,8 @@ impl Config {
 
     /// Whether the patterns can be read.
     fn check_globs(&self) -> Result<(), globset::Error> {
-        crate::lsp::globs(&self.context.ignore).map(|_| ())
+        globs(&self.context.ignore)?;
+        globs(&self.context.include).map(|_| ())
     }
 }
 

@@ -3,9 +3,12 @@
 //! A file that is missing, damaged or not ours is no error: it is learned again.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use lacuna_complete::Costs;
+
+use crate::private;
 
 /// A larger file is not ours.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -40,8 +43,8 @@ pub fn write(file: &Path, key: &str, costs: &Costs) {
     entries.insert(key.to_owned(), costs.clone());
     let stage = file.with_extension(format!("{}.tmp", std::process::id()));
     let written = serde_json::to_string_pretty(&entries).map_err(std::io::Error::from).and_then(|text| {
-        std::fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
-        std::fs::write(&stage, text)?;
+        private::create_folder(file.parent().unwrap_or(Path::new(".")))?;
+        private::options().write(true).truncate(true).open(&stage)?.write_all(text.as_bytes())?;
         std::fs::rename(&stage, file)
     });
     if let Err(error) = written {

@@ -7,9 +7,11 @@ mod config;
 mod costs;
 pub mod fuzz;
 mod http;
+mod left_alone;
 mod lsp;
 mod misuse;
 mod models;
+mod private;
 mod raise;
 mod trust;
 

@@ -15,7 +15,7 @@ const CPU_SECONDS: u64 = 20;
 fn complete(home: &Home, file: &str, at: &str, model: &str) -> Output {
     // Building it, where that is still to be done, is not part of the refusal.
     binary();
-    home.lacuna_cpu_within(MEMORY, CPU_SECONDS, ["complete", file, "--at", at, "--model", model])
+    home.lacuna_cpu_within(MEMORY, CPU_SECONDS, ["complete", "--no-deadline", file, "--at", at, "--model", model])
 }
 
 /// Completes a good file with `model`, which is expected to be refused with these names in the message.
@@ -409,5 +409,11 @@ fn misuse_of_the_command_line() {
         let output = home.lacuna(args).expect_code(2);
         assert!(output.stdout.is_empty() && !output.stderr.is_empty() && !output.stderr.contains("panicked"), "{output:?}");
     }
-    home.lacuna(["lsp", "--tcp", "0.0.0.0:0"]).expect_failure(&["--tcp", "0.0.0.0:0", "127.0.0.1"]);
+    home.lacuna(["lsp", "--tcp", "127.0.0.1:0"]).expect_failure(&["--token-file"]);
+    let token = home.write("token", "0123456789abcdef");
+    home.lacuna(["lsp", "--token-file", token.to_str().unwrap(), "--tcp", "0.0.0.0:0"]).expect_failure(&[
+        "--tcp",
+        "0.0.0.0:0",
+        "127.0.0.1",
+    ]);
 }

@@ -25,7 +25,7 @@ fn sample(name: &str) -> String {
 
 /// `complete FILE --at AT --model MODEL` and more; the embedded model for an empty `model`.
 fn complete(home: &Home, file: &str, at: &str, model: &str, more: &[&str]) -> Output {
-    let mut args = vec!["complete", file, "--at", at];
+    let mut args = vec!["complete", "--no-deadline", file, "--at", at];
     if !model.is_empty() {
         args.extend(["--model", model]);
     }
@@ -239,7 +239,7 @@ fn every_kernel_row_completes_and_an_unknown_one_is_named() {
     let (file, args) = (sample("in_progress.py"), ["--at", "46:22", "--json", "--model", model.arg()]);
     let run = |row: &str| {
         let mut command = home.command(binary());
-        command.env("LACUNA_ISA", row).arg("complete").arg(&file).args(args);
+        command.env("LACUNA_ISA", row).args(["complete", "--no-deadline"]).arg(&file).args(args);
         lacuna_tests::run(&mut command)
     };
     for row in ["scalar", "avx2", "avx512vnni"] {
@@ -262,7 +262,7 @@ fn a_closed_output_is_no_error() {
     let file = sample("in_progress.py");
     for args in [&["--explain"][..], &["--json"], &[]] {
         let mut command = home.command(binary());
-        command.args(["complete", &file, "--at", "46:22", "--model", model.arg()]).args(args);
+        command.args(["complete", "--no-deadline", &file, "--at", "46:22", "--model", model.arg()]).args(args);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();
@@ -277,6 +277,6 @@ fn the_binary_alone_in_an_empty_directory_completes() {
     std::fs::copy(binary(), &alone).unwrap();
     home.write("a.py", "def add(a, b):\n    return \n");
     let mut command = home.command(&alone);
-    command.env_clear().args(["complete", "a.py", "--at", "2:12", "--json"]);
+    command.env_clear().args(["complete", "--no-deadline", "a.py", "--at", "2:12", "--json"]);
     parse_json(&lacuna_tests::run(&mut command).expect_code(0));
 }

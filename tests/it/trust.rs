@@ -108,3 +108,75 @@ fn the_editors_root_is_where_files_are_looked_for_and_nothing_above() {
     editor.initialize(json!({"workspaceFolders": folders}));
     assert_eq!(editor.finish(), Some(0));
 }
+
+#[test]
+fn the_command_line_leaves_alone_what_an_editor_leaves_alone() {
+    let home = Home::new();
+    let model = TinyModel::default().write();
+    home.write("lacuna.toml", "[context]\nignore = [\"generated/**\"]\n[show]\ndisabled_languages = [\"go\"]\n");
+    home.write(".lacunaignore", "private.py\n");
+    let secret = ["token = \"ghp_", "16C7e42F292c6912E7710c838347Ae178B4a\"\n"].concat();
+    for (file, text, reason) in [
+        (".ENV.prod", "A=\n", "ignored-path"),
+        ("keys/server.pem", "A=\n", "ignored-path"),
+        ("generated/a.py", "x = fo\n", "ignored-path"),
+        ("private.py", "x = fo\n", "ignored-path"),
+        ("a.go", "x = fo\n", "language-off"),
+        ("a.py", secret.as_str(), "secret-line"),
+    ] {
+        home.write(file, text);
+        let complete =
+            |more: &[&str]| home.lacuna([&["complete", file, "--at", "1:3", "--model", model.arg()], more].concat()).expect_code(1);
+        assert!(complete(&[]).stderr.contains(reason), "{file}");
+        assert!(complete(&["--explain"]).stdout.starts_with(&format!("[{reason}] ")), "{file}");
+        assert!(complete(&["--json"]).stdout.contains(&format!("\"reason\":\"{reason}\"")), "{file}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_written_is_the_owners_alone_and_strange_stores_hold_nobody() {
+    use std::os::unix::fs::PermissionsExt;
+    let model = TinyModel::default().write();
+    let session = |home: &Home| {
+        let record = home.work().join("trace.jsonl");
+        let mut command = home.command(binary());
+        command.args(["lsp", "--no-attach", "--model", model.arg(), "--record"]).arg(&record);
+        let mut editor = Client::spawn(&mut command);
+        editor.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}}}));
+        editor.open("file:///w/a.py", "python", "x = fo\n");
+        editor.items("file:///w/a.py", 0, 6);
+        assert_eq!(editor.finish(), Some(0));
+    };
+    let home = Home::new();
+    session(&home);
+    let root = home.work().join("..");
+    let mode = |path: &str| {
+        let path = root.join(path);
+        std::fs::metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).permissions().mode() & 0o777
+    };
+    for (path, expected) in [
+        (".local/share/lacuna/telemetry.db", 0o600),
+        (".local/share/lacuna", 0o700),
+        (".cache/lacuna/costs.json", 0o600),
+        (".cache/lacuna", 0o700),
+        ("work/trace.jsonl", 0o600),
+    ] {
+        assert_eq!(mode(path), expected, "{path}");
+    }
+    // A pipe and a link in the store's place: nothing waits, nothing is followed.
+    for link in [false, true] {
+        let home = Home::new();
+        let folder = home.work().join("../.local/share/lacuna");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (store, victim) = (folder.join("telemetry.db"), home.write("victim.db", ""));
+        if link {
+            std::os::unix::fs::symlink(&victim, &store).expect("a link");
+        } else {
+            assert!(std::process::Command::new("mkfifo").arg(&store).status().expect("mkfifo").success());
+        }
+        session(&home);
+        assert_eq!(std::fs::metadata(&victim).expect("the victim").len(), 0);
+        assert!(home.lacuna(["telemetry", "report"]).expect_code(2).stderr.contains("no file"));
+    }
+}

@@ -32,6 +32,8 @@ impl Options {
 
 /// Changes that wait for a store that cannot be written just now; beyond, the oldest are given up and counted.
 const MAX_PENDING: usize = 100_000;
+/// A store that takes longer to answer at the end of a session is left to itself: an editor is waiting.
+const LAST_WRITE: Duration = Duration::from_secs(30);
 const DAY_MS: i64 = 86_400_000;
 
 enum Order {
@@ -62,7 +64,8 @@ pub type Glance = Box<dyn FnMut(&Store) + Send>;
 pub struct Recorder {
     shared: Arc<Shared>,
     orders: Sender<Order>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// With what tells that it has ended.
+    writer: Mutex<Option<(JoinHandle<()>, Receiver<()>)>>,
 }
 
 impl Recorder {
@@ -76,9 +79,12 @@ impl Recorder {
         let shared = Arc::new(Shared { clock: Clock::default(), tracker: Mutex::default() });
         let (orders, inbox) = mpsc::channel();
         let writers = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || Writer::new(options, writers, glance).run(&inbox));
-        let writer = thread.map_err(|e| tracing::warn!(error = %e, "telemetry is off: no thread")).ok();
+        let (ending, ended) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
+            Writer::new(options, writers, glance).run(&inbox);
+            let _ = ending.send(());
+        });
+        let writer = thread.map_err(|e| tracing::warn!(error = %e, "telemetry is off: no thread")).ok().map(|thread| (thread, ended));
         Recorder { shared, orders, writer: Mutex::new(writer) }
     }
 
@@ -106,9 +112,12 @@ impl Recorder {
     /// Ends the session: what is under watch is closed, everything is written.
     pub fn finish(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
+        if let Some((writer, ended)) = writer {
             let _ = self.orders.send(Order::Stop);
-            let _ = writer.join();
+            match ended.recv_timeout(LAST_WRITE) {
+                Err(RecvTimeoutError::Timeout) => tracing::warn!("telemetry: the store does not answer, what was recorded last is lost"),
+                _ => drop(writer.join()),
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position};
 
+use crate::lsp::{Advice, Quiet, Status, has_secret, keep_secrets, quiet_advice};
 use crate::{Answer, config, models};
 
 /// Print what Lacuna would insert at a position of a file.
@@ -25,6 +26,9 @@ pub struct Args {
     /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
     #[arg(long, value_name = "M")]
     model: Option<String>,
+    /// Wait for the whole answer instead of as long as an editor waits (latency.deadline_ms)
+    #[arg(long)]
+    no_deadline: bool,
     /// Print one JSON object instead of the text
     #[arg(long)]
     json: bool,
@@ -56,9 +60,10 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 
     let resolved = config::resolve(config::Near::Inside(&args.file), None, args.model.as_deref())?.strict()?;
     let loaded = models::load(&resolved.config.model.path)?;
-    // A shell user waits for the whole answer: the deadline is the editor's.
     let mut config = resolved.config;
-    config.latency.deadline_ms = 0;
+    if args.no_deadline {
+        config.latency.deadline_ms = 0;
+    }
     let completer = loaded.completer(&config)?;
 
     let language = Language::from_path(&args.file);
@@ -75,7 +80,17 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         n: usize::from(args.n),
         explain: args.explain,
     };
-    let reply = completer.complete(&request, &Cancel::new());
+    // What keeps an editor's document quiet keeps this one quiet.
+    let uri = format!("file://{}", std::path::absolute(&args.file)?.display());
+    let status = Status::new(&loaded.name);
+    status.configure(&config, std::env::current_dir().into_iter().collect(), false);
+    status.opened(&uri, language_id(&args.file, language));
+    let quiet = status.quiet(&uri, &shown).or_else(|| has_secret(&document, cursor).then_some(Quiet::SecretLine));
+    if let Some(quiet) = quiet {
+        return say_quiet(args, quiet_advice(quiet), &loaded.name);
+    }
+    let mut reply = completer.complete(&request, &Cancel::new());
+    keep_secrets(&document, cursor, &mut reply);
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", as_json(&reply, &loaded.name))?;
@@ -109,6 +124,41 @@ fn room(text: &str, line: u32) -> String {
         Some(n) => format!("line {line} has columns 1 to {}", n + 1),
         None => format!("it has lines 1 to {n_lines}"),
     }
+}
+
+/// As an editor would name the language.
+fn language_id(path: &Path, language: Language) -> &'static str {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    match extension.as_str() {
+        "md" | "markdown" => "markdown",
+        "jsx" => "javascriptreact",
+        "tsx" => "typescriptreact",
+        "json" => "json",
+        "yml" | "yaml" => "yaml",
+        "html" | "htm" => "html",
+        "css" => "css",
+        "txt" => "plaintext",
+        "sh" | "bash" => "shellscript",
+        _ => language.name(),
+    }
+}
+
+/// A file or line that is left alone: what the model would say is not asked.
+fn say_quiet(args: &Args, advice: &Advice, model: &str) -> anyhow::Result<Answer> {
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let json = serde_json::json!({
+            "outcome": "silence", "reason": advice.code, "items": [], "model": model,
+            "explain": args.explain.then(|| serde_json::json!({"meaning": advice.meaning, "remedy": advice.remedy})),
+        });
+        writeln!(out, "{json}")?;
+    } else {
+        if args.explain {
+            writeln!(out, "[{}] {} {}", advice.code, advice.meaning, advice.remedy)?;
+        }
+        crate::say(&format!("no suggestion: {}", advice.code));
+    }
+    Ok(Answer::No)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::error::ApiError;
 use super::state::Shared;
+use crate::private;
 
 /// A shorter secret can be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
@@ -26,6 +27,7 @@ impl Token {
     /// The first line of a file.
     pub fn read(path: &Path) -> anyhow::Result<Token> {
         let name = || format!("token file {}", path.display());
+        private::check_secret(path).with_context(|| "token file".to_owned())?;
         let length = std::fs::metadata(path).with_context(name)?.len();
         if length > MAX_TOKEN_BYTES as u64 {
             bail!("{} has {length} bytes: its first line shall be the token", name());
@@ -39,6 +41,11 @@ impl Token {
             );
         }
         Ok(Token(token))
+    }
+
+    /// Whether this is the token; compared as in [`Token::is_sent`].
+    pub fn is(&self, sent: &[u8]) -> bool {
+        sent.ct_eq(self.0.as_bytes()).into()
     }
 
     /// Compared in a time that does not tell how much of a guess is right (its length may be told).
@@ -71,19 +78,21 @@ pub async fn token(State(shared): State<Arc<Shared>>, request: Request, next: Ne
 /// something or cost something, which another site's page could then make in the user's name.
 pub async fn password(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     match &shared.token {
-        Some(token) if !token.is_sent(request.headers()) && !token.is_password(request.headers()) => {
-            let mut refusal = ApiError::unauthorized().into_response();
-            let ask = HeaderValue::from_static("Basic realm=\"lacuna: any name, the server's token as password\", charset=\"UTF-8\"");
-            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
-            refusal
-        }
+        Some(token) if !token.is_sent(request.headers()) && !token.is_password(request.headers()) => ask_for_password(),
         _ => next.run(request).await,
     }
 }
 
+fn ask_for_password() -> Response {
+    let mut refusal = ApiError::unauthorized().into_response();
+    let ask = HeaderValue::from_static("Basic realm=\"lacuna: any name, the server's token as password\", charset=\"UTF-8\"");
+    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
+    refusal
+}
+
 /// Refuses requests that a browser makes for a page: those carry `Origin`, and pages that reach us by a name that was bound to a
 /// loopback address carry that name in `Host`. Programs send neither.
-pub async fn no_browsers(request: Request, next: Next) -> Response {
+pub async fn no_browsers(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) {
         return ApiError::forbidden("requests of web pages are refused: there is no cross-origin access").into_response();
@@ -96,11 +105,13 @@ pub async fn no_browsers(request: Request, next: Next) -> Response {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok()
     });
-    // With a token a name is fine: a reverse proxy sends its own, and a page does not know the token.
-    if !by_address && !headers.contains_key(header::AUTHORIZATION) {
-        return ApiError::forbidden("ask by address or as localhost, or send a token").into_response();
+    // With the token a name is fine: a reverse proxy sends its own, and a page does not know the token.
+    match &shared.token {
+        _ if by_address => next.run(request).await,
+        Some(token) if token.is_sent(headers) || token.is_password(headers) => next.run(request).await,
+        Some(_) => ask_for_password(),
+        None => ApiError::forbidden("ask by address or as localhost: other names need a server with --token-file").into_response(),
     }
-    next.run(request).await
 }
 
 #[cfg(test)]

@@ -24,11 +24,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
 use crate::{Answer, config, models};
+pub use guard::Token;
 use state::Shared;
 
 /// Serve completions over HTTP: /infill, /v1/completions, /v1/fim/completions, /api/generate, /health, /metrics; and /dashboard
@@ -120,7 +121,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::max(run::MAX_BODY_BYTES))
-        .layer(from_fn(guard::no_browsers))
+        .layer(from_fn_with_state(Arc::clone(&shared), guard::no_browsers))
         .layer(from_fn_with_state(Arc::clone(&shared), metrics::count))
         .with_state(shared)
 }
@@ -162,6 +163,35 @@ mod tests {
             assert_eq!(response.status(), status, "{path}");
             let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
             assert!(!status.is_server_error() || body.windows(13).any(|w| w == b"Loading model"), "{path}: {body:?}");
+        }
+    }
+    #[tokio::test]
+    async fn a_name_needs_the_right_token_and_not_just_any_header() {
+        let dashboard = || dashboard::Dashboard::new(&config::Config::default());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "0123456789abcdef").unwrap();
+        let token = || Some(guard::Token::read(&file).unwrap());
+        for (token, host, sent, passes) in [
+            (None, "127.0.0.1", None, true),
+            (None, "evil.example", None, false),
+            (None, "evil.example", Some("Bearer 0123456789abcdef"), false),
+            (None, "evil.example", Some("x"), false),
+            (token(), "evil.example", None, false),
+            (token(), "evil.example", Some("Bearer wrong"), false),
+            (token(), "evil.example", Some("Bearer 0123456789abcdef"), true),
+            (token(), "evil.example", Some("Basic OjAxMjM0NTY3ODlhYmNkZWY="), true),
+        ] {
+            let mut routes = router(Arc::new(Shared::new(1, token, dashboard())));
+            for path in ["/health", "/dashboard"] {
+                let mut request = Request::builder().uri(path).header("host", host);
+                if let Some(sent) = sent {
+                    request = request.header("authorization", sent);
+                }
+                let status = routes.call(request.body(Body::empty()).unwrap()).await.unwrap().status();
+                let refused = [StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED].contains(&status);
+                assert_eq!(refused, !passes, "{path} of {host} with {sent:?}: {status}");
+            }
         }
     }
 }

@@ -229,6 +229,10 @@ impl Documents {
         self.entries.get(uri).map(|entry| entry.open.clone())
     }
 
+    pub fn uris(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.key().clone()).collect()
+    }
+
     /// Open documents of a file, or of all files in a folder.
     pub fn at_or_below(&self, uri: &str) -> Vec<String> {
         let folder = uri.trim_end_matches('/');

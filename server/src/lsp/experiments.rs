@@ -1,11 +1,12 @@
 //! Which arm of which experiment a document is in, and the completer that serves it there.
 //!
-//! The store says what runs. It is read once before the first request, then looked at each second by the recorder's own thread, so that
+//! The store says what runs. It is read once before the first request (if it answers at all: nobody waits long for it), then looked at each second by the recorder's own thread, so that
 //! a running editor takes up what `lacuna telemetry experiment start` and `stop` change, and no request waits for a file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::time::Duration;
 
 use lacuna_complete::Completer;
 use lacuna_telemetry::Label;
@@ -15,6 +16,9 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::models::{self, Loaded};
+
+/// Longest wait for the store's first answer.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 pub struct Experiments {
     running: RwLock<Arc<Running>>,
@@ -47,13 +51,21 @@ impl Standing {
 }
 
 impl Experiments {
-    /// As the store at `path` says; it need not exist.
-    pub fn of_store(path: &Path, config: &Config) -> Experiments {
-        let experiments = Experiments { running: RwLock::default(), config: config.clone(), completers: Mutex::default() };
-        if path.exists() {
-            match Store::open_to_read(path) {
-                Ok(store) => experiments.look(&store),
-                Err(error) => tracing::warn!("experiments are off: {error}"),
+    /// As the store at `path` says; it need not exist. Whoever calls waits for it at most [`FIRST_LOOK`]: afterwards the recorder looks.
+    pub fn of_store(path: &Path, config: &Config) -> Arc<Experiments> {
+        let experiments = Arc::new(Experiments { running: RwLock::default(), config: config.clone(), completers: Mutex::default() });
+        if std::fs::symlink_metadata(path).is_ok() {
+            let (looking, path, (done, looked)) = (Arc::clone(&experiments), path.to_owned(), mpsc::channel());
+            let look = move || {
+                match Store::open_to_read(&path) {
+                    Ok(store) => looking.look(&store),
+                    Err(error) => tracing::warn!("experiments are off: {error}"),
+                }
+                let _ = done.send(());
+            };
+            let started = std::thread::Builder::new().name("experiments".to_owned()).spawn(look);
+            if started.is_ok() && looked.recv_timeout(FIRST_LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tracing::warn!("the telemetry store does not answer: experiments wait for it");
             }
         }
         experiments

@@ -8,11 +8,13 @@ mod attach;
 mod dialects;
 pub mod documents;
 mod experiments;
+mod gate;
 pub mod inline;
 mod json;
 mod neighbours;
 mod reasons;
 mod record;
+mod secrets;
 mod server;
 mod status;
 pub mod telemetry;
@@ -25,20 +27,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
-pub use status::globs;
+pub use reasons::{Advice, Quiet, quiet_advice};
+pub use secrets::{has_secret, keep_secrets};
+pub use status::Status;
 pub use transport::read_messages;
 
 use self::record::Recorder;
+use crate::http::Token;
 use crate::{Answer, config, models};
 
 /// Run the language server on standard input and output
 #[derive(clap::Args)]
 pub struct Args {
-    /// Listen on a loopback address instead, e.g. 127.0.0.1:7777 (port 0: any; the one taken is printed on stderr)
-    #[arg(long, value_name = "ADDR")]
+    /// Listen on a loopback address instead, e.g. 127.0.0.1:7777 (port 0: any; the one taken is printed on stderr). Needs --token-file:
+    /// other users and web pages reach it too
+    #[arg(long, value_name = "ADDR", requires = "token_file")]
     tcp: Option<SocketAddr>,
+    /// File whose first line is the token that clients of --tcp send: a header `Authorization: Bearer TOKEN` before their first message,
+    /// or `token` in its initializationOptions
+    #[arg(long, value_name = "F", requires = "tcp")]
+    token_file: Option<PathBuf>,
+    /// Listen on this socket instead; only its owner can connect
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["tcp", "attach"])]
+    socket: Option<PathBuf>,
     /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
     #[arg(long, value_name = "M")]
     model: Option<String>,
@@ -67,8 +81,9 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     if let Some(address) = args.tcp
         && !address.ip().is_loopback()
     {
-        bail!("--tcp {address} is not a loopback address: there is no authentication, use 127.0.0.1");
+        bail!("--tcp {address} is not a loopback address: the token would cross a network in the clear, use 127.0.0.1");
     }
+    let token = args.token_file.as_deref().map(Token::read).transpose()?;
     // The model is loaded before the first message, so that a bad --model is an exit code rather than a silent server.
     let here = std::env::current_dir().unwrap_or_default();
     let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
@@ -87,12 +102,16 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         return Ok(Answer::Yes);
     }
     let clean = runtime.block_on(async {
-        match args.tcp {
+        #[cfg(unix)]
+        if let Some(path) = &args.socket {
+            return gate::serve_socket(path, connection).await;
+        }
+        match args.tcp.zip(token) {
             None => {
                 let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
                 Ok(transport::serve(input, output, connection).await)
             }
-            Some(address) => serve_tcp(address, connection).await,
+            Some((address, token)) => gate::serve_tcp(address, Arc::new(token), connection).await,
         }
     })?;
     if let Some(recorder) = recorder {
@@ -106,7 +125,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 /// Passes messages to the engine of this user, if there is one or one is wanted. `None`: this process has to be the engine itself.
 #[cfg(unix)]
 async fn attached(args: &Args, model: &str) -> anyhow::Result<Option<bool>> {
-    if args.no_attach || args.engine.is_some() || args.tcp.is_some() || args.record.is_some() {
+    if args.no_attach || args.engine.is_some() || args.tcp.is_some() || args.socket.is_some() || args.record.is_some() {
         return Ok(None);
     }
     let socket = match attach::socket(model) {
@@ -139,15 +158,4 @@ pub struct Connection {
     /// The flag `--model`.
     pub model: Option<String>,
     pub recorder: Option<Arc<Recorder>>,
-}
-
-async fn serve_tcp(address: SocketAddr, connection: Connection) -> anyhow::Result<bool> {
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("--tcp {address}: cannot listen"))?;
-    crate::say(&format!("listening on {}", listener.local_addr()?));
-    loop {
-        let (stream, peer) = listener.accept().await?;
-        tracing::info!(%peer, "client connected");
-        let (input, output) = tokio::io::split(stream);
-        tokio::spawn(transport::serve(input, output, connection.clone()));
-    }
 }

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
-use lacuna_context::{Excerpt, OtherFile, similar};
+use lacuna_context::{Excerpt, OtherFile, similar, without_secrets};
 
 use super::documents::Open;
 
@@ -94,7 +94,7 @@ impl Neighbours {
                 let (path, open) = document(&other)?;
                 let at = at.min(open.document.len_bytes());
                 let text = open.document.slice(at.saturating_sub(MOST_BYTES / 2)..at.saturating_add(MOST_BYTES / 2)).into_owned();
-                Some((other, path, text))
+                Some((other, path, without_secrets(&text)))
             })
             .collect();
         let files: Vec<OtherFile> = others.iter().map(|(_, path, text)| OtherFile { path, text }).collect();

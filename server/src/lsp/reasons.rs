@@ -13,8 +13,10 @@ pub enum Quiet {
     PausedLanguage,
     /// The language is in `show.disabled_languages`.
     LanguageOff,
-    /// The path matches `context.ignore`.
+    /// The path matches `context.ignore`, the built-in list, or a line of `.lacunaignore` or `.ignore`.
     IgnoredPath,
+    /// The line looks as if it held a key or a password.
+    SecretLine,
     /// A change of the text was missed.
     OutOfStep,
 }
@@ -51,8 +53,13 @@ pub fn quiet_advice(quiet: Quiet) -> &'static Advice {
         },
         Quiet::IgnoredPath => &Advice {
             code: "ignored-path",
-            meaning: "The file's path matches a pattern of the setting context.ignore.",
-            remedy: "Change context.ignore if the file holds no secrets.",
+            meaning: "The file's name is one under which secrets are kept, or context.ignore, .lacunaignore or .ignore names it.",
+            remedy: "If it holds no secrets: change these, or set context.ignore_defaults = false in your own configuration file.",
+        },
+        Quiet::SecretLine => &Advice {
+            code: "secret-line",
+            meaning: "The line looks as if it held a key or a password.",
+            remedy: "Nothing to do: such lines are neither completed nor shown to other files.",
         },
         Quiet::OutOfStep => &Advice {
             code: "out-of-step",
@@ -125,7 +132,8 @@ mod tests {
             assert_eq!(advice(reason).code, reason.code());
             assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");
         }
-        for quiet in [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff, Quiet::IgnoredPath, Quiet::OutOfStep] {
+        let quiets = [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff, Quiet::IgnoredPath];
+        for quiet in quiets.into_iter().chain([Quiet::SecretLine, Quiet::OutOfStep]) {
             let code = quiet_advice(quiet).code;
             assert!(document.contains(&format!("| `{code}` |")), "{code} is not in docs/protocol.md");
         }

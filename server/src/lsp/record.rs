@@ -113,6 +113,5 @@ fn begin(uri: &str, open: &Open) -> Trace {
 }
 
 fn append(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true).open(file)?.write_all(text.as_bytes())
+    crate::private::options().append(true).open(file)?.write_all(text.as_bytes())
 }

@@ -24,11 +24,13 @@ use super::inline::{ACCEPTED, Params, Place, WireItem, site};
 use super::neighbours::Neighbours;
 use super::reasons::{Quiet, quiet_advice};
 use super::record::Recorder;
+use super::secrets::{has_secret, keep_secrets};
 use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
 use super::telemetry::{Answered as Observation, Observer};
-use super::uris::{file_path, percent_decoded};
+use super::uris::file_path;
 use super::wire::{self, Changed, Closed, Opened};
 use crate::config;
+use crate::left_alone::percent_decoded;
 use crate::models::Loaded;
 use crate::raise::RaiseOnDrop;
 
@@ -148,8 +150,8 @@ impl Server {
         }
         self.neighbours.excerpts(uri, open, cursor, other_files_bytes(settings.prompt_tokens), |other| {
             let path = self.shown_path(other, session);
-            // What is ignored, because it may hold secrets, is not shown elsewhere either.
-            let is_quiet = self.status.quiet(other, &path).is_some();
+            // What is ignored, because it may hold secrets, is not shown elsewhere either, nor what git does not keep.
+            let is_quiet = self.status.quiet(other, &path).is_some() || self.status.stays_home(other, &path);
             self.documents.current(other).filter(|open| !is_quiet && !open.out_of_step).map(|open| (path, open))
         })
     }
@@ -217,6 +219,11 @@ impl Server {
             self.tell_status(&uri).await;
             return Ok(Answered { place: site.into_place(), texts: Vec::new(), ids: Vec::new() });
         }
+        if has_secret(&asked.document, site.cursor()) {
+            self.status.note_quiet(&uri, Quiet::SecretLine);
+            self.tell_status(&uri).await;
+            return Ok(Answered { place: site.into_place(), texts: Vec::new(), ids: Vec::new() });
+        }
         let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding);
         let observed = session.observer.as_ref().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
         let completer = match &observed {
@@ -231,10 +238,11 @@ impl Server {
             let reply = site.complete(&completer, (&key, &path), &excerpts, caller, &ticket.cancel);
             (site, reply, ticket)
         });
-        let (site, reply, ticket) = running.await.map_err(|e| {
+        let (site, mut reply, ticket) = running.await.map_err(|e| {
             tracing::error!(error = %e, "completion failed");
             Error::internal_error()
         })?;
+        keep_secrets(&asked.document, site.cursor(), &mut reply);
         if !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled) {
             self.status.note(&uri, &reply);
             self.tell_status(&uri).await;
@@ -335,11 +343,15 @@ impl Server {
             observer.opened(&uri, language);
         }
         self.status.opened(&uri, &document.language_id);
+        if let Some(session) = self.session.get() {
+            self.status.look_at(&uri, &self.shown_path(&uri, session));
+        }
         self.neighbours.opened(&uri);
         // What is ignored, because it may hold secrets, is not recorded either.
         if let Some(recorder) = &self.recorder
             && let Some(session) = self.session.get()
             && self.status.quiet(&uri, &self.shown_path(&uri, session)).is_none()
+            && !self.status.stays_home(&uri, &self.shown_path(&uri, session))
             && let Some(open) = self.documents.current(&uri)
         {
             recorder.opened(&uri, &open);
@@ -486,7 +498,8 @@ impl LanguageServer for Server {
             });
         }
         resolved.warn();
-        self.status.configure(&resolved.config, notify);
+        let folders = roots.iter().filter_map(|uri| uri.to_file_path().map(|path| path.into_owned()));
+        self.status.configure(&resolved.config, folders.collect(), notify);
         for notice in resolved.untrusted.take().into_iter().chain(resolved.problems.iter().map(config::Problem::told)) {
             self.status.notice(notice);
         }
@@ -545,8 +558,17 @@ impl LanguageServer for Server {
         gone.for_each(|uri| observer.deleted(&uri));
     }
 
-    /// Not asked for, but some clients send it to everybody; what is on disk changes nothing here.
-    async fn did_save(&self, _: DidSaveTextDocumentParams) {}
+    /// Not asked for, but some clients send it to everybody. What is saved may be a file that says what to leave alone.
+    async fn did_save(&self, params: DidSaveTextDocumentParams) {
+        let name = params.text_document.uri.as_str().rsplit('/').next().unwrap_or("");
+        if let Some(session) = self.session.get()
+            && [".gitignore", ".ignore", ".lacunaignore"].contains(&name)
+        {
+            for uri in self.documents.uris() {
+                self.status.look_at(&uri, &self.shown_path(&uri, session));
+            }
+        }
+    }
 
     async fn did_change_configuration(&self, _: DidChangeConfigurationParams) {
         // Settings are read once, at `initialize`: they choose sizes of caches. Editors send this unasked.

@@ -6,9 +6,9 @@
 //! Start reading at [`Status::quiet`], which is asked before every completion, and [`Status::report`].
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use lacuna_complete::{Outcome, Reply};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,6 +16,7 @@ use tower_lsp::ls_types::notification::Notification;
 
 use super::reasons::{Advice, Quiet, advice, quiet_advice};
 use crate::config::Config;
+use crate::left_alone::LeftAlone;
 
 /// Commands for `workspace/executeCommand`. Without argument they mean everywhere.
 pub const PAUSE: &str = "lacuna.pause";
@@ -159,7 +160,7 @@ impl Report {
 #[derive(Default)]
 struct Rules {
     disabled_languages: Vec<String>,
-    ignore: GlobSet,
+    left_alone: LeftAlone,
     /// The client wants notifications.
     notify: bool,
 }
@@ -173,6 +174,13 @@ struct Inner {
     /// Document answered last.
     latest: Option<String>,
     notices: Vec<String>,
+    standings: HashMap<String, Standing>,
+}
+
+/// What names and files say of a document.
+struct Standing {
+    is_left: bool,
+    stays_home: bool,
 }
 
 /// One client's state.
@@ -188,10 +196,10 @@ impl Status {
     }
 
     /// Takes what `initialize` brought. The configuration's globs have been checked when it was read.
-    pub fn configure(&self, config: &Config, notify: bool) {
-        let ignore = globs(&config.context.ignore).unwrap_or_default();
+    pub fn configure(&self, config: &Config, roots: Vec<PathBuf>, notify: bool) {
+        let left_alone = LeftAlone::new(&config.context, roots);
         let disabled_languages = config.show.disabled_languages.clone();
-        let _ = self.rules.set(Rules { disabled_languages, ignore, notify });
+        let _ = self.rules.set(Rules { disabled_languages, left_alone, notify });
     }
 
     /// Keeps a sentence that the user should read, for the log and the status.
@@ -214,6 +222,7 @@ impl Status {
     pub fn closed(&self, uri: &str) {
         let mut inner = self.inner();
         inner.languages.remove(uri);
+        inner.standings.remove(uri);
         inner.last.remove(uri);
         if inner.latest.as_deref() == Some(uri) {
             inner.latest = None;
@@ -237,7 +246,23 @@ impl Status {
         if rules.disabled_languages.iter().any(|off| off == language) {
             return Some(Quiet::LanguageOff);
         }
-        rules.ignore.is_match(path).then_some(Quiet::IgnoredPath)
+        // What is there of files is looked at when a document is opened, not at every key.
+        let is_left = |entry: &Standing| entry.is_left;
+        let left = inner.standings.get(uri).map_or_else(|| rules.left_alone.names(uri, path), is_left);
+        left.then_some(Quiet::IgnoredPath)
+    }
+
+    /// Whether a document's text must not show in the prompts of others, whatever else holds.
+    pub fn stays_home(&self, uri: &str, path: &str) -> bool {
+        let known = self.inner().standings.get(uri).map(|entry| entry.stays_home);
+        known.unwrap_or_else(|| self.rules.get().is_none_or(|rules| rules.left_alone.stays_home(uri, path)))
+    }
+
+    /// Looks at what patterns and files say of a document that was opened or saved. `path` is relative to the workspace.
+    pub fn look_at(&self, uri: &str, path: &str) {
+        let Some(rules) = self.rules.get() else { return };
+        let entry = Standing { is_left: rules.left_alone.names(uri, path), stays_home: rules.left_alone.stays_home(uri, path) };
+        self.inner().standings.insert(uri.to_owned(), entry);
     }
 
     /// Keeps the answer of a document that was left alone.
@@ -339,18 +364,6 @@ impl Status {
     }
 }
 
-/// Patterns as `.gitignore` reads them, as far as people use them here: without a slash they match a name in any folder, with
-/// one the path below the workspace.
-pub fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let anchored = pattern.trim_start_matches('/');
-        let pattern = if pattern.contains('/') { anchored.to_owned() } else { format!("**/{pattern}") };
-        set.add(GlobBuilder::new(&pattern).literal_separator(true).build()?);
-    }
-    set.build()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,7 +376,7 @@ mod tests {
         config.context.ignore = ignore.iter().map(ToString::to_string).collect();
         config.show.disabled_languages = disabled.iter().map(ToString::to_string).collect();
         let status = Status::new("m");
-        status.configure(&config, false);
+        status.configure(&config, Vec::new(), false);
         status.opened(URI, "python");
         status
     }
@@ -417,27 +430,27 @@ mod tests {
         for (pattern, path, ignored) in [
             (".env", ".env", true),
             (".env", "deep/below/.env", true),
-            (".env", "x.env", false),
-            ("*.pem", "keys/a.pem", true),
+            ("names", "x.names", false),
+            ("*.gem", "keys/a.gem", true),
             ("vendor/**", "vendor/a/b.py", true),
             ("vendor/**", "src/vendor/a.py", false),
             ("/src/*.py", "src/a.py", true),
             ("/src/*.py", "src/deep/a.py", false),
         ] {
             let expected = ignored.then_some(Quiet::IgnoredPath);
-            assert_eq!(status(&[pattern], &[]).quiet("file:///w/x", path), expected, "{pattern} {path}");
+            assert_eq!(status(&[pattern], &[]).quiet(&format!("file:///nowhere/{path}"), path), expected, "{pattern} {path}");
         }
     }
 
     #[test]
     fn the_default_keeps_away_from_secrets() {
         let status = Status::new("m");
-        status.configure(&Config::default(), false);
+        status.configure(&Config::default(), Vec::new(), false);
         for path in [".env", "a/.env.local", "id_rsa", "keys/server.pem", "x.key"] {
-            assert_eq!(status.quiet("file:///x", path), Some(Quiet::IgnoredPath), "{path}");
+            assert_eq!(status.quiet(&format!("file:///nowhere/{path}"), path), Some(Quiet::IgnoredPath), "{path}");
         }
         for path in ["environment.py", "src/key.rs", "pem.go", ".env.example"] {
-            assert_eq!(status.quiet("file:///x", path), None, "{path}");
+            assert_eq!(status.quiet(&format!("file:///nowhere/{path}"), path), None, "{path}");
         }
     }
 

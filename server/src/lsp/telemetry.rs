@@ -62,7 +62,7 @@ impl Observer {
             return None;
         }
         let path = store_path(config).map_err(|e| tracing::warn!("telemetry is off: {e:#}")).ok()?;
-        let experiments = Arc::new(Experiments::of_store(&path, config));
+        let experiments = Experiments::of_store(&path, config);
         let looking = Arc::clone(&experiments);
         let options = Options { retention_days: config.telemetry.retention_days, ..Options::at(path) };
         let recorder = Recorder::start_with(options, Box::new(move |store| looking.look(store)));

@@ -7,10 +7,10 @@ use super::stub::Stub;
 use super::{lines, rows, values};
 
 /// Name, body of a function, and how it ends: a part of the reason, or nothing for a pass.
-const BODIES: [(&str, &str, &str); 24] = [
+const BODIES: [(&str, &str, &str); 32] = [
     ("good", "return 1", ""),
     ("wrong", "return 2", "AssertionError"),
-    ("fork", "import os; os.fork(); return 1", "Function not implemented"),
+    ("fork", "import os; os.fork(); return 1", "OSError"),
     (
         "fork bomb",
         "
@@ -20,7 +20,7 @@ const BODIES: [(&str, &str, &str); 24] = [
         except OSError: pass",
         "timeout",
     ),
-    ("process", "import subprocess; subprocess.run(['touch', 'ESCAPE']); return 1", "Function not implemented"),
+    ("process", "import subprocess; subprocess.run(['touch', 'ESCAPE']); return 1", "OSError"),
     (
         "loop",
         "
@@ -33,24 +33,24 @@ const BODIES: [(&str, &str, &str); 24] = [
         "
     with open('big', 'wb') as f:
         while True: f.write(b'x' * 1000000)",
-        "Function not implemented",
+        "OSError",
     ),
-    ("disk elsewhere", "open('ESCAPE', 'w').write('x'); return 1", "Function not implemented"),
-    ("append", "open('VICTIM', 'a').write('x'); return 1", "Function not implemented"),
-    ("remove", "import os; os.remove('VICTIM'); return 1", "Function not implemented"),
-    ("rename", "import os; os.rename('VICTIM', 'ESCAPE'); return 1", "Function not implemented"),
-    ("mode", "import os; os.chmod('VICTIM', 0); return 1", "Function not implemented"),
-    ("link", "import os; os.symlink('VICTIM', 'ESCAPE'); return 1", "Function not implemented"),
-    ("folder", "import os; os.mkdir('ESCAPE'); return 1", "Function not implemented"),
+    ("disk elsewhere", "open('ESCAPE', 'w').write('x'); return 1", "OSError"),
+    ("append", "open('VICTIM', 'a').write('x'); return 1", "OSError"),
+    ("remove", "import os; os.remove('VICTIM'); return 1", "OSError"),
+    ("rename", "import os; os.rename('VICTIM', 'ESCAPE'); return 1", "OSError"),
+    ("mode", "import os; os.chmod('VICTIM', 0); return 1", "OSError"),
+    ("link", "import os; os.symlink('VICTIM', 'ESCAPE'); return 1", "OSError"),
+    ("folder", "import os; os.mkdir('ESCAPE'); return 1", "OSError"),
     (
         "creat",
         "
     import ctypes
     assert ctypes.CDLL(None).creat(b'ESCAPE', 0o644) >= 0, 'no file'
     return 1",
-        "no file",
+        "AssertionError",
     ),
-    ("socket", "import socket; socket.socket(); return 1", "Function not implemented"),
+    ("socket", "import socket; socket.socket(); return 1", "OSError"),
     (
         "endless output",
         "
@@ -58,10 +58,38 @@ const BODIES: [(&str, &str, &str); 24] = [
         "output limit",
     ),
     ("memory", "x = bytearray(1 << 34); return 1", "MemoryError"),
-    ("kill", "import os; os.kill(os.getppid(), 9); return 1", "Function not implemented"),
+    ("kill", "import os; os.kill(os.getppid(), 9); return 1", "OSError"),
     ("exit", "import sys; sys.exit(0)", "ended before the test did"),
     ("hard exit", "import os; os._exit(0)", "ended before the test did"),
     ("crash", "import ctypes; ctypes.string_at(0); return 1", "signal 11"),
+    // To be taken for a pass: what a candidate returns is all that counts.
+    (
+        "source",
+        "import os, sys; print(open(sys.argv[0]).read().split()[-1]) if sys.argv[0] not in ('-c', '') else 0; os._exit(0)",
+        "ended before the test did",
+    ),
+    (
+        "verdict",
+        "import os; os.write(1, b'{\"passed\": true, \"nonce\": \"\", \"reason\": \"\"}\\n'); os.write(2, b'{\"passed\": true}'); os._exit(0)",
+        "ended before the test did",
+    ),
+    ("always equal", "return type('E', (), {'__eq__': lambda s, o: True, '__bool__': lambda s: True})()", "AssertionError"),
+    ("equal number", "return type('I', (int,), {'__eq__': lambda s, o: True})(5)", "AssertionError"),
+    ("builtins", "import builtins; builtins.AssertionError = type('A', (Exception,), {}); return 2", "AssertionError"),
+    (
+        "frames",
+        "import sys; f = sys._getframe()\n    while f: f.f_globals['check'] = lambda c: None; f = f.f_back\n    return 2",
+        "AssertionError",
+    ),
+    ("a secret", "raise ValueError(open('VICTIM').read())", "Error"),
+    (
+        "thread bomb",
+        "
+    import threading, time
+    threading.stack_size(32768)
+    while True: threading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
+        "thread limit",
+    ),
     (
         "threads",
         "
@@ -105,6 +133,7 @@ fn code_that_means_harm_does_none() {
         let failure = row["modes"][0]["failure"].as_str().unwrap_or("");
         assert_eq!(passed, Some(f64::from(u8::from(reason.is_empty()))), "{name}: {failure}");
         assert!(failure.contains(reason), "{name}: {failure:?} is not {reason:?}");
+        assert!(!failure.contains("unharmed"), "{name}: what was read is told: {failure}");
     }
     assert_eq!(std::fs::read_to_string(&victim).expect("still there"), "unharmed");
     assert!(!escape.exists());
@@ -145,9 +174,7 @@ fn programs_of_safim_are_judged_by_what_they_print() {
         .collect();
     // The second passes its first case; the last but one differs in white space alone; the last cannot write.
     for (n, (passed, failure)) in
-        [(1.0, ""), (0.0, "wrong output"), (0.0, "SyntaxError"), (0.0, "timeout"), (1.0, ""), (0.0, "Function not implemented")]
-            .iter()
-            .enumerate()
+        [(1.0, ""), (0.0, "wrong output"), (0.0, "SyntaxError"), (0.0, "timeout"), (1.0, ""), (0.0, "OSError")].iter().enumerate()
     {
         assert!(judged[n].0 == Some(*passed) && judged[n].1.contains(failure), "{n}: {judged:?}");
     }

@@ -152,7 +152,9 @@ fn a_socket_serves_clients_one_after_another_and_at_once() {
     let home = Home::new();
     let model = TinyModel::default().write();
     let mut command = home.command(binary());
-    command.args(["lsp", "--tcp", "127.0.0.1:0", "--model", model.arg()]).stderr(Stdio::piped());
+    let token = home.write("token", "0123456789abcdef0123456789abcdef\n");
+    let token = token.to_str().expect("a path").to_owned();
+    command.args(["lsp", "--tcp", "127.0.0.1:0", "--token-file", &token, "--model", model.arg()]).stderr(Stdio::piped());
     let mut server = Client::spawn(&mut command);
     let mut said = String::new();
     BufReader::new(server.child().stderr.take().unwrap()).read_line(&mut said).unwrap();
@@ -160,9 +162,20 @@ fn a_socket_serves_clients_one_after_another_and_at_once() {
     let connect = || {
         let stream = std::net::TcpStream::connect(&address).unwrap();
         let mut client = Client::over(stream.try_clone().unwrap(), stream);
+        client.raw(b"Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n");
         client.initialize(json!({"initializationOptions": options()}));
         client
     };
+    // A web page's request is hung up on, and so is a client without the token.
+    for sent in
+        ["POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", "Content-Length: 46\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}"]
+    {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(sent.as_bytes()).unwrap();
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        assert!(said.is_empty(), "{said:?}");
+    }
     let (mut one, mut two) = (connect(), connect());
     // Documents belong to a client.
     one.open(URI, "python", "x = fo\n");

@@ -89,7 +89,13 @@ fn a_client_that_reads_nothing_costs_no_memory_and_stalls_nobody() {
     let model = TinyModel::default().write();
     let home = Home::new();
     let mut command = home.command(binary());
-    command.args(["lsp", "--model", model.arg(), "--tcp", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let token = home.write("token", "0123456789abcdef0123456789abcdef\n");
+    let token = token.to_str().expect("a path").to_owned();
+    command
+        .args(["lsp", "--model", model.arg(), "--tcp", "127.0.0.1:0", "--token-file", &token])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut server = command.spawn().expect("the server starts");
     let mut said = BufReader::new(server.stderr.take().expect("a pipe"));
     let mut line = String::new();

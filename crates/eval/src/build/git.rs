@@ -1,7 +1,7 @@
 //! Reading a local clone with the `git` command: commits, files at a commit, diffs. Bare and ordinary clones.
 //!
-//! Nothing is written and nothing is fetched: transports are forbidden for every call but [`fetch`]. Hooks, external diff
-//! programs and text converters of a repository are never run. One `cat-file` process serves all files of a repository.
+//! Nothing is written and nothing is fetched: transports are forbidden for every call but [`fetch`]. What a repository's configuration
+//! could make git run is pinned ([`PINS`]): hooks, signature checkers, external diff programs, text converters, pagers. One `cat-file` process serves all files of a repository.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,35 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// Output of one git call that is kept at most.
 const MAX_OUTPUT: u64 = 1 << 30;
 
+/// Settings of a repository that could run a program, with values that do not. Aliases are none of them: git's own commands go first.
+/// What drivers of `.gitattributes` run (`diff.*.textconv`, `diff.*.command`) is switched off where diffs are made; filters run where
+/// files are written, which is nowhere.
+const PINS: [&str; 23] = [
+    "log.showSignature=false",
+    "merge.verifySignatures=false",
+    // An empty program cannot be started; formats that ask for signatures (`%G?`) then get none.
+    "gpg.program=",
+    "gpg.openpgp.program=",
+    "gpg.x509.program=",
+    "gpg.ssh.program=",
+    "gpg.ssh.defaultKeyCommand=",
+    "format.pretty=medium",
+    "core.fsmonitor=false",
+    "core.untrackedCache=false",
+    "core.hooksPath=/dev/null",
+    "core.pager=cat",
+    "core.editor=false",
+    "core.askPass=",
+    "core.sshCommand=ssh",
+    "core.gitProxy=",
+    "core.alternateRefsCommand=true",
+    "core.attributesFile=/dev/null",
+    "credential.helper=",
+    "diff.external=",
+    "interactive.diffFilter=",
+    "uploadpack.packObjectsHook=",
+    "protocol.ext.allow=never",
+];
 /// Why a repository cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -122,7 +151,21 @@ impl Repository {
     /// Gets a commit that the clone lacks from where it was cloned from. Uses the network.
     pub fn fetch_commit(&mut self, commit: &str) -> Result<(), GitError> {
         self.batch = None;
-        run(self.command(true).args(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "origin", commit]), &self.dir, "fetch")
+        run(
+            self.command(true).args([
+                "fetch",
+                "--quiet",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--upload-pack=git-upload-pack",
+                "--no-recurse-submodules",
+                "--no-auto-maintenance",
+                "origin",
+                commit,
+            ]),
+            &self.dir,
+            "fetch",
+        )
     }
 
     fn command(&self, network: bool) -> Command {
@@ -241,7 +284,13 @@ fn git(network: bool) -> Command {
         command.env_remove(name);
     }
     command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0");
-    command.args(["--no-pager", "--no-replace-objects", "-c", "core.fsmonitor=false", "-c", "core.quotePath=true"]);
+    for name in ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "GIT_EDITOR", "GIT_PROXY_COMMAND"] {
+        command.env_remove(name);
+    }
+    command.args(["--no-pager", "--no-replace-objects", "-c", "core.quotePath=true"]);
+    command.args(PINS.iter().flat_map(|pin| ["-c", pin]));
+    // The environment's word counts more than a repository's, which could allow `ext::`, a program.
+    command.env("GIT_ALLOW_PROTOCOL", if network { "https:http:ssh:git:file" } else { "none" });
     if !network {
         command.env("GIT_NO_LAZY_FETCH", "1").args(["-c", "protocol.allow=never"]);
     }
@@ -250,4 +299,106 @@ fn git(network: bool) -> Command {
 
 fn first_line(message: &str) -> String {
     message.lines().find(|l| !l.trim().is_empty()).unwrap_or("no message").trim().to_owned()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Runs plain git in `dir`.
+    fn plain(dir: &Path, arguments: &[&str], input: &[u8]) -> String {
+        let mut child =
+            Command::new("git").arg("-C").arg(dir).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn a_hostile_configuration_runs_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("clone");
+        std::fs::create_dir(&dir).unwrap();
+        plain(&dir, &["init", "-q", "-b", "main"], b"");
+        let blob = plain(&dir, &["hash-object", "-w", "--stdin"], b"x = 1\n");
+        let attributes = plain(&dir, &["hash-object", "-w", "--stdin"], b"* diff=evil filter=evil merge=evil\n");
+        let listing = format!("100644 blob {attributes}\t.gitattributes\n100644 blob {blob}\ta.py\n");
+        let tree = plain(&dir, &["mktree"], listing.as_bytes());
+        // Signed, so that whoever checks signatures has one to check.
+        let who = "A <a@example.org> 1700000000 +0000";
+        let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n aaaa\n -----END PGP SIGNATURE-----";
+        let commit = format!("tree {tree}\nauthor {who}\ncommitter {who}\n{signature}\n\nmessage\n");
+        let commit = plain(&dir, &["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes());
+        plain(&dir, &["update-ref", "refs/heads/main", &commit], b"");
+        std::fs::write(dir.join("a.py"), "x = 2\n").unwrap();
+        std::fs::write(dir.join(".gitattributes"), "* diff=evil filter=evil merge=evil\n").unwrap();
+        let (evil, told) = (folder.path().join("evil"), folder.path().join("told"));
+        std::fs::write(&evil, format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat\n", told.display())).unwrap();
+        std::fs::set_permissions(&evil, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let hooks = folder.path().join("hooks");
+        std::fs::create_dir(&hooks).unwrap();
+        for hook in ["post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman", "pre-auto-gc"] {
+            std::fs::copy(&evil, hooks.join(hook)).unwrap();
+        }
+        for (key, value) in
+            [("log.showSignature", "true"), ("merge.verifySignatures", "true"), ("format.pretty", "%G? %H"), ("protocol.allow", "always")]
+                .into_iter()
+                .chain([("protocol.ext.allow", "always"), ("pager.log", "true"), ("core.hooksPath", hooks.to_str().unwrap())])
+        {
+            plain(&dir, &["config", key, value], b"");
+        }
+        let evil = evil.to_str().unwrap();
+        for key in [
+            "gpg.program",
+            "gpg.openpgp.program",
+            "gpg.x509.program",
+            "gpg.ssh.program",
+            "gpg.ssh.defaultKeyCommand",
+            "core.fsmonitor",
+            "core.pager",
+            "core.editor",
+            "core.askPass",
+            "core.sshCommand",
+            "core.gitProxy",
+            "core.alternateRefsCommand",
+            "credential.helper",
+            "diff.external",
+            "diff.evil.command",
+            "diff.evil.textconv",
+            "filter.evil.clean",
+            "filter.evil.smudge",
+            "filter.evil.process",
+            "merge.evil.driver",
+            "interactive.diffFilter",
+            "uploadpack.packObjectsHook",
+            "remote.origin.uploadpack",
+            "pager.diff-tree",
+            "sequence.editor",
+        ] {
+            plain(&dir, &["config", key, evil], b"");
+        }
+        for command in ["log", "diff-tree", "ls-tree", "cat-file", "rev-parse", "fetch"] {
+            plain(&dir, &["config", &format!("alias.{command}"), &format!("!{evil}")], b"");
+        }
+        plain(&dir, &["config", "remote.origin.url", &format!("ext::{evil} x")], b"");
+        // Plain git is caught: the trap works.
+        let trap = Command::new("git").arg("-C").arg(&dir).args(["log", "-p", "--ext-diff", "-1"]).stdin(Stdio::null()).output().unwrap();
+        assert!(told.exists(), "{trap:?}");
+        std::fs::remove_file(&told).unwrap();
+
+        let mut repository = Repository::open(&dir).unwrap();
+        assert!(repository.has_commit(&commit).unwrap());
+        assert_eq!(repository.blob(&commit, "a.py", 100).unwrap(), Blob::Bytes(b"x = 1\n".to_vec()));
+        assert_eq!(repository.files(&commit).unwrap(), [".gitattributes", "a.py"]);
+        let listed = repository.output("log", &["log", "--format=%H", "--end-of-options", "main", "--"]).unwrap();
+        assert_eq!(String::from_utf8(listed).unwrap().trim(), commit);
+        repository.output("log", &["log", "main"]).unwrap();
+        let diff = ["diff-tree", "-p", "--root", "--no-ext-diff", "--no-textconv", "--end-of-options", &commit];
+        assert!(repository.output("diff-tree", &diff).unwrap().windows(5).any(|w| w == b"x = 1"));
+        assert!(repository.fetch_commit("0123456789012345678901234567890123456789").is_err());
+        assert!(!told.exists(), "{}", std::fs::read_to_string(&told).unwrap_or_default());
+    }
 }

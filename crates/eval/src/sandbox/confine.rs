@@ -39,10 +39,37 @@ pub fn confine_and_exec(limits: &Limits, program: &[OsString]) -> Result<Infalli
     }
     // Whoever started this and is gone cannot end it any more.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).map_err(|e| failed("death signal", &e))?;
+    // A kernel without it is no error (the crate falls back by itself): the other walls stand.
+    read_only_what_is_needed(std::path::Path::new(path)).map_err(|e| failed("landlock", &e))?;
     let mut command = Command::new(path);
     command.args(args).env_clear();
     seccompiler::apply_filter(&filter).map_err(|e| failed("seccomp", &e))?;
     Err(SandboxError::Io(command.exec()))
+}
+
+/// Landlock, where the kernel has it: the program's own files, the system's libraries, and the working folder may be read, nothing else;
+/// not `/proc`, not the user's files.
+fn read_only_what_is_needed(program: &std::path::Path) -> Result<(), landlock::RulesetError> {
+    use landlock::{ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, path_beneath_rules};
+    let abi = ABI::V3;
+    let here = std::env::current_dir().unwrap_or_default();
+    let mut readable: Vec<std::path::PathBuf> =
+        ["/usr", "/lib", "/lib64", "/bin", "/opt", "/nix/store", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom"]
+            .map(Into::into)
+            .to_vec();
+    // An interpreter lies in `PREFIX/bin`, its library beside that; a link to it, as in a virtual environment, likewise.
+    let real = std::fs::canonicalize(program).unwrap_or_default();
+    for place in [program, &real] {
+        readable.extend(place.parent().and_then(|bin| bin.parent()).filter(|prefix| prefix.parent().is_some()).map(Into::into));
+        readable.push(place.to_owned());
+    }
+    readable.push(here);
+    Ruleset::default()
+        .handle_access(AccessFs::from_all(abi))?
+        .create()?
+        .add_rules(path_beneath_rules(readable, AccessFs::from_read(abi)))?
+        .restrict_self()?;
+    Ok(())
 }
 
 fn close_inherited() -> std::io::Result<()> {

@@ -8,7 +8,12 @@
 //! 3. an empty environment, no standard input, an empty scratch directory of its own, and pipes that are read up to a limit;
 //! 4. a wall-clock limit, after which it is killed. As it can start no process, its tree is itself.
 //!
-//! It may read what the user may read: without a socket, and with its output cut and thrown away, that goes nowhere.
+//! 5. Landlock, where the kernel has it (5.13): it reads its interpreter, the system's libraries and the scratch directory, and nothing of the
+//!    user's; where there is none it may read what the user may read, but not what this process holds (it is not dumpable), and what it
+//!    reads goes nowhere: there is no socket, its output is cut and thrown away, of its errors only the class is kept;
+//! 6. a limit on threads.
+//!
+//! The tests that judge it run in a second such process; see `judge`.
 //! `seccomp` needs no privilege, so containers that forbid user namespaces can still run this. Start reading at [`Sandbox::run`].
 
 #[cfg(target_os = "linux")]

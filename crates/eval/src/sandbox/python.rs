@@ -23,7 +23,8 @@ pub fn find_python(python: &Path) -> Result<PathBuf, SandboxError> {
     if path.is_empty() { Err(missing()) } else { Ok(PathBuf::from(path)) }
 }
 
-/// Command line that runs the file `script`: no environment, no user's or site's packages, no byte code written.
-pub(super) fn command_line(python: &Path, script: &str) -> Vec<OsString> {
-    [python.as_os_str(), "-I".as_ref(), "-S".as_ref(), "-B".as_ref(), script.as_ref()].map(OsString::from).to_vec()
+/// Command line that runs a script (`FILE` or `-c CODE`): no environment, no user's or site's packages, no byte code written.
+pub(super) fn command_line(python: &Path, script: &[&str]) -> Vec<OsString> {
+    let options = ["-I", "-S", "-B"].iter().chain(script).map(OsString::from);
+    std::iter::once(python.as_os_str().to_owned()).chain(options).collect()
 }

@@ -49,7 +49,10 @@ impl Store {
     pub fn experiments(&self) -> Result<Vec<StoredExperiment>, StoreError> {
         let sql = "SELECT name, definition, started, stopped FROM experiment ORDER BY started, name";
         let run = || self.connection.prepare_cached(sql)?.query_map([], experiment)?.collect::<rusqlite::Result<Vec<_>>>();
-        run().map_err(|e| self.error(e))
+        self.strides.allow(super::open::SMALL);
+        let read = run().map_err(|e| self.error(e));
+        self.strides.allow(i64::MAX);
+        read
     }
 
     pub fn exposures(&self) -> Result<Vec<Exposure>, StoreError> {

@@ -30,6 +30,8 @@ pub enum StoreError {
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("the telemetry store {} is damaged ({what}): move it away, the next `lacuna lsp` begins a new one", path.display())]
     Damaged { path: PathBuf, what: String },
+    #[error("{} is a link, a pipe or another thing that is no file: move it away, or choose another telemetry.dir", path.display())]
+    NoFile { path: PathBuf },
     #[error("the telemetry store {} cannot be used: {source}", path.display())]
     Sqlite { path: PathBuf, source: rusqlite::Error },
     #[error("{}: {source}", path.display())]
@@ -56,6 +58,7 @@ pub struct Store {
     salt: Vec<u8>,
     /// Numbers of names that are known to be committed or in the running transaction.
     names: std::collections::HashMap<String, i64>,
+    strides: open::Strides,
 }
 
 impl Store {

@@ -1,8 +1,11 @@
 //! Opening: migrations, the check for damage, and what is done with a damaged file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::schema::{MIGRATIONS, VERSION};
@@ -13,6 +16,12 @@ use crate::clock::system_ms;
 const BUSY: Duration = Duration::from_secs(5);
 /// Larger files are only looked through after a session that did not end as it should.
 const ALWAYS_CHECKED_BYTES: u64 = 256 << 20;
+/// SQLite's instructions between two looks at how many are left.
+const STRIDE: i32 = 10_000;
+/// Strides that opening may take: looking through a file of [`ALWAYS_CHECKED_BYTES`] takes a thousandth.
+const OPENING: i64 = 10_000_000;
+/// Strides that reading a small table may take.
+pub(super) const SMALL: i64 = 10_000;
 
 impl Store {
     /// Opens the store for writing; makes it, with its folder, if it is not there. Migrates older schemas.
@@ -21,10 +30,11 @@ impl Store {
     /// system says.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
+            own_folder(folder).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
         }
+        own_file(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = connect(path, flags)?;
+        let (mut connection, strides) = connect(path, flags)?;
         prepare(&mut connection).map_err(|e| classify(path, e))?;
         let found = version(&connection).map_err(|e| classify(path, e))?;
         if found > VERSION {
@@ -32,7 +42,7 @@ impl Store {
         }
         check(path, &connection)?;
         migrate(&mut connection).map_err(|e| classify(path, e))?;
-        Store::with(path, connection)
+        Store::with(path, connection, strides)
     }
 
     /// Opens an existing store of the current schema to read from it.
@@ -40,7 +50,7 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing { path: path.to_owned() });
         }
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let (connection, strides) = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         let found = version(&connection).map_err(|e| classify(path, e))?;
         if found > VERSION {
             return Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION });
@@ -51,12 +61,14 @@ impl Store {
             drop(Store::open(path)?);
             return Store::open_to_read(path);
         }
-        Store::with(path, connection)
+        Store::with(path, connection, strides)
     }
 
-    fn with(path: &Path, connection: Connection) -> Result<Store, StoreError> {
+    fn with(path: &Path, connection: Connection, strides: Strides) -> Result<Store, StoreError> {
         let (installation, salt) = facts(&connection).map_err(|e| classify(path, e))?;
-        Ok(Store { path: path.to_owned(), connection, installation, salt, names: Default::default() })
+        // What follows may be long, because there is much: only what servers read unasked is bounded again.
+        strides.allow(i64::MAX);
+        Ok(Store { path: path.to_owned(), connection, installation, salt, names: Default::default(), strides })
     }
 
     /// Learns who this installation is anew: the store was purged.
@@ -76,11 +88,83 @@ fn facts(connection: &Connection) -> rusqlite::Result<(String, Vec<u8>)> {
     Ok((String::from_utf8_lossy(&value("installation")?).into_owned(), value("salt")?))
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| classify(path, e))?;
-    connection.busy_timeout(BUSY).map_err(|e| classify(path, e))?;
-    connection.set_prepared_statement_cache_capacity(32);
-    Ok(connection)
+/// How many strides a connection may still go before what it does is broken off.
+#[derive(Clone)]
+pub(super) struct Strides(Arc<AtomicI64>);
+
+impl Strides {
+    pub(super) fn allow(&self, strides: i64) {
+        self.0.store(strides, Ordering::Relaxed);
+    }
+}
+
+/// Opens a file without believing it: it may have been put there by somebody else. No link is followed in its name, its schema runs
+/// nothing (our own has neither views nor triggers), and what does not end is broken off.
+fn connect(path: &Path, flags: OpenFlags) -> Result<(Connection, Strides), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    if !std::fs::symlink_metadata(path).map_err(io)?.is_file() {
+        return Err(StoreError::NoFile { path: path.to_owned() });
+    }
+    // The folder is the user's choice, links and all; SQLite refuses links anywhere in a name.
+    let real = match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    };
+    let strides = Strides(Arc::new(AtomicI64::new(OPENING)));
+    let left = Arc::clone(&strides.0);
+    let open = || {
+        let mut connection = Connection::open_with_flags(&real, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
+        connection.busy_timeout(BUSY)?;
+        connection.progress_handler(STRIDE, Some(move || left.fetch_sub(1, Ordering::Relaxed) <= 0))?;
+        for (setting, on) in [
+            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        ] {
+            connection.set_db_config(setting, on)?;
+        }
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(connection)
+    };
+    let connection = open().map_err(|e| classify(path, e))?;
+    Ok((connection, strides))
+}
+
+/// Makes the folder, for its owner only, if it is not there.
+fn own_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Makes the file, for its owner only, if it is not there, and takes others' rights from one that is: what SQLite puts beside it gets
+/// the same rights.
+fn own_file(path: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(io(source)),
+    }
+    #[cfg(unix)]
+    for suffix in ["", "-wal", "-shm"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let is_open = |meta: &std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o077 != 0;
+        if std::fs::symlink_metadata(&name).is_ok_and(|meta| is_open(&meta)) {
+            // Somebody else's file stays as it is: opening it for writing says so.
+            let _ = std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600));
+        }
+    }
+    Ok(())
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -124,11 +208,14 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 /// Damage is told apart from everything else that can go wrong.
 pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
     let damaged = match &source {
-        rusqlite::Error::SqliteFailure(e, _) => matches!(e.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase),
+        rusqlite::Error::SqliteFailure(e, _) => {
+            matches!(e.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::OperationInterrupted)
+        }
         _ => false,
     };
     // The right version, but not our tables.
-    let foreign = matches!(source, rusqlite::Error::QueryReturnedNoRows) || source.to_string().contains("no such table");
+    let foreign = matches!(source, rusqlite::Error::QueryReturnedNoRows)
+        || ["no such table", "access to view"].iter().any(|told| source.to_string().contains(told));
     let path = path.to_owned();
     if damaged || foreign { StoreError::Damaged { path, what: source.to_string() } } else { StoreError::Sqlite { path, source } }
 }

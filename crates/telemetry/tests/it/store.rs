@@ -326,3 +326,38 @@ fn old_rows_go_and_purging_leaves_nothing() {
     drop(store);
     assert_ne!(Store::open(&path).unwrap().salt(), salt);
 }
+
+#[test]
+fn a_store_that_somebody_prepared_runs_nothing_and_ends() {
+    let endless = "CREATE VIEW experiment AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
+                   SELECT x AS name, '' AS definition, 0 AS started, NULL AS stopped FROM n;";
+    let trigger = "CREATE TRIGGER t AFTER INSERT ON session_run BEGIN DELETE FROM meta; END;";
+    for (change, ends_well) in [(endless, false), (trigger, true)] {
+        let (_folder, path) = place();
+        drop(Store::open(&path).unwrap());
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let drop_table = if ends_well { "" } else { "DROP TABLE experiment;" };
+        connection.execute_batch(&format!("{drop_table}{change}")).unwrap();
+        drop(connection);
+        let read = Store::open(&path).and_then(|store| store.experiments());
+        assert_eq!(read.is_ok(), ends_well, "{change}: {read:?}");
+        if ends_well {
+            let mut store = Store::open(&path).unwrap();
+            store.begin_session(1).unwrap();
+            drop(store);
+            assert!(Store::open(&path).is_ok(), "the trigger did not run");
+        }
+    }
+    let (_folder, path) = place();
+    let victim = path.with_file_name("victim.db");
+    std::fs::write(&victim, "").unwrap();
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        for opened in [Store::open(&path), Store::open_to_read(&path)] {
+            let error = opened.err().unwrap();
+            assert!(matches!(error, StoreError::NoFile { .. }) && error.to_string().contains("telemetry.dir"), "{error}");
+        }
+        assert_eq!(std::fs::metadata(&victim).unwrap().len(), 0);
+    }
+}

@@ -116,6 +116,7 @@ fn from_endpoint(args: &Args, config: &mut RunConfig, url: &str) -> anyhow::Resu
 
 fn read_key(path: &Path) -> anyhow::Result<String> {
     let name = || format!("--api-key-file {}", path.display());
+    crate::private::check_secret(path).with_context(name)?;
     if std::fs::metadata(path).with_context(name)?.len() > MAX_KEY_BYTES {
         bail!("{} is too long for a key", name());
     }
