@@ -1,6 +1,6 @@
 //! From `initialize` to `exit`: what is announced, agreed on and told, and how the process ends.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 use lacuna_tests::{Client, Home, TinyModel, binary};
