@@ -410,7 +410,7 @@ fn misuse_of_the_command_line() {
         assert!(output.stdout.is_empty() && !output.stderr.is_empty() && !output.stderr.contains("panicked"), "{output:?}");
     }
     home.lacuna(["lsp", "--tcp", "127.0.0.1:0"]).expect_failure(&["--token-file"]);
-    let token = home.write("token", "0123456789abcdef");
+    let token = home.write_secret("token", "0123456789abcdef");
     home.lacuna(["lsp", "--token-file", token.to_str().unwrap(), "--tcp", "0.0.0.0:0"]).expect_failure(&[
         "--tcp",
         "0.0.0.0:0",

@@ -338,7 +338,7 @@ fn web_pages_get_nothing() {
 fn a_token_is_asked_for_and_other_addresses_need_one() {
     let model = TinyModel::default().write();
     let home = Home::new();
-    let token = home.write("token", "0123456789abcdef0123\n");
+    let token = home.write_secret("token", "0123456789abcdef0123\n");
     let arguments = ["--token-file".to_owned(), token.display().to_string(), "--model".to_owned(), model.arg().to_owned()];
     let server = Server::spawn(home, &arguments, Some(model));
     server.wait();

@@ -53,6 +53,14 @@ impl Home {
         path
     }
 
+    /// As [`Home::write`], for a file that only its owner may read, such as a token.
+    pub fn write_secret(&self, name: &str, text: impl AsRef<[u8]>) -> std::path::PathBuf {
+        let path = self.write(name, text);
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a file of ours");
+        path
+    }
+
     /// Writes the user's own configuration file.
     pub fn configure(&self, text: impl AsRef<[u8]>) {
         let folder = self.config().join("lacuna");

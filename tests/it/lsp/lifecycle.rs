@@ -152,7 +152,7 @@ fn a_socket_serves_clients_one_after_another_and_at_once() {
     let home = Home::new();
     let model = TinyModel::default().write();
     let mut command = home.command(binary());
-    let token = home.write("token", "0123456789abcdef0123456789abcdef\n");
+    let token = home.write_secret("token", "0123456789abcdef0123456789abcdef\n");
     let token = token.to_str().expect("a path").to_owned();
     command.args(["lsp", "--tcp", "127.0.0.1:0", "--token-file", &token, "--model", model.arg()]).stderr(Stdio::piped());
     let mut server = Client::spawn(&mut command);

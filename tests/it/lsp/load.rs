@@ -89,7 +89,7 @@ fn a_client_that_reads_nothing_costs_no_memory_and_stalls_nobody() {
     let model = TinyModel::default().write();
     let home = Home::new();
     let mut command = home.command(binary());
-    let token = home.write("token", "0123456789abcdef0123456789abcdef\n");
+    let token = home.write_secret("token", "0123456789abcdef0123456789abcdef\n");
     let token = token.to_str().expect("a path").to_owned();
     command
         .args(["lsp", "--model", model.arg(), "--tcp", "127.0.0.1:0", "--token-file", &token])

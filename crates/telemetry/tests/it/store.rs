@@ -350,6 +350,7 @@ fn a_store_that_somebody_prepared_runs_nothing_and_ends() {
     }
     let (_folder, path) = place();
     let victim = path.with_file_name("victim.db");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&victim, "").unwrap();
     #[cfg(unix)]
     {
