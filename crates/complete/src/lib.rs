@@ -15,6 +15,7 @@ mod fill;
 mod ghost;
 mod items;
 mod kept;
+mod loops;
 mod outcome;
 mod prompting;
 mod request;
@@ -22,8 +23,10 @@ mod search;
 mod settings;
 mod show;
 mod state;
+mod surroundings;
 mod trim;
 mod wishes;
+mod word;
 
 pub use completer::Completer;
 pub use cost::Costs;

@@ -19,10 +19,12 @@ pub enum Reason {
     Cancelled,
     /// The deadline passed before anything worth showing was generated.
     Deadline,
-    /// The model ended the completion at once: it thinks that nothing is missing.
+    /// The model ended the completion at once: it thinks that nothing is missing. Or the file is blank or complete, and it was not asked.
     Empty,
-    /// What the model wrote already stands right of the cursor.
+    /// What the model wrote already stands right of the cursor, below or directly above it.
     RepeatsSuffix,
+    /// The model said the same over and over.
+    Repetition,
     /// The file would parse worse with the completion than without.
     ParsesWorse,
     /// The model is less sure than `show.min_confidence`.
@@ -43,6 +45,7 @@ impl Reason {
             Reason::Deadline => "deadline",
             Reason::Empty => "empty",
             Reason::RepeatsSuffix => "repeats-suffix",
+            Reason::Repetition => "repetition",
             Reason::ParsesWorse => "parses-worse",
             Reason::LowConfidence => "low-confidence",
             Reason::FileTooLarge => "file-too-large",

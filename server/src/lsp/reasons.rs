@@ -83,13 +83,18 @@ pub fn advice(reason: Reason) -> &'static Advice {
         },
         Reason::Empty => &Advice {
             code: "empty",
-            meaning: "The model thinks that nothing is missing here.",
+            meaning: "Nothing is missing here, the model thinks; in a blank or complete file it is not asked.",
             remedy: "Type on, or ask again at another place.",
         },
         Reason::RepeatsSuffix => &Advice {
             code: "repeats-suffix",
-            meaning: "What the model wrote already stands right of the cursor.",
+            meaning: "What the model wrote already stands right of the cursor, below or directly above it.",
             remedy: "Nothing to do: the text is there.",
+        },
+        Reason::Repetition => &Advice {
+            code: "repetition",
+            meaning: "The model said the same over and over.",
+            remedy: "Type on, or ask again at another place.",
         },
         Reason::ParsesWorse => &Advice {
             code: "parses-worse",
@@ -127,7 +132,8 @@ mod tests {
     fn codes_are_those_of_the_log_and_of_the_document() {
         let document = include_str!("../../../docs/protocol.md");
         use Reason::*;
-        let given = [Cancelled, Deadline, Empty, RepeatsSuffix, ParsesWorse, LowConfidence, FileTooLarge, PromptRefused, OverBudget];
+        let given =
+            [Cancelled, Deadline, Empty, RepeatsSuffix, Repetition, ParsesWorse, LowConfidence, FileTooLarge, PromptRefused, OverBudget];
         for reason in given {
             assert_eq!(advice(reason).code, reason.code());
             assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");
