@@ -3,7 +3,7 @@
 //! Works on three sizes: one character (`bbbb`, `=====`), a few words of one line (`6, 7, 6, 7`), a few whole lines.
 
 /// Equal letters or digits in a row that no word has. Zeros are exempt.
-const LETTERS: usize = 4;
+const LETTERS: usize = 5;
 /// Equal marks in a row that are no operator. Brackets are exempt.
 const MARKS: usize = 5;
 /// Words that may make up a unit that is repeated.

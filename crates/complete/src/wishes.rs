@@ -79,6 +79,8 @@ impl Wishes {
             (true, true) => "if _:",
             (true, false) => "if (_) {",
             (false, true) => "_",
+            // What is deeper and not inside goes on with this line.
+            (false, false) if self.next.as_deref().is_some_and(|next| is_deeper(next, &format!("{}{indent}", self.line))) => "_",
             (false, false) => "_;",
         };
         let filler = format!("{indent}{filler}");

@@ -143,7 +143,8 @@ fn password_in_address(line: &str) -> bool {
 fn assigned(line: &str) -> bool {
     line.match_indices(['=', ':']).any(|(at, _)| {
         let name = line[..at].trim_end_matches([':', '=', ' ', '"', '\'', '\t']).to_ascii_lowercase();
-        let name = &name[name.rfind(|c: char| !is_key_char(c) && c != '.').map_or(0, |i| i + 1)..];
+        // The delimiter may be a character of several bytes.
+        let name = name.rsplit(|c: char| !is_key_char(c) && c != '.').next().unwrap_or("");
         let value = line[at + 1..].trim_start_matches(['=', ':', '>', ' ', '\t']);
         let quote = value.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'));
         let value = match quote {
@@ -199,6 +200,13 @@ fn entropy(value: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wide_characters_are_no_end_of_the_world() {
+        for line in ["def g()🦀 🦀: x", "1\tret)🦀xféo = tal", "é\u{301}=\u{301}:é", "ключ=значение", "🦀:'🦀'"] {
+            assert!(!looks_secret(line), "{line}");
+        }
+    }
 
     #[test]
     fn keys_and_passwords_are_seen() {

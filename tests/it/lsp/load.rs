@@ -84,6 +84,9 @@ fn a_thousand_requests_at_once_are_answered_and_others_do_not_wait_for_them() {
     assert_eq!(session.finish(), Some(0));
 }
 
+/// The header with the token that clients of `--tcp` send first.
+const AUTHORIZATION: &str = "Authorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
+
 #[test]
 fn a_client_that_reads_nothing_costs_no_memory_and_stalls_nobody() {
     let model = TinyModel::default().write();
@@ -111,6 +114,9 @@ fn a_client_that_reads_nothing_costs_no_memory_and_stalls_nobody() {
         format!("Content-Length: {}\r\n\r\n{body}", body.len())
     };
     let mut out = &deaf;
+    let hello = message(&json!({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": {"capabilities": {}}}));
+    let hello = format!("{AUTHORIZATION}{hello}");
+    std::io::Write::write_all(&mut out, hello.as_bytes()).expect("it takes the first message");
     let mut sent = 0;
     let limit = Instant::now() + Duration::from_secs(20);
     while Instant::now() < limit {
@@ -129,6 +135,7 @@ fn a_client_that_reads_nothing_costs_no_memory_and_stalls_nobody() {
         .map(|_| {
             let stream = TcpStream::connect(&address).expect("it listens");
             let mut client = Client::over(stream.try_clone().expect("a socket"), stream);
+            client.raw(AUTHORIZATION.as_bytes());
             client.initialize(json!({"initializationOptions": options()}));
             client
         })
