@@ -14,7 +14,6 @@ use crate::kept::Kept;
 use crate::prompting::{self, Prepared};
 use crate::search::closers;
 use crate::state::{DocumentState, States, lock};
-use crate::surroundings::is_blank_or_complete;
 use crate::{Caller, Costs, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
 
 /// A model with everything that turns a cursor into a suggestion. Shared between threads; requests of one document wait for
@@ -136,8 +135,6 @@ impl Completer {
         let mut answer = Answer::new(request.explain);
         let outcome = if request.document.len_bytes() > self.core.settings.max_file_bytes {
             Outcome::Silence(Reason::FileTooLarge)
-        } else if self.core.settings.fixed_tokens.is_none() && is_blank_or_complete(request.language, request.document, request.cursor) {
-            Outcome::Silence(Reason::Empty)
         } else {
             let (outcome, next) = self.core.outcome(request, caller, cancel, start, &mut answer);
             if self.core.settings.background {

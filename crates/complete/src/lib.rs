@@ -15,7 +15,6 @@ mod fill;
 mod ghost;
 mod items;
 mod kept;
-mod loops;
 mod outcome;
 mod prompting;
 mod request;
@@ -23,10 +22,8 @@ mod search;
 mod settings;
 mod show;
 mod state;
-mod surroundings;
 mod trim;
 mod wishes;
-mod word;
 
 pub use completer::Completer;
 pub use cost::Costs;

@@ -19,12 +19,10 @@ pub enum Reason {
     Cancelled,
     /// The deadline passed before anything worth showing was generated.
     Deadline,
-    /// The model ended the completion at once: it thinks that nothing is missing. Or the file is blank or complete, and it was not asked.
+    /// The model ended the completion at once: it thinks that nothing is missing.
     Empty,
-    /// What the model wrote already stands right of the cursor, below or directly above it.
+    /// What the model wrote already stands right of the cursor.
     RepeatsSuffix,
-    /// The model said the same over and over.
-    Repetition,
     /// The file would parse worse with the completion than without.
     ParsesWorse,
     /// The model is less sure than `show.min_confidence`.
@@ -45,7 +43,6 @@ impl Reason {
             Reason::Deadline => "deadline",
             Reason::Empty => "empty",
             Reason::RepeatsSuffix => "repeats-suffix",
-            Reason::Repetition => "repetition",
             Reason::ParsesWorse => "parses-worse",
             Reason::LowConfidence => "low-confidence",
             Reason::FileTooLarge => "file-too-large",

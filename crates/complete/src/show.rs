@@ -5,10 +5,7 @@ use lacuna_context::cut_repeated_closers;
 use crate::answer::Answer;
 use crate::check::parses_worse;
 use crate::ghost::{head, tail};
-use crate::loops::before_loop;
-use crate::surroundings::closer_on_own_line;
-use crate::trim::{begins_as_the_rest, line_above_again, repeated_lines, repeated_rest_of_line};
-use crate::word::before_word;
+use crate::trim::{repeated_lines, repeated_rest_of_line};
 use crate::{Filter, Generated, Reason, Request};
 
 /// Bytes on either side of the cursor in which brackets are counted.
@@ -44,22 +41,13 @@ pub(crate) fn show(
     let suffix = document.slice(request.cursor..request.cursor.saturating_add(BRACKET_WINDOW));
     let closers =
         |t: &str| t[..cut_repeated_closers(request.language, tail(&prefix, BRACKET_WINDOW), t, head(&suffix, BRACKET_WINDOW))].to_owned();
-    let mut text = answer.filter("loop", text, |t| before_loop(&prefix, t).to_owned());
-    if text.trim().is_empty() {
-        answer.dropped("loop", &text);
-        return Err(Reason::Repetition);
-    }
-    let in_word = |t: &str| before_word(request.language, &prefix, t, &suffix).unwrap_or("").to_owned();
-    text = answer.filter("word", text, in_word);
-    text = answer.filter("repeated-closers", text, closers);
+    let mut text = answer.filter("repeated-closers", text, closers);
     text = answer.filter("rest-of-line", text, |t| repeated_rest_of_line(t, &suffix).to_owned());
-    text = answer.filter("following-lines", text, |t| repeated_lines(&prefix, t, &suffix).to_owned());
-    text = answer.filter("line-above", text, |t| line_above_again(&prefix, t).to_owned());
-    if text.trim().is_empty() || begins_as_the_rest(&text, &suffix) {
+    text = answer.filter("following-lines", text, |t| repeated_lines(t, &suffix).to_owned());
+    if text.trim().is_empty() {
         answer.dropped("repeats-suffix", &text);
         return Err(Reason::RepeatsSuffix);
     }
-    text = answer.filter("closer-on-own-line", text, |t| closer_on_own_line(&prefix, t.to_owned(), &suffix));
     if confidence < min_confidence {
         answer.dropped("low-confidence", &text);
         return Err(Reason::LowConfidence);

@@ -83,18 +83,13 @@ pub fn advice(reason: Reason) -> &'static Advice {
         },
         Reason::Empty => &Advice {
             code: "empty",
-            meaning: "Nothing is missing here, the model thinks; in a blank or complete file it is not asked.",
+            meaning: "The model thinks that nothing is missing here.",
             remedy: "Type on, or ask again at another place.",
         },
         Reason::RepeatsSuffix => &Advice {
             code: "repeats-suffix",
-            meaning: "What the model wrote already stands right of the cursor, below or directly above it.",
+            meaning: "What the model wrote already stands right of the cursor.",
             remedy: "Nothing to do: the text is there.",
-        },
-        Reason::Repetition => &Advice {
-            code: "repetition",
-            meaning: "The model said the same over and over.",
-            remedy: "Type on, or ask again at another place.",
         },
         Reason::ParsesWorse => &Advice {
             code: "parses-worse",
@@ -132,8 +127,7 @@ mod tests {
     fn codes_are_those_of_the_log_and_of_the_document() {
         let document = include_str!("../../../docs/protocol.md");
         use Reason::*;
-        let given =
-            [Cancelled, Deadline, Empty, RepeatsSuffix, Repetition, ParsesWorse, LowConfidence, FileTooLarge, PromptRefused, OverBudget];
+        let given = [Cancelled, Deadline, Empty, RepeatsSuffix, ParsesWorse, LowConfidence, FileTooLarge, PromptRefused, OverBudget];
         for reason in given {
             assert_eq!(advice(reason).code, reason.code());
             assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");
