@@ -72,6 +72,8 @@ pub fn main() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("LACUNA_LOG").unwrap_or_else(|_| "warn".into()))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would tell on standard error that standard error is closed, and panic.
+        .log_internal_errors(false)
         .init();
     log_panics();
     let result = match cli.command {

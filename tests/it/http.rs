@@ -359,7 +359,7 @@ fn a_token_is_asked_for_and_other_addresses_need_one() {
 
     let open = server.home.lacuna(["serve", "--listen", "0.0.0.0:0"]);
     open.expect_failure(&["0.0.0.0", "--token-file"]);
-    let short = server.home.write("short", "secret");
+    let short = server.home.write_secret("short", "secret");
     server.home.lacuna(["serve", "--token-file", &short.display().to_string()]).expect_failure(&["token file", "16"]);
 }
 

@@ -256,8 +256,8 @@ mod tests {
         }
         // A chain opens nothing, a clause is no statement.
         let chain = wishes("a.js", "const a = b => {\n  $0\n    .map(c => c);\n};\n").expect("wishes");
-        assert_eq!(chain.bonus("b"), 0.0);
-        let clause = wishes("a.py", "def f(a):\n    if a:\n        $0\n    else:\n        g()\n").expect("wishes");
+        assert_eq!((&chain.unbound[..], chain.bonus("b")), (&[][..] as &[String], 0.0));
+        let clause = wishes("a.py", "def f(a):\n    if a:\n        $0\n    else:\n        a -= 1\n").expect("wishes");
         assert_eq!(clause.bonus("return a"), 0.0);
     }
 

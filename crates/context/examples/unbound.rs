@@ -4,6 +4,7 @@
 //!
 //! Prints a row a language: files with a module's rules, files passed over (names come from where nobody sees them), files with a name that is
 //! wrongly called unbound. With `--most`, exits with 1 where a language has more than so many percent of them.
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn look<'a>(path: &Path, rows: &mut BTreeMap<&'a str, Row>, show: &mut usize) {
+fn look(path: &Path, rows: &mut BTreeMap<&str, Row>, show: &mut usize) {
     let language = Language::from_path(path);
     let is_product = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.contains(".min."));
     if matches!(language, Language::Text | Language::C | Language::Cpp) || is_product {
