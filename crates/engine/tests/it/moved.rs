@@ -123,14 +123,16 @@ fn answers(model: &Model, mut kv: KvCache, prompt: &[u32], rest: &[u32]) -> Vec<
     all
 }
 
+/// Whether no run of 16 tokens stands twice in a text.
+fn is_new(ids: &Vec<u32>) -> bool {
+    let mut seen = HashSet::new();
+    ids.windows(16).all(|run| seen.insert(run))
+}
+
 #[test]
 fn moved_text_can_be_moved_again_and_back_but_not_for_ever() {
     let model = fixtures::embedded();
     // Where text repeats itself, a run that was moved less often is found instead.
-    let is_new = |ids: &Vec<u32>| {
-        let mut seen = HashSet::new();
-        ids.windows(16).all(|run| seen.insert(run))
-    };
     let before = (7..40).map(|seed| text(&model, seed, 300)).find(is_new).expect("a text that does not repeat itself");
     let mut inserted = before[..40].to_vec();
     inserted.extend([11, 12, 13]);
@@ -155,11 +157,17 @@ fn moved_text_can_be_moved_again_and_back_but_not_for_ever() {
 #[test]
 fn cancelling_keeps_what_was_seen_and_what_was_done_here_too() {
     let model = fixtures::embedded();
-    let before = text(&model, 8, 700);
-    let mut after = before[..300].to_vec();
-    after.extend(text(&model, 9, 280));
-    after.extend(&before[300..690]);
-    after.extend([5, 6, 7]);
+    // What the model writes differs from row to row. Where it repeats itself, moved text that is looked for again behind the chunk in
+    // flight may be found at another place than before, which is as good but not the same.
+    let texts = |seed: u64| {
+        let before = text(&model, seed, 700);
+        let mut after = before[..300].to_vec();
+        after.extend(text(&model, seed + 1, 280));
+        after.extend(&before[300..690]);
+        after.extend([5, 6, 7]);
+        (is_new(&before) && is_new(&after)).then_some((before, after))
+    };
+    let (before, after) = (8..60).step_by(2).find_map(texts).expect("texts that do not repeat themselves");
     let base = cold(&model, &before, KvDtype::Int8);
     for reuse in [Reuse::Shift { min_run: 16 }, Reuse::Blend { min_run: 16, ratio: 0.3 }] {
         let mut whole = base.fork();
