@@ -42,7 +42,7 @@ end
 --- An editor with a suggestion of several lines at the end of the file.
 local function at_block(start, spec)
   local child = start(spec)
-  local path = child:edit("account.py", samples.REMOVE)
+  local path = child:edit("account.py", samples.BLOCK)
   child:await_server()
   child:lua(SPY)
   child:type("GA")
@@ -74,7 +74,7 @@ return {
       local child, path, ghost = at_block(start)
       child:type("<Tab>")
       child:write_and_quit()
-      assert(Child.bytes(path) == samples.REMOVE:sub(1, -2) .. ghost .. "\n")
+      assert(Child.bytes(path) == samples.BLOCK:sub(1, -2) .. ghost .. "\n")
     end,
   },
   {
@@ -148,7 +148,7 @@ return {
       child:type("u")
       assert(child:text() == typed, "then the suggestion: " .. ghost)
       child:type("u")
-      assert(child:text() .. "\n" == samples.REMOVE, "then what was typed before")
+      assert(child:text() .. "\n" == samples.BLOCK, "then what was typed before")
       child:type("<C-r><C-r><C-r>")
       assert(child:text() == before .. after)
     end,

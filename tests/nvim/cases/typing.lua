@@ -102,7 +102,7 @@ return {
     "a file with CRLF keeps it, and completions go in as its lines",
     function(start)
       local child = start()
-      local text = samples.REMOVE
+      local text = samples.BLOCK
       local path = child:edit("account.py", (text:gsub("\n", "\r\n")))
       child:await_server()
       child:type("GA")

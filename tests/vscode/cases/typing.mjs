@@ -1,7 +1,7 @@
 // From a key to ghost text, what further keys make of it, and accepting.
 
 import assert from "node:assert/strict";
-import { account, atRaise, raised, remove } from "../samples.mjs";
+import { account, atRaise, block, raised } from "../samples.mjs";
 import { until } from "../workbench.mjs";
 
 /** A fresh copy of the account with the cursor behind `raise Val` and its suggestion on screen. */
@@ -29,16 +29,16 @@ export const cases = [
     {
         name: "several lines are accepted as they are shown",
         async run(bench, picture) {
-            bench.write("block.py", remove);
-            await bench.open("block.py", 15, 9);
+            bench.write("block.py", block);
+            await bench.open("block.py", 17, 9);
             await bench.command("Lacuna: Suggest Now");
             const ghost = await bench.awaitGhost();
             await bench.page.screenshot({ path: picture });
             await bench.press("Tab");
             await bench.awaitNoGhost();
             const saved = await bench.save("block.py");
-            assert.ok(saved.startsWith(remove.slice(0, -1)) && saved.endsWith("\n"));
-            const inserted = saved.slice(remove.length - 1, -1);
+            assert.ok(saved.startsWith(block.slice(0, -1)) && saved.endsWith("\n"));
+            const inserted = saved.slice(block.length - 1, -1);
             // VS Code draws the lines below in a zone of their own, without their indentation's width.
             const squeezed = (text) => text.replaceAll(/\s+/g, "");
             assert.equal(squeezed(inserted), squeezed(ghost));
