@@ -78,6 +78,7 @@ def test_a_token_is_the_api_key(binary, tmp_path):
     from conftest import Http
 
     (tmp_path / "token").write_text("0123456789abcdef0123\n")
+    (tmp_path / "token").chmod(0o600)
     server = Http(binary, tmp_path, "--token-file", "token")
     try:
         while not server.is_ready():
