@@ -124,7 +124,7 @@ fn answers(model: &Model, mut kv: KvCache, prompt: &[u32], rest: &[u32]) -> Vec<
 }
 
 /// Whether no run of 16 tokens stands twice in a text.
-fn is_new(ids: &Vec<u32>) -> bool {
+fn is_new(ids: &[u32]) -> bool {
     let mut seen = HashSet::new();
     ids.windows(16).all(|run| seen.insert(run))
 }
@@ -133,7 +133,7 @@ fn is_new(ids: &Vec<u32>) -> bool {
 fn moved_text_can_be_moved_again_and_back_but_not_for_ever() {
     let model = fixtures::embedded();
     // Where text repeats itself, a run that was moved less often is found instead.
-    let before = (7..40).map(|seed| text(&model, seed, 300)).find(is_new).expect("a text that does not repeat itself");
+    let before = (7..40).map(|seed| text(&model, seed, 300)).find(|ids| is_new(ids)).expect("a text that does not repeat itself");
     let mut inserted = before[..40].to_vec();
     inserted.extend([11, 12, 13]);
     inserted.extend(&before[40..]);
