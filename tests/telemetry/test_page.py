@@ -135,6 +135,7 @@ def test_the_dashboard_of_a_running_server(chromium, lacuna):
 def test_a_browser_is_asked_for_the_token(chromium, lacuna):
     token = lacuna.home / "token"
     token.write_text("0123456789abcdef0123\n")
+    token.chmod(0o600)
     server = lacuna.serve("--token-file", token)
     try:
         for password, status in (("0123456789abcdef0123", 200), ("0123456789abcdef0124", 401)):
