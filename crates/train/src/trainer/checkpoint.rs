@@ -160,14 +160,8 @@ pub fn locate(dir: &Path) -> Result<PathBuf, TrainError> {
 /// Reads a whole checkpoint.
 pub(crate) fn load(dir: &Path) -> Result<Checkpoint, TrainError> {
     let dir = locate(dir)?;
-    let path = dir.join("state.json");
-    let StateFile { state, shards, config } = serde_json::from_slice(&read_bounded(&path, 1 << 20)?)
-        .map_err(|e| TrainError::malformed(&path, format!("no checkpoint state: {e}")))?;
     let shape = read_shape(&dir)?;
-    if shape != config.shape {
-        return Err(TrainError::malformed(&path, "its model sizes are not those of config.json beside it"));
-    }
-    config.check()?;
+    let StateFile { state, shards, config } = read_state(&dir, &shape)?;
     let layout = Layout::new(&shape);
     let base = read_whole(&dir.join(if config.adapter.is_some() { BASE } else { MODEL }), &layout)?;
     let weights = weights(&layout, base.clone(), &config);
@@ -181,6 +175,18 @@ pub(crate) fn load(dir: &Path) -> Result<Checkpoint, TrainError> {
     read_tensors(&path, &bytes, &moments, "v.", &mut optimizer.v)?;
     let tokenizer = read_bounded(&dir.join("tokenizer.json"), 1 << 28)?;
     Ok(Checkpoint { state, shards, config, base, adapter, optimizer, tokenizer })
+}
+
+/// The `state.json` of a checkpoint whose model has this shape.
+fn read_state(dir: &Path, shape: &Shape) -> Result<StateFile, TrainError> {
+    let path = dir.join("state.json");
+    let file: StateFile = serde_json::from_slice(&read_bounded(&path, 1 << 20)?)
+        .map_err(|e| TrainError::malformed(&path, format!("no checkpoint state: {e}")))?;
+    if *shape != file.config.shape {
+        return Err(TrainError::malformed(&path, "its model sizes are not those of config.json beside it"));
+    }
+    file.config.check()?;
+    Ok(file)
 }
 
 /// The sizes in a model directory's `config.json`.
@@ -198,13 +204,7 @@ pub fn read_weights(dir: &Path, shape: &Shape) -> Result<Vec<f32>, TrainError> {
     if !dir.join(BASE).is_file() {
         return read_whole(&dir.join(MODEL), &layout);
     }
-    let path = dir.join("state.json");
-    let StateFile { config, .. } = serde_json::from_slice(&read_bounded(&path, 1 << 20)?)
-        .map_err(|e| TrainError::malformed(&path, format!("no checkpoint state: {e}")))?;
-    config.check()?;
-    if config.shape != *shape {
-        return Err(TrainError::malformed(&path, "its model sizes are not those of config.json beside it"));
-    }
+    let StateFile { config, .. } = read_state(dir, shape)?;
     let mut weights = weights(&layout, read_whole(&dir.join(BASE), &layout)?, &config);
     let values = read_adapter(dir, &*weights)?;
     weights.set_values(values);
