@@ -44,7 +44,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Bytes that two programs may say to each other, each way.
 const MAX_TALK: u64 = 64 << 20;
 /// Time for a program that has hung up to be seen to have ended.
-const HUNG_UP: Duration = Duration::from_millis(500);
+const HUNG_UP: Duration = Duration::from_secs(5);
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,9 +209,11 @@ fn ended_as(status: ExitStatus) -> Ended {
 }
 
 /// Reads until the end or the limit; at the limit says so and stops reading, which stops the writer until it is killed.
-fn read_up_to(pipe: impl Read, limit: usize, events: &Sender<Event>) -> Vec<u8> {
+///
+/// The pipe is closed only after the word is given: a writer that hangs up on us by the broken pipe is then later news than the limit.
+fn read_up_to(mut pipe: impl Read, limit: usize, events: &Sender<Event>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let _ = pipe.take(limit as u64).read_to_end(&mut bytes);
+    let _ = pipe.by_ref().take(limit as u64).read_to_end(&mut bytes);
     if bytes.len() >= limit {
         let _ = events.send(Event::OutputLimit);
     }
