@@ -190,7 +190,7 @@ pub struct HttpConfig {
     pub listen: String,
     /// File whose first line is the token that clients must send; empty: none is asked for, on loopback only.
     pub token_file: String,
-    /// Connections at once; further ones wait.
+    /// Connections with a request that is under way; as many again wait, at most 64, further ones are refused.
     #[schemars(range(min = 1, max = 4_096))]
     pub max_connections: usize,
     /// Requests that run or wait for their turn; further ones are refused.

@@ -57,6 +57,10 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
     }
 
+    pub fn failed() -> ApiError {
+        ApiError::internal("the request failed inside the server; its log says why")
+    }
+
     fn internal(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
@@ -87,7 +91,7 @@ impl From<FillError> for ApiError {
 
 impl From<tokio::task::JoinError> for ApiError {
     fn from(_: tokio::task::JoinError) -> ApiError {
-        ApiError::internal("the request failed inside the server; its log says why")
+        ApiError::failed()
     }
 }
 

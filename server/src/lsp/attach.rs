@@ -10,17 +10,19 @@ use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{Connection, transport};
 
@@ -28,6 +30,8 @@ use super::{Connection, transport};
 const START: Duration = Duration::from_secs(120);
 /// Between two tries to reach it.
 const RETRY: Duration = Duration::from_millis(30);
+/// So long a client that is one too many has to ask for something that can be refused.
+const REFUSAL: Duration = Duration::from_secs(5);
 /// Editors that one engine serves.
 const MAX_EDITORS: usize = 64;
 
@@ -216,12 +220,12 @@ pub async fn serve_engine(socket: &Path, connection: Connection, idle: Duration)
     let listener = UnixListener::bind(socket).with_context(|| format!("{}", socket.display()))?;
     fs::set_permissions(socket, Permissions::from_mode(0o600))?;
     let uid = own_uid()?;
-    let (editors, left) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let (places, left) = (Arc::new(Semaphore::new(MAX_EDITORS)), Arc::new(Notify::new()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = left.notified() => continue,
-            () = tokio::time::sleep(idle), if editors.load(Ordering::Acquire) == 0 => break,
+            () = tokio::time::sleep(idle), if places.available_permits() == MAX_EDITORS => break,
         };
         let Ok((stream, _)) = accepted else {
             tokio::time::sleep(RETRY).await;
@@ -231,16 +235,22 @@ pub async fn serve_engine(socket: &Path, connection: Connection, idle: Duration)
             tracing::warn!("a connection of another user was refused");
             continue;
         }
-        if editors.fetch_add(1, Ordering::AcqRel) >= MAX_EDITORS {
-            editors.fetch_sub(1, Ordering::AcqRel);
-            tracing::warn!("more than {MAX_EDITORS} editors: a connection was refused");
+        let (input, output) = stream.into_split();
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let why = format!("{MAX_EDITORS} editors share this engine already: close one, or start this one's server with --no-attach");
+            tracing::warn!("a connection was refused: {why}");
+            // One that says nothing is not waited for.
+            tokio::spawn(async move { tokio::time::timeout(REFUSAL, transport::refuse(input, output, &why)).await });
             continue;
-        }
-        let (connection, editors, left) = (connection.clone(), Arc::clone(&editors), Arc::clone(&left));
+        };
+        let (connection, left) = (connection.clone(), Arc::clone(&left));
         tokio::spawn(async move {
-            let (input, output) = stream.into_split();
-            transport::serve(input, output, connection).await;
-            editors.fetch_sub(1, Ordering::AcqRel);
+            // Whatever becomes of it, its place is free again.
+            let served = AssertUnwindSafe(transport::serve(input, output, connection)).catch_unwind().await;
+            if served.is_err() {
+                tracing::error!("a client's session panicked: the others go on");
+            }
+            drop(place);
             left.notify_one();
         });
     }

@@ -22,7 +22,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 pub struct Experiments {
     running: RwLock<Arc<Running>>,
-    config: Config,
+    config: RwLock<Config>,
     /// Completers by the settings of the variants that are in force; `None`: it could not be made.
     completers: Mutex<HashMap<String, Option<Arc<Completer>>>>,
 }
@@ -53,7 +53,8 @@ impl Standing {
 impl Experiments {
     /// As the store at `path` says; it need not exist. Whoever calls waits for it at most [`FIRST_LOOK`]: afterwards the recorder looks.
     pub fn of_store(path: &Path, config: &Config) -> Arc<Experiments> {
-        let experiments = Arc::new(Experiments { running: RwLock::default(), config: config.clone(), completers: Mutex::default() });
+        let experiments =
+            Arc::new(Experiments { running: RwLock::default(), config: RwLock::new(config.clone()), completers: Mutex::default() });
         if std::fs::symlink_metadata(path).is_ok() {
             let (looking, path, (done, looked)) = (Arc::clone(&experiments), path.to_owned(), mpsc::channel());
             let look = move || {
@@ -92,6 +93,12 @@ impl Experiments {
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
     }
 
+    /// Takes other settings for the variants to be laid over.
+    pub fn reconfigure(&self, config: &Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        self.completers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn running(&self) -> Arc<Running> {
         Arc::clone(&self.running.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -124,8 +131,9 @@ impl Experiments {
         let mut completers = self.completers.lock().unwrap_or_else(PoisonError::into_inner);
         let made = completers.entry(key).or_insert_with(|| {
             let make = || {
-                let config = self.config.with_settings(&standing.settings)?;
-                if config.model.path == self.config.model.path {
+                let base = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+                let config = base.with_settings(&standing.settings)?;
+                if config.model.path == base.model.path {
                     loaded.serving(&config)
                 } else {
                     models::load(&config.model.path)?.serving(&config)

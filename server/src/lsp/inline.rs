@@ -4,10 +4,11 @@ use lacuna_complete::{Caller, Completer, Reply, Request};
 use lacuna_context::{Excerpt, cursor_facts};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::documents::Open;
+use super::wire::or_default;
 
 /// Command that clients run after accepting; its only argument is the item's id.
 pub const ACCEPTED: &str = "lacuna.accepted";
@@ -46,11 +47,6 @@ pub struct Context {
     #[serde(deserialize_with = "or_default")]
     trigger_kind: u8,
     selected_completion_info: Option<Selected>,
-}
-
-/// `null` means what leaving it out means.
-fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// The entry of the suggestion list that is highlighted: items must begin with its text and use its range.
@@ -178,6 +174,12 @@ fn select(open: &mut Open, selected: &Selected, encoding: Encoding) -> Option<us
 }
 
 impl Site {
+    /// The same place in a larger text, which `embed` makes of the document and a byte of it.
+    pub fn within(self, embed: impl FnOnce(Open, usize) -> (Open, usize)) -> Site {
+        let (open, cursor) = embed(self.open, self.cursor);
+        Site { open, cursor, ..self }
+    }
+
     /// Where the items begin to replace, and what each begins with.
     pub fn restated(&self) -> (Position, &str) {
         (self.place.range.start.into(), &self.place.restated)

@@ -1,7 +1,9 @@
 //! What the language server answers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use lacuna_complete::{Caller, Completer, Outcome, Reason, other_files_bytes};
 use lacuna_context::{Excerpt, Language};
@@ -10,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::{
-    DeleteFilesParams, DidChangeConfigurationParams, DidSaveTextDocumentParams, ExecuteCommandOptions, ExecuteCommandParams,
-    FileOperationFilter, FileOperationPattern, FileOperationRegistrationOptions, InitializeParams, InitializeResult, InitializedParams,
-    InlineCompletionOptions, LSPAny, MessageType, OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo, TextDocumentSyncCapability,
-    TextDocumentSyncKind, Uri, WorkspaceFileOperationsServerCapabilities, WorkspaceServerCapabilities,
+    ConfigurationItem, DeleteFilesParams, DidChangeConfigurationParams, DidSaveTextDocumentParams, ExecuteCommandOptions,
+    ExecuteCommandParams, FileOperationFilter, FileOperationPattern, FileOperationRegistrationOptions, InitializeParams, InitializeResult,
+    InitializedParams, InlineCompletionOptions, LSPAny, MessageType, Notebook, NotebookDocumentSyncOptions, NotebookSelector, OneOf,
+    PositionEncodingKind, ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
+    WorkspaceFileOperationsServerCapabilities, WorkspaceServerCapabilities,
 };
 use tower_lsp::{Client, LanguageServer};
 
@@ -22,9 +25,11 @@ use super::dialects::{COPILOT_ACCEPTED, CopilotStatus, Event, is_copilot_client,
 use super::documents::{ChangeError, Documents, Open, Ticket};
 use super::inline::{ACCEPTED, Params, Place, WireItem, site};
 use super::neighbours::Neighbours;
+use super::notebooks::{self, CellsChange, ChangedNotebook, ClosedNotebook, Notebooks, OpenedNotebook};
 use super::reasons::{Quiet, quiet_advice};
 use super::record::Recorder;
 use super::secrets::{has_secret, keep_secrets};
+use super::settings::{Settings, ours};
 use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
 use super::telemetry::{Answered as Observation, Observer};
 use super::uris::file_path;
@@ -41,6 +46,7 @@ pub struct Server {
     model_flag: Option<String>,
     documents: Documents,
     neighbours: Neighbours,
+    notebooks: Notebooks,
     session: OnceLock<Session>,
     next_id: AtomicU64,
     status: Status,
@@ -73,19 +79,41 @@ impl Family {
 struct Session {
     family: Family,
     encoding: Encoding,
-    completer: Arc<Completer>,
+    /// Another one when settings change.
+    completer: RwLock<Arc<Completer>>,
+    settings: Mutex<Settings>,
     roots: Vec<String>,
     /// What becomes of suggestions; `None`: not recorded.
     observer: Option<Observer>,
+    /// The settings say so still.
+    is_recorded: AtomicBool,
+    /// The client answers `workspace/configuration`.
+    has_configuration: bool,
 }
+
+/// Longest wait for a client's settings.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What `workspace/executeCommand` takes.
 const COMMANDS: [&str; 5] = [ACCEPTED, COPILOT_ACCEPTED, PAUSE, RESUME, STATUS];
 
 impl Session {
+    fn completer(&self) -> Arc<Completer> {
+        Arc::clone(&self.completer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Folders of the workspace.
+    fn folders(&self) -> Vec<PathBuf> {
+        self.roots.iter().filter_map(|root| file_path(root)).collect()
+    }
+
+    fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref().filter(|_| self.is_recorded.load(Ordering::Acquire))
+    }
+
     /// Drops the state of a closed document, whichever arm of an experiment it was in.
     fn forget(&self, key: &str) {
-        self.completer.forget(key);
+        self.completer().forget(key);
         self.observer.iter().flat_map(Observer::completers).for_each(|completer| completer.forget(key));
     }
 }
@@ -122,6 +150,7 @@ impl Server {
             model_flag: model,
             documents: Documents::default(),
             neighbours: Neighbours::default(),
+            notebooks: Notebooks::default(),
             session: OnceLock::new(),
             next_id: AtomicU64::new(1),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
@@ -136,9 +165,9 @@ impl Server {
 
     /// The completer for a document's edits: an experiment may have one of its own.
     fn completer(&self, session: &Session, uri: &str) -> Arc<Completer> {
-        match &session.observer {
-            Some(observer) => observer.completer(uri, &session.completer, &self.loaded),
-            None => Arc::clone(&session.completer),
+        match session.observer() {
+            Some(observer) => observer.completer(uri, &session.completer(), &self.loaded),
+            None => session.completer(),
         }
     }
 
@@ -151,7 +180,9 @@ impl Server {
         self.neighbours.excerpts(uri, open, cursor, other_files_bytes(settings.prompt_tokens), |other| {
             let path = self.shown_path(other, session);
             // What is ignored, because it may hold secrets, is not shown elsewhere either, nor what git does not keep.
-            let is_quiet = self.status.quiet(other, &path).is_some() || self.status.stays_home(other, &path);
+            // Cells of the same notebook are there as text above and below.
+            let is_quiet =
+                self.status.quiet(other, &path).is_some() || self.status.stays_home(other, &path) || self.notebooks.share(uri, other);
             self.documents.current(other).filter(|open| !is_quiet && !open.out_of_step).map(|open| (path, open))
         })
     }
@@ -179,7 +210,7 @@ impl Server {
     }
 
     fn observer(&self) -> Option<&Observer> {
-        self.session.get()?.observer.as_ref()
+        self.session.get()?.observer()
     }
 
     fn encoding(&self) -> Encoding {
@@ -225,14 +256,16 @@ impl Server {
             return Ok(Answered { place: site.into_place(), texts: Vec::new(), ids: Vec::new() });
         }
         let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding);
-        let observed = session.observer.as_ref().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
+        let observed = session.observer().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
         let completer = match &observed {
-            Some((observer, observed)) => observer.completer_of(observed, &session.completer, &self.loaded),
-            None => Arc::clone(&session.completer),
+            Some((observer, observed)) => observer.completer_of(observed, &session.completer(), &self.loaded),
+            None => session.completer(),
         };
         let (key, number) = (self.key(&uri), self.number);
         let excerpts = self.excerpts(session, &completer, &uri, &asked, site.cursor());
         self.neighbours.used(&uri, site.cursor());
+        let own_cursor = site.cursor();
+        let site = site.within(|open, cursor| self.notebooks.joined(&self.documents, &uri, open, cursor));
         let running = tokio::task::spawn_blocking(move || {
             let caller = Caller { client: number, flight: Some(&ticket.flight) };
             let reply = site.complete(&completer, (&key, &path), &excerpts, caller, &ticket.cancel);
@@ -242,7 +275,7 @@ impl Server {
             tracing::error!(error = %e, "completion failed");
             Error::internal_error()
         })?;
-        keep_secrets(&asked.document, site.cursor(), &mut reply);
+        keep_secrets(&asked.document, own_cursor, &mut reply);
         if !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled) {
             self.status.note(&uri, &reply);
             self.tell_status(&uri).await;
@@ -405,8 +438,119 @@ impl Server {
             self.neighbours.changed(&uri, snapshot.cursor);
             if self.status.quiet(&uri, &path).is_none() {
                 let completer = self.completer(session, &uri);
-                snapshot.excerpts = self.excerpts(session, &completer, &uri, &edited.open, snapshot.cursor);
+                let (open, cursor) = self.notebooks.joined(&self.documents, &uri, edited.open.clone(), snapshot.cursor);
+                (snapshot.document, snapshot.tree) = (open.document, open.tree);
+                let own_cursor = std::mem::replace(&mut snapshot.cursor, cursor);
+                snapshot.excerpts = self.excerpts(session, &completer, &uri, &edited.open, own_cursor);
                 completer.edited(snapshot);
+            }
+        }
+    }
+
+    /// `notebookDocument/didOpen`: its cells are documents like others.
+    pub async fn notebook_opened(&self, params: Value) {
+        match read::<OpenedNotebook>("notebookDocument/didOpen", &params) {
+            Ok(OpenedNotebook { notebook_document, cell_text_documents }) => {
+                self.notebooks.opened(notebook_document);
+                for cell in cell_text_documents {
+                    self.opened(notebooks::opening(cell)).await;
+                }
+            }
+            Err(message) => self.client.log_message(MessageType::WARNING, message).await,
+        }
+    }
+
+    /// `notebookDocument/didChange`: which cells there are, and what stands in them.
+    pub async fn notebook_changed(&self, params: Value) {
+        let ChangedNotebook { notebook_document, change } = match read("notebookDocument/didChange", &params) {
+            Ok(params) => params,
+            Err(message) => {
+                let cells = params["notebookDocument"]["uri"].as_str().map(|uri| self.notebooks.cells(uri)).unwrap_or_default();
+                let lost = if cells.is_empty() {
+                    self.documents.lose_named_in(&params.to_string())
+                } else {
+                    cells.into_iter().filter(|cell| self.documents.lose(cell)).collect()
+                };
+                for uri in lost {
+                    self.tell_out_of_step(&uri, &message).await;
+                }
+                return;
+            }
+        };
+        let CellsChange { structure, text_content } = change.cells;
+        if let Some(structure) = structure {
+            self.notebooks.changed(&notebook_document.uri, structure.array);
+            for cell in structure.did_open {
+                self.opened(notebooks::opening(cell)).await;
+            }
+            for cell in structure.did_close {
+                self.closed(notebooks::closing(&cell)).await;
+            }
+        }
+        for content in text_content {
+            self.changed(notebooks::changing(content)).await;
+        }
+    }
+
+    /// `notebookDocument/didClose`.
+    pub async fn notebook_closed(&self, params: Value) {
+        match read::<ClosedNotebook>("notebookDocument/didClose", &params) {
+            Ok(ClosedNotebook { notebook_document, cell_text_documents }) => {
+                self.notebooks.closed(&notebook_document.uri);
+                for cell in cell_text_documents {
+                    self.closed(notebooks::closing(&cell)).await;
+                }
+            }
+            Err(message) => self.client.log_message(MessageType::WARNING, message).await,
+        }
+    }
+
+    /// Takes what the client says of its settings now. `None`: nothing new, but files may have changed.
+    async fn reconfigure(&self, session: &Session, sent: Option<Value>) {
+        // Everything up to the first await is done in the order in which messages came.
+        let told = match self.put_in_force(session, sent) {
+            Ok(told) => told,
+            Err(error) => vec![(MessageType::WARNING, format!("the new settings are not taken: {error:#}"))],
+        };
+        for (kind, message) in told {
+            self.client.log_message(kind, format!("lacuna: {message}")).await;
+        }
+    }
+
+    /// What there is to say of it.
+    fn put_in_force(&self, session: &Session, sent: Option<Value>) -> anyhow::Result<Vec<(MessageType, String)>> {
+        let mut settings = session.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = sent.unwrap_or_else(|| settings.since().clone());
+        let resolved = settings.resolve_with(&since)?;
+        let old = session.completer();
+        self.loaded.remember_costs(&old);
+        let new = self.loaded.serving(&resolved.config)?;
+        let changed = settings.take(since, &resolved, session.observer.is_some());
+        *session.completer.write().unwrap_or_else(PoisonError::into_inner) = new;
+        self.status.configure(&resolved.config, session.folders(), self.status.wants_notifications());
+        for uri in self.documents.uris() {
+            self.status.look_at(&uri, &self.shown_path(&uri, session));
+        }
+        self.record_or_not(session, &resolved.config);
+        let mut notices = notices_of(&resolved);
+        let told = changed.told().map(|text| (MessageType::INFO, text));
+        if !changed.later.is_empty() {
+            notices.push(format!("{} take effect when the server is started again", changed.later.join(", ")));
+        }
+        let fresh = self.status.set_notices(notices).into_iter().map(|notice| (MessageType::WARNING, notice));
+        Ok(told.into_iter().chain(fresh).collect())
+    }
+
+    /// What becomes of suggestions is recorded from now on, or is not.
+    fn record_or_not(&self, session: &Session, config: &config::Config) {
+        let Some(observer) = &session.observer else { return };
+        observer.reconfigure(config);
+        let was = session.is_recorded.swap(config.telemetry.enabled, Ordering::AcqRel);
+        for uri in self.documents.uris().into_iter().filter(|_| was != config.telemetry.enabled) {
+            if was {
+                observer.closed(&uri, None);
+            } else if let Some(open) = self.documents.current(&uri) {
+                observer.opened(&uri, open.language);
             }
         }
     }
@@ -434,11 +578,17 @@ impl Server {
 
     /// The path as the model sees it: below a workspace folder where possible, else the file's name.
     fn shown_path(&self, uri: &str, session: &Session) -> String {
-        let uri = percent_decoded(uri);
+        // A cell's own name is the editor's, not a file's.
+        let uri = percent_decoded(self.notebooks.of(uri).as_deref().unwrap_or(uri));
         let root = |root: &String| percent_decoded(root.trim_end_matches('/'));
         let relative = session.roots.iter().find_map(|folder| uri.strip_prefix(&root(folder))?.strip_prefix('/'));
         relative.unwrap_or_else(|| uri.rsplit('/').next().unwrap_or(&uri)).to_owned()
     }
+}
+
+/// What the user should know of the settings, in sentences.
+fn notices_of(resolved: &config::Resolved) -> Vec<String> {
+    resolved.untrusted.iter().cloned().chain(resolved.problems.iter().map(config::Problem::told)).collect()
 }
 
 /// Parameters of a notification; else what is wrong with them, for the user.
@@ -461,7 +611,7 @@ impl Drop for Server {
         for uri in self.documents.close_all() {
             session.forget(&self.key(&uri));
         }
-        self.loaded.remember_costs(&session.completer);
+        self.loaded.remember_costs(&session.completer());
     }
 }
 
@@ -479,38 +629,27 @@ impl LanguageServer for Server {
         };
         let roots: Vec<Uri> = params.workspace_folders.into_iter().flatten().map(|folder| folder.uri).collect();
         let root = roots.first().and_then(|uri| uri.to_file_path().map(|p| p.into_owned()));
-        let here = std::env::current_dir().unwrap_or_default();
-        let near = root.as_deref().map_or(config::Near::Inside(&here), config::Near::Root);
         let family = Family::of(params.initialization_options.as_ref());
         // Other servers' options (`editorInfo` …) come this way too; ours lie under `lacuna` or at the top.
         let editor = params.initialization_options.map(|o| o.get("lacuna").cloned().unwrap_or(o));
-        let mut resolved = config::resolve(near, editor.as_ref(), self.model_flag.as_deref())
-            .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
+        let mut settings = Settings::new(root, self.model_flag.clone(), editor);
+        let resolved = settings.resolve().map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         let completer = self.loaded.serving(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
-        // Loaded before the first message, and shared by all clients.
-        if resolved.origins["model.path"].1 == config::Origin::Editor {
-            resolved.problems.push(config::Problem {
-                origin: config::Origin::Editor,
-                line: None,
-                key: "model.path".to_owned(),
-                message: "model.path is read before an editor is heard: start with --model, or set it in the user's file".to_owned(),
-                is_doubt: false,
-            });
-        }
         resolved.warn();
-        let folders = roots.iter().filter_map(|uri| uri.to_file_path().map(|path| path.into_owned()));
-        self.status.configure(&resolved.config, folders.collect(), notify);
-        for notice in resolved.untrusted.take().into_iter().chain(resolved.problems.iter().map(config::Problem::told)) {
-            self.status.notice(notice);
-        }
         let observer = Observer::start(&resolved.config, &self.loaded);
-        let _ = self.session.set(Session {
+        settings.take(Value::Null, &resolved, observer.is_some());
+        let session = self.session.get_or_init(|| Session {
             family,
             encoding,
+            is_recorded: AtomicBool::new(observer.is_some()),
             observer,
-            completer,
+            completer: RwLock::new(completer),
+            settings: Mutex::new(settings),
             roots: roots.iter().map(|uri| uri.as_str().to_owned()).collect(),
+            has_configuration: params.capabilities.workspace.and_then(|workspace| workspace.configuration) == Some(true),
         });
+        self.status.configure(&resolved.config, session.folders(), notify);
+        self.status.set_notices(notices_of(&resolved));
         Ok(InitializeResult {
             capabilities: ServerCapabilities {
                 position_encoding: Some(kind),
@@ -528,6 +667,7 @@ impl LanguageServer for Server {
                     }),
                 }),
                 experimental: Some(serde_json::json!({"lacunaStatus": true})),
+                notebook_document_sync: params.capabilities.notebook_document.map(|_| OneOf::Left(every_notebook())),
                 ..ServerCapabilities::default()
             },
             server_info: Some(ServerInfo { name: "lacuna".to_owned(), version: Some(env!("CARGO_PKG_VERSION").to_owned()) }),
@@ -561,17 +701,30 @@ impl LanguageServer for Server {
     /// Not asked for, but some clients send it to everybody. What is saved may be a file that says what to leave alone.
     async fn did_save(&self, params: DidSaveTextDocumentParams) {
         let name = params.text_document.uri.as_str().rsplit('/').next().unwrap_or("");
-        if let Some(session) = self.session.get()
-            && [".gitignore", ".ignore", ".lacunaignore"].contains(&name)
-        {
+        let Some(session) = self.session.get() else { return };
+        if [".gitignore", ".ignore", ".lacunaignore"].contains(&name) {
             for uri in self.documents.uris() {
                 self.status.look_at(&uri, &self.shown_path(&uri, session));
             }
         }
+        if name == "lacuna.toml" || config::user_file().is_some_and(|own| file_path(params.text_document.uri.as_str()) == Some(own)) {
+            self.reconfigure(session, None).await;
+        }
     }
 
-    async fn did_change_configuration(&self, _: DidChangeConfigurationParams) {
-        // Settings are read once, at `initialize`: they choose sizes of caches. Editors send this unasked.
+    /// Editors send this unasked, often with nothing of ours: then those that answer are asked.
+    async fn did_change_configuration(&self, params: DidChangeConfigurationParams) {
+        let Some(session) = self.session.get() else { return };
+        let mut sent = ours(&params.settings);
+        if sent.is_none() && params.settings.is_null() && session.has_configuration {
+            let item = ConfigurationItem { scope_uri: None, section: Some("lacuna".to_owned()) };
+            // A client that never answers keeps no handler here.
+            let asked = tokio::time::timeout(ANSWER, self.client.configuration(vec![item])).await;
+            sent = asked.ok().and_then(Result::ok).and_then(|mut all| all.pop()).filter(Value::is_object);
+        }
+        if let Some(sent) = sent {
+            self.reconfigure(session, Some(sent)).await;
+        }
     }
 
     async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<LSPAny>> {
@@ -597,6 +750,12 @@ impl LanguageServer for Server {
             other => Err(Error::invalid_params(format!("unknown command {other}: this server knows {}", COMMANDS.join(", ")))),
         }
     }
+}
+
+/// All cells of all notebooks, in one piece with their order.
+fn every_notebook() -> NotebookDocumentSyncOptions {
+    let every = NotebookSelector::ByNotebook { notebook: Notebook::String("*".to_owned()), cells: None };
+    NotebookDocumentSyncOptions { notebook_selector: vec![every], save: None }
 }
 
 /// For capabilities that name files.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use lacuna_complete::{Outcome, Reply};
 use serde::{Deserialize, Serialize};
@@ -186,25 +186,32 @@ struct Standing {
 /// One client's state.
 pub struct Status {
     model: String,
-    rules: OnceLock<Rules>,
+    rules: RwLock<Option<Arc<Rules>>>,
     inner: Mutex<Inner>,
 }
 
 impl Status {
     pub fn new(model: &str) -> Status {
-        Status { model: model.to_owned(), rules: OnceLock::new(), inner: Mutex::default() }
+        Status { model: model.to_owned(), rules: RwLock::default(), inner: Mutex::default() }
     }
 
-    /// Takes what `initialize` brought. The configuration's globs have been checked when it was read.
+    /// Takes settings, those of `initialize` or later ones. The configuration's globs have been checked when it was read.
     pub fn configure(&self, config: &Config, roots: Vec<PathBuf>, notify: bool) {
         let left_alone = LeftAlone::new(&config.context, roots);
         let disabled_languages = config.show.disabled_languages.clone();
-        let _ = self.rules.set(Rules { disabled_languages, left_alone, notify });
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Rules { disabled_languages, left_alone, notify }));
     }
 
-    /// Keeps a sentence that the user should read, for the log and the status.
-    pub fn notice(&self, text: String) {
-        self.inner().notices.push(text);
+    /// `None` before `initialize`.
+    fn rules(&self) -> Option<Arc<Rules>> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps sentences that the user should read, for the log and the status; the earlier ones are of no account any more. Returns those
+    /// that are new.
+    pub fn set_notices(&self, notices: Vec<String>) -> Vec<String> {
+        let old = std::mem::replace(&mut self.inner().notices, notices.clone());
+        notices.into_iter().filter(|notice| !old.contains(notice)).collect()
     }
 
     pub fn notices(&self) -> Vec<String> {
@@ -212,7 +219,7 @@ impl Status {
     }
 
     pub fn wants_notifications(&self) -> bool {
-        self.rules.get().is_some_and(|rules| rules.notify)
+        self.rules().is_some_and(|rules| rules.notify)
     }
 
     pub fn opened(&self, uri: &str, language_id: &str) {
@@ -242,7 +249,7 @@ impl Status {
         if inner.pauses.languages.contains(language) {
             return Some(Quiet::PausedLanguage);
         }
-        let rules = self.rules.get()?;
+        let rules = self.rules()?;
         if rules.disabled_languages.iter().any(|off| off == language) {
             return Some(Quiet::LanguageOff);
         }
@@ -255,12 +262,12 @@ impl Status {
     /// Whether a document's text must not show in the prompts of others, whatever else holds.
     pub fn stays_home(&self, uri: &str, path: &str) -> bool {
         let known = self.inner().standings.get(uri).map(|entry| entry.stays_home);
-        known.unwrap_or_else(|| self.rules.get().is_none_or(|rules| rules.left_alone.stays_home(uri, path)))
+        known.unwrap_or_else(|| self.rules().is_none_or(|rules| rules.left_alone.stays_home(uri, path)))
     }
 
     /// Looks at what patterns and files say of a document that was opened or saved. `path` is relative to the workspace.
     pub fn look_at(&self, uri: &str, path: &str) {
-        let Some(rules) = self.rules.get() else { return };
+        let Some(rules) = self.rules() else { return };
         let entry = Standing { is_left: rules.left_alone.names(uri, path), stays_home: rules.left_alone.stays_home(uri, path) };
         self.inner().standings.insert(uri.to_owned(), entry);
     }

@@ -69,6 +69,11 @@ impl Observer {
         Some(Observer { recorder, model: Label::Shared(model_label(loaded).into()), experiments, sent: Mutex::default() })
     }
 
+    /// Takes other settings for what the arms of experiments vary.
+    pub fn reconfigure(&self, config: &Config) {
+        self.experiments.reconfigure(config);
+    }
+
     pub fn opened(&self, uri: &str, language: Language) {
         let document = uri.into();
         self.recorder.signal(Signal::Opened { document: &document, language: Label::Static(language.name()) });

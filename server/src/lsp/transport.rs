@@ -20,6 +20,7 @@ use tower_lsp::jsonrpc::{Error, Request, Response};
 use tower_lsp::{ExitedError, LspService};
 use tower_service::Service;
 
+use super::parent::{self, Parent};
 use super::server::Server;
 use super::{Connection, dialects, json as lossy, wire};
 
@@ -32,14 +33,27 @@ const MAX_HEADER_BYTES: u64 = 4 << 10;
 /// Replies that wait for a client that does not read; then requests wait too, and memory stays bounded.
 const MAX_WAITING_REPLIES: usize = 256;
 
+/// LSP's `RequestFailed`: the request was fine, the server cannot.
+#[cfg(unix)]
+const NOT_SERVED: i64 = -32803;
+
 /// Methods that tower-lsp would read strictly, and drop without a word where it cannot: they go to handlers of ours under these names.
 const OPENED: &str = "lacuna/opened";
 const CHANGED: &str = "lacuna/changed";
 const CLOSED: &str = "lacuna/closed";
+const NOTEBOOK_OPENED: &str = "lacuna/notebookOpened";
+const NOTEBOOK_CHANGED: &str = "lacuna/notebookChanged";
+const NOTEBOOK_CLOSED: &str = "lacuna/notebookClosed";
 /// A message that is no JSON, where it may have been a change of a document.
 const UNREADABLE: &str = "lacuna/unreadable";
-const READ_BY_US: [(&str, &str); 3] =
-    [("textDocument/didOpen", OPENED), ("textDocument/didChange", CHANGED), ("textDocument/didClose", CLOSED)];
+const READ_BY_US: [(&str, &str); 6] = [
+    ("textDocument/didOpen", OPENED),
+    ("textDocument/didChange", CHANGED),
+    ("textDocument/didClose", CLOSED),
+    ("notebookDocument/didOpen", NOTEBOOK_OPENED),
+    ("notebookDocument/didChange", NOTEBOOK_CHANGED),
+    ("notebookDocument/didClose", NOTEBOOK_CLOSED),
+];
 
 /// Serves one client until it says `exit` or hangs up. Returns whether it said `shutdown` first.
 pub async fn serve(
@@ -55,7 +69,10 @@ pub async fn serve(
             .custom_method(OPENED, Server::opened)
             .custom_method(CHANGED, Server::changed)
             .custom_method(CLOSED, Server::closed)
-            .custom_method(UNREADABLE, Server::unreadable);
+            .custom_method(UNREADABLE, Server::unreadable)
+            .custom_method(NOTEBOOK_OPENED, Server::notebook_opened)
+            .custom_method(NOTEBOOK_CHANGED, Server::notebook_changed)
+            .custom_method(NOTEBOOK_CLOSED, Server::notebook_closed);
         dialects::register(build).finish()
     };
     let (mut to_client, mut responses) = socket.split();
@@ -85,6 +102,7 @@ pub async fn serve(
         }
     });
     let mut running = FuturesUnordered::new();
+    let mut parent = None;
     let mut shut_down = false;
     loop {
         let message = tokio::select! {
@@ -98,6 +116,10 @@ pub async fn serve(
                 continue;
             }
             message = messages.recv() => message.unwrap_or(Ok(None)),
+            () = parent::ended(parent.as_ref()) => {
+                tracing::warn!("the process that started this server has ended: so does the session");
+                break;
+            }
         };
         let mut message = match message {
             Ok(Some(message)) => message,
@@ -108,7 +130,7 @@ pub async fn serve(
                 if replies.send(reply).await.is_err() {
                     break;
                 }
-                if !body.contains("textDocument/didChange") {
+                if !body.contains("textDocument/didChange") && !body.contains("notebookDocument/didChange") {
                     continue;
                 }
                 json!({"jsonrpc": "2.0", "method": UNREADABLE, "params": body})
@@ -134,6 +156,9 @@ pub async fn serve(
                 continue;
             }
         };
+        if request.method() == "initialize" {
+            parent = request.params().and_then(|params| Parent::of(params["processId"].as_u64()?));
+        }
         let exit = request.method() == "exit";
         shut_down |= request.method() == "shutdown";
         // tower-lsp drops every unknown `$/` method; only notifications may be left unanswered.
@@ -165,6 +190,19 @@ pub async fn serve(
     drop(replies);
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), writer).await;
     shut_down
+}
+
+/// Tells a client that it is not served, in answer to its first request, and hangs up.
+#[cfg(unix)]
+pub async fn refuse(input: impl AsyncRead + Unpin, mut output: impl AsyncWrite + Unpin, why: &str) {
+    let mut input = BufReader::new(input);
+    while let Ok(Some(message)) = read_message(&mut input).await {
+        let Some(id) = message.get("id") else { continue };
+        let reply = json!({"jsonrpc": "2.0", "id": id, "error": {"code": NOT_SERVED, "message": why}}).to_string();
+        let _ = output.write_all(format!("Content-Length: {}\r\n\r\n{reply}", reply.len()).as_bytes()).await;
+        let _ = output.shutdown().await;
+        return;
+    }
 }
 
 /// What tower-lsp would read strictly is made such that it can, or goes to a handler of ours.

@@ -128,6 +128,11 @@ fn range<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Range>, D::Error> 
     Ok(range.map(|range| Range { start: range.start.into(), end: range.end.into() }))
 }
 
+/// `null` means what leaving it out means.
+pub fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// A number, if it is one.
 fn integer<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i32>, D::Error> {
     Ok(Value::deserialize(from)?.as_f64().map(|number| number as i32))

@@ -1,6 +1,8 @@
 //! One engine for several editors: started by the first, shared, gone after the last.
 
 use std::ffi::OsStr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -212,4 +214,37 @@ fn a_model_that_cannot_be_loaded_is_told_at_once() {
     let mut command = home.command(binary());
     command.env_remove("XDG_RUNTIME_DIR").args(["lsp", "--attach", "--model", "nothing-here"]);
     lacuna_tests::run(&mut command).expect_failure(&["nothing-here", "does not exist"]);
+}
+
+#[test]
+fn one_editor_too_many_is_told_so_and_a_place_that_is_left_is_free() {
+    let place = Place::new();
+    let first = place.editor(&["--attach"]);
+    let mut folders = vec![AsRef::<Path>::as_ref(&place.home).to_owned()];
+    let mut socket = None;
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|e| e == "sock") {
+                socket = Some(path);
+            } else if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    let socket = socket.expect("an engine listens");
+    let others: Vec<UnixStream> = (0..63).map(|_| UnixStream::connect(&socket).expect("a place")).collect();
+    let mut last = Client::spawn(&mut place.command(&["--attach"]));
+    let (_, message) = last.error("initialize", json!({"processId": null, "rootUri": null, "capabilities": {}}));
+    assert!(message.contains("64 editors") && message.contains("--no-attach"), "{message}");
+    drop((last, others));
+    let start = Instant::now();
+    loop {
+        let mut next = Client::spawn(&mut place.command(&["--attach"]));
+        let reply = next.ask("initialize", json!({"processId": null, "rootUri": null, "capabilities": {}}));
+        if reply.get("result").is_some() {
+            break;
+        }
+        assert!(start.elapsed() < HANG, "{reply}");
+    }
+    end(first);
 }

@@ -217,3 +217,132 @@ fn a_long_line_of_wide_characters_is_completed_wherever_its_limits_fall() {
     }
     assert_eq!(session.finish(), Some(0));
 }
+
+#[test]
+fn cells_of_a_notebook_see_each_other() {
+    let mut session = Session::start();
+    let cell = |name: &str| format!("vscode-notebook-cell:/n.ipynb#{name}");
+    let document = |name: &str, text: &str| json!({"uri": cell(name), "languageId": "python", "version": 1, "text": text});
+    let kinds = |names: &[&str]| names.iter().map(|name| json!({"kind": 2, "document": cell(name)})).collect::<Vec<_>>();
+    let notebook = |version: i32| json!({"uri": "file:///n.ipynb", "version": version});
+    session.notify(
+        "notebookDocument/didOpen",
+        json!({
+            "notebookDocument": {"uri": "file:///n.ipynb", "notebookType": "jupyter-notebook", "version": 1, "cells": kinds(&["a", "c"])},
+            "cellTextDocuments": [document("a", "def circle(r):\n    return 3 * r"), document("c", "print(y)")],
+        }),
+    );
+    let structure = json!({"array": {"start": 1, "deleteCount": 0, "cells": kinds(&["b"])}, "didOpen": [document("b", "y = c")]});
+    let added = json!({"notebookDocument": notebook(2), "change": {"cells": {"structure": structure}}});
+    session.notify("notebookDocument/didChange", added);
+    let typed = json!({"document": {"uri": cell("b"), "version": 2}, "changes": [change((0, 5), (0, 5), "i")]});
+    session.notify("notebookDocument/didChange", json!({"notebookDocument": notebook(3), "change": {"cells": {"textContent": [typed]}}}));
+    // An answer, and the tokens that it was made from.
+    let seen = |session: &mut Session, uri: &str, line: usize| {
+        let item = session.items(uri, line, 6)[0].clone();
+        assert_eq!(item["range"], range((line, 4), (line, 6)), "in the places of the cell");
+        let status = session.result("lacuna/status", json!({"textDocument": {"uri": uri}}));
+        (item["insertText"].clone(), status["last"]["tokens"]["prompt"].clone())
+    };
+    // As if it were one file.
+    session.open("file:///whole/n.ipynb", "python", "def circle(r):\n    return 3 * r\ny = ci\nprint(y)\n");
+    session.open("file:///alone/n.ipynb", "python", "y = ci");
+    let of_cell = seen(&mut session, &cell("b"), 0);
+    assert_eq!(seen(&mut session, "file:///whole/n.ipynb", 2), of_cell);
+    assert_ne!(seen(&mut session, "file:///alone/n.ipynb", 0).1, of_cell.1);
+    // What cannot be read of one notebook concerns no other document.
+    session.notify("notebookDocument/didChange", json!({"notebookDocument": notebook(4), "change": 7}));
+    assert!(session.items(&cell("b"), 0, 6).is_empty());
+    assert_eq!(session.items("file:///alone/n.ipynb", 0, 6).len(), 1);
+    assert_eq!(session.notifications("window/logMessage", 3).len(), 3, "one a cell");
+    let cells: Vec<Value> = ["a", "b", "c"].iter().map(|name| json!({"uri": cell(name)})).collect();
+    session.notify("notebookDocument/didClose", json!({"notebookDocument": {"uri": "file:///n.ipynb"}, "cellTextDocuments": cells}));
+    let asked = json!({"textDocument": {"uri": cell("b")}, "position": {"line": 0, "character": 0}});
+    assert!(session.error("textDocument/inlineCompletion", asked).1.contains("not open"));
+    session.finish();
+}
+
+#[test]
+fn cells_are_asked_for_in_one_piece_by_those_who_know_notebooks() {
+    for (capabilities, asked) in [(json!({}), false), (json!({"notebookDocument": {"synchronization": {}}}), true)] {
+        let mut session = Session::uninitialized();
+        let initialized = session.initialize(json!({"initializationOptions": options(), "capabilities": capabilities}));
+        let sync = &initialized["capabilities"]["notebookDocumentSync"];
+        assert_eq!(sync["notebookSelector"][0]["notebook"] == "*", asked, "{sync}");
+        session.finish();
+    }
+}
+
+#[test]
+fn settings_that_change_are_in_force_where_they_can_be() {
+    let mut session = Session::start();
+    session.open(URI, "python", "x = fo\n");
+    let length = |session: &mut Session| session.items(URI, 0, 6)[0]["insertText"].as_str().unwrap().len();
+    let long = length(&mut session);
+    let set = |session: &mut Session, settings: Value| session.notify("workspace/didChangeConfiguration", json!({"settings": settings}));
+    // What editors send unasked is nothing of ours.
+    for nothing in [Value::Null, json!({}), json!({"lacuna": null}), json!({"http": {"proxy": "x"}, "python": {"a": 1}}), json!(7)] {
+        set(&mut session, nothing);
+    }
+    set(&mut session, json!({"lacuna": {"show": {"line_tokens": 2, "block_tokens": 2}, "telemetry": {"dir": "elsewhere"}}}));
+    assert!(length(&mut session) < long);
+    let told = |session: &mut Session, n: usize| {
+        let messages = session.notifications("window/logMessage", n);
+        messages.iter().map(|message| message["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = &told(&mut session, 2)[..2];
+    assert!(first[0].contains("now in force: show.block_tokens, show.line_tokens"), "{first:?}");
+    assert!(first[0].contains("started again: telemetry.dir") && first[1].contains("telemetry.dir take effect when"), "{first:?}");
+    let notices = session.result("lacuna/status", json!({}))["notices"].clone();
+    assert!(notices[0].as_str().unwrap().starts_with("telemetry.dir"), "{notices}");
+    // What is not said any more is as it was at the start.
+    set(&mut session, json!({"show": {"disabled_languages": ["python"]}, "telemetry": {"dir": "elsewhere"}}));
+    assert!(session.items(URI, 0, 6).is_empty());
+    assert_eq!(reason(&mut session), "language-off");
+    set(&mut session, json!({"lacuna": {"show": {"disabled_languages": []}, "telemetry": {"dir": "elsewhere"}}}));
+    assert_eq!(length(&mut session), long);
+    // What cannot be used is named; the rest holds.
+    set(&mut session, json!({"lacuna": {"show": {"line_tokens": "x", "block_tokens": 2}, "telemetry": {"dir": "elsewhere"}}}));
+    assert_eq!(session.items(URI, 0, 6).len(), 1);
+    assert!(told(&mut session, 6).iter().any(|told| told.contains("line_tokens") && told.contains("\"x\"")));
+    session.finish();
+}
+
+#[test]
+fn a_client_that_says_only_that_something_changed_is_asked() {
+    let capabilities = json!({"workspace": {"configuration": true}});
+    let mut session = Session::with(json!({"initializationOptions": options(), "capabilities": capabilities}));
+    session.open(URI, "python", "x = fo\n");
+    session.notify("workspace/didChangeConfiguration", json!({"settings": null}));
+    assert_eq!(session.notifications("workspace/configuration", 1)[0]["items"][0]["section"], "lacuna");
+    let id = session.received().iter().find(|message| message["method"] == "workspace/configuration").map(|asked| asked["id"].clone());
+    session.send(&json!({"jsonrpc": "2.0", "id": id, "result": [{"show": {"disabled_languages": ["python"]}}]}));
+    session.notifications("window/logMessage", 1);
+    assert!(session.items(URI, 0, 6).is_empty());
+    session.finish();
+}
+
+#[test]
+fn a_saved_configuration_is_read_again() {
+    let home = Home::new();
+    let uri = format!("file://{}/a.py", home.work().display());
+    let mut session = Session::with(json!({"rootUri": format!("file://{}", home.work().display()), "initializationOptions": options()}));
+    session.open(&uri, "python", "x = fo\n");
+    assert_eq!(session.items(&uri, 0, 6).len(), 1);
+    home.write("lacuna.toml", "[show]\ndisabled_languages = [\"python\"]\n");
+    session.notify("textDocument/didSave", json!({"textDocument": {"uri": format!("file://{}/lacuna.toml", home.work().display())}}));
+    assert!(session.items(&uri, 0, 6).is_empty());
+    session.finish();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_ends_with_the_process_that_started_it() {
+    let mut editor = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let mut session = Session::with(json!({"processId": editor.id(), "initializationOptions": options()}));
+    session.open(URI, "python", "x = fo\n");
+    assert_eq!(session.items(URI, 0, 6).len(), 1);
+    editor.kill().unwrap();
+    editor.wait().unwrap();
+    assert_eq!(session.ended().code(), Some(1), "nobody has said goodbye");
+}
