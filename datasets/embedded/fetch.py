@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Download the training sources named in sources.toml into a folder.
 
-    fetch.py FOLDER [--only pypi,npm,crates,debian,local-python] [--jobs N] [--pin]
+    fetch.py FOLDER [--only pypi,npm,crates,debian,local-python] [--jobs N] [--pin] [--sample N]
 
 Layout written: FOLDER/<split>/<ecosystem>/<package>/... with the package's files unpacked. A finished package has the
 marker FOLDER/.done/<ecosystem>/<package>.json ({name, version, licence, split}); packages with a marker are skipped, so an
@@ -10,12 +10,15 @@ of what is downloaded is ever executed here: pip is asked for wheels only, becau
 
 FOLDER/plan.json tells the miner which names are forbidden and which packages are visited more often.
 
+--sample N takes one package of N of each ecosystem (and every validation package): for a trial of the whole way at a small scale.
+
 --pin writes the versions and licences that were found back into sources.toml (used when the list changes).
 A package whose licence is not on the permissive list is deleted again and reported. Standard library only.
 """
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import os
 import pathlib
@@ -30,12 +33,15 @@ import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 MAX_FILE = 4 << 20  # larger members are data or bundles, never training text
+MAX_TEXT = 256 << 10  # of the kinds below that are no code
 MAX_FILES = 60_000  # per package
 KEEP = {
     ".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".mts", ".cts", ".rs", ".java", ".go",
-    ".c", ".h", ".cc", ".cpp", ".cxx", ".hpp", ".hh",
+    ".c", ".h", ".cc", ".cpp", ".cxx", ".hpp", ".hh", ".cs",
 }
-METADATA = {"METADATA", "PKG-INFO", "package.json", "Cargo.toml"}
+# What people edit beside code.
+TEXT = {".md", ".markdown", ".yaml", ".yml", ".toml", ".json", ".sh", ".bash", ".sql", ".html", ".htm", ".css", ".scss"}
+METADATA = {"METADATA", "PKG-INFO", "package.json", "Cargo.toml", "Cargo.toml.orig"}
 PERMISSIVE = (
     "mit", "bsd", "apache", "isc", "psf", "python-2.0", "python software foundation", "zlib", "unlicense", "cc0", "0bsd",
     "hpnd", "historical permission", "public domain", "bsl-1.0", "blueoak", "unicode",
@@ -68,9 +74,12 @@ def run(command, cwd=None):
     return done.stdout
 
 
-def wanted(name: str) -> bool:
+def wanted(name: str, size: int) -> bool:
     path = pathlib.PurePosixPath(name)
-    return path.suffix.lower() in KEEP or path.name in METADATA
+    suffix = path.suffix.lower()
+    if suffix in TEXT and path.name not in METADATA:
+        return size <= MAX_TEXT
+    return size <= MAX_FILE and (suffix in KEEP or path.name in METADATA)
 
 
 def target(root: pathlib.Path, name: str):
@@ -88,7 +97,7 @@ def unpack(archive: pathlib.Path, root: pathlib.Path):
     def put(name, size, reader):
         nonlocal count
         path = target(root, name)
-        if path is None or not wanted(name) or size > MAX_FILE or count >= MAX_FILES:
+        if path is None or not wanted(name, size) or count >= MAX_FILES:
             return
         count += 1
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,12 +157,34 @@ def fetch_npm(entry, root):
     return "?", ""
 
 
-def fetch_debian(entry, root):
+def apt_options(folder: pathlib.Path):
+    """Options with which apt-get knows source packages, also where only binary ones are set up: lists of its own, below folder."""
+    apt = folder.resolve() / ".apt"
+    (apt / "lists").mkdir(parents=True, exist_ok=True)
+    (apt / "parts").mkdir(exist_ok=True)
+    system = pathlib.Path("/etc/apt")
+    for old in (apt / "parts").iterdir():
+        old.unlink()
+    for path in [*sorted((system / "sources.list.d").glob("*.sources")), *sorted((system / "sources.list.d").glob("*.list")), system / "sources.list"]:
+        if path.is_file():
+            text = re.sub(r"(?m)^(Types:\s*)deb\s*$", r"\1deb-src", path.read_text())
+            text = re.sub(r"(?m)^deb\s", "deb-src ", text)
+            (apt / "parts" / path.name).write_text(text)
+    options = [
+        "-o", "Dir::Etc::sourcelist=/dev/null", "-o", f"Dir::Etc::sourceparts={apt / 'parts'}", "-o", f"Dir::State::lists={apt / 'lists'}",
+        "-o", "APT::Sandbox::User=root",
+    ]
+    if not any((apt / "lists").glob("*Sources*")):
+        run(["apt-get", "-qq", *options, "update"])
+    return options
+
+
+def fetch_debian(entry, root, options=()):
     name = entry["name"] + (f"={entry['version']}" if entry.get("version") else "")
     with tempfile.TemporaryDirectory() as scratch:
         os.chmod(scratch, 0o755)
-        run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "source", "--download-only", "--tar-only", name], cwd=scratch)
-        version = entry.get("version", "?")
+        run(["apt-get", "-qq", *options, "source", "--download-only", "--tar-only", name], cwd=scratch)
+        version = entry.get("version", "")
         for archive in sorted(pathlib.Path(scratch).iterdir()):
             if archive.name.endswith(".dsc"):
                 found = re.search(r"^Version: (.+)$", archive.read_text(errors="replace"), re.M)
@@ -212,11 +243,23 @@ def fetch_crates(entries, folder, finish):
                 shutil.rmtree(root)
             for source in path.rglob("*"):
                 relative = str(source.relative_to(path))
-                if source.is_file() and not source.is_symlink() and wanted(relative) and source.stat().st_size <= MAX_FILE:
+                if source.is_file() and not source.is_symlink() and wanted(relative, source.stat().st_size):
                     to = root / relative
                     to.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source, to)
             finish(match, root, package["version"], str(package.get("license", "")))
+
+
+def sampled(entries, n):
+    """One of n packages of each ecosystem, evenly spread, and all that are for validation or marked as the only source of a language."""
+    if n < 1:
+        sys.exit("--sample: 1 or more")
+    counts, kept = {}, []
+    for entry in entries:
+        number = counts[entry["ecosystem"]] = counts.get(entry["ecosystem"], -1) + 1
+        if number % n == 0 or entry["split"] == "validation" or entry.get("rare"):
+            kept.append(entry)
+    return kept
 
 
 def main():
@@ -226,6 +269,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--pin", action="store_true")
+    parser.add_argument("--sample", type=int, default=1, metavar="N")
     args = parser.parse_args()
     sources = tomllib.loads(args.sources.read_text())
     forbidden = set(sources["forbidden"])
@@ -236,6 +280,7 @@ def main():
             sys.exit(f"{entry['name']}: this package is part of a benchmark and must not be trained on; remove it from {args.sources}")
         if not only or entry["ecosystem"] in only:
             entries.append({"split": "train", **entry})
+    entries = sampled(entries, args.sample)
     done_dir = args.folder / ".done"
     found, failed = {}, []
 
@@ -253,7 +298,9 @@ def main():
         marker(entry).write_text(json.dumps(record))
         found[entry["ecosystem"], entry["name"]] = record
 
-    clients = {"pypi": fetch_pypi, "npm": fetch_npm, "debian": fetch_debian, "local-python": fetch_local_python}
+    options = apt_options(args.folder) if any(e["ecosystem"] == "debian" for e in entries) else []
+    debian = functools.partial(fetch_debian, options=options)
+    clients = {"pypi": fetch_pypi, "npm": fetch_npm, "debian": debian, "local-python": fetch_local_python}
 
     def one(entry):
         root = args.folder / entry["split"] / entry["ecosystem"] / entry["name"].replace("/", "__")
@@ -319,6 +366,8 @@ def pin(path, sources, found, considered):
                 lines.append(f"{field} = {json.dumps(e[field], ensure_ascii=False)}")
         if e.get("emphasis", 1) != 1:
             lines.append(f"emphasis = {e['emphasis']}")
+        if e.get("rare"):
+            lines.append("rare = true")
         lines.append("")
     temporary = path.with_suffix(".new")
     temporary.write_text("\n".join(lines))

@@ -6,6 +6,7 @@ mod architecture;
 mod bad_input;
 mod bench;
 mod cli;
+mod datasets;
 mod editors;
 mod fim_eval;
 mod first_use;

@@ -7,10 +7,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use lacuna_context::Excerpt;
 use lacuna_engine::{Cancel, PrefillOptions, Reuse, prefill_with};
+use lacuna_prompt::excerpts::as_shown;
 use lacuna_prompt::{Sentinels, Tokenizer};
 
 use crate::completer::Core;
-use crate::prompting::excerpt_text;
 
 /// Not the start of any document's key, which is a number, a URI or a path.
 const KEY: &str = "excerpt\0";
@@ -26,7 +26,7 @@ impl Kept {
     pub fn of(tokenizer: &Tokenizer, sentinels: &Sentinels, excerpt: &Excerpt) -> Kept {
         // The first tokens of a sequence draw much attention, whatever they are: they must not be the excerpt's.
         let mut ids: Vec<u32> = sentinels.bos.into_iter().chain([sentinels.prefix]).collect();
-        ids.extend(tokenizer.encode_incremental(&excerpt_text(excerpt)));
+        ids.extend(tokenizer.encode_incremental(&as_shown(&excerpt.text)));
         let mut hash = DefaultHasher::new();
         ids.hash(&mut hash);
         Kept { key: format!("{KEY}{:016x}", hash.finish()), ids }

@@ -30,5 +30,5 @@ pub use cost::Costs;
 pub use fill::{Ended, Fill, FillError, Filled, Shape};
 pub use outcome::{Explanation, Filter, Generated, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
 pub use request::{Caller, Flight, Request, Snapshot};
-pub use settings::{Settings, other_files_bytes};
+pub use settings::Settings;
 pub use show::post_process;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lacuna_context::{Excerpt, ExcerptKind, FileFacts, cursor_facts, gather, rank};
+use lacuna_prompt::excerpts::as_shown;
 use lacuna_prompt::{Input, Options, Prompt, SectionKind, Sentinels, Tokenizer, build};
 
 use crate::decode::Extent;
@@ -55,7 +56,7 @@ pub(crate) fn prepare(
         context_time += begun.elapsed();
     }
     if !excerpts.is_empty() {
-        let texts: Vec<String> = excerpts.iter().map(excerpt_text).collect();
+        let texts: Vec<String> = excerpts.iter().map(|e| as_shown(&e.text)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         prompt = build(tokenizer, sentinels, &Input { excerpts: &texts, ..input }, &options);
     }
@@ -67,11 +68,6 @@ pub(crate) fn prepare(
 pub(crate) fn unhealed(tokenizer: &Tokenizer, sentinels: &Sentinels, settings: &Settings, request: &Request<'_>, budget: usize) -> Prompt {
     let settings = Settings { heal: false, ..settings.clone() };
     prepare(tokenizer, sentinels, &settings, request, budget, 0).prompt
-}
-
-/// An excerpt as prompts show it.
-pub(crate) fn excerpt_text(excerpt: &Excerpt) -> String {
-    format!("{}\n", excerpt.text)
 }
 
 /// Excerpts of what lies before the prefix window. The header is the prompt's own where the model has a file marker.

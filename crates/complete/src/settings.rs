@@ -7,12 +7,6 @@ use lacuna_prompt::Order;
 
 use crate::Costs;
 
-/// Bytes of other files in a prompt of so many tokens: an eighth of it at three bytes a token, so that the file's own excerpts still fit into
-/// the quarter that excerpts get.
-pub const fn other_files_bytes(prompt_tokens: usize) -> usize {
-    prompt_tokens * 3 / 8
-}
-
 /// The defaults are those of the embedded model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -39,7 +33,7 @@ pub struct Settings {
     pub kv_dtype: Option<KvDtype>,
     /// What a prompt may take over from text that has moved.
     pub reuse: Reuse,
-    /// Whether callers shall look for parts of other open files ([`crate::Request::excerpts`], [`other_files_bytes`] of them).
+    /// Whether callers shall look for parts of other open files ([`crate::Request::excerpts`], `other_files_bytes` of them).
     pub other_files: bool,
     /// Guess tokens from the file and verify several at once; the result is the same.
     pub drafts: bool,

@@ -22,9 +22,16 @@ pub struct OtherFile<'a> {
     pub text: &'a str,
 }
 
-/// Excerpts of `files` of at most `max_bytes` in all, the most similar first, each headed by a comment with its path. `before` and `after`
-/// are the text around the cursor; of it and of every file as much is looked at as there is.
-pub fn similar(language: Language, before: &str, after: &str, files: &[OtherFile], max_bytes: usize) -> Vec<Excerpt> {
+/// Excerpts of `files` of at most `max_bytes` in all, the most similar first. `before` and `after` are the text around the cursor; of it and of
+/// every file as much is looked at as there is. `form` makes the excerpt of a path and a text (`lacuna_prompt::excerpts::excerpt`).
+pub fn similar(
+    language: Language,
+    before: &str,
+    after: &str,
+    files: &[OtherFile],
+    max_bytes: usize,
+    form: impl Fn(&str, &str) -> String,
+) -> Vec<Excerpt> {
     let around = before.lines().rev().take(QUERY_LINES.0).chain(after.lines().take(QUERY_LINES.1));
     let query: BTreeSet<&str> = around.flat_map(|line| words(language, line)).collect();
     let mut windows: Vec<(f64, usize, usize, Vec<&str>)> = Vec::new();
@@ -40,12 +47,11 @@ pub fn similar(language: Language, before: &str, after: &str, files: &[OtherFile
         }
     }
     windows.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let comment = language.line_comment().unwrap_or("#");
     let mut excerpts = Vec::new();
     let mut left = max_bytes;
     for (similarity, file, _, lines) in windows {
         let path = files[file].path;
-        let text = format!("{comment} {path}\n{}", lines.join("\n"));
+        let text = form(path, &lines.join("\n"));
         // A line break follows each in the prompt.
         if text.len() < left {
             left -= text.len() + 1;
@@ -72,7 +78,7 @@ mod tests {
     ];
 
     fn of(before: &str, after: &str, max_bytes: usize) -> Vec<Excerpt> {
-        similar(Language::Python, before, after, &FILES, max_bytes)
+        similar(Language::Python, before, after, &FILES, max_bytes, |path, text| format!("# {path}\n{text}"))
     }
 
     #[test]

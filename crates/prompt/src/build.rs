@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::healing::{Healing, roll_back};
-use crate::{Order, Sentinels, Tokenizer, header, layout, window};
+use crate::{Order, Sentinels, Tokenizer, excerpts, header, layout, window};
 
 /// What the prompt is made from. All text is plain: nothing in it is parsed for markers.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub struct Input<'a> {
     /// Path as the model shall see it (relative, `/` between its parts); `None` leaves the header out.
     pub path: Option<&'a str>,
     /// Text placed before the prefix window, where the file's own beginning would stand (imports and definitions that lie
-    /// outside the window), most stable first.
+    /// outside the window, parts of other files), in the form of [`crate::excerpts`], most stable first.
     pub excerpts: &'a [&'a str],
     /// Text left of the cursor, from the start of the file (or from far enough before the cursor to fill the budget).
     pub prefix: &'a str,
@@ -89,14 +89,7 @@ pub fn build(tokenizer: &Tokenizer, sentinels: &Sentinels, input: &Input<'_>, op
 
     let suffix_budget = budget * SUFFIX_SHARE.0 / SUFFIX_SHARE.1;
     let (suffix, suffix_cut) = window::after(tokenizer, input.suffix, suffix_budget);
-    let mut prefix: Vec<u32> = Vec::new();
-    for excerpt in input.excerpts {
-        let ids = tokenizer.encode_incremental(excerpt);
-        // Whole excerpts only, and never at the cost of most of the code before the cursor.
-        if prefix.len() + ids.len() <= (budget - suffix.len()) / 4 {
-            prefix.extend(ids);
-        }
-    }
+    let mut prefix = excerpts::fitting(tokenizer, input.excerpts, budget, suffix.len());
     let rounded = |n: usize| if budget >= 8 * ROUND { n.next_multiple_of(ROUND) } else { n };
     let left = budget.saturating_sub(rounded(suffix.len())).saturating_sub(rounded(prefix.len()));
     let start = window::before(tokenizer, input.prefix, left, options.ahead);

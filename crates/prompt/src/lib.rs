@@ -4,9 +4,10 @@
 //! token healing at the cursor. Does not own: text buffers, syntax, weights. A user's text never becomes a sentinel: sentinels
 //! enter a prompt as ids only, and text is tokenised by a tokenizer that does not know them.
 //!
-//! Start reading at [`build`], then [`layout`].
+//! Start reading at [`build`], then [`layout`]; [`excerpts`] is the form of what a prompt shows besides.
 
 mod build;
+pub mod excerpts;
 mod healing;
 mod incremental;
 mod sentinels;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use lacuna_context::{Excerpt, OtherFile, similar, without_secrets};
+use lacuna_prompt::excerpts::excerpt;
 
 use super::documents::Open;
 
@@ -69,11 +70,12 @@ impl Neighbours {
         self.chosen.retain(|_, choice| choice.shown.iter().all(|other| other != uri));
     }
 
-    /// What prompts for byte `cursor` of a document show of others, at most `max_bytes`. `document` gives another document with the path that
+    /// What prompts for byte `cursor` of a document, shown as `path`, show of others, at most `max_bytes`. `document` gives another document with the path that
     /// the model is shown, or nothing if it is not to be shown.
     pub fn excerpts(
         &self,
         uri: &str,
+        path: &str,
         open: &Open,
         cursor: usize,
         max_bytes: usize,
@@ -101,7 +103,8 @@ impl Neighbours {
         let around = |range| open.document.slice(range).into_owned();
         let before = around(cursor.saturating_sub(MOST_BYTES / 2)..cursor);
         let after = around(cursor..cursor.saturating_add(MOST_BYTES / 2));
-        let excerpts: Arc<[Excerpt]> = similar(open.language, &before, &after, &files, max_bytes).into();
+        let excerpts: Arc<[Excerpt]> =
+            similar(open.language, &before, &after, &files, max_bytes, |other, text| excerpt(path, other, text)).into();
         let is_shown = |path: &str| excerpts.iter().any(|excerpt| excerpt.path.as_deref() == Some(path));
         let shown = others.iter().filter(|(_, path, _)| is_shown(path)).map(|(other, _, _)| other.clone()).collect();
         self.chosen.insert(uri.to_owned(), Choice { line, shown, excerpts: Arc::clone(&excerpts) });
@@ -125,7 +128,7 @@ mod tests {
     /// Opens `others` and asks for `text` with the cursor at its end.
     fn ask(neighbours: &Neighbours, text: &str, others: &[(&str, &str)]) -> Vec<String> {
         let find = |uri: &str| others.iter().find(|(other, _)| *other == uri).map(|(uri, text)| (format!("{uri}.py"), open(text)));
-        let excerpts = neighbours.excerpts("here", &open(text), text.len(), 1000, find);
+        let excerpts = neighbours.excerpts("here", "here.py", &open(text), text.len(), 1000, find);
         excerpts.iter().map(|excerpt| excerpt.text.clone()).collect()
     }
 
@@ -181,7 +184,7 @@ mod tests {
             asked.set(asked.get() + 1);
             Some((uri.to_owned(), open(&large)))
         };
-        let excerpts = neighbours.excerpts("here", &open("s = Square\n"), 11, 400, find);
+        let excerpts = neighbours.excerpts("here", "here.py", &open("s = Square\n"), 11, 400, find);
         assert_eq!(asked.get(), MOST_DOCUMENTS);
         assert!(excerpts.iter().map(|e| e.text.len() + 1).sum::<usize>() <= 400);
         assert!(neighbours.recent.lock().unwrap().len() <= MOST_RECENT);

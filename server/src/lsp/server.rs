@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use lacuna_complete::{Caller, Completer, Outcome, Reason, other_files_bytes};
+use lacuna_complete::{Caller, Completer, Outcome, Reason};
 use lacuna_context::{Excerpt, Language};
+use lacuna_prompt::excerpts::other_files_bytes;
 use lacuna_text::Encoding;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -177,7 +178,8 @@ impl Server {
         if !settings.other_files {
             return Arc::default();
         }
-        self.neighbours.excerpts(uri, open, cursor, other_files_bytes(settings.prompt_tokens), |other| {
+        let path = self.shown_path(uri, session);
+        self.neighbours.excerpts(uri, &path, open, cursor, other_files_bytes(settings.prompt_tokens), |other| {
             let path = self.shown_path(other, session);
             // What is ignored, because it may hold secrets, is not shown elsewhere either, nor what git does not keep.
             // Cells of the same notebook are there as text above and below.

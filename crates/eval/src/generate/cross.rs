@@ -2,13 +2,16 @@
 //! The middle is never looked at.
 
 use lacuna_context::{Excerpt, OtherFile, similar};
+use lacuna_prompt::excerpts::excerpt;
 
+use super::model::path;
 use crate::Example;
 
 /// Excerpts of at most `max_bytes` in all, the most similar first, each headed by a comment with its path.
 pub fn cross_file_excerpts(example: &Example, max_bytes: usize) -> Vec<Excerpt> {
     let files: Vec<OtherFile> = example.context.iter().map(|file| OtherFile { path: &file.path, text: &file.text }).collect();
-    similar(example.syntax(), &example.prefix, &example.suffix, &files, max_bytes)
+    let shown_in = path(example);
+    similar(example.syntax(), &example.prefix, &example.suffix, &files, max_bytes, |path, text| excerpt(&shown_in, path, text))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use lacuna_engine::Cancel;
+use lacuna_prompt::excerpts::as_shown;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use ureq::Agent;
@@ -114,9 +115,9 @@ impl EndpointGenerator {
         let mut body = match protocol {
             Protocol::Infill => json!({"input_prefix": prefix, "input_suffix": suffix, "n_predict": n, "cache_prompt": true,
                 "temperature": temperature, "stream": true,
-                "input_extra": cross.iter().map(|e| json!({"filename": e.path, "text": format!("{}\n", e.text)})).collect::<Vec<_>>()}),
+                "input_extra": cross.iter().map(|e| json!({"filename": e.path, "text": as_shown(&e.text)})).collect::<Vec<_>>()}),
             Protocol::OpenAi => {
-                let above: String = cross.iter().map(|e| format!("{}\n", e.text)).collect();
+                let above: String = cross.iter().map(|e| as_shown(&e.text)).collect();
                 let prefix = format!("{above}{prefix}");
                 match &self.settings.template {
                     // In one pass: what stands in the code is no mark.

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lacuna_complete::{Completer, Outcome, Request, other_files_bytes};
+use lacuna_complete::{Completer, Outcome, Request};
 use lacuna_context::{Excerpt, ExcerptKind, FileFacts, Language, ParseLimit, SyntaxTree, gather, rank};
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, alone, threads};
+use lacuna_prompt::excerpts::{as_shown, other_files_bytes};
 use lacuna_prompt::{Input, Options, Order, Sentinels, Tokenizer, build};
 use lacuna_text::Document;
 use sha2::{Digest, Sha256};
@@ -146,8 +147,8 @@ impl ModelGenerator {
         };
         let has_header = self.sentinels.file.is_some();
         let own = gather(&file).into_iter().filter(|e| !(has_header && e.kind == ExcerptKind::Header)).collect();
-        let own = rank(own, self.settings.prompt_tokens / 2).into_iter().map(|e| format!("{}\n", e.text));
-        self.cross_file(example).into_iter().map(|e| format!("{}\n", e.text)).chain(own).collect()
+        let own = rank(own, self.settings.prompt_tokens / 2).into_iter().map(|e| as_shown(&e.text));
+        self.cross_file(example).into_iter().map(|e| as_shown(&e.text)).chain(own).collect()
     }
 
     /// Parts of the example's other files, where prompts may show them.

@@ -1,5 +1,6 @@
 //! The prompt crate at its boundary: a small byte-level tokenizer made here, real rules.
 
+mod excerpts;
 mod stable;
 mod vocabulary;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MineError;
 
-/// The languages that the corpus holds, in the order of their share.
+/// The languages that a corpus can hold, code first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
@@ -20,11 +20,20 @@ pub enum Language {
     Go,
     C,
     Cpp,
+    CSharp,
+    Markdown,
+    Yaml,
+    Toml,
+    Json,
+    Shell,
+    Sql,
+    Html,
+    Css,
 }
 
 impl Language {
     /// Every language, in declaration order.
-    pub const ALL: [Language; 8] = [
+    pub const ALL: [Language; 17] = [
         Language::Python,
         Language::JavaScript,
         Language::TypeScript,
@@ -33,6 +42,15 @@ impl Language {
         Language::Go,
         Language::C,
         Language::Cpp,
+        Language::CSharp,
+        Language::Markdown,
+        Language::Yaml,
+        Language::Toml,
+        Language::Json,
+        Language::Shell,
+        Language::Sql,
+        Language::Html,
+        Language::Css,
     ];
 
     /// The language of a file name by its extension; type declaration files (`.d.ts`, `.pyi`) are no code and give `None`.
@@ -51,6 +69,15 @@ impl Language {
             "go" => Language::Go,
             "c" | "h" => Language::C,
             "cc" | "cpp" | "cxx" | "hpp" | "hh" => Language::Cpp,
+            "cs" => Language::CSharp,
+            "md" | "markdown" => Language::Markdown,
+            "yaml" | "yml" => Language::Yaml,
+            "toml" => Language::Toml,
+            "json" => Language::Json,
+            "sh" | "bash" => Language::Shell,
+            "sql" => Language::Sql,
+            "html" | "htm" => Language::Html,
+            "css" | "scss" => Language::Css,
             _ => return None,
         })
     }
@@ -65,7 +92,21 @@ impl Language {
             Language::Go => "go",
             Language::C => "c",
             Language::Cpp => "cpp",
+            Language::CSharp => "csharp",
+            Language::Markdown => "markdown",
+            Language::Yaml => "yaml",
+            Language::Toml => "toml",
+            Language::Json => "json",
+            Language::Shell => "shell",
+            Language::Sql => "sql",
+            Language::Html => "html",
+            Language::Css => "css",
         }
+    }
+
+    /// What people edit beside code: nothing is parsed, and prose may stand in it.
+    pub fn is_text(self) -> bool {
+        self >= Language::Markdown
     }
 
     /// Blocks are made by indentation rather than braces.

@@ -45,7 +45,9 @@ pub fn load(candidate: &Candidate, limits: &Limits) -> Result<Document, &'static
     let text = String::from_utf8(bytes).map_err(|_| "not utf-8")?;
     let mut text = clean(text);
     // A few licence headers stay, as users' files have them too.
-    if hash_bytes(candidate.path.as_bytes()) % 100 >= limits.keep_licence_percent {
+    // In Markdown `#` opens a heading, not a comment.
+    let may_open_with_one = candidate.language != Language::Markdown;
+    if may_open_with_one && hash_bytes(candidate.path.as_bytes()) % 100 >= limits.keep_licence_percent {
         text.drain(..licence_header(&text));
     }
     judge(&text, candidate.language, limits)?;
@@ -117,10 +119,12 @@ pub fn judge(text: &str, language: Language, limits: &Limits) -> Result<(), &'st
         lines += 1;
         longest = longest.max(line.len());
     }
-    if longest > limits.max_line {
+    // A paragraph of prose may be one line.
+    let prose = if language == Language::Markdown { 4 } else { 1 };
+    if longest > prose * limits.max_line {
         return Err("line too long");
     }
-    if lines < 5 || text.len() as f64 / lines as f64 > limits.max_mean_line {
+    if lines < 5 || text.len() as f64 / lines as f64 > prose as f64 * limits.max_mean_line {
         return Err("lines too long on average");
     }
     let (mut letters, mut digits, mut spaces) = (0usize, 0usize, 0usize);

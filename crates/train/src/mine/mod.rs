@@ -122,7 +122,8 @@ pub fn run(config: &MineConfig, progress: &(dyn Fn(Progress) + Sync), stop: &Ato
     let mut report = Report::default();
     let plan = Plan::read(&config.sources)?;
     let forbidden: HashSet<String> = config.forbidden.iter().chain(&plan.forbidden).map(|name| name.to_ascii_lowercase()).collect();
-    let listing = walk::list(&config.sources, &forbidden)?;
+    let languages: Vec<Language> = config.balance.shares.iter().filter(|(_, share)| *share > 0.0).map(|(l, _)| *l).collect();
+    let listing = walk::list(&config.sources, &languages, &forbidden)?;
     for (reason, count) in &listing.dropped {
         *report.dropped.entry(reason.clone()).or_default() += count;
     }

@@ -69,10 +69,10 @@ const SKIPPED_FOLDERS: &[&str] = &[
 const SOURCE_FOLDERS: &[&str] = &["src", "src.ts", "source", "Source"];
 const COMPILED_FOLDERS: &[&str] = &["lib", "es", "esm", "es6", "module", "modules", "build", "out", "lib-esm", "browser"];
 
-/// Lists `<root>/<split>/<ecosystem>/<package>/…` in sorted order.
+/// Lists the files of `languages` in `<root>/<split>/<ecosystem>/<package>/…` in sorted order.
 ///
 /// Errors: [`MineError::NoSources`] without a `train` folder; unreadable folders.
-pub fn list(root: &Path, forbidden: &HashSet<String>) -> Result<Listing, MineError> {
+pub fn list(root: &Path, languages: &[Language], forbidden: &HashSet<String>) -> Result<Listing, MineError> {
     let mut listing = Listing::default();
     if !root.join("train").is_dir() {
         return Err(MineError::NoSources { path: root.to_owned() });
@@ -86,7 +86,7 @@ pub fn list(root: &Path, forbidden: &HashSet<String>) -> Result<Listing, MineErr
             for package in folders(&ecosystem)? {
                 let name = format!("{}/{}", file_name(&ecosystem), file_name(&package).replace("__", "/"));
                 if !name.ends_with(".partial") {
-                    list_package(&package, &name, split, forbidden, &mut listing)?;
+                    list_package(&package, &name, split, languages, forbidden, &mut listing)?;
                 }
             }
         }
@@ -94,13 +94,20 @@ pub fn list(root: &Path, forbidden: &HashSet<String>) -> Result<Listing, MineErr
     Ok(listing)
 }
 
-fn list_package(folder: &Path, package: &str, split: Split, forbidden: &HashSet<String>, listing: &mut Listing) -> Result<(), MineError> {
+fn list_package(
+    folder: &Path,
+    package: &str,
+    split: Split,
+    languages: &[Language],
+    forbidden: &HashSet<String>,
+    listing: &mut Listing,
+) -> Result<(), MineError> {
     let mut found = Vec::new();
     visit(folder, folder, 0, &mut found)?;
     found.sort();
     let mut candidates = Vec::new();
     for path in found {
-        let Some(language) = Language::of_path(&path) else {
+        let Some(language) = Language::of_path(plain_name(&path)).filter(|l| languages.contains(l)) else {
             *listing.dropped.entry("other file type".to_owned()).or_default() += 1;
             continue;
         };
@@ -125,7 +132,13 @@ fn list_package(folder: &Path, package: &str, split: Split, forbidden: &HashSet<
             *listing.dropped.entry("compiled copy of shipped sources".to_owned()).or_default() += 1;
             continue;
         }
-        listing.files.push(Candidate { file: folder.join(&path), path: inner.to_owned(), package: package.to_owned(), language, split });
+        listing.files.push(Candidate {
+            file: folder.join(&path),
+            path: plain_name(inner).to_owned(),
+            package: package.to_owned(),
+            language,
+            split,
+        });
     }
     Ok(())
 }
@@ -139,6 +152,11 @@ pub fn is_forbidden(path: &str, forbidden: &HashSet<String>) -> bool {
         let base = stem.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-');
         forbidden.contains(&part) || (base != part && base.len() >= 5 && forbidden.contains(base))
     })
+}
+
+/// Cargo keeps the manifest that people wrote beside the one it made.
+fn plain_name(path: &str) -> &str {
+    path.strip_suffix(".orig").filter(|p| p.ends_with("Cargo.toml")).unwrap_or(path)
 }
 
 /// Whether a file name is one that bundlers, compilers and generators give.
@@ -155,6 +173,16 @@ pub fn is_product_name(name: &str) -> bool {
         || lower.ends_with(".cjs.js")
         || lower.ends_with("_generated.rs")
         || lower == "bindings.rs"
+        || lower.ends_with(".designer.cs")
+        || lower.ends_with(".g.cs")
+        || ["package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "composer.json.lock"].contains(&lower.as_str())
+        || is_legal_text(&lower)
+}
+
+/// Licences and their kin, which everybody copies and nobody writes.
+fn is_legal_text(lower: &str) -> bool {
+    let Some((stem, _)) = lower.rsplit_once('.').filter(|(_, e)| ["md", "markdown", "html", "htm"].contains(e)) else { return false };
+    ["license", "licence", "copying", "notice", "code_of_conduct", "code-of-conduct", "third"].iter().any(|mark| stem.starts_with(mark))
 }
 
 fn visit(root: &Path, folder: &Path, depth: usize, found: &mut Vec<String>) -> Result<(), MineError> {
