@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use lacuna_complete::Settings;
+use lacuna_complete::{AUTO_LINES, Settings};
 use lacuna_engine::{KvDtype, Reuse};
 use lacuna_telemetry::experiment::Definition;
 use schemars::JsonSchema;
@@ -140,6 +140,8 @@ pub struct ShowConfig {
     /// Longest single-line completion, in tokens.
     #[schemars(range(min = 1, max = 1_024))]
     pub line_tokens: usize,
+    /// Lines of a suggestion at most: `1` never breaks a line, more are suggested only where a block is opened that has no body yet; `auto` is 6.
+    pub lines: Lines,
     /// Longest block, in tokens.
     #[schemars(range(min = 1, max = 4_096))]
     pub block_tokens: usize,
@@ -160,6 +162,35 @@ pub struct KvConfig {
     /// With `blend`: share of the moved tokens that is computed again (0–1).
     #[schemars(range(min = 0.0, max = 1.0))]
     pub blend_ratio: f64,
+}
+
+/// `auto`, or a number of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Lines {
+    Auto(AutoSetting),
+    AtMost(#[schemars(range(min = 1, max = 64))] usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AutoSetting {
+    Auto,
+}
+
+impl Default for Lines {
+    fn default() -> Lines {
+        Lines::Auto(AutoSetting::Auto)
+    }
+}
+
+impl Lines {
+    fn most(self) -> usize {
+        match self {
+            Lines::Auto(_) => AUTO_LINES,
+            Lines::AtMost(n) => n,
+        }
+    }
 }
 
 /// Approximate ways are switches: what they cost is measured in `docs/bench/kv-quality.md`.
@@ -230,6 +261,7 @@ impl Default for ShowConfig {
         ShowConfig {
             min_confidence: as_written(settings.min_confidence),
             line_tokens: settings.line_tokens,
+            lines: Lines::default(),
             block_tokens: settings.block_tokens,
             disabled_languages: Vec::new(),
         }
@@ -281,6 +313,7 @@ impl Config {
             heal: self.model.heal.unwrap_or(heal),
             prompt_tokens: self.context.prompt_tokens,
             line_tokens: self.show.line_tokens,
+            lines: self.show.lines.most(),
             block_tokens: self.show.block_tokens,
             deadline: Duration::from_millis(self.latency.deadline_ms),
             min_confidence: self.show.min_confidence as f32,

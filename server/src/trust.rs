@@ -80,6 +80,7 @@ pub const REACH: &[(&str, Reach)] = &[
     ("show.block_tokens", Reach::Sets),
     ("show.disabled_languages", Reach::Sets),
     ("show.line_tokens", Reach::Sets),
+    ("show.lines", Reach::Sets),
     ("show.min_confidence", Reach::Sets),
     // Writes into a folder, and deletes from the record.
     ("telemetry.dir", Reach::Nothing),

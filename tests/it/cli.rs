@@ -280,3 +280,37 @@ fn the_binary_alone_in_an_empty_directory_completes() {
     command.env_clear().args(["complete", "--no-deadline", "a.py", "--at", "2:12", "--json"]);
     parse_json(&lacuna_tests::run(&mut command).expect_code(0));
 }
+
+/// What is completed right behind an opener, with this `[show]` in the user's file.
+fn behind_an_opener(home: &Home, setting: &str, file: &str, text: &str) -> Option<String> {
+    let (before, after) = text.split_once('▏').expect("the cursor is marked");
+    let path = home.write(file, format!("{before}{after}"));
+    home.configure(format!("[show]\n{setting}\n"));
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    let at = format!("{}:{column}", before.matches('\n').count() + 1);
+    let json = parse_json(&complete(home, path.to_str().expect("a plain path"), &at, "", &["--json"]));
+    json["items"][0]["text"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn behind_an_opener_a_block_of_as_many_lines_as_are_set() {
+    let home = Home::new();
+    for (file, text, starts, ends) in [
+        ("a.py", "class Stack:\n  def __init__(self):\n    self.items = []\n\n  def push(self, item):▏\n", "\n    self.", ""),
+        ("a.js", "class Point {\n  constructor(x, y) {▏}\n}\n", "\n    this.", "\n  "),
+        ("a.go", "package main\n\nfunc main() {\n\tfor i := 0; i < 10; i++ {▏}\n}\n", "\n\t\t", "\n\t"),
+    ] {
+        let lines = |text: &str| text.trim().lines().count();
+        let auto = behind_an_opener(&home, "lines = \"auto\"", file, text).unwrap_or_else(|| panic!("nothing in {file}"));
+        assert!(auto.starts_with(starts) && auto.ends_with(ends) && lines(&auto) <= 6, "{auto:?}");
+        assert_eq!(Some(auto), behind_an_opener(&home, "", file, text), "auto is the default");
+        for n in [2, 3, 20] {
+            let some = behind_an_opener(&home, &format!("lines = {n}"), file, text);
+            assert!(some.as_ref().is_some_and(|some| some.starts_with(starts) && lines(some) <= n), "{n}: {some:?}");
+        }
+        let one = behind_an_opener(&home, "lines = 1", file, text);
+        assert!(one.as_ref().is_none_or(|one| !one.contains('\n')), "{one:?}");
+    }
+    let has_body = "def f(x):▏\n    return x\n";
+    assert!(behind_an_opener(&home, "", "b.py", has_body).is_none_or(|text| !text.contains('\n')));
+}

@@ -75,7 +75,8 @@ fn a_folders_settings_reach_nothing_but_what_is_shown() {
 fn every_setting_has_a_description_a_type_and_a_default() {
     for (area, keys) in schema()["properties"].as_object().expect("areas") {
         for (key, value) in keys["properties"].as_object().expect("settings") {
-            let typed = value.get("type").is_some() || value.get("oneOf").is_some() || value.get("enum").is_some();
+            let has_type = |value: &Value| value.get("type").is_some() || value.get("oneOf").is_some() || value.get("enum").is_some();
+            let typed = has_type(value) || value["anyOf"].as_array().is_some_and(|all| all.iter().all(has_type));
             assert!(value["description"].is_string() && value.get("default").is_some() && typed, "{area}.{key}: {value}");
         }
     }

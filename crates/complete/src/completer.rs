@@ -11,6 +11,7 @@ use crate::background::{Background, Job};
 use crate::decode::{Extent, Limits, Place};
 use crate::items::Ask;
 use crate::kept::Kept;
+use crate::opened::{Opened, is_closed};
 use crate::prompting::{self, Prepared};
 use crate::search::closers;
 use crate::state::{DocumentState, States, lock};
@@ -157,6 +158,45 @@ impl Core {
         start: Instant,
         answer: &mut Answer,
     ) -> (Outcome, Vec<Job>) {
+        let is_asked = self.settings.lines > 1 && self.settings.fixed_tokens.is_none();
+        let Some(opened) = is_asked.then(|| Opened::at(request)).flatten() else {
+            return self.outcome_at(request, caller, cancel, start, answer);
+        };
+        let state = self.states.of(request.key);
+        if let Some(items) = self.recall(&state, request, answer) {
+            return (Outcome::Suggest(items), Vec::new());
+        }
+        // What is typed at the cursor says nothing of what is written on the line below it.
+        let caller = Caller { flight: None, ..caller };
+        let (outcome, jobs) = self.outcome_at(&opened.request(request), caller, cancel, start, answer);
+        if let Some(generated) = answer.explanation.as_mut().and_then(|explanation| explanation.generated.as_mut()) {
+            generated.text = opened.whole(&generated.text);
+        }
+        let Outcome::Suggest(mut items) = outcome else { return (outcome, jobs) };
+        // A bracket that the body leaves open would be closed by the block's own.
+        items.retain(|item| is_closed(request.language, &item.text));
+        if items.is_empty() {
+            if let Some(explanation) = &mut answer.explanation {
+                explanation.generated = None;
+            }
+            return (Outcome::Silence(Reason::ParsesWorse), jobs);
+        }
+        for item in &mut items {
+            item.text = opened.whole(&item.text);
+        }
+        lock(&state.ghosts).add(request.document, request.cursor, items.clone());
+        (Outcome::Suggest(items), jobs)
+    }
+
+    /// The answer at the place itself.
+    fn outcome_at(
+        &self,
+        request: &Request<'_>,
+        caller: Caller<'_>,
+        cancel: &Cancel,
+        start: Instant,
+        answer: &mut Answer,
+    ) -> (Outcome, Vec<Job>) {
         let state = self.states.of(request.key);
         if let Some(items) = self.recall(&state, request, answer) {
             return (Outcome::Suggest(items), Vec::new());
@@ -205,9 +245,21 @@ impl Core {
                 return (Outcome::Silence(Reason::PromptRefused), jobs);
             }
         };
+        let items = self.within_lines(items);
+        if items.is_empty() {
+            return (Outcome::Silence(Reason::Empty), jobs);
+        }
         lock(&state.ghosts).add(request.document, request.cursor, items.clone());
         jobs.extend(next_line(request, extent, &items[0]));
         (Outcome::Suggest(items), jobs)
+    }
+
+    /// Where no line may be broken, what goes on on the next one is left out: behind an opener even a single line does.
+    fn within_lines(&self, mut items: Vec<Item>) -> Vec<Item> {
+        if self.settings.lines <= 1 && self.settings.fixed_tokens.is_none() {
+            items.retain(|item| !item.text.contains(['\n', '\r']));
+        }
+        items
     }
 
     /// What memory has for the request.
@@ -284,7 +336,7 @@ impl Core {
         let max_tokens = match (self.settings.fixed_tokens, extent) {
             (Some(n), _) => n + HEALED,
             (None, Extent::Line) => self.settings.line_tokens,
-            (None, Extent::Block) => self.settings.block_tokens,
+            (None, Extent::Block { .. }) => self.settings.block_tokens,
         };
         Sampling {
             max_tokens,

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use lacuna_context::{Language, SyntacticEnd, syntactic_end};
+use lacuna_context::{Language, SyntacticEnd, first_lines, syntactic_end};
 use lacuna_engine::{
     Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions, PromptError, Sampling, generate_with,
 };
@@ -16,8 +16,8 @@ use crate::Flight;
 pub(crate) enum Extent {
     /// To the end of the line.
     Line,
-    /// To the end of the block that was opened at the cursor.
-    Block,
+    /// To the end of the block that was opened at the cursor, `lines` lines at most.
+    Block { lines: usize },
 }
 
 /// Where and in what language the completion grows.
@@ -171,7 +171,12 @@ fn token_by_token(
 }
 
 pub(crate) fn end(place: &Place<'_>, text: &str) -> SyntacticEnd {
-    syntactic_end(place.language, place.prefix, text, place.extent == Extent::Block)
+    let Extent::Block { lines } = place.extent else {
+        return syntactic_end(place.language, place.prefix, text, false);
+    };
+    let end = syntactic_end(place.language, place.prefix, text, true);
+    let len = first_lines(place.language, place.prefix, &text[..end.len], lines);
+    SyntacticEnd { len, reached: end.reached || len < end.len }
 }
 
 /// A text that was stopped by the clock, cut where it can stand: after its last whole line if it has several, else after a word.

@@ -158,7 +158,7 @@ impl Core {
 
         let shaped = match fill.shape {
             Shape::Raw => None,
-            Shape::Editor(language) => Some(Shaped::new(fill, language)),
+            Shape::Editor(language) => Some(Shaped::new(fill, language, self.settings.lines)),
         };
         let mut text = Stream::new(&prompt, fill.stop);
         let beam = self.settings.beam;
@@ -185,7 +185,7 @@ impl Core {
             if is_over {
                 text.bytes.truncate(text.healed);
             }
-            let goes_on = !is_over && place.extent == Extent::Block && !searched.lines.is_empty() && text.stopped_at.is_none();
+            let goes_on = !is_over && place.extent != Extent::Line && !searched.lines.is_empty() && text.stopped_at.is_none();
             sampling.max_tokens = if goes_on { sampling.max_tokens.saturating_sub(searched.generation.ids.len()) } else { 0 };
             found = Some(searched.generation);
         }
@@ -255,14 +255,16 @@ struct Shaped {
     document: Document,
     tree: SyntaxTree,
     extent: Extent,
+    /// See [`Settings::lines`](crate::Settings).
+    lines: usize,
 }
 
 impl Shaped {
-    fn new(fill: &Fill<'_>, language: Language) -> Shaped {
+    fn new(fill: &Fill<'_>, language: Language, lines: usize) -> Shaped {
         let document = Document::new(&format!("{}{}", fill.prefix, fill.suffix), 0);
         let tree = SyntaxTree::parse(language, document.rope());
-        let mut shaped = Shaped { language, document, tree, extent: Extent::Line };
-        shaped.extent = prompting::extent(&shaped.request(fill));
+        let mut shaped = Shaped { language, document, tree, extent: Extent::Line, lines };
+        shaped.extent = prompting::extent(&shaped.request(fill), lines);
         shaped
     }
 
@@ -293,8 +295,8 @@ impl Shaped {
     /// What an editor would show of the generated text; empty where it would show nothing.
     fn shown(&self, fill: &Fill<'_>, text: String, logprobs: &[f32], answer: &mut Answer) -> String {
         let text = text[..end(&self.place(fill.prefix), &text).len].trim_end().to_owned();
-        if text.is_empty() {
-            return text;
+        if text.is_empty() || self.lines <= 1 && text.contains(['\n', '\r']) {
+            return String::new();
         }
         let confidence = (logprobs.iter().sum::<f32>() / logprobs.len().max(1) as f32).exp();
         show(&self.request(fill), text, confidence, 0.0, answer).unwrap_or_default()

@@ -129,7 +129,7 @@ impl Core {
             let line_item = (line.clone(), line.text.clone());
             let (line, text) = match ask.place.extent {
                 Extent::Line => line_item,
-                Extent::Block => self.with_rest(ask, line, kv, drafter, answer)?.unwrap_or(line_item),
+                Extent::Block { .. } => self.with_rest(ask, line, kv, drafter, answer)?.unwrap_or(line_item),
             };
             match self.accept_line(ask.request, &line, text, answer) {
                 Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),

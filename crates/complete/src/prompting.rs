@@ -22,11 +22,11 @@ pub(crate) struct Prepared {
     pub context_time: Duration,
 }
 
-/// How far the completion may reach.
-pub(crate) fn extent(request: &Request<'_>) -> Extent {
+/// How far the completion may reach, if it may have so many lines.
+pub(crate) fn extent(request: &Request<'_>, lines: usize) -> Extent {
     let facts = cursor_facts(request.tree, request.document.rope(), request.cursor);
-    let block = !facts.mid_line && (facts.opens_block || facts.in_empty_block);
-    if block { Extent::Block } else { Extent::Line }
+    let block = !facts.mid_line && (facts.opens_block || facts.in_empty_block) && facts.body_is_empty;
+    if block && lines > 1 { Extent::Block { lines } } else { Extent::Line }
 }
 
 /// The prompt of a request; `budget` tokens at most, with windows as they will be `ahead` tokens later.
@@ -39,7 +39,7 @@ pub(crate) fn prepare(
     ahead: usize,
 ) -> Prepared {
     let begun = Instant::now();
-    let extent = extent(request);
+    let extent = extent(request, settings.lines);
     let mut context_time = begun.elapsed();
     let reach = budget * BYTES_PER_TOKEN;
     let start = request.document.slice(0..request.cursor.saturating_sub(reach)).len();

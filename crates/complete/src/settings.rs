@@ -7,6 +7,9 @@ use lacuna_prompt::Order;
 
 use crate::Costs;
 
+/// Lines of a suggestion, unless more or fewer are asked for: most people ask for less than a model would write.
+pub const AUTO_LINES: usize = 6;
+
 /// The defaults are those of the embedded model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -19,6 +22,8 @@ pub struct Settings {
     pub prompt_tokens: usize,
     /// Upper limit of one single-line completion, in tokens.
     pub line_tokens: usize,
+    /// Lines of a suggestion at most: 1 never breaks a line. More than one are suggested only where a block without a body is opened.
+    pub lines: usize,
     /// Upper limit of one block, in tokens.
     pub block_tokens: usize,
     /// Generation stops here and the best so far is returned; zero means no deadline.
@@ -59,6 +64,7 @@ impl Default for Settings {
             seam: false,
             prompt_tokens: 1024,
             line_tokens: 48,
+            lines: AUTO_LINES,
             block_tokens: 160,
             deadline: Duration::ZERO,
             min_confidence: 0.0,

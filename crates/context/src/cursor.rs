@@ -22,6 +22,8 @@ pub struct CursorFacts {
     /// The text left of the cursor on this line ends with what opens a block: `:` in Python, `{` elsewhere, a `case`
     /// label, an arrow. Not `(` and `[`: what follows them is mostly wanted on the same line.
     pub opens_block: bool,
+    /// What the line of the cursor, or the last line of code above a blank one, opens has no body yet: the next line of code is not deeper.
+    pub body_is_empty: bool,
     /// The cursor is on a blank line, and the last line of code before it (docstrings aside) opens a block that has no
     /// body yet.
     pub in_empty_block: bool,
@@ -61,15 +63,15 @@ pub fn cursor_facts(tree: &SyntaxTree, rope: &Rope, byte: usize) -> CursorFacts 
     let code = !in_comment && !in_string;
     let blank_prefix = line_prefix.trim().is_empty();
     let opened = opened_block(language, &before).filter(|_| code);
+    let body_is_empty = opened.as_ref().is_some_and(|o| next_code_width(rope, line + 1).is_none_or(|next| next <= o.indent));
     CursorFacts {
         in_comment,
         in_string,
         word_start: cursor - word,
         indent: line_prefix[..indent_len].to_string(),
         opens_block: !blank_prefix && opened.as_ref().is_some_and(|o| opens_statements(language, o.by)),
-        in_empty_block: blank_prefix
-            && line_suffix.trim().is_empty()
-            && opened.is_some_and(|o| next_code_width(rope, line + 1).is_none_or(|next| next <= o.indent)),
+        body_is_empty,
+        in_empty_block: blank_prefix && line_suffix.trim().is_empty() && body_is_empty,
         mid_line,
         line_prefix,
         line_suffix,

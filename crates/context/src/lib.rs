@@ -32,5 +32,5 @@ pub use others::{OtherFile, similar};
 pub use scope::{Scope, ScopeKind};
 pub use secret::{looks_secret, without_secrets};
 pub use spans::{MAX_SPANS, NodeSpan, SpanKind, spans};
-pub use stop::{SyntacticEnd, first_syntactic_end, syntactic_end};
+pub use stop::{SyntacticEnd, first_lines, first_syntactic_end, syntactic_end};
 pub use tree::{MAX_PARSE_BYTES, ParseLimit, SyntaxTree};

@@ -47,6 +47,29 @@ pub fn syntactic_end(language: Language, prefix_tail: &str, completion: &str, mu
     end
 }
 
+/// Bytes of `completion` that its first `n` lines take, those before its first text not counted: all of it where it has no more, else to the
+/// last of them after which nothing that the completion opened is open. Where there is none, it is the first line.
+pub fn first_lines(language: Language, prefix_tail: &str, completion: &str, n: usize) -> usize {
+    let blank = completion.len() - completion.trim_start().len();
+    let begun = completion[..blank].rfind(['\n', '\r']).map_or(0, |at| at + 1);
+    let text = completion.trim_end();
+    let mut ends = text.match_indices('\n').map(|(at, _)| at).filter(|at| *at >= begun);
+    let Some(most) = ends.nth(n.max(1) - 1) else { return completion.len() };
+    let prefix = tail(language, prefix_tail);
+    let joined = format!("{prefix}{}", &completion[..=most]);
+    let text = Text::new(language, &joined);
+    let closed = |i: &usize| {
+        let (line, next) = (&text.lines[*i], &text.lines[i + 1]);
+        let all_closed = next.inside.is_none() && next.open.last().is_none_or(|open| *open < prefix.len());
+        !text.is_blank(*i) && line.end > prefix.len() && all_closed && !text.opens_block(*i)
+    };
+    let first = text.line_at(prefix.len());
+    let last = (first..text.lines.len() - 1).rev().find(closed);
+    let first_line = || completion[blank..].find(['\n', '\r']).map_or(most, |at| blank + at);
+    let end = last.map_or_else(first_line, |i| text.lines[i].end - prefix.len());
+    completion[..end].trim_end().len()
+}
+
 /// What opens a block at the end of a text.
 pub(crate) struct Opened {
     /// Columns before the logical line that opens it.
@@ -456,7 +479,7 @@ impl<'a> Text<'a> {
                 let arrow = if self.language == Language::Java { "->" } else { "=>" };
                 self.language.has_braces() && self.text[..end].ends_with(arrow)
             }
-            _ => false,
+            _ => self.language == Language::Text && opens_by_word(self.content(i)),
         }
     }
 
@@ -507,6 +530,16 @@ fn line_starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
 /// A clause that goes on with the statement before it, as deep as that one.
 fn is_clause(word: &str) -> bool {
     matches!(word, "elif" | "else" | "except" | "catch" | "finally")
+}
+
+/// Whether a line of a language without a grammar ends in a word that opens a block there (shell, Lua, Ruby, Elixir, Pascal), or begins with
+/// one that does, and holds nothing else that would end it. Only deeper lines are kept, so a wrong guess costs nothing.
+fn opens_by_word(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let (first, last) = (words.next().unwrap_or(""), line.split_whitespace().next_back().unwrap_or(""));
+    let opens = matches!(last, "do" | "then" | "else" | "begin" | "repeat" | "try" | "ensure" | "rescue");
+    let names = matches!(first, "def" | "class" | "module" | "function" | "local");
+    opens || names && (first != "local" || words.next() == Some("function")) && last != "end" && !line.contains(" = ")
 }
 
 fn is_python_block(word: &str) -> bool {

@@ -274,6 +274,10 @@ mod tests {
         assert_eq!(told("latency.deadline_ms", json!(-1)), "is out of range: use 0 or more");
         assert_eq!(told("telemetry.enabled", json!("yes")), "is of the wrong kind: true or false is wanted");
         assert_eq!(told("model.beam", json!(17)), "is out of range: use 1 to 16");
+        assert_eq!(told("show.lines", json!(0)), "is out of range: use 1 to 64");
+        assert_eq!(told("show.lines", json!("autp")), "is not one of its values: did you mean \"auto\"? It takes auto");
+        assert_eq!(told("show.lines", json!(true)), "is of the wrong kind: \"auto\", or a whole number (1 to 64) is wanted");
+        assert!(["auto".into(), json!(1), json!(64)].iter().all(|lines| setting("show.lines").unwrap().check(lines).is_ok()));
         assert_eq!(told("context.ignore", json!([1])), "is of the wrong kind: a list of texts is wanted");
         assert_eq!(told("kv.dtype", json!("int4")), "is not one of its values: did you mean \"int8\"? It takes auto, f32, f16, int8");
         assert_eq!(setting("model.heal").unwrap().check(&Value::Null), Ok(()));

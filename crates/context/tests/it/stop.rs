@@ -246,3 +246,26 @@ fn an_end_that_is_reached_does_not_move() {
         }
     }
 }
+
+#[test]
+fn so_many_lines_and_nothing_left_open() {
+    use lacuna_context::first_lines;
+    for (language, prefix, text, n, kept) in [
+        (Python, "def f():", "\n    a\n    b\n    c", 2, "\n    a\n    b"),
+        (Python, "def f():\n", "    a\n\n    b\n", 2, "    a"),
+        (Python, "def f():\n", "    a\n\n    b\n", 3, "    a\n\n    b\n"),
+        (Python, "def f():\n    ", "a\n    for x in y:\n        b\n        c", 2, "a"),
+        (Python, "def f():\n    ", "for x in y:\n        b\n        c\n        d", 2, "for x in y:\n        b"),
+        (Python, "def f():\n    ", "return g(\n        a,\n        b,\n    )", 2, "return g("),
+        (Rust, "fn f() {\n    ", "a();\n    if b {\n        c();\n    }\n    d();\n    e();", 3, "a();"),
+        (Rust, "fn f() {\n    ", "a();\n    if b {\n        c();\n    }\n    d();\n    e();", 4, "a();\n    if b {\n        c();\n    }"),
+        (Rust, "fn f() {\n    ", "a();\r\n    b();\r\n    c();", 2, "a();\r\n    b();"),
+        (JavaScript, "f(() => {", "\n  let s = `\n  }`;\n  g(s);\n  h();", 3, "\n  let s = `\n  }`;\n  g(s);"),
+        (JavaScript, "f(() => {", "\n  let s = `\n  }`;\n  g(s);\n  h();", 1, "\n  let s = `"),
+        (Text, "", "", 1, ""),
+        (Text, "", "\n\n", 1, "\n\n"),
+        (Text, "a", "b\nc", 1, "b"),
+    ] {
+        assert_eq!(&text[..first_lines(language, prefix, text, n)], kept, "{prefix:?} {text:?} {n}");
+    }
+}
