@@ -18,6 +18,8 @@ pub mod reference;
 pub mod team;
 pub mod threads;
 
+pub use pages::give_back;
+
 pub use int4::{Activations, Epilogue, Int4Error, Int4Matrix, matmul_int4, matmul_quantized, matmul_swiglu};
 pub mod gemm;
 pub mod train_ops;

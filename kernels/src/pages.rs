@@ -12,6 +12,15 @@ pub(crate) const HUGE: usize = 2 << 20;
 /// Bytes of a slab; only what is written takes memory.
 const SLAB: usize = 64 << 20;
 
+/// Gives memory that was freed back to the system, where the allocator keeps it (glibc does). Takes milliseconds.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes no pointers, and may be called from any thread at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A piece of zeroed memory, aligned to a huge page.
 pub(crate) struct Slab {
     start: NonNull<u8>,

@@ -1,11 +1,12 @@
 //! From `--model` to something that completes: the embedded model, a Hugging Face directory, or a packed file.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, bail};
 use lacuna_complete::{Completer, Settings};
-use lacuna_engine::{Model, Precision, Scheduler};
+use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, Scheduler, generate};
 use lacuna_eval::run::{sha256_of_file, sha256_of_parts};
 use lacuna_prompt::{Sentinels, Tokenizer};
 
@@ -15,6 +16,8 @@ use crate::costs;
 /// The embedded model's weights in our packed form, and its tokenizer (see `datasets/embedded`).
 const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../datasets/embedded/model.lacuna.safetensors");
 pub const EMBEDDED_TOKENIZER: &[u8] = include_bytes!("../../datasets/embedded/tokenizer.json");
+/// Generated to see whether a model can.
+const TRIAL_TOKENS: usize = 4;
 /// Name under which the embedded model is shown.
 pub const EMBEDDED: &str = "embedded";
 /// Larger tokenizer files are refused before they are read.
@@ -68,6 +71,25 @@ impl Loaded {
         if let Some(file) = costs::file() {
             costs::write(&file, &costs::key(&self.name), &completer.costs());
         }
+    }
+
+    /// Generates a few tokens between the sides of a small hole: weights that load may still be out of range.
+    ///
+    /// Errors: the forward pass gives no numbers, or cannot be made.
+    pub fn try_out(&self) -> anyhow::Result<()> {
+        let s = &self.sentinels;
+        let mut ids = vec![s.prefix];
+        ids.extend(self.tokenizer.encode("def area(r):\n    "));
+        ids.push(s.suffix);
+        ids.extend(self.tokenizer.encode("\n\nprint(area(3))\n"));
+        ids.push(s.middle);
+        let longest = self.model.config().max_positions;
+        ids.truncate(longest.saturating_sub(TRIAL_TOKENS));
+        let sampling = Sampling { max_tokens: TRIAL_TOKENS, ..Sampling::default() };
+        let mut cache = KvCache::new(&self.model, longest.min(ids.len() + TRIAL_TOKENS));
+        generate(&self.model, &mut cache, &ids, &sampling, None, &Cancel::new(), &mut |_| ControlFlow::Continue(()))
+            .with_context(|| format!("model {} cannot complete", self.name))?;
+        Ok(())
     }
 
     /// What the configuration says for this model; threads are set at once.

@@ -386,8 +386,8 @@ fn a_converted_file_says_what_llama_cpp_asks_for() {
     }
 }
 
-/// A model of one layer whose widths are no multiples of 32, but for the inner one of the feed-forward part.
-fn odd_model(home: &Home) {
+/// A model of one layer whose widths are no multiples of 32, but for the inner one of the feed-forward part. `largest`: of its weights.
+fn odd_model(home: &Home, largest: f32) {
     let tiny = TinyModel::default();
     let n_vocab = tiny.config["vocab_size"].as_u64().expect("a size") as usize;
     let (hidden, ff, kv) = (48, 96, 24);
@@ -414,7 +414,7 @@ fn odd_model(home: &Home) {
     for (name, shape) in tensors {
         let start = data.len();
         let n = shape.iter().product::<usize>();
-        data.extend((0..n).flat_map(|_| random.unit().to_le_bytes()));
+        data.extend((0..n).flat_map(|_| (largest * random.unit()).to_le_bytes()));
         header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
     }
     home.write("odd/config.json", config.to_string());
@@ -423,9 +423,20 @@ fn odd_model(home: &Home) {
 }
 
 #[test]
+fn a_model_that_loads_and_cannot_complete_is_no_model() {
+    let home = Home::new();
+    for largest in [1e30, 3e38] {
+        odd_model(&home, largest);
+        let output = home.lacuna(["model", "verify", "odd"]).expect_code(1);
+        assert!(output.stdout.contains("odd") && output.stdout.contains("out of range"), "{output:?}");
+    }
+    home.lacuna(["model", "verify", "embedded"]).expect_code(0);
+}
+
+#[test]
 fn rows_that_fill_no_blocks_stay_f16() {
     let home = Home::new();
-    odd_model(&home);
+    odd_model(&home, 1.0);
     home.lacuna(["model", "verify", "odd"]).expect_code(0);
     let output = home.lacuna(["model", "convert", "odd", "--to", "gguf", "--type", "q4_0", "-o", "odd.gguf"]).expect_code(0);
     assert!(output.stderr.contains("8 tensors stay f16") && output.stderr.contains("multiple of 32"), "{output:?}");

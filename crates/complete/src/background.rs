@@ -67,15 +67,7 @@ impl Background {
     pub fn start(core: Arc<Core>) -> Background {
         let queue = Arc::new(Queue::default());
         let (of_thread, of_core) = (Arc::clone(&queue), Arc::clone(&core));
-        let work = move || {
-            while let Some(job) = of_thread.next() {
-                // A job that panics is lost; the next one is not. Locks and leases are given back as it unwinds.
-                if catch_unwind(AssertUnwindSafe(|| run(&of_core, job))).is_err() {
-                    tracing::error!("work in the background panicked: that job is lost, the thread goes on");
-                }
-                of_thread.done();
-            }
-        };
+        let work = move || of_thread.work(|job| run(&of_core, job));
         // Without the thread everything works, only colder.
         if let Err(error) = std::thread::Builder::new().name("background".to_owned()).spawn(work) {
             tracing::warn!(%error, "no thread for work in the background");
@@ -119,6 +111,17 @@ impl Drop for Background {
 }
 
 impl Queue {
+    /// Runs the jobs as they come, until there will be none.
+    fn work(&self, run: impl Fn(Job)) {
+        while let Some(job) = self.next() {
+            // A job that panics is lost; the next one is not. Locks and leases are given back as it unwinds.
+            if catch_unwind(AssertUnwindSafe(|| run(job))).is_err() {
+                tracing::error!("work in the background panicked: that job is lost, the thread goes on");
+            }
+            self.done();
+        }
+    }
+
     /// The next job; `None` when there will be none.
     fn next(&self) -> Option<Job> {
         let mut state = lock(&self.state);
@@ -201,5 +204,35 @@ fn complete_ahead(core: &Core, snapshot: &Snapshot) {
         Ok(Ok(items)) if !cancel.is_cancelled() => lock(&state.ghosts).add(request.document, request.cursor, items),
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "the next line was not prepared"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lacuna_context::{Language, SyntaxTree};
+    use lacuna_text::Document;
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_panics_is_lost_and_the_next_one_is_not() {
+        let queue = Queue::default();
+        let job = |key: &str| {
+            let document = Document::new("", 0);
+            let (language, tree) = (Language::Text, SyntaxTree::parse(Language::Text, document.rope()));
+            let snapshot = Snapshot { key: key.to_owned(), path: None, language, document, tree, cursor: 0, excerpts: Arc::default() };
+            Job::Warm(Box::new(snapshot))
+        };
+        lock(&queue.state).waiting.extend(["a", "bad", "b", "bad", "c"].map(job));
+        let done = Mutex::new(Vec::new());
+        queue.work(|job| {
+            if job.key() == "c" {
+                lock(&queue.state).closed = true;
+            }
+            assert_ne!(job.key(), "bad");
+            lock(&done).push(job.key().to_owned());
+        });
+        assert_eq!(*lock(&done), ["a", "b", "c"]);
+        assert!(lock(&queue.state).running.is_none());
     }
 }

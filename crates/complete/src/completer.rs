@@ -235,6 +235,9 @@ impl Core {
         let place = Place { language: request.language, prefix: &prefix, extent };
         let cancel = cancel.clone().with_turn(self.scheduler.turn(Class::Prefill, caller.client));
         let limits = Limits { deadline, cancel: &cancel, fixed_tokens: self.settings.fixed_tokens, flight: caller.flight };
+        // What is found is looked at in previews of the text, each a parse: they end with the request.
+        let tree = request.tree.clone().until(deadline);
+        let request = &Request { tree: &tree, ..*request };
         let unhealed = || prompting::unhealed(&self.tokenizer, &self.sentinels, &self.settings, request, budget);
         let ask = Ask { request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &donors, n: request.n };
         let items = match self.items(&ask, &mut lease, &mut drafter, answer) {
@@ -415,7 +418,7 @@ fn snapshot(request: &Request<'_>) -> Snapshot {
         path: request.path.map(str::to_owned),
         language: request.language,
         document: request.document.clone(),
-        tree: request.tree.clone(),
+        tree: request.tree.clone().until(None),
         cursor: request.cursor,
         excerpts: request.excerpts.into(),
     }

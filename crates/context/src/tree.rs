@@ -46,6 +46,8 @@ pub struct SyntaxTree {
     /// every keystroke would pay the limit.
     gave_up_at: Option<usize>,
     limit: ParseLimit,
+    /// Whoever asks waits no longer than this, whatever the limit says.
+    deadline: Option<Instant>,
 }
 
 impl SyntaxTree {
@@ -56,16 +58,21 @@ impl SyntaxTree {
     /// As [`SyntaxTree::parse`], with another limit for this parse and those of the tree's edits and previews. For results that must
     /// not depend on how busy the machine is.
     pub fn parse_within(language: Language, rope: &Rope, limit: ParseLimit) -> SyntaxTree {
-        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit };
+        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit, deadline: None };
         tree.reparse(rope);
         tree
     }
 
     /// Of a whole text that nobody types: the same tree on every machine.
     pub fn parse_str(language: Language, text: &str) -> SyntaxTree {
-        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit: ParseLimit::REPEATABLE };
+        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit: ParseLimit::REPEATABLE, deadline: None };
         tree.run(text.len(), |byte| text.as_bytes().get(byte..).unwrap_or_default());
         tree
+    }
+
+    /// The same tree, whose further parses and previews are given up at `deadline`.
+    pub fn until(self, deadline: Option<Instant>) -> SyntaxTree {
+        SyntaxTree { deadline, ..self }
     }
 
     pub fn language(&self) -> Language {
@@ -122,11 +129,11 @@ impl SyntaxTree {
         if parser.set_language(grammar).is_err() {
             return;
         }
-        let (start, limit) = (Instant::now(), self.limit);
+        let (start, limit, deadline) = (Instant::now(), self.limit, self.deadline);
         let (mut steps, bytes) = (0, Cell::new(0));
         let mut progress = |_: &tree_sitter::ParseState| {
             steps += 1;
-            let late = limit.time.is_some_and(|time| start.elapsed() > time);
+            let late = limit.time.is_some_and(|time| start.elapsed() > time) || deadline.is_some_and(|deadline| Instant::now() > deadline);
             if late || steps > limit.steps || bytes.get() > limit.bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let mut read = |byte, _| {

@@ -48,6 +48,8 @@ pub use prepack::{PackedRequest, generate_packed, prefill_packed, score_packed};
 pub use sample::Sampling;
 pub use schedule::{Class, Scheduler, Turn};
 
+/// Gives memory that was freed back to the system.
+pub use lacuna_kernels::give_back;
 /// What the CPU has but this process may not use, and why.
 pub use lacuna_kernels::isa::withheld;
 /// Sets how many threads the forward pass may use in this process; 0 means all cores.

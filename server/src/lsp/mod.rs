@@ -11,6 +11,7 @@ mod experiments;
 mod gate;
 pub mod inline;
 mod json;
+mod memory;
 mod neighbours;
 mod notebooks;
 mod parent;

@@ -21,7 +21,6 @@ use tower_lsp::ls_types::{
 };
 use tower_lsp::{Client, LanguageServer};
 
-use super::Connection;
 use super::dialects::{COPILOT_ACCEPTED, CopilotStatus, Event, is_copilot_client, is_tabby_client};
 use super::documents::{ChangeError, Documents, Open, Ticket};
 use super::inline::{ACCEPTED, Params, Place, WireItem, site};
@@ -35,6 +34,7 @@ use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNo
 use super::telemetry::{Answered as Observation, Observer};
 use super::uris::file_path;
 use super::wire::{self, Changed, Closed, Opened};
+use super::{Connection, memory};
 use crate::config;
 use crate::left_alone::percent_decoded;
 use crate::models::Loaded;
@@ -571,6 +571,7 @@ impl Server {
         if let Some(observer) = self.observer() {
             observer.closed(&uri, file_path(&uri).as_deref());
         }
+        memory::closed(self.documents.current(&uri).map_or(0, |open| open.document.len_bytes()));
         if self.documents.close(&uri)
             && let Some(session) = self.session.get()
         {

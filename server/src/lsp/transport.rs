@@ -6,7 +6,7 @@
 //! handlers are polled by one task, which sends a reply the moment it is there: an edit cannot come between a handler's last look at
 //! the text and its reply.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
 
@@ -136,7 +136,10 @@ pub async fn serve(
                 json!({"jsonrpc": "2.0", "method": UNREADABLE, "params": body})
             }
         };
-        mend(&mut message);
+        let id = message.get("id").cloned();
+        if catch_unwind(AssertUnwindSafe(|| mend(&mut message))).is_err() {
+            message = json!({"jsonrpc": "2.0", "id": id, "method": null});
+        }
         if message.get("method").is_none() && message.get("id").is_some() {
             // A client's answer to one of our requests.
             if let Ok(response) = serde_json::from_value(message) {
@@ -144,7 +147,6 @@ pub async fn serve(
             }
             continue;
         }
-        let id = message.get("id").cloned();
         let request: Request = match serde_json::from_value(message) {
             Ok(request) => request,
             Err(e) => {
@@ -166,7 +168,7 @@ pub async fn serve(
             let error = json!({"code": -32601, "message": format!("method {} is not known", request.method())});
             json!({"jsonrpc": "2.0", "id": id, "error": error})
         });
-        let mut handler = guarded(service.call(request), id);
+        let mut handler = guarded(AssertUnwindSafe(|| service.call(request)), id);
         match first_poll(&mut handler).await {
             Poll::Ready(Ok(response)) => {
                 let reply = response.map(|response| json!(response)).or(unanswered);
@@ -224,14 +226,20 @@ fn mend(message: &mut Value) {
 type Handled = Result<Option<Response>, ExitedError>;
 
 /// A handler that panics is an error of its request and of nothing else. The panic itself is logged by the hook with its place.
-fn guarded(handler: impl Future<Output = Handled> + Send + 'static, id: Option<Value>) -> BoxFuture<'static, Handled> {
+fn guarded<F>(call: impl FnOnce() -> F + UnwindSafe, id: Option<Value>) -> BoxFuture<'static, Handled>
+where
+    F: Future<Output = Handled> + Send + 'static,
+{
     let answer = move |result: std::thread::Result<Handled>| {
         result.unwrap_or_else(|_| {
             let id = id.and_then(|id| serde_json::from_value(id).ok());
             Ok(id.map(|id| Response::from_error(id, Error::internal_error())))
         })
     };
-    AssertUnwindSafe(handler).catch_unwind().map(answer).boxed()
+    match catch_unwind(call) {
+        Ok(handler) => AssertUnwindSafe(handler).catch_unwind().map(answer).boxed(),
+        Err(panic) => std::future::ready(answer(Err(panic))).boxed(),
+    }
 }
 
 /// Polls a future once, in place.
@@ -312,9 +320,13 @@ async fn read_message(input: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Opti
         Ok(n) if n == length => {}
         _ => return Ok(None),
     }
-    let text = lossy::readable(&body);
-    let value: Value = serde_json::from_str(&text)
-        .map_err(|e| Malformed { body: text.clone().into_owned(), ..malformed(format!("message is not JSON: {e}")) })?;
+    let read = catch_unwind(|| {
+        let text = lossy::readable(&body);
+        serde_json::from_str::<Value>(&text)
+            .map_err(|e| Malformed { body: text.clone().into_owned(), ..malformed(format!("message is not JSON: {e}")) })
+    });
+    let unread = |_| Malformed { body: String::from_utf8_lossy(&body).into_owned(), ..malformed("message could not be read") };
+    let value = read.map_err(unread)??;
     if !value.is_object() {
         return Err(Malformed { code: -32600, ..malformed("message is not a JSON object") });
     }
@@ -364,6 +376,21 @@ mod tests {
             let all = read_all(format!("{good}{bad}{good}").as_bytes()).await;
             assert_eq!(all, [Ok(json!({})), Err(code), Ok(json!({}))], "{bad:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_error_of_its_request_and_of_nothing_else() {
+        let panics: fn() -> Handled = || panic!("on purpose");
+        let late = |id| guarded(move || async move { panics() }, id);
+        let early = |id| guarded(move || std::future::ready(panics()), id);
+        for handler in [late(Some(json!(7))), early(Some(json!("x")))] {
+            let response = json!(handler.await.unwrap().unwrap());
+            assert_eq!(response["error"]["code"], -32603, "{response}");
+        }
+        for handler in [late(None), early(None)] {
+            assert!(handler.await.unwrap().is_none(), "a notification is not answered");
+        }
+        assert!(guarded(|| std::future::ready(Ok(None)), None).await.unwrap().is_none());
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use lacuna_tests::{Client, Home, Random, TinyModel, binary};
+use lacuna_tests::{Client, HANG, Home, Random, TinyModel, binary};
 use serde_json::{Value, json};
 
 use super::{Session, URI, change, is_result, options};
@@ -164,4 +164,29 @@ fn a_client_that_reads_nothing_costs_no_memory_and_stalls_nobody() {
     }
     server.kill().expect("it runs");
     server.wait().expect("it ends");
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn what_closed_documents_held_goes_back_to_the_system() {
+    let mut session = Session::start();
+    session.open(URI, "python", "x = fo\n");
+    session.items(URI, 0, 6);
+    let pid = session.child().id();
+    let before = resident(pid);
+    let names: Vec<String> = (0..24).map(|i| format!("file:///project/bomb{i}.py")).collect();
+    for (i, name) in names.iter().enumerate() {
+        session.open(name, "python", &["[", "lambda:", "f(", "if("][i % 4].repeat(50_000));
+    }
+    session.items(URI, 0, 6);
+    let full = resident(pid);
+    assert!(full > before + 50.0, "{before:.0} MB, then {full:.0} MB: nothing that could be given back");
+    names.iter().for_each(|name| session.close(name));
+    session.items(URI, 0, 6);
+    let start = Instant::now();
+    while resident(pid) > before + (full - before) / 4.0 {
+        assert!(start.elapsed() < HANG, "{before:.0} MB, then {full:.0} MB, still {:.0} MB", resident(pid));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    session.finish();
 }

@@ -63,3 +63,15 @@ fn a_parse_ends_by_its_work_and_not_by_the_clock() {
     let limit = ParseLimit { bytes: 1 << 20, ..ParseLimit::REPEATABLE };
     assert!(!SyntaxTree::parse_within(Language::Rust, &far, limit).is_present());
 }
+
+#[test]
+fn a_parse_for_somebody_who_waits_no_longer_is_given_up() {
+    let document = Document::new(&"x = f(1)\n".repeat(20_000), 0);
+    let tree = SyntaxTree::parse(Language::Python, document.rope());
+    let past = Some(std::time::Instant::now());
+    let (hurried, whole) = (tree.clone().until(past), document.len_bytes());
+    // All of it is new.
+    assert!(!hurried.preview(&document, 0..whole, &"y = [2]\n".repeat(20_000)).is_present());
+    assert!(hurried.is_present(), "what is there stays");
+    assert!(hurried.until(None).preview(&document, 0..whole, &"y = [2]\n".repeat(20_000)).is_present());
+}

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,7 +106,14 @@ fn write_column<T: parquet::data_type::DataType, W: Write + Send>(
 }
 
 /// Gives every row of a file to `take`; returns the experiments that came with it.
-pub fn read_parquet(path: &Path, names: &mut Names, mut take: impl FnMut(Event)) -> Result<Vec<Experiment>, ExchangeError> {
+///
+/// The crate asserts what damaged files break: a panic of it is an error of the file's.
+pub fn read_parquet(path: &Path, names: &mut Names, take: impl FnMut(Event)) -> Result<Vec<Experiment>, ExchangeError> {
+    let damaged = || ExchangeError::NotAnExport { path: path.to_owned(), what: "not a sound Parquet file".to_owned() };
+    catch_unwind(AssertUnwindSafe(|| read(path, names, take))).unwrap_or_else(|_| Err(damaged()))
+}
+
+fn read(path: &Path, names: &mut Names, mut take: impl FnMut(Event)) -> Result<Vec<Experiment>, ExchangeError> {
     let wrong = |what: String| ExchangeError::NotAnExport { path: path.to_owned(), what };
     let file = File::open(path).map_err(|source| ExchangeError::Io { path: path.to_owned(), source })?;
     let reader = SerializedFileReader::new(file).map_err(|e| wrong(e.to_string()))?;

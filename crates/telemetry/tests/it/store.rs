@@ -362,3 +362,21 @@ fn a_store_that_somebody_prepared_runs_nothing_and_ends() {
         assert_eq!(std::fs::metadata(&victim).unwrap().len(), 0);
     }
 }
+
+#[test]
+fn a_panic_on_the_writers_thread_ends_nothing() {
+    let (_folder, path) = place();
+    let looked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&looked);
+    let glance = move |_: &Store| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        panic!("on purpose");
+    };
+    let recorder = Recorder::start_with(Options { flush: Duration::from_millis(5), ..Options::at(path.clone()) }, Box::new(glance));
+    recorder.flush();
+    play(&recorder, "file:///a.py");
+    recorder.flush();
+    recorder.finish();
+    assert!(looked.load(std::sync::atomic::Ordering::SeqCst) >= 2);
+    assert!(!chars(&path).is_empty(), "what came after is written");
+}

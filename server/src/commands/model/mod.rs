@@ -28,7 +28,7 @@ enum Command {
         /// `embedded`, a directory in Hugging Face layout, or a packed file
         model: String,
     },
-    /// Load a model completely; exit code 1 and a reason if it cannot be used
+    /// Load a model completely and let it complete something; exit code 1 and a reason if it cannot be used
     Verify {
         /// `embedded`, a directory in Hugging Face layout, or a packed file
         model: String,
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
             }
         }
         Command::Verify { model } => {
-            if let Err(error) = models::load(model) {
+            if let Err(error) = models::load(model).and_then(|loaded| loaded.try_out()) {
                 writeln!(out, "{model}: {error:#}")?;
                 return Ok(Answer::No);
             }
