@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use lacuna_context::{NodeSpan, SpanKind};
+use lacuna_context::{NodeSpan, SpanKind, SyntaxTree};
 use lacuna_prompt::{Order, Sentinels, Tokenizer, header, layout};
 
 use crate::mine::rng::Rng;
@@ -39,6 +39,8 @@ pub struct FimConfig {
     pub min_worth: u32,
     /// Documents in suffix-prefix-middle order; the rest is prefix-suffix-middle.
     pub spm: f64,
+    /// Documents with excerpts, of all; only such with a hole have any. Counts for [`crate::once`] alone.
+    pub excerpts: f64,
     pub empty_suffix: f64,
     pub empty_prefix: f64,
     /// Documents whose hole may lie in a comment or a string of several lines; in the others it does only if nothing else is found.
@@ -64,6 +66,7 @@ impl Default for FimConfig {
             function_alone: 0.5,
             min_worth: 0,
             spm: 0.5,
+            excerpts: 0.0,
             empty_suffix: 0.12,
             empty_prefix: 0.02,
             prose: 0.25,
@@ -116,11 +119,13 @@ pub struct Parts<'t> {
     pub middle: &'t str,
     pub suffix: &'t str,
     pub kind: HoleKind,
+    /// Where the hole begins in the file, in bytes.
+    pub hole_start: usize,
 }
 
 /// What a source file offers to the choice of windows and holes; made once a file.
 pub struct Source<'t> {
-    text: &'t str,
+    pub(crate) text: &'t str,
     language: Language,
     /// Byte offsets of line starts.
     lines: Vec<usize>,
@@ -129,6 +134,7 @@ pub struct Source<'t> {
     functions: Vec<Range<usize>>,
     /// Comments and strings of several lines, by start: prose, most of it, which holes mostly avoid.
     prose: Vec<Range<usize>>,
+    pub(crate) tree: SyntaxTree,
 }
 
 /// Bytes that a token holds on average: only a first guess, the true count is checked.
@@ -142,14 +148,15 @@ impl<'t> Source<'t> {
     pub fn new(text: &'t str, language: Language, path: &str) -> Source<'t> {
         let mut lines: Vec<usize> = vec![0];
         lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1).filter(|&i| i < text.len()));
-        let nodes = lacuna_context::spans(lacuna_context::Language::from_path(Path::new(path)), text);
+        let tree = SyntaxTree::parse_str(lacuna_context::Language::from_path(Path::new(path)), text);
+        let nodes = tree.spans();
         let is_prose = |n: &&NodeSpan| match n.kind {
             SpanKind::Comment => true,
             SpanKind::String => text[n.range.clone()].contains('\n'),
             _ => false,
         };
         let prose = nodes.iter().filter(is_prose).map(|n| n.range.clone()).collect();
-        let mut source = Source { text, language, lines, nodes, functions: Vec::new(), prose };
+        let mut source = Source { text, language, lines, nodes, functions: Vec::new(), prose, tree };
         source.functions = source
             .nodes
             .iter()
@@ -210,7 +217,7 @@ impl<'t> Source<'t> {
     }
 
     /// The end of the last whole line that fits; at least one line, cut at `4 × bytes` at the latest.
-    fn end_of_window(&self, start: usize, bytes: usize) -> usize {
+    pub(crate) fn end_of_window(&self, start: usize, bytes: usize) -> usize {
         let target = (start + bytes).min(self.text.len());
         if target == self.text.len() {
             return target;
@@ -251,6 +258,30 @@ impl<'t> Source<'t> {
             + u32::from(text.contains("for ") || text.contains("while ") || text.contains("if "))
             + u32::from(explained)
             + u32::from(alone)
+    }
+
+    /// The whole text as windows that do not overlap, of the sizes that are asked for.
+    pub fn tiles(&self, config: &FimConfig, rng: &mut Rng) -> Vec<Range<usize>> {
+        let mut tiles = Vec::new();
+        let mut start = 0;
+        while start < self.text.len() {
+            let end = self.end_of_window(start, bytes_of_a_window(config, rng) as usize);
+            tiles.push(start..end);
+            start = end;
+        }
+        tiles
+    }
+
+    /// The functions worth `config.min_worth`, each whole; of nested ones the outermost.
+    pub fn whole_functions(&self, config: &FimConfig) -> Vec<Range<usize>> {
+        let longest = (config.max_tokens * BYTES_PER_TOKEN) as usize;
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for function in &self.functions {
+            if self.worth(function, longest) >= config.min_worth && found.last().is_none_or(|last| last.end <= function.start) {
+                found.push(function.clone());
+            }
+        }
+        found
     }
 
     /// A hole in `window`: never empty, never all white space. `None` if the window offers none of that kind.
@@ -356,12 +387,23 @@ impl<'t> Source<'t> {
     fn parts(&self, window: &Range<usize>, hole: &Range<usize>, kind: HoleKind, config: &FimConfig, rng: &mut Rng) -> Parts<'t> {
         let start = if rng.chance(config.empty_prefix) { hole.start } else { window.start };
         let end = if rng.chance(config.empty_suffix) { hole.end } else { window.end };
-        Parts { prefix: &self.text[start..hole.start], middle: &self.text[hole.clone()], suffix: &self.text[hole.end..end], kind }
+        Parts {
+            prefix: &self.text[start..hole.start],
+            middle: &self.text[hole.clone()],
+            suffix: &self.text[hole.end..end],
+            kind,
+            hole_start: hole.start,
+        }
     }
 
     /// Draws a window of about `bytes` bytes and a hole in it.
     pub fn draw(&self, config: &FimConfig, bytes: usize, rng: &mut Rng) -> Option<Parts<'t>> {
         let window = self.window(config, bytes, rng);
+        self.draw_in(&window, config, rng)
+    }
+
+    /// Draws a hole in a window.
+    pub fn draw_in(&self, window: &Range<usize>, config: &FimConfig, rng: &mut Rng) -> Option<Parts<'t>> {
         if window.len() < 16 {
             return None;
         }
@@ -375,11 +417,11 @@ impl<'t> Source<'t> {
         } else {
             HoleKind::Lines
         };
-        let (hole, kind) = match self.hole(&window, kind, config, rng) {
+        let (hole, kind) = match self.hole(window, kind, config, rng) {
             Some(hole) => (hole, kind),
-            None => (self.hole(&window, HoleKind::Line, config, rng)?, HoleKind::Line),
+            None => (self.hole(window, HoleKind::Line, config, rng)?, HoleKind::Line),
         };
-        Some(self.parts(&window, &hole, kind, config, rng))
+        Some(self.parts(window, &hole, kind, config, rng))
     }
 
     /// The language the file was mined as.
@@ -431,15 +473,10 @@ fn example(
     config: &FimConfig,
     rng: &mut Rng,
 ) -> Option<Vec<u16>> {
-    let head = if rng.chance(config.header) {
-        let base = document.path.rsplit('/').next().unwrap_or(&document.path);
-        header(tokenizer, sentinels, if rng.chance(config.base_name) { base } else { &document.path })
-    } else {
-        Vec::new()
-    };
+    let head = head(document, tokenizer, sentinels, config, rng);
     let plain = rng.chance(config.plain);
     let order = if rng.chance(config.spm) { Order::Spm } else { Order::Psm };
-    let mut bytes = rng.log_uniform(config.min_tokens, config.max_tokens) * BYTES_PER_TOKEN;
+    let mut bytes = bytes_of_a_window(config, rng);
     for _ in 0..5 {
         let ids = if plain {
             let window = source.window(config, bytes as usize, rng);
@@ -455,14 +492,32 @@ fn example(
             ids
         };
         if ids.len() < config.limit_tokens {
-            let mut row: Vec<u16> = Vec::with_capacity(ids.len() + 1);
-            for id in ids {
-                row.push(u16::try_from(id).ok()?);
-            }
-            row.push(end);
-            return Some(row);
+            return row(ids, end);
         }
         bytes *= 0.6;
     }
     None
+}
+
+pub(crate) fn bytes_of_a_window(config: &FimConfig, rng: &mut Rng) -> f64 {
+    rng.log_uniform(config.min_tokens, config.max_tokens) * BYTES_PER_TOKEN
+}
+
+/// The file header that a document shows, if any.
+pub(crate) fn head(document: &Document, tokenizer: &Tokenizer, sentinels: &Sentinels, config: &FimConfig, rng: &mut Rng) -> Vec<u32> {
+    if !rng.chance(config.header) {
+        return Vec::new();
+    }
+    let base = document.path.rsplit('/').next().unwrap_or(&document.path);
+    header(tokenizer, sentinels, if rng.chance(config.base_name) { base } else { &document.path })
+}
+
+/// Ids with the end token behind them; nothing if a row cannot hold them.
+pub(crate) fn row(ids: Vec<u32>, end: u16) -> Option<Vec<u16>> {
+    let mut row: Vec<u16> = Vec::with_capacity(ids.len() + 1);
+    for id in ids {
+        row.push(u16::try_from(id).ok()?);
+    }
+    row.push(end);
+    Some(row)
 }

@@ -3,6 +3,7 @@
 //! A row holds whole documents back to back, each ending with the end token; the rest of the row is the pad token (see [`Markers`]). Files are zstd streams
 //! of little-endian u16, exactly `rows × seq_len` of them; `shards.json` lists them with their hashes.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::excerpts::siblings;
 use crate::fim::{self, FimConfig};
 use crate::markers::{MarkerError, Markers};
 use crate::mine::rng::Rng;
-use crate::mine::{Document, Split};
+use crate::mine::{Document, Language, Split};
+use crate::once::{Example, Making, Windows, examples_once};
 
 /// `shards.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,16 @@ pub struct ShardConfig {
     /// Share of the training tokens that is made with `functions` instead of `fim`.
     pub functions_share: f64,
     pub functions: FimConfig,
+    pub visits: Visits,
+}
+
+/// How often a part of a file is seen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Visits {
+    /// As often as the tokens wanted take, in other windows each time.
+    AsNeeded,
+    /// Once: windows do not overlap, and each language gives its share of the tokens as far as its text goes.
+    Once(Vec<(Language, f64)>),
 }
 
 impl Default for ShardConfig {
@@ -90,6 +103,7 @@ impl Default for ShardConfig {
             fim: FimConfig::default(),
             functions_share: 0.6,
             functions: FimConfig::functions(),
+            visits: Visits::AsNeeded,
         }
     }
 }
@@ -111,6 +125,28 @@ pub struct SplitSummary {
     pub scales: Vec<f64>,
     /// Share of the rows that is padding.
     pub padding: f64,
+    /// What each language gave, where windows are seen once.
+    pub languages: BTreeMap<Language, Given>,
+    pub kinds: Kinds,
+}
+
+/// Tokens of a language.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Given {
+    pub wanted: u64,
+    pub tokens: u64,
+    pub documents: usize,
+}
+
+/// How many documents are of a kind, where windows are seen once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Kinds {
+    pub documents: usize,
+    pub with_hole: usize,
+    pub suffix_first: usize,
+    pub with_excerpts: usize,
+    /// Tokens of windows that are one function.
+    pub tokens_of_functions: u64,
 }
 
 /// Makes FIM documents of both splits, packs them and writes the whole folder: shards, `tokenizer.json`, then `shards.json`.
@@ -140,27 +176,17 @@ pub fn build(
     let mut summary = Summary::default();
     for split in [Split::Train, Split::Validation] {
         let of_split: Vec<&Document> = documents.iter().filter(|d| d.split == split).collect();
-        let recipes = match split {
-            Split::Train => vec![
-                (&config.fim, config.train_tokens as f64 * (1.0 - config.functions_share)),
-                (&config.functions, config.train_tokens as f64 * config.functions_share),
-            ],
-            Split::Validation => vec![(&config.fim, config.validation_tokens as f64)],
+        let of = Of { documents: &of_split, tokenizer: &tokenizer, sentinels: &sentinels, end: markers.end, config, progress, stop };
+        let made = match &config.visits {
+            Visits::AsNeeded => as_needed(&of, split),
+            Visits::Once(shares) => {
+                // Siblings are found by the order of packages.
+                let mut sorted = of_split.clone();
+                sorted.sort_by(|a, b| (&a.package, &a.path).cmp(&(&b.package, &b.path)));
+                once(&Of { documents: &sorted, ..of }, split, shares)
+            }
         };
-        let done = AtomicUsize::new(0);
-        let mut examples: Vec<Vec<u16>> = Vec::new();
-        let mut scales = Vec::new();
-        for (number, (fim, wanted)) in recipes.iter().enumerate() {
-            let seed = config.seed.wrapping_add((number as u64) << 32);
-            let make = |d: &Document, scale: f64| fim::examples(d, &tokenizer, &sentinels, markers.end, fim, scale, seed);
-            let one_visit = tokens_of_one_visit(&of_split, &make);
-            let scale = if one_visit > 0.0 { wanted / one_visit } else { 0.0 };
-            scales.push(scale);
-            examples.par_extend(of_split.par_iter().flat_map_iter(|d| {
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, of_split.len() * recipes.len());
-                if stop.load(Ordering::Relaxed) { Vec::new() } else { make(d, scale) }
-            }));
-        }
+        let examples = made.examples;
         if stop.load(Ordering::Relaxed) {
             return Err(PackError::Cancelled);
         }
@@ -174,8 +200,10 @@ pub fn build(
             documents: examples.len(),
             tokens,
             rows: packed.len(),
-            scales,
+            scales: made.scales,
             padding: 1.0 - tokens as f64 / (packed.len() * config.seq_len) as f64,
+            languages: made.languages,
+            kinds: made.kinds,
         };
         let stem = if split == Split::Train { "train" } else { "validation" };
         let shards = write(folder, stem, &packed, config.rows_per_file)?;
@@ -192,6 +220,130 @@ pub fn build(
     std::fs::write(&path, tokenizer_json).map_err(|source| PackError::Io { path, source })?;
     write_index(folder, &index)?;
     Ok(summary)
+}
+
+/// The documents of one split, and what examples are made with.
+struct Of<'a> {
+    documents: &'a [&'a Document],
+    tokenizer: &'a Tokenizer,
+    sentinels: &'a Sentinels,
+    end: u16,
+    config: &'a ShardConfig,
+    progress: &'a (dyn Fn(usize, usize) + Sync),
+    stop: &'a AtomicBool,
+}
+
+#[derive(Default)]
+struct Made {
+    examples: Vec<Vec<u16>>,
+    scales: Vec<f64>,
+    languages: BTreeMap<Language, Given>,
+    kinds: Kinds,
+}
+
+/// Every file as often as the tokens wanted take.
+fn as_needed(of: &Of<'_>, split: Split) -> Made {
+    let Of { documents, tokenizer, sentinels, config, .. } = of;
+    let recipes = match split {
+        Split::Train => vec![
+            (&config.fim, config.train_tokens as f64 * (1.0 - config.functions_share)),
+            (&config.functions, config.train_tokens as f64 * config.functions_share),
+        ],
+        Split::Validation => vec![(&config.fim, config.validation_tokens as f64)],
+    };
+    let done = AtomicUsize::new(0);
+    let mut made = Made::default();
+    for (number, (fim, wanted)) in recipes.iter().enumerate() {
+        let seed = config.seed.wrapping_add((number as u64) << 32);
+        let make = |d: &Document, scale: f64| fim::examples(d, tokenizer, sentinels, of.end, fim, scale, seed);
+        let one_visit = tokens_of_one_visit(documents, &make);
+        let scale = if one_visit > 0.0 { wanted / one_visit } else { 0.0 };
+        made.scales.push(scale);
+        made.examples.par_extend(documents.par_iter().flat_map_iter(|d| {
+            (of.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, documents.len() * recipes.len());
+            if of.stop.load(Ordering::Relaxed) { Vec::new() } else { make(d, scale) }
+        }));
+    }
+    made
+}
+
+/// So many more windows are made than are wanted, because how many tokens they hold is estimated; what is too much is left out again.
+const SPARE: f64 = 1.08;
+/// Of few windows still more: four deviations of the sum of their lengths, which are drawn.
+const FEW: f64 = 90.0;
+/// Files of a language that the estimate is made from.
+const PILOT_FILES: usize = 200;
+
+/// Every window once, the tokens shared by language; functions first, real files give the rest.
+fn once(of: &Of<'_>, split: Split, shares: &[(Language, f64)]) -> Made {
+    let config = of.config;
+    let (total, functions_share) = match split {
+        Split::Train => (config.train_tokens, config.functions_share),
+        Split::Validation => (config.validation_tokens, 0.0),
+    };
+    let done = AtomicUsize::new(0);
+    let mut made = Made::default();
+    for &(language, share) in shares {
+        let places: Vec<usize> = (0..of.documents.len()).filter(|&i| of.documents[i].language == language).collect();
+        let wanted = (total as f64 * share) as u64;
+        let mut given = Given { wanted, ..Given::default() };
+        for (windows, fim) in [(Windows::Functions, &config.functions), (Windows::Tiles, &config.fim)] {
+            let goal = match windows {
+                Windows::Functions => (wanted as f64 * functions_share) as u64,
+                Windows::Tiles => wanted.saturating_sub(given.tokens),
+            };
+            if goal == 0 {
+                continue;
+            }
+            let seed = config.seed.wrapping_add(u64::from(split == Split::Validation) << 40);
+            let make = |at: usize, keep: f64| {
+                let making = Making { tokenizer: of.tokenizer, sentinels: of.sentinels, end: of.end, config: fim, seed };
+                let siblings = siblings(of.documents, at, &mut Rng::for_stream(seed, at as u64));
+                examples_once(of.documents[at], &siblings, making, windows, keep)
+            };
+            let pilot: Vec<usize> = places.iter().copied().step_by((places.len() / PILOT_FILES).max(1)).collect();
+            let tokens = |at: &usize| make(*at, 1.0).iter().map(|e| e.ids.len()).sum::<usize>();
+            let found: usize = pilot.par_iter().map(tokens).sum();
+            let available = found as f64 * bytes(of, &places) / bytes(of, &pilot).max(1.0);
+            let enough = SPARE * goal as f64 + FEW * (goal as f64).sqrt();
+            let keep = if available > 0.0 { (enough / available).min(1.0) } else { 0.0 };
+            let mut examples: Vec<Example> = places
+                .par_iter()
+                .flat_map_iter(|&at| {
+                    (of.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, 2 * of.documents.len());
+                    if of.stop.load(Ordering::Relaxed) { Vec::new() } else { make(at, keep) }
+                })
+                .collect();
+            Rng::for_stream(seed, language as u64).shuffle(&mut examples);
+            let mut tokens = 0;
+            for example in examples {
+                if tokens >= goal {
+                    break;
+                }
+                tokens += example.ids.len() as u64;
+                given.documents += 1;
+                made.kinds.count(&example, windows);
+                made.examples.push(example.ids);
+            }
+            given.tokens += tokens;
+        }
+        made.languages.insert(language, given);
+    }
+    made
+}
+
+fn bytes(of: &Of<'_>, places: &[usize]) -> f64 {
+    places.iter().map(|&i| of.documents[i].text.len() as f64).sum()
+}
+
+impl Kinds {
+    fn count(&mut self, example: &Example, windows: Windows) {
+        self.documents += 1;
+        self.with_hole += usize::from(example.has_hole);
+        self.suffix_first += usize::from(example.is_suffix_first);
+        self.with_excerpts += usize::from(example.has_excerpts);
+        self.tokens_of_functions += if windows == Windows::Functions { example.ids.len() as u64 } else { 0 };
+    }
 }
 
 /// Tokens that one visit of every file would give, from a spread of up to 800 files.

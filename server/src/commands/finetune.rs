@@ -12,10 +12,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lacuna_prompt::{Sentinels, Tokenizer};
 use lacuna_train::fim::FimConfig;
 use lacuna_train::pack::{self, ShardConfig};
+use lacuna_train::recipe::Recipe;
 use lacuna_train::trainer::{
-    AdapterConfig, OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, read_shape, snapshot,
+    AdapterConfig, OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, adapters_of, locate,
+    read_shape, read_weights, snapshot, snapshot_adapters, write_model,
 };
-use lacuna_train::{mine, tokenizer};
+use lacuna_train::{mine, tokenizer, trim};
 
 use crate::Answer;
 
@@ -42,6 +44,8 @@ enum Command {
         #[arg(long, default_value_t = 64, value_name = "N")]
         rows: usize,
     },
+    /// Make a pretrained model smaller before it is trained: fewer tokens, fewer layers
+    Trim(TrimArgs),
     /// Write a checkpoint's weights as f16 with its adapters merged: a model to serve, small enough to keep, good enough to go on
     /// from with --init-from
     #[command(visible_alias = "merge")]
@@ -51,6 +55,9 @@ enum Command {
         /// Folder to write, in Hugging Face layout
         #[arg(short, long)]
         output: PathBuf,
+        /// Write the adapters alone: small, and nothing without the base that they were trained on; `run --adapters` goes on from them
+        #[arg(long)]
+        adapters: bool,
     },
 }
 
@@ -72,9 +79,15 @@ struct MineArgs {
     /// Drop packages, folders and files of this name (repeatable, or separated by commas)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     forbidden: Vec<String>,
-    /// Training tokens to make
-    #[arg(long, default_value_t = 60_000_000, value_name = "N")]
-    tokens: u64,
+    /// Follow this recipe (TOML): languages, shares, kinds of documents, every window once
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["spm", "functions", "lines", "seed"])]
+    recipe: Option<PathBuf>,
+    /// Write the documents and make no tokenizer and no shards: they come later, with --documents
+    #[arg(long, conflicts_with = "documents")]
+    documents_only: bool,
+    /// Training tokens to make [default: 60 million, or what the recipe says]
+    #[arg(long, value_name = "N")]
+    tokens: Option<u64>,
     /// Use this tokenizer.json instead of training one
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -111,6 +124,10 @@ struct RunArgs {
     /// Start from these weights (a Hugging Face directory), with a fresh optimizer
     #[arg(long, value_name = "DIR")]
     init_from: Option<PathBuf>,
+    /// Begin with the adapters of this folder (`finetune snapshot --adapters`) over the weights of --init-from; rank, alpha and frozen layers are
+    /// theirs
+    #[arg(long, value_name = "DIR", requires = "init_from", conflicts_with_all = ["adapter_rank", "freeze"])]
+    adapters: Option<PathBuf>,
     /// adamw, or muon for the matrices with adamw for the rest
     #[arg(long, value_enum, default_value = "muon")]
     optimizer: Optimizer,
@@ -161,6 +178,33 @@ struct RunArgs {
     threads: usize,
 }
 
+#[derive(ClapArgs)]
+struct TrimArgs {
+    /// A Hugging Face directory of the trainer's architecture
+    model: PathBuf,
+    /// Folder to write, in Hugging Face layout (f16)
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Keep so many tokens at most: those that the documents use most, with all that they are merged from
+    #[arg(long, value_name = "N", requires = "documents")]
+    vocab: Option<usize>,
+    /// The documents.jsonl.zst of a mining, to count tokens in
+    #[arg(long, value_name = "FILE")]
+    documents: Option<PathBuf>,
+    /// Keep so many layers: those that are missed least go, by the loss on validation rows
+    #[arg(long, value_name = "N", requires = "shards", conflicts_with = "drop_layers")]
+    layers: Option<usize>,
+    /// Folder with shards.json, made with the model's own tokenizer
+    #[arg(long)]
+    shards: Option<PathBuf>,
+    /// Validation rows that the choice of layers looks at
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    rows: usize,
+    /// Leave these layers out, counted from 0
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    drop_layers: Vec<usize>,
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Optimizer {
     Adamw,
@@ -180,22 +224,38 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     match &args.command {
         Command::Mine(args) => mine_corpus(args, &stop),
         Command::Run(args) => train(args, &stop),
+        Command::Trim(args) => trim_model(args),
         Command::Loss { model, shards, rows } => loss(model, shards, *rows),
-        Command::Snapshot { checkpoint, output } => {
-            snapshot(checkpoint, output)?;
+        Command::Snapshot { checkpoint, output, adapters } => {
+            if *adapters {
+                snapshot_adapters(checkpoint, output)?
+            } else {
+                snapshot(checkpoint, output)?
+            }
             crate::say(&format!("wrote {}", output.display()));
             Ok(Answer::Yes)
         }
     }
 }
 
+/// Training tokens that are made where nothing says how many.
+const DEFAULT_TOKENS: u64 = 60_000_000;
+
 fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
+    let mut recipe = args.recipe.as_deref().map(Recipe::read).transpose()?;
+    if let (Some(recipe), Some(tokens)) = (&mut recipe, args.tokens) {
+        recipe.validation_tokens = recipe.validation_tokens.min(tokens / 10);
+        recipe.tokens = tokens;
+    }
     std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
     let documents = match (&args.documents, &args.sources) {
         (Some(file), _) => mine::document::read(file)?,
-        (None, Some(sources)) => mine_sources(args, sources, stop)?,
+        (None, Some(sources)) => mine_sources(args, sources, recipe.as_ref(), stop)?,
         (None, None) => bail!("give --sources or --documents"),
     };
+    if args.documents_only {
+        return Ok(Answer::Yes);
+    }
     let tokenizer_json = match &args.tokenizer {
         Some(path) => std::fs::read(path).with_context(|| format!("--tokenizer {}", path.display()))?,
         None => {
@@ -210,13 +270,10 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
             bail!("--{option} {share} is out of range: use 0 to 1");
         }
     }
-    let mut config = ShardConfig { train_tokens: args.tokens, seed: args.seed, functions_share: args.functions, ..Default::default() };
-    // A small corpus is not shown to validation over and over.
-    config.validation_tokens = config.validation_tokens.min(args.tokens / 10);
-    config.functions = config.functions.with_lines(args.lines);
-    for fim in [&mut config.fim, &mut config.functions] {
-        fim.spm = args.spm;
-    }
+    let config = match &recipe {
+        Some(recipe) => recipe.shards(),
+        None => shard_config(args),
+    };
     let bar = self::bar("packing {bar:30} {pos}/{len} eta {eta}", documents.len() as u64)?;
     let shards = args.out.join("shards");
     let progress = |done, total| {
@@ -229,15 +286,58 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     for (name, split) in [("training", &built.train), ("validation", &built.validation)] {
         crate::say(&told(name, split, config.seq_len));
     }
+    let path = shards.join("summary.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&built)?).with_context(|| path.display().to_string())?;
+    if recipe.is_some() {
+        shares(&built.train).iter().for_each(|line| crate::say(line));
+    }
     crate::say(&format!("next: lacuna finetune run --shards {} --out RUN --minutes M", shards.display()));
     Ok(Answer::Yes)
+}
+
+/// Rows as the options ask for them.
+fn shard_config(args: &MineArgs) -> ShardConfig {
+    let tokens = args.tokens.unwrap_or(DEFAULT_TOKENS);
+    let mut config = ShardConfig { train_tokens: tokens, seed: args.seed, functions_share: args.functions, ..Default::default() };
+    // A small corpus is not shown to validation over and over.
+    config.validation_tokens = config.validation_tokens.min(tokens / 10);
+    config.functions = config.functions.with_lines(args.lines);
+    for fim in [&mut config.fim, &mut config.functions] {
+        fim.spm = args.spm;
+    }
+    config
+}
+
+/// What a recipe came to, a line a language and a line for the kinds of documents.
+fn shares(split: &pack::SplitSummary) -> Vec<String> {
+    let percent = |part: f64, whole: f64| 100.0 * part / whole.max(1.0);
+    let all = split.tokens as f64;
+    let wanted: u64 = split.languages.values().map(|g| g.wanted).sum();
+    let mut lines = vec!["| language | wanted | reached | tokens | documents |".to_owned(), "|---|---|---|---|---|".to_owned()];
+    for (language, given) in &split.languages {
+        let (asked, got) = (percent(given.wanted as f64, wanted as f64), percent(given.tokens as f64, all));
+        let short = if given.tokens * 20 < given.wanted * 19 { " (the sources hold no more)" } else { "" };
+        lines.push(format!("| {} | {asked:.1} % | {got:.1} % | {}{short} | {} |", language.name(), given.tokens, given.documents));
+    }
+    let kinds = &split.kinds;
+    let of_documents = |n: usize| percent(n as f64, kinds.documents as f64);
+    lines.push(format!(
+        "with a hole {:.1} %, of these suffix first {:.1} %; with excerpts {:.1} %; functions {:.1} % of the tokens; no window twice",
+        of_documents(kinds.with_hole),
+        percent(kinds.suffix_first as f64, kinds.with_hole as f64),
+        of_documents(kinds.with_excerpts),
+        percent(kinds.tokens_of_functions as f64, all)
+    ));
+    lines
 }
 
 /// What was made of one split, in a sentence.
 fn told(name: &str, split: &pack::SplitSummary, seq_len: usize) -> String {
     let visits = split.scales.iter().copied().fold(0.0, f64::max);
+    let visits =
+        if split.scales.is_empty() { "each window once".to_owned() } else { format!("each file visited {visits:.1} times at most") };
     format!(
-        "{name}: {} files, {} documents with holes, {:.2} M tokens in {} rows of {seq_len} ({:.1} % padding), each file visited {visits:.1} times at most",
+        "{name}: {} files, {} documents, {:.2} M tokens in {} rows of {seq_len} ({:.1} % padding), {visits}",
         split.sources,
         split.documents,
         split.tokens as f64 / 1e6,
@@ -246,14 +346,19 @@ fn told(name: &str, split: &pack::SplitSummary, seq_len: usize) -> String {
     )
 }
 
-fn mine_sources(args: &MineArgs, sources: &Path, stop: &AtomicBool) -> anyhow::Result<Vec<mine::document::Document>> {
+fn mine_sources(
+    args: &MineArgs,
+    sources: &Path,
+    recipe: Option<&Recipe>,
+    stop: &AtomicBool,
+) -> anyhow::Result<Vec<mine::document::Document>> {
     let config = mine::MineConfig {
         sources: sources.to_owned(),
         decontaminate: args.decontaminate.clone(),
         forbidden: args.forbidden.clone(),
-        seed: args.seed,
+        seed: recipe.map_or(args.seed, |r| r.seed),
         limits: Default::default(),
-        balance: Default::default(),
+        balance: recipe.map(Recipe::balance).unwrap_or_default(),
     };
     let bar = bar("{msg} {bar:30} {pos}/{len} eta {eta}", 0)?;
     let (documents, report) = mine::run(
@@ -304,11 +409,17 @@ fn train(args: &RunArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         config.adapter = Some(AdapterConfig { rank, alpha, tokens: marker_ids(&shards)? });
     }
     let row = args.compute.unwrap_or_else(Row::choose);
+    if let Some(dir) = &args.adapters {
+        (config.adapter, config.frozen_layers) = adapters_of(dir)?;
+    }
     let mut trainer = match (&args.resume, &args.init_from) {
         (Some(dir), _) => Trainer::resume(dir, config, &shards, row, args.threads)?,
         (None, Some(dir)) => Trainer::init_from(dir, config, &shards, row, args.threads)?,
         (None, None) => Trainer::new(config, &shards, row, args.threads)?,
     };
+    if let Some(dir) = &args.adapters {
+        trainer.take_adapters(dir)?;
+    }
     crate::say(&format!(
         "{} parameters, {} of them trained, {} training rows, {} validation rows, compute {row}",
         trainer.parameters().len(),
@@ -346,6 +457,52 @@ fn marker_ids(shards: &Shards) -> anyhow::Result<Vec<u32>> {
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
+}
+
+/// Bytes of documents that tokens are counted in.
+const COUNTED_BYTES: usize = 200 << 20;
+
+fn trim_model(args: &TrimArgs) -> anyhow::Result<Answer> {
+    if args.vocab.is_none() && args.layers.is_none() && args.drop_layers.is_empty() {
+        bail!("nothing to trim: give --vocab, --layers or --drop-layers");
+    }
+    let dir = locate(&args.model)?;
+    let mut shape = read_shape(&dir)?;
+    let mut parameters = read_weights(&dir, &shape)?;
+    let path = dir.join("tokenizer.json");
+    let mut tokenizer = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let mut drop = args.drop_layers.clone();
+    if let (Some(layers), Some(shards)) = (args.layers, &args.shards) {
+        let shards = Shards::load(shards)?;
+        let n = shape.layers.checked_sub(layers).filter(|_| layers > 0);
+        let Some(n) = n else { bail!("--layers {layers}: the model has {}", shape.layers) };
+        let mut tell =
+            |layer: usize, loss: f64| crate::say(&format!("without layer {layer} (and those before it): {loss:.4} nats a token"));
+        drop = trim::least_missed(&parameters, &shape, &shards, (n, args.rows), Row::choose(), &mut tell)?;
+    }
+    if !drop.is_empty() {
+        (shape, parameters) = trim::without_layers(&parameters, &shape, &drop)?;
+        crate::say(&format!("{} layers stay, {drop:?} go", shape.layers));
+    }
+    if let (Some(n), Some(documents)) = (args.vocab, &args.documents) {
+        let documents = mine::document::read(documents)?;
+        let counted = Tokenizer::from_json(&tokenizer)?;
+        let counts = trim::counts(&counted, &documents, COUNTED_BYTES);
+        let trimmed = trim::tokens(&tokenizer, &counts, n)?;
+        if let Some(id) = trimmed.kept.iter().find(|id| **id as usize >= shape.vocab) {
+            bail!("the tokenizer has the id {id}, the model {} tokens: they belong to different models", shape.vocab);
+        }
+        let small = Tokenizer::from_json(&trimmed.tokenizer)?;
+        let sample: Vec<&str> = documents.iter().step_by((documents.len() / 300).max(1)).map(|d| d.text.as_str()).collect();
+        let tokens = |t: &Tokenizer| sample.iter().map(|text| t.encode(text).len()).sum::<usize>();
+        let more = 100.0 * (tokens(&small) as f64 / tokens(&counted).max(1) as f64 - 1.0);
+        (shape, parameters) = trim::with_tokens(&parameters, &shape, &trimmed.kept);
+        tokenizer = trimmed.tokenizer;
+        crate::say(&format!("{} tokens stay; the same text takes {more:.1} % more of them", shape.vocab));
+    }
+    write_model(&args.output, &shape, &parameters, &tokenizer)?;
+    crate::say(&format!("wrote {}: {} parameters", args.output.display(), shape.n_parameters()));
+    Ok(Answer::Yes)
 }
 
 fn loss(model: &Path, shards: &Path, rows: usize) -> anyhow::Result<Answer> {

@@ -101,7 +101,7 @@ fn signature(text: &str) -> Box<[u32; BINS]> {
         while filled[(i + distance) % BINS] == u32::MAX {
             distance += 1;
         }
-        bins[i] = filled[(i + distance) % BINS].wrapping_add(distance as u32 * 0x9e37_79b9);
+        bins[i] = filled[(i + distance) % BINS].wrapping_add((distance as u32).wrapping_mul(0x9e37_79b9));
     }
     bins
 }

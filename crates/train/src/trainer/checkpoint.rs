@@ -85,7 +85,7 @@ const TEMPORARY: &str = ".unfinished";
 const MODEL: &str = "model.safetensors";
 /// Frozen parameters under adapters: not named as a model, which they are not without [`ADAPTER`].
 const BASE: &str = "base.safetensors";
-const ADAPTER: &str = "adapter_model.safetensors";
+pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 
 /// Writes a checkpoint under `dir` and removes older ones beyond the newest `keep`. Returns its path.
 pub(crate) fn save(dir: &Path, saved: &Saved<'_>, keep: usize) -> Result<PathBuf, TrainError> {
@@ -217,7 +217,7 @@ fn read_whole(path: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
     Ok(p)
 }
 
-fn read_adapter(dir: &Path, weights: &dyn Weights) -> Result<Vec<f32>, TrainError> {
+pub(crate) fn read_adapter(dir: &Path, weights: &dyn Weights) -> Result<Vec<f32>, TrainError> {
     let path = dir.join(ADAPTER);
     let mut values = vec![0.0; weights.values().len()];
     read_tensors(&path, &read_bounded(&path, tensor_limit(values.len(), 1))?, weights.tensors(), "", &mut values)?;

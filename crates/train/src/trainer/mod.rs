@@ -33,5 +33,5 @@ pub use run::{Outcome, Progress, StepReport, Trainer, ValidationReport};
 pub use schedule::{DECAY_SHARE, FLOOR, Schedule, progress};
 pub use shape::{Kind, Layout, Shape, Tensor};
 pub use shards::{Rows, Shards, write_shards};
-pub use snapshot::snapshot;
+pub use snapshot::{adapters_of, snapshot, snapshot_adapters, write_model};
 pub use weights::{Adapter, AdapterConfig, Full, Weights};

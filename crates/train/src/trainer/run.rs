@@ -143,6 +143,14 @@ impl<'a> Trainer<'a> {
         Trainer::with(parameters, RunConfig { shape, ..config }, shards, row, threads)
     }
 
+    /// Begins with adapters that [`super::snapshot_adapters`] wrote, over the same base; `config` must have them from [`super::adapters_of`].
+    pub fn take_adapters(&mut self, dir: &Path) -> Result<(), TrainError> {
+        let values = super::snapshot::values_of(dir, &self.config.shape, &*self.weights)?;
+        let (pool, weights) = (&self.pool, &mut self.weights);
+        pool.install(|| weights.set_values(values));
+        Ok(())
+    }
+
     /// Goes on from a checkpoint, or the latest of a run's directory. Sizes, adapters and frozen layers are the checkpoint's; `config`
     /// may change the end of the run, rates and what is reported; the rest of what decides the loss curve must be as it was.
     ///

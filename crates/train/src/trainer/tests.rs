@@ -376,7 +376,7 @@ fn a_run_with_adapters_learns_goes_on_to_the_bit_and_merges() {
         begun.run(&broken, &stop, &mut StopAfter(5, &stop)).expect("a run");
         let mut got = Record::default();
         // Whoever goes on need not say again what is adapted, nor the sizes.
-        let plain = RunConfig { adapter: None, frozen_layers: 0, shape: Shape::default(), ..config };
+        let plain = RunConfig { adapter: None, frozen_layers: 0, shape: Shape::default(), ..config.clone() };
         let mut second = Trainer::resume(&broken, plain, &shards, Row::F32, 1).expect("the checkpoint");
         second.run(&broken, &AtomicBool::new(false), &mut got).expect("a run");
         assert_eq!(got.losses, want.losses[5..]);
@@ -394,6 +394,25 @@ fn a_run_with_adapters_learns_goes_on_to_the_bit_and_merges() {
         snapshot(&whole, &written).expect("a snapshot");
         let merged = read_weights(&written, &tiny()).expect("weights");
         assert!(merged.iter().zip(trainer.parameters()).all(|(a, b)| (a - b).abs() <= 1e-3 * b.abs().max(1e-3)));
+
+        // The adapters alone, over the same base, are the same model; over another base they are refused.
+        let (alone, base_dir) = (dir.path().join("alone"), dir.path().join("base"));
+        snapshot_adapters(&whole, &alone).expect("adapters");
+        assert!(!alone.join("model.safetensors").exists() && alone.join("adapter_config.json").exists());
+        write_model(&base_dir, &tiny(), &base, b"{}").expect("a base");
+        let (adapter, frozen) = adapters_of(&alone).expect("what was adapted");
+        let again = RunConfig { adapter, frozen_layers: frozen, ..config };
+        let rounded = read_weights(&base_dir, &tiny()).expect("weights");
+        let mut third = Trainer::init_from(&base_dir, again.clone(), &shards, Row::F32, 1).expect("a trainer");
+        let refused = third.take_adapters(&alone).expect_err("f16 is not what they were trained on");
+        assert!(refused.to_string().contains("other weights"), "{refused}");
+        assert_ne!(rounded, base);
+        let mut fourth = Trainer::new(again, &shards, Row::F32, 1).expect("a trainer");
+        assert_eq!(fourth.parameters(), base, "the seed decides the base");
+        fourth.take_adapters(&alone).expect("the same base");
+        let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
+        let (rounding, learnt) = (distance(fourth.parameters(), trainer.parameters()), distance(&base, trainer.parameters()));
+        assert!(rounding < 0.01 * learnt, "{rounding} of {learnt}");
     }
 }
 

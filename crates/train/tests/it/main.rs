@@ -4,5 +4,7 @@ mod corpus;
 mod fim;
 mod mine;
 mod pack;
+mod recipe;
 mod synth;
 mod tokenizer;
+mod trim;

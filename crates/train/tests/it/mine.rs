@@ -71,6 +71,14 @@ fn copies_and_near_copies_go_and_the_first_stays() {
 }
 
 #[test]
+fn texts_of_a_few_words_are_compared_too() {
+    // Most bins of such a signature are borrowed from far away.
+    let short = |words: &str| python("pypi/a", "a.py", words.to_owned());
+    let documents = [short("one two three four five six seven"), short("a b"), short(""), short("one two three four five six eight")];
+    assert_eq!(dedupe::verdicts(&documents), [None; 4]);
+}
+
+#[test]
 fn overlap_with_an_evaluation_set_goes_unless_it_is_common() {
     let secret = "def largest_gap(values):\n    ordered = sorted(values)\n    best = 0\n    for left, right in zip(ordered, ordered[1:]):\n        best = max(best, right - left)\n    return best\n";
     let mut evaluation = Shingles::default();
