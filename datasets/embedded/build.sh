@@ -52,5 +52,6 @@ train "$folder/late/shards" "$folder/late-run" "$((minutes / 4 + 1))" \
     --schedule cosine --rate 3e-3 --middle-weight 3 --int4 "${start[@]}"
 
 "$lacuna" finetune snapshot "$folder/late-run" --output "$folder/snapshot"
-"$lacuna" model pack "$folder/snapshot" --output "$folder/model.lacuna.safetensors"
+"$lacuna" model pack "$folder/snapshot" --output "$folder/model.lacuna.safetensors" \
+    --languages python,javascript,javascriptreact,typescript,typescriptreact,java,rust,go,c,cpp
 echo "packed: $folder/model.lacuna.safetensors (tokenizer: $folder/mined/tokenizer.json)"

@@ -7,7 +7,7 @@
 //! [`layer`] reads what a layer states, [`schema`] knows every setting.
 
 mod layer;
-mod names;
+pub mod names;
 pub mod reference;
 pub mod schema;
 
@@ -27,6 +27,7 @@ use serde_json::{Map, Value};
 
 pub use self::layer::Problem;
 use self::layer::{Layer, of_editor, of_text, of_unreadable};
+use crate::languages::TRAINED;
 use crate::left_alone::globs;
 pub use crate::trust::Near;
 use crate::trust::{self, Reach, Trusted};
@@ -145,7 +146,10 @@ pub struct ShowConfig {
     /// Longest block, in tokens.
     #[schemars(range(min = 1, max = 4_096))]
     pub block_tokens: usize,
-    /// Languages without suggestions, by LSP language id, for example `markdown`.
+    /// Languages with suggestions, by LSP language id; `trained` stands for those that the model says it was trained for (all, if it does not
+    /// say), `*` for all. Others are silent, also when asked by hand.
+    pub languages: Vec<String>,
+    /// Languages without suggestions, whatever `languages` says, by LSP language id, for example `markdown`; `*`: all.
     pub disabled_languages: Vec<String>,
 }
 
@@ -263,6 +267,7 @@ impl Default for ShowConfig {
             line_tokens: settings.line_tokens,
             lines: Lines::default(),
             block_tokens: settings.block_tokens,
+            languages: vec![TRAINED.to_owned()],
             disabled_languages: Vec::new(),
         }
     }

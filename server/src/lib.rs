@@ -7,6 +7,7 @@ mod config;
 mod costs;
 pub mod fuzz;
 mod http;
+mod languages;
 mod left_alone;
 mod lsp;
 mod misuse;

@@ -12,6 +12,7 @@ use lacuna_prompt::{Sentinels, Tokenizer};
 
 use crate::config::Config;
 use crate::costs;
+use crate::languages::OF_EMBEDDED;
 
 /// The embedded model's weights in our packed form, and its tokenizer (see `datasets/embedded`).
 const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../datasets/embedded/model.lacuna.safetensors");
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub model: Arc<Model>,
     pub tokenizer: Arc<Tokenizer>,
     pub sentinels: Sentinels,
+    /// LSP ids of the languages that the model was trained for; `None`: it does not say.
+    pub languages: Option<Vec<String>>,
     /// Completers of one model take turns.
     scheduler: Arc<Scheduler>,
     /// Those of the language server: clients with equal settings share one, its caches and its budget.
@@ -186,6 +189,8 @@ fn finish(name: String, model: Model, tokenizer_file: &[u8], tokenizer_name: &st
     if ids > rows {
         bail!("model {name}: {tokenizer_name} has {ids} ids but the weights have {rows}: they belong to different models");
     }
+    let of_card = || (name == EMBEDDED).then(|| OF_EMBEDDED.map(str::to_owned).to_vec());
+    let languages = model.config().code_languages.clone().or_else(of_card);
     let (model, tokenizer) = (Arc::new(model), Arc::new(tokenizer));
-    Ok(Loaded { name, model, tokenizer, sentinels, scheduler: Scheduler::new(), serving: Mutex::default() })
+    Ok(Loaded { name, model, tokenizer, sentinels, languages, scheduler: Scheduler::new(), serving: Mutex::default() })
 }

@@ -79,6 +79,7 @@ pub const REACH: &[(&str, Reach)] = &[
     ("model.seam", Reach::Nothing),
     ("show.block_tokens", Reach::Sets),
     ("show.disabled_languages", Reach::Sets),
+    ("show.languages", Reach::Sets),
     ("show.line_tokens", Reach::Sets),
     ("show.lines", Reach::Sets),
     ("show.min_confidence", Reach::Sets),

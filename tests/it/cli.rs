@@ -6,7 +6,7 @@ use lacuna_tests::{Home, Output, TinyModel, binary, workspace};
 use serde_json::Value;
 
 /// Unfinished lines of the samples: file, `--at`, and what stands left of it.
-const UNFINISHED: [(&str, &str, &str); 10] = [
+const UNFINISHED: [(&str, &str, &str); 9] = [
     ("in_progress.py", "46:22", "            names.app"),
     ("in_progress.py", "26:20", "        return max("),
     ("in_progress.rs", "39:26", "        self.tasks.pop_fr"),
@@ -16,7 +16,6 @@ const UNFINISHED: [(&str, &str, &str); 10] = [
     ("in_progress.ts", "16:27", "    this.contacts.push(con"),
     ("in_progress.ts", "30:26", "    return this.contacts."),
     ("todo_list.jsx", "83:25", "      <p>{open} left</p>"),
-    ("notes.txt", "5:6", "3. Ru"),
 ];
 
 fn sample(name: &str) -> String {
@@ -313,4 +312,47 @@ fn behind_an_opener_a_block_of_as_many_lines_as_are_set() {
     }
     let has_body = "def f(x):▏\n    return x\n";
     assert!(behind_an_opener(&home, "", "b.py", has_body).is_none_or(|text| !text.contains('\n')));
+}
+
+#[test]
+fn the_embedded_model_is_silent_where_it_was_not_trained_unless_it_is_asked_for() {
+    let home = Home::new();
+    for (name, is_off) in [
+        ("a.py", false),
+        ("a.jsx", false),
+        ("a.tsx", false),
+        ("a.go", false),
+        ("a.hpp", false),
+        ("a.lua", true),
+        ("a.md", true),
+        ("Makefile", true),
+    ] {
+        home.configure("");
+        let path = home.write(name, "x = fo\n");
+        let reason = |home: &Home| parse_reason(&complete(home, path.to_str().expect("a plain path"), "1:7", "", &["--json"]));
+        assert_eq!(reason(&home) == "language-off", is_off, "{name}");
+        home.configure("[show]\nlanguages = [\"*\"]\n");
+        assert_ne!(reason(&home), "language-off", "{name}");
+        home.configure("[show]\nlanguages = [\"*\"]\ndisabled_languages = [\"*\"]\n");
+        assert_eq!(reason(&home), "language-off", "{name}");
+    }
+}
+
+fn parse_reason(output: &Output) -> Value {
+    let json: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    json["reason"].clone()
+}
+
+#[test]
+fn a_packed_file_says_what_it_was_trained_for() {
+    let home = Home::new();
+    let model = TinyModel::default().write();
+    let file = home.work().join("tiny.lacuna.safetensors");
+    let packed = file.to_str().expect("a plain path");
+    home.lacuna(["model", "pack", model.arg(), "-o", packed, "--languages", "lua,python"]).expect_code(0);
+    for (name, is_off) in [("a.py", false), ("a.lua", false), ("a.rs", true)] {
+        let path = home.write(name, "x = fo\n");
+        let reason = parse_reason(&complete(&home, path.to_str().expect("a plain path"), "1:7", packed, &["--json"]));
+        assert_eq!(reason == "language-off", is_off, "{name}");
+    }
 }

@@ -107,6 +107,20 @@ export class Workbench {
         writeFileSync(this.settingsFile, JSON.stringify({ ...editorSettings, ...settings }));
     }
 
+    /** The user's settings as they are on disk. */
+    userSettings() {
+        return JSON.parse(readFileSync(this.settingsFile, "utf8"));
+    }
+
+    /** Whether "Why No Suggestion?" gives this code now. */
+    async lastReasonIs(code) {
+        await this.clearMessages();
+        await this.command("Lacuna: Why No Suggestion?");
+        await this.page.locator(".notification-list-item-message").first().waitFor({ timeout: 3_000 }).catch(() => undefined);
+        const messages = await this.messages();
+        return messages.length === 0 || messages.some((text) => text.includes(`(${code})`));
+    }
+
     /** Loads the workbench and waits until the extension's server has answered. */
     async load(query = `folder=${this.workspace}`) {
         await this.page.goto(`${this.origin}/?${query}`, { timeout: loadLimitMs });

@@ -69,7 +69,12 @@ pub struct Config {
     pub output_bias: bool,
     /// Biases on the three feed-forward projections.
     pub mlp_bias: bool,
+    /// `code_languages`: LSP ids of the languages that the model was trained for; `None`: it does not say.
+    pub code_languages: Option<Vec<String>>,
 }
+
+/// Names in a list, and bytes of each.
+const MOST_NAMES: usize = 256;
 
 /// No size of a config may exceed this: products of two fit 64 bits with room.
 const MOST: usize = 1 << 24;
@@ -121,6 +126,7 @@ impl Config {
             qkv_bias: qwen || attention_bias,
             output_bias: !qwen && attention_bias,
             mlp_bias: !qwen && json.flag("mlp_bias")?.unwrap_or(false),
+            code_languages: json.names("code_languages")?,
         })
     }
 
@@ -209,6 +215,15 @@ impl<'a> Json<'a> {
     fn flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
         let wrong = |v: &Value| ConfigError::Value { key, got: shorten(v), expected: "true or false" };
         self.value(key).map(|v| v.as_bool().ok_or_else(|| wrong(v))).transpose()
+    }
+
+    /// A short list of short names.
+    fn names(&self, key: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
+        let Some(v) = self.value(key) else { return Ok(None) };
+        let wrong = || ConfigError::Value { key, got: shorten(v), expected: "a list of at most 256 names" };
+        let list = v.as_array().filter(|list| list.len() <= MOST_NAMES).ok_or_else(wrong)?;
+        let name = |v: &Value| v.as_str().filter(|name| name.len() <= MOST_NAMES).map(str::to_owned).ok_or_else(wrong);
+        list.iter().map(name).collect::<Result<_, _>>().map(Some)
     }
 
     fn optional_size(&self, key: &'static str, most: usize) -> Result<Option<usize>, ConfigError> {

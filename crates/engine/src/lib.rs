@@ -41,7 +41,7 @@ pub use kv::{DEFAULT_KV, KvCache, KvSnapshot};
 pub use lacuna_kernels::kv::KvDtype;
 pub use lookup::Lookup;
 pub use model::{Info, Model, Precision};
-pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack};
+pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack, pack_for};
 pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
 pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};
 pub use prepack::{PackedRequest, generate_packed, prefill_packed, score_packed};

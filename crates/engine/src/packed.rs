@@ -74,8 +74,17 @@ pub(crate) fn read_config(file: &str, bytes: &[u8]) -> Result<Config, LoadError>
 ///
 /// Errors: whatever loading the directory gives, and writing.
 pub fn pack(model_dir: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<(), LoadError> {
+    pack_for(model_dir, out, None)
+}
+
+/// As [`pack`]; the file says that the model was trained for these languages, by their LSP ids.
+pub fn pack_for(model_dir: impl AsRef<Path>, out: impl AsRef<Path>, languages: Option<&[String]>) -> Result<(), LoadError> {
     let (model_dir, out) = (model_dir.as_ref(), out.as_ref());
-    let (file, config_text) = model::read_config_text(model_dir)?;
+    let (file, mut config_text) = model::read_config_text(model_dir)?;
+    if let (Some(languages), Ok(Value::Object(mut config))) = (languages, serde_json::from_str(&config_text)) {
+        config.insert("code_languages".to_owned(), json!(languages));
+        config_text = Value::Object(config).to_string();
+    }
     let config = Config::from_json(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
     let files = Files::of_directory(model_dir)?;
     let mut checkpoint = Checkpoint::open(&files)?;

@@ -11,6 +11,7 @@ import { Pauses } from "./pauses";
 import type { Scope } from "./protocol";
 import { Provider } from "./provider";
 import { Server } from "./server";
+import { turnOn } from "./settings";
 import { StatusBar } from "./statusbar";
 import { explain } from "./why";
 
@@ -43,6 +44,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
         command("lacuna.pauseLanguage", pauseIn(language)),
         command("lacuna.pauseEverywhere", () => pauses.pause({}, server.connection)),
         command("lacuna.resumeAll", () => pauses.resume({}, server.connection)),
+        command("lacuna.languageOn", () => turnOn(vscode.window.activeTextEditor?.document)),
         command("lacuna.showLog", () => log.show()),
         command("lacuna.restart", () => server.restart()),
         vscode.workspace.onDidCloseTextDocument(forgetClosed),

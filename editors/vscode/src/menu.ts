@@ -19,6 +19,7 @@ export async function showMenu(server: Server, pauses: Pauses, bar: StatusBar): 
     const entries: Entry[] = [
         ...(document ? [pause("in This File", here(document)), pause(`for ${document.languageId}`, language(document))] : []),
         pause("Everywhere", {}),
+        ...(document && bar.isOff(document) ? [{ label: `$(check) Turn On for ${document.languageId}`, run: run("lacuna.languageOn") }] : []),
         { label: "", kind: vscode.QuickPickItemKind.Separator },
         { label: "$(question) Why No Suggestion?", run: run("lacuna.why") },
         { label: "$(graph) Open Dashboard", run: run("lacuna.dashboard") },

@@ -38,3 +38,28 @@ export function configuredServer(): string | undefined {
 export function configuredModel(): string | undefined {
     return vscode.workspace.getConfiguration("lacuna").inspect<string>("model.path")?.globalValue?.trim() || undefined;
 }
+
+/** Adds the document's language to the user's settings: to what is on, and out of what is off. */
+export async function turnOn(document: vscode.TextDocument | undefined): Promise<void> {
+    if (!document) {
+        return;
+    }
+    const [id, configuration] = [document.languageId, vscode.workspace.getConfiguration("lacuna.show", document)];
+    const change = async (key: string, changed: (list: string[]) => string[]) => {
+        const found = configuration.inspect<string[]>(key);
+        // Where a folder has a list of its own, the user's is not heard there.
+        const places: [string[] | undefined, vscode.ConfigurationTarget][] = [
+            [found?.globalValue ?? found?.defaultValue ?? [], vscode.ConfigurationTarget.Global],
+            [found?.workspaceValue, vscode.ConfigurationTarget.Workspace],
+            [found?.workspaceFolderValue, vscode.ConfigurationTarget.WorkspaceFolder],
+        ];
+        for (const [list, target] of places) {
+            const next = list && changed(list);
+            if (next && next.join() !== list.join()) {
+                await configuration.update(key, next, target);
+            }
+        }
+    };
+    await change("disabled_languages", (list) => list.filter((other) => other !== id && other !== "*"));
+    await change("languages", (list) => (list.includes(id) || list.includes("*") ? list : [...list, id]));
+}

@@ -36,6 +36,11 @@ export class StatusBar implements vscode.Disposable {
         return this.latest;
     }
 
+    /** Whether the last answer in a document was that its language is off. */
+    isOff(document: vscode.TextDocument): boolean {
+        return this.reports.get(document.uri.toString())?.last?.reason === "language-off";
+    }
+
     dispose(): void {
         this.item.dispose();
         for (const subscription of this.subscriptions) {

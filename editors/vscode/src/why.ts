@@ -18,7 +18,6 @@ const settingOf: Record<string, string> = {
     "low-confidence": "lacuna.show.min_confidence",
     "file-too-large": "lacuna.context.max_file_bytes",
     "ignored-path": "lacuna.context.ignore",
-    "language-off": "lacuna.show.disabled_languages",
 };
 
 /** Finds out why the active editor shows nothing, and says so. */
@@ -70,6 +69,9 @@ function reason(last: Last | null | undefined): Answer {
     const text = `${last.meaning} ${last.remedy} (${last.reason})`;
     if (last.reason?.startsWith("paused")) {
         return { text, action: { title: "Resume", command: "lacuna.resumeAll" } };
+    }
+    if (last.reason === "language-off") {
+        return { text, action: { title: "Turn On for This Language", command: "lacuna.languageOn" } };
     }
     const setting = last.reason ? settingOf[last.reason] : undefined;
     return setting ? { text, action: { title: "Open Setting", command: "workbench.action.openSettings", argument: setting } } : { text };

@@ -9,6 +9,7 @@ use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position};
 
+use crate::config::names::language_of_ending;
 use crate::lsp::{Advice, Quiet, Status, has_secret, keep_secrets, quiet_advice};
 use crate::{Answer, config, models};
 
@@ -82,7 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     };
     // What keeps an editor's document quiet keeps this one quiet.
     let uri = format!("file://{}", std::path::absolute(&args.file)?.display());
-    let status = Status::new(&loaded.name);
+    let status = Status::new(&loaded.name, loaded.languages.clone());
     status.configure(&config, std::env::current_dir().into_iter().collect(), false);
     status.opened(&uri, language_id(&args.file, language));
     let quiet = status.quiet(&uri, &shown).or_else(|| has_secret(&document, cursor).then_some(Quiet::SecretLine));
@@ -129,17 +130,15 @@ fn room(text: &str, line: u32) -> String {
 /// As an editor would name the language.
 fn language_id(path: &Path, language: Language) -> &'static str {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
-    match extension.as_str() {
-        "md" | "markdown" => "markdown",
-        "jsx" => "javascriptreact",
-        "tsx" => "typescriptreact",
-        "json" => "json",
-        "yml" | "yaml" => "yaml",
-        "html" | "htm" => "html",
-        "css" => "css",
-        "txt" => "plaintext",
-        "sh" | "bash" => "shellscript",
-        _ => language.name(),
+    match (language, extension.as_str()) {
+        (_, "jsx") => "javascriptreact",
+        (Language::Tsx, _) => "typescriptreact",
+        (Language::Text, "sh" | "bash") => "shellscript",
+        (Language::Text, "htm") => "html",
+        (Language::Text, "markdown") => "markdown",
+        (Language::Text, "cs") => "csharp",
+        (Language::Text, ending) => language_of_ending(ending).unwrap_or("plaintext"),
+        (known, _) => known.name(),
     }
 }
 

@@ -15,6 +15,7 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 use super::names::{doubtful_language, nearest};
 use super::schema::{self, setting, settings};
 use super::{Config, Origin};
+use crate::languages::TRAINED;
 
 /// Something in the configuration that does not do what it was written for.
 #[derive(Clone, Debug, PartialEq)]
@@ -190,7 +191,7 @@ impl Reader<'_> {
             return self.problem(at, &name, format!("{name} = {} {wrong}", clipped(shown)));
         }
         if name.ends_with("languages") {
-            for message in value.as_array().into_iter().flatten().filter_map(Value::as_str).filter_map(doubtful_language) {
+            for message in listed(&name, &value).filter_map(doubtful_language) {
                 self.problem(at, &name, format!("{name}: {message}"));
                 self.problems.last_mut().into_iter().for_each(|p| p.is_doubt = true);
             }
@@ -289,6 +290,12 @@ fn clipped(text: &str) -> String {
     const LONGEST: usize = 60;
     let line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(LONGEST).is_some() { format!("{line}…") } else { line }
+}
+
+/// The languages that a list names.
+fn listed<'a>(name: &'a str, value: &'a Value) -> impl Iterator<Item = &'a str> {
+    let is_id = move |id: &&str| name != "show.languages" || *id != TRAINED;
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).filter(is_id)
 }
 
 #[cfg(test)]

@@ -28,6 +28,12 @@ pub fn doubtful_language(id: &str) -> Option<String> {
     Some(format!("no editor is known to call a language {id:?}{hint}"))
 }
 
+/// What editors call the language of files with this ending, in lower case, where ending and id are the same or nearly so.
+pub fn language_of_ending(ending: &str) -> Option<&'static str> {
+    let by_alias = ALIASES.iter().find(|(alias, _)| *alias == ending).map(|(_, id)| *id);
+    by_alias.or_else(|| LANGUAGES.iter().copied().find(|id| *id == ending))
+}
+
 /// Names and endings that people write for a language id.
 const ALIASES: [(&str, &str); 30] = [
     ("py", "python"),

@@ -2,6 +2,8 @@
 
 use lacuna_complete::Reason;
 
+use crate::languages::Off;
+
 /// Why a document is not completed at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quiet {
@@ -11,8 +13,8 @@ pub enum Quiet {
     PausedHere,
     /// Paused for this language.
     PausedLanguage,
-    /// The language is in `show.disabled_languages`.
-    LanguageOff,
+    /// The language gets no suggestions.
+    LanguageOff(Off),
     /// The path matches `context.ignore`, the built-in list, or a line of `.lacunaignore` or `.ignore`.
     IgnoredPath,
     /// The line looks as if it held a key or a password.
@@ -46,10 +48,20 @@ pub fn quiet_advice(quiet: Quiet) -> &'static Advice {
             meaning: "Suggestions are paused for this language.",
             remedy: "Resume them: the menu of the status bar in VS Code, `:Lacuna resume language` in Neovim.",
         },
-        Quiet::LanguageOff => &Advice {
+        Quiet::LanguageOff(Off::Disabled) => &Advice {
             code: "language-off",
             meaning: "The setting show.disabled_languages names this file's language.",
-            remedy: "Take the language out of show.disabled_languages.",
+            remedy: "Take it out there; `:Lacuna language on` does so in Neovim, \"Turn On for This Language\" in VS Code.",
+        },
+        Quiet::LanguageOff(Off::Unlisted) => &Advice {
+            code: "language-off",
+            meaning: "The setting show.languages does not list this file's language.",
+            remedy: "Add it there; `:Lacuna language on` does so in Neovim, \"Turn On for This Language\" in VS Code.",
+        },
+        Quiet::LanguageOff(Off::Untrained) => &Advice {
+            code: "language-off",
+            meaning: "The model was not trained for this file's language.",
+            remedy: "Add the language to show.languages; `:Lacuna language on` does so in Neovim, \"Turn On for This Language\" in VS Code.",
         },
         Quiet::IgnoredPath => &Advice {
             code: "ignored-path",
@@ -132,8 +144,9 @@ mod tests {
             assert_eq!(advice(reason).code, reason.code());
             assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");
         }
-        let quiets = [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff, Quiet::IgnoredPath];
-        for quiet in quiets.into_iter().chain([Quiet::SecretLine, Quiet::OutOfStep]) {
+        let quiets = [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff(Off::Disabled), Quiet::IgnoredPath];
+        let offs = [Off::Unlisted, Off::Untrained].map(Quiet::LanguageOff);
+        for quiet in quiets.into_iter().chain(offs).chain([Quiet::SecretLine, Quiet::OutOfStep]) {
             let code = quiet_advice(quiet).code;
             assert!(document.contains(&format!("| `{code}` |")), "{code} is not in docs/protocol.md");
         }

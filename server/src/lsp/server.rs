@@ -146,7 +146,7 @@ impl Server {
         let Connection { loaded, model, recorder } = connection;
         Server {
             client,
-            status: Status::new(&loaded.name),
+            status: Status::new(&loaded.name, loaded.languages.clone()),
             loaded,
             model_flag: model,
             documents: Documents::default(),

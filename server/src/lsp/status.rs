@@ -16,6 +16,7 @@ use tower_lsp::ls_types::notification::Notification;
 
 use super::reasons::{Advice, Quiet, advice, quiet_advice};
 use crate::config::Config;
+use crate::languages::Languages;
 use crate::left_alone::LeftAlone;
 
 /// Commands for `workspace/executeCommand`. Without argument they mean everywhere.
@@ -159,7 +160,7 @@ impl Report {
 /// What settings keep quiet.
 #[derive(Default)]
 struct Rules {
-    disabled_languages: Vec<String>,
+    languages: Languages,
     left_alone: LeftAlone,
     /// The client wants notifications.
     notify: bool,
@@ -186,20 +187,22 @@ struct Standing {
 /// One client's state.
 pub struct Status {
     model: String,
+    /// What the model was trained for; `None`: it does not say.
+    trained: Option<Vec<String>>,
     rules: RwLock<Option<Arc<Rules>>>,
     inner: Mutex<Inner>,
 }
 
 impl Status {
-    pub fn new(model: &str) -> Status {
-        Status { model: model.to_owned(), rules: RwLock::default(), inner: Mutex::default() }
+    pub fn new(model: &str, trained: Option<Vec<String>>) -> Status {
+        Status { model: model.to_owned(), trained, rules: RwLock::default(), inner: Mutex::default() }
     }
 
     /// Takes settings, those of `initialize` or later ones. The configuration's globs have been checked when it was read.
     pub fn configure(&self, config: &Config, roots: Vec<PathBuf>, notify: bool) {
         let left_alone = LeftAlone::new(&config.context, roots);
-        let disabled_languages = config.show.disabled_languages.clone();
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Rules { disabled_languages, left_alone, notify }));
+        let languages = Languages::new(&config.show, self.trained.as_deref());
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Rules { languages, left_alone, notify }));
     }
 
     /// `None` before `initialize`.
@@ -250,13 +253,11 @@ impl Status {
             return Some(Quiet::PausedLanguage);
         }
         let rules = self.rules()?;
-        if rules.disabled_languages.iter().any(|off| off == language) {
-            return Some(Quiet::LanguageOff);
-        }
         // What is there of files is looked at when a document is opened, not at every key.
         let is_left = |entry: &Standing| entry.is_left;
         let left = inner.standings.get(uri).map_or_else(|| rules.left_alone.names(uri, path), is_left);
-        left.then_some(Quiet::IgnoredPath)
+        let off = || rules.languages.off(language, path).map(Quiet::LanguageOff);
+        if left { Some(Quiet::IgnoredPath) } else { off() }
     }
 
     /// Whether a document's text must not show in the prompts of others, whatever else holds.
@@ -374,6 +375,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::languages::Off;
     use serde_json::json;
 
     const URI: &str = "file:///w/src/a.py";
@@ -382,7 +384,7 @@ mod tests {
         let mut config = Config::default();
         config.context.ignore = ignore.iter().map(ToString::to_string).collect();
         config.show.disabled_languages = disabled.iter().map(ToString::to_string).collect();
-        let status = Status::new("m");
+        let status = Status::new("m", None);
         status.configure(&config, Vec::new(), false);
         status.opened(URI, "python");
         status
@@ -432,7 +434,7 @@ mod tests {
 
     #[test]
     fn settings_keep_languages_and_paths_quiet() {
-        assert_eq!(status(&[], &["python"]).quiet(URI, "src/a.py"), Some(Quiet::LanguageOff));
+        assert_eq!(status(&[], &["python"]).quiet(URI, "src/a.py"), Some(Quiet::LanguageOff(Off::Disabled)));
         assert_eq!(status(&[], &["py"]).quiet(URI, "src/a.py"), None);
         for (pattern, path, ignored) in [
             (".env", ".env", true),
@@ -451,7 +453,7 @@ mod tests {
 
     #[test]
     fn the_default_keeps_away_from_secrets() {
-        let status = Status::new("m");
+        let status = Status::new("m", None);
         status.configure(&Config::default(), Vec::new(), false);
         for path in [".env", "a/.env.local", "id_rsa", "keys/server.pem", "x.key"] {
             assert_eq!(status.quiet(&format!("file:///nowhere/{path}"), path), Some(Quiet::IgnoredPath), "{path}");

@@ -208,3 +208,32 @@ fn santacoder_rows_print_the_table_of_the_model_card() {
         assert!(output.stdout.contains(text), "no {text:?} in {}", output.stdout);
     }
 }
+
+#[test]
+fn rows_of_languages_that_are_off_are_told_apart() {
+    let home = Home::new();
+    let mut holes = holes(4);
+    let mut lua = row("lua", "local function f(x)\n  ", "return x", "\nend\n");
+    lua["language"] = json!("lua");
+    holes.push(lua);
+    let set = home.write("set.jsonl", lines(&holes));
+    let set = set.to_str().expect("a plain path");
+    let run = |out: &str| {
+        let args = ["fim-eval", "run", set, "--out", out, "--modes", "editor", "--no-execution"];
+        let printed = home.lacuna(args).expect_code(0).stdout;
+        let summary = std::fs::read(home.work().join(out).join("summary.json")).expect("a summary");
+        (printed, serde_json::from_slice::<Value>(&summary).expect("JSON")["sets"][0].clone())
+    };
+    let n = |set: &Value, dimension: &str, value: &str| {
+        let lines = set["lines"].as_array().expect("lines");
+        lines.iter().find(|l| l["dimension"] == dimension && l["value"] == value).map(|l| l["rows"].as_u64().expect("rows"))
+    };
+    let (printed, apart) = run("a");
+    assert_eq!((apart["rows"].as_u64(), apart["off"].as_u64()), (Some(5), Some(1)));
+    assert_eq!((n(&apart, "", ""), n(&apart, "language that is off", "lua"), n(&apart, "language", "lua")), (Some(4), Some(1), None));
+    assert!(printed.contains("Off: 1 of the rows, in lua."), "{printed}");
+    home.configure("[show]\nlanguages = [\"trained\", \"lua\"]\n");
+    let (printed, on) = run("b");
+    assert_eq!((n(&on, "", ""), n(&on, "language that is off", "lua"), on.get("off")), (Some(5), None, None));
+    assert!(!printed.contains("Off:"), "{printed}");
+}

@@ -180,3 +180,64 @@ fn other_open_files_are_shown_where_that_is_wanted() {
     assert_eq!(prompt(true, Some("file:///project/.env")), alone, "it may hold secrets");
     assert_eq!(prompt(false, Some("file:///project/shapes.py")), alone);
 }
+
+/// A tiny model that says what it was trained for.
+fn trained_for(languages: &[&str]) -> lacuna_tests::ModelDir {
+    let mut model = TinyModel::default();
+    model.config["code_languages"] = json!(languages);
+    model.write()
+}
+
+/// The reason in a document of this language, and the remedy; `None`: there was an answer of the model.
+fn off(model: &str, show: Value, id: &str, uri: &str, trigger: u8) -> Option<String> {
+    let mut client = Client::start_with(["--model", model], &[]);
+    client.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}, "show": show}}));
+    client.open(uri, id, "x = fo\n");
+    let params = json!({
+        "textDocument": {"uri": uri}, "position": {"line": 0, "character": 6}, "context": {"triggerKind": trigger},
+    });
+    client.result("textDocument/inlineCompletion", params);
+    let last = client.result("lacuna/status", json!({"textDocument": {"uri": uri}}))["last"].clone();
+    (last["reason"] == "language-off").then(|| last["remedy"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_language_that_the_model_was_not_trained_for_is_off_until_it_is_turned_on() {
+    let model = trained_for(&["python", "lua"]);
+    let all = TinyModel::default().write();
+    let (lua, rust, python) = (("lua", "file:///a.lua"), ("rust", "file:///a.rs"), ("python", "file:///a.py"));
+    for (model, show, (id, uri), is_off) in [
+        (&model, json!({}), python, false),
+        (&model, json!({}), lua, false),
+        (&model, json!({}), rust, true),
+        (&model, json!({"languages": ["trained", "rust"]}), rust, false),
+        (&model, json!({"languages": ["trained", "rust"]}), python, false),
+        (&model, json!({"languages": ["rust"]}), python, true),
+        (&model, json!({"languages": ["*"]}), rust, false),
+        (&model, json!({"languages": ["*"], "disabled_languages": ["rust"]}), rust, true),
+        (&model, json!({"disabled_languages": ["*"]}), python, true),
+        (&all, json!({}), rust, false),
+        (&all, json!({}), ("plaintext", "untitled:Untitled-1"), false),
+    ] {
+        for trigger in [1, 2] {
+            let remedy = off(model.arg(), show.clone(), id, uri, trigger);
+            assert_eq!(remedy.is_some(), is_off, "{show} {id}, trigger {trigger}");
+            assert!(remedy.is_none_or(|remedy| remedy.contains(":Lacuna language on") && remedy.contains("Turn On")));
+        }
+    }
+}
+
+#[test]
+fn a_language_is_turned_on_while_the_server_runs() {
+    let model = trained_for(&["python"]);
+    let mut client = Client::start_with(["--model", model.arg()], &[]);
+    client.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}}}));
+    client.open("file:///a.lua", "lua", "x = fo\n");
+    let reason = |client: &mut Client| {
+        client.items("file:///a.lua", 0, 6);
+        client.result("lacuna/status", json!({"textDocument": {"uri": "file:///a.lua"}}))["last"]["reason"].clone()
+    };
+    assert_eq!(reason(&mut client), "language-off");
+    client.notify("workspace/didChangeConfiguration", json!({"settings": {"lacuna": {"show": {"languages": ["trained", "lua"]}}}}));
+    assert_ne!(reason(&mut client), "language-off");
+}

@@ -192,6 +192,66 @@ return {
     end,
   },
   {
+    "accepting is one undo step, whatever was typed around it",
+    function(start)
+      local child, _, ghost = at_raise(start)
+      local before, after = child:around()
+      child:type(ghost:sub(1, 1))
+      child:await_ghost()
+      child:type("<Tab>")
+      assert(child:text() == before .. ghost .. after)
+      child:type("  # so<Esc>u")
+      assert(child:text() == before .. ghost .. after, child:text())
+      child:type("u")
+      assert(child:text() == before .. ghost:sub(1, 1) .. after, child:text())
+      child:type("<C-r>")
+      assert(child:text() == before .. ghost .. after, child:text())
+    end,
+  },
+  {
+    "a block is one undo step, too",
+    function(start)
+      local child, _, ghost = at_block(start)
+      child:type("<Tab><Esc>")
+      assert(child:text() == samples.BLOCK:sub(1, -2) .. ghost, child:text())
+      child:type("u")
+      assert(child:text() == samples.BLOCK:sub(1, -2), child:text())
+    end,
+  },
+  {
+    "`.` repeats what was typed and accepted, in pieces too",
+    function(start)
+      for _, by_words in ipairs({ false, true }) do
+        local child, _, ghost = at_raise(start)
+        local first = child:lua("return vim.fn.getline(1)")
+        while by_words and child:ghost() do
+          child:type("<M-Right>")
+        end
+        child:type(by_words and "!<Esc>" or "<Tab>!<Esc>")
+        assert(vim.endswith(child:lua("return vim.fn.getline(10)"), ghost .. "!"), child:text())
+        child:type("1G.")
+        assert(child:lua("return vim.fn.getline(1)") == first .. ghost .. "!", child:text())
+        child:type("2G.")
+        assert(vim.endswith(child:lua("return vim.fn.getline(2)"), ghost .. "!"), child:text())
+      end
+    end,
+  },
+  {
+    "nothing is offered while a macro is recorded or runs",
+    function(start)
+      local child, _, ghost = at_raise(start)
+      child:type("<Esc>qa10GA")
+      vim.wait(300)
+      assert(child:ghost() == nil)
+      assert(#sent(child, "textDocument/inlineCompletion") == 1)
+      child:type("<Esc>q")
+      child:type("@a")
+      assert(child:ghost() == nil)
+      child:type("<Esc>10GA")
+      assert(child:await_ghost() == ghost)
+    end,
+  },
+  {
     "dismissed stays away until the text changes",
     function(start)
       local child, _, ghost = at_raise(start)

@@ -84,6 +84,33 @@ return {
     end,
   },
   {
+    "a language that the model was not trained for is turned on by a command, and off",
+    function(start)
+      local child = start()
+      child:edit("a.lua", "local function add(a, b)\n  return a + b\nend\n\nlocal function sub(a, b)\n  return \nend\n")
+      child:await_server()
+      child:type("6GA")
+      child:wait("reason", function()
+        return why(child):find("(language-off)", 1, true)
+      end)
+      assert(why(child):find(":Lacuna language on", 1, true))
+      child:type("<Esc>")
+      child:lua("vim.cmd('Lacuna language on')")
+      child:type("A")
+      child:wait("answer", function()
+        return not why(child):find("(language-off)", 1, true)
+      end)
+      child:type("<Esc>")
+      child:lua("vim.cmd('Lacuna language off')")
+      child:type("A ")
+      child:wait("reason", function()
+        return why(child):find("(language-off)", 1, true)
+      end)
+      local kept = child:lua("return require('lacuna.server').kept_languages()")
+      assert(vim.list_contains(kept.disabled_languages, "lua") and vim.list_contains(kept.languages, "trained"), vim.inspect(kept))
+    end,
+  },
+  {
     "paused here, for the language, everywhere; and resumed",
     function(start)
       local child = start()

@@ -100,6 +100,27 @@ export const cases = [
         },
     },
     {
+        name: "a language that the model was not trained for is off; one click turns it on, in the user's settings",
+        async run(bench) {
+            bench.write("off.lua", "local function add(a, b)\n  return a + b\nend\n\nlocal function sub(a, b)\n  return \nend\n");
+            await bench.open("off.lua", 6, 10);
+            await bench.type("a");
+            assert.match(await bench.why("language-off"), /not trained/);
+            await bench.page.locator(".notification-list-item a.monaco-button", { hasText: "Turn On for This Language" }).click();
+            await until("the setting", () => bench.userSettings()["lacuna.show.languages"]?.join() === "trained,lua");
+            await bench.running();
+            await bench.open("off.lua", 6, 11);
+            await bench.type(" ");
+            await until("an answer", async () => {
+                await bench.command("Lacuna: Suggest Now");
+                return !(await bench.lastReasonIs("language-off"));
+            });
+            await bench.command("File: Revert File");
+            bench.configure({});
+            await bench.load();
+        },
+    },
+    {
         name: "the log has the code of a silence",
         async run(bench) {
             assert.match(bench.log(), /no suggestion: ignored-path/);

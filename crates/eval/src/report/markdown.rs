@@ -3,7 +3,8 @@
 use std::fmt::{self, Write};
 
 use super::published_for;
-use crate::summary::{ALL_SETS, Interval, Latencies, METRICS, Metric, SetSummary, Summary, is_model_mode};
+use crate::run::Manifest;
+use crate::summary::{ALL_SETS, Interval, Latencies, METRICS, Metric, OFF, SetSummary, Summary, is_model_mode};
 
 /// Metrics of the bucket tables, as far as they are there.
 const IN_BUCKETS: [&str; 5] = ["em_line", "em", "pass@1", "es", "id_f1"];
@@ -49,12 +50,15 @@ fn write_report(out: &mut String, summary: &Summary, latencies: Option<&Latencie
             write!(out, ", of which {} failed and count in no mean", set.failed)?;
         }
         writeln!(out, ".\n")?;
-        modes_table(out, summary, set)?;
+        if set.off < set.rows {
+            modes_table(out, summary, set)?;
+        }
+        off_table(out, set, m)?;
         gold(out, set)?;
         latency(out, set, latencies)?;
         if with_buckets && set.set != ALL_SETS {
             for mode in set.modes(m).into_iter().filter(|mode| is_model_mode(mode)) {
-                for (dimension, values) in set.dimensions() {
+                for (dimension, values) in set.dimensions().into_iter().filter(|(dimension, _)| *dimension != OFF) {
                     bucket_table(out, set, mode, dimension, &values)?;
                 }
             }
@@ -80,6 +84,25 @@ fn modes_table(out: &mut String, summary: &Summary, set: &SetSummary) -> fmt::Re
             let cells: Vec<String> = cells.into_iter().map(|c| c.unwrap_or_else(|| "–".to_owned())).collect();
             writeln!(out, "| {} | {} |", metric.title, cells.join(" | "))?;
         }
+    }
+    Ok(())
+}
+
+/// What is counted apart: languages in which an editor would show nothing.
+fn off_table(out: &mut String, set: &SetSummary, manifest: &Manifest) -> fmt::Result {
+    if set.off == 0 {
+        return Ok(());
+    }
+    let dimensions = set.dimensions();
+    let values = dimensions.iter().find(|(name, _)| *name == OFF).map_or(&[][..], |(_, values)| values);
+    writeln!(
+        out,
+        "\nOff: {} of the rows, in {}. An editor shows nothing there (`show.languages`); they are in no other number.",
+        set.off,
+        values.join(", ")
+    )?;
+    for mode in manifest.config.modes.iter().filter(|mode| is_model_mode(mode)) {
+        bucket_table(out, set, mode, OFF, values)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use lacuna_context::Language;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -72,6 +73,9 @@ pub struct Config {
     pub block_tokens: usize,
     pub min_confidence: f32,
     pub kv_dtype: String,
+    /// LSP ids of the languages in which the editor's mode is on; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub languages: Option<Vec<String>>,
     /// Whether tests are run for pass@k, and with which Python.
     pub execution: Option<String>,
 }
@@ -79,6 +83,15 @@ pub struct Config {
 /// Runs of before there was a choice.
 fn one() -> usize {
     1
+}
+
+impl Config {
+    /// Whether an editor would show nothing in a language with this name of an example.
+    pub fn is_off(&self, language: &str) -> bool {
+        let syntax = Language::from_name(language).filter(|syntax| *syntax != Language::Text);
+        let is_it = |id: &String| id == language || syntax == Some(Language::from_lsp_id(id));
+        self.languages.as_ref().is_some_and(|on| !on.iter().any(is_it))
+    }
 }
 
 impl Manifest {

@@ -25,6 +25,9 @@ pub struct ScoreRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gold: Option<GoldRow>,
     pub modes: Vec<ModeScores>,
+    /// Its language is one in which an editor would show nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub off: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -59,7 +62,7 @@ pub(super) struct Scored {
 }
 
 /// Errors: the sandbox failed.
-pub(super) fn score(scored: Scored, execution: Option<Execution<'_>>) -> Result<ScoreRow, RunError> {
+pub(super) fn score(scored: Scored, off: bool, execution: Option<Execution<'_>>) -> Result<ScoreRow, RunError> {
     let Scored { example, prompt, answers, gold, error } = &scored;
     let parsed = Parsed::new(example.syntax(), &example.prefix, &example.middle, &example.suffix);
     let mut by_mode: Vec<(&str, Vec<&Answer>)> = Vec::new();
@@ -103,6 +106,7 @@ pub(super) fn score(scored: Scored, execution: Option<Execution<'_>>) -> Result<
         buckets: buckets(example, prompt),
         gold: *gold,
         modes,
+        off,
         error: error.clone(),
     })
 }
@@ -202,7 +206,7 @@ mod tests {
             ..Example::default()
         };
         let answers = vec![answer("f(a)", 0), answer("g(a", 1)];
-        let row = score(Scored { example, answers, ..Scored::default() }, None).expect("no sandbox");
+        let row = score(Scored { example, answers, ..Scored::default() }, false, None).expect("no sandbox");
         let values = &row.modes[0].values;
         assert_eq!(row.modes.len(), 1);
         for (name, value) in [("em", 0.5), ("parse_clean", 0.5), ("id_f1", 0.75), ("es", 0.75), ("prefix_chars", 2.0), ("silent", 0.0)] {

@@ -116,7 +116,8 @@ impl Run {
             Ok(Some((Scored { example, prompt, answers, gold: generation.gold, error: generation.error }, bytes)))
         };
         let work = |_: usize, scored: Scored| {
-            let row = score(scored, execution);
+            let off = self.manifest.config.is_off(&scored.example.language);
+            let row = score(scored, off, execution);
             progress.step(0);
             row
         };

@@ -22,6 +22,13 @@ const OTHERS: &str = "others";
 /// Name of the table over all sets of a run.
 pub const ALL_SETS: &str = "all sets";
 
+/// The dimension of what is counted apart, by language.
+pub const OFF: &str = "language that is off";
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 /// The result of a run. The same run has the same bytes: no time is in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -35,6 +42,9 @@ pub struct SetSummary {
     pub rows: u64,
     /// Examples of which the model said nothing because something failed; they are in no mean.
     pub failed: u64,
+    /// Examples in languages in which an editor would show nothing; they are in no mean but those of the dimension [`OFF`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub off: u64,
     pub lines: Vec<Line>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gold: Option<GoldSummary>,
@@ -82,6 +92,7 @@ pub struct GoldSummary {
 struct Accumulator {
     rows: u64,
     failed: u64,
+    off: u64,
     /// By (dimension, value, mode).
     lines: BTreeMap<(String, String, String), Running>,
     /// Values seen of each dimension.
@@ -165,7 +176,7 @@ impl SetSummary {
         }
         // Where every language has one kind of middle the joint dimension says nothing new.
         let languages = dimensions.iter().find(|(name, _)| *name == "language").map_or(0, |(_, values)| values.len());
-        dimensions.retain(|(name, values)| values.len() > if *name == "language, middle" { languages } else { 1 });
+        dimensions.retain(|(name, values)| *name == OFF || values.len() > if *name == "language, middle" { languages } else { 1 });
         dimensions
     }
 }
@@ -180,14 +191,16 @@ impl Accumulator {
     fn add(&mut self, row: &ScoreRow, weights: &Weights, with_buckets: bool) {
         self.rows += 1;
         self.failed += u64::from(row.error.is_some());
-        if let Some(gold) = row.gold.filter(|g| g.tokens > 0) {
+        self.off += u64::from(row.off);
+        if let Some(gold) = row.gold.filter(|g| g.tokens > 0 && !row.off) {
             self.gold.nats.add_ratio(-gold.log_likelihood, gold.tokens as f64, weights);
             self.gold.log_likelihood += gold.log_likelihood;
             self.gold.tokens += gold.tokens as u64;
             self.gold.chars += gold.chars as u64;
         }
-        let mut keys = vec![(String::new(), String::new())];
-        if with_buckets {
+        let language = row.buckets.get("language").map_or("?", String::as_str);
+        let mut keys = if row.off { vec![(OFF.to_owned(), self.known(OFF, language))] } else { vec![(String::new(), String::new())] };
+        if with_buckets && !row.off {
             for (dimension, value) in &row.buckets {
                 keys.push((dimension.clone(), self.known(dimension, value)));
             }
@@ -231,6 +244,6 @@ impl Accumulator {
             bits_per_char: (-self.gold.log_likelihood / self.gold.chars.max(1) as f64 / std::f64::consts::LN_2 * 1e6).round() / 1e6,
             tokens: self.gold.tokens,
         });
-        SetSummary { set, rows: self.rows, failed: self.failed, lines: lines.collect(), gold }
+        SetSummary { set, rows: self.rows, failed: self.failed, off: self.off, lines: lines.collect(), gold }
     }
 }

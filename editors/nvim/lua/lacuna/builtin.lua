@@ -30,6 +30,17 @@ function M.start(group)
       end
     end,
   })
+  -- What is offered at one place of a macro would not be offered at another.
+  vim.api.nvim_create_autocmd({ "RecordingEnter", "RecordingLeave" }, {
+    group = group,
+    callback = function(event)
+      for _, bufnr in ipairs(vim.api.nvim_list_bufs()) do
+        if server.client(bufnr) then
+          vim.lsp.inline_completion.enable(event.event == "RecordingLeave", { bufnr = bufnr })
+        end
+      end
+    end,
+  })
   vim.api.nvim_create_autocmd("InsertLeave", { group = group, callback = keymaps.disarm })
 end
 

@@ -107,6 +107,16 @@ function commands.resume(word)
   status.resume(assert(scope(word)))
 end
 
+--- Suggestions in the buffer's language, or in none of it, until Neovim ends.
+function commands.language(word)
+  local id = server.language_id(vim.api.nvim_get_current_buf())
+  server.set_language(id, word == "on")
+  if word == "off" then
+    require("lacuna").dismiss()
+  end
+  say({ ("lacuna: %s is %s until Neovim ends; to keep it: setup({ settings = { show = %s } })"):format(id, word, vim.inspect(server.kept_languages())) })
+end
+
 function commands.log()
   vim.cmd.tabedit(vim.fn.fnameescape(vim.lsp.log.get_filename()))
   vim.cmd.normal({ "G", bang = true })
@@ -126,6 +136,9 @@ function M.run(words)
   if (name == "pause" or name == "resume") and not scope(words[2]) then
     return vim.notify(("lacuna: %s %q: say here, language or all"):format(name, words[2]), vim.log.levels.ERROR)
   end
+  if name == "language" and words[2] ~= "on" and words[2] ~= "off" then
+    return vim.notify("lacuna: language: say on or off", vim.log.levels.ERROR)
+  end
   command(words[2])
 end
 
@@ -139,6 +152,8 @@ function M.complete(lead, line)
     choices = vim.fn.sort(vim.tbl_keys(commands))
   elseif words[2] == "pause" or words[2] == "resume" then
     choices = SCOPES
+  elseif words[2] == "language" then
+    choices = { "off", "on" }
   end
   return vim.tbl_filter(function(choice)
     return vim.startswith(choice, lead)

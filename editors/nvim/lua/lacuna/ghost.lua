@@ -82,16 +82,13 @@ function M.piece(rest, kind)
   return rest
 end
 
---- Inserts text at the cursor of the current window as an undo step of its own.
+--- Inserts text at the cursor of the current window, literally, as an undo step of its own that `.` repeats.
 ---@param text string
 function M.insert(text)
-  local row, col = unpack(vim.api.nvim_win_get_cursor(0))
-  local lines = vim.split(text, "\n", { plain = true })
   -- Setting 'undolevels' closes the undo block (|undo-break|): what was typed before stays when this is undone.
   vim.bo.undolevels = vim.bo.undolevels
-  vim.api.nvim_buf_set_text(0, row - 1, col, row - 1, col, lines)
-  local last = #lines[#lines]
-  vim.api.nvim_win_set_cursor(0, { row - 1 + #lines, #lines == 1 and col + last or last })
+  -- As a paste: unlike other changes by API it goes to the redo buffer, and no indentation, abbreviation or mapping meddles with it.
+  vim.api.nvim_paste(text, false, -1)
   vim.bo.undolevels = vim.bo.undolevels
 end
 

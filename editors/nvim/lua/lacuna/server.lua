@@ -63,6 +63,9 @@ function M.left_alone(bufnr)
   if bufnr == vim.api.nvim_get_current_buf() and vim.wo.diff then
     return "not-this-editor", "Windows in diff mode are left alone."
   end
+  if vim.fn.reg_recording() ~= "" or vim.fn.reg_executing() ~= "" then
+    return "not-this-editor", "Nothing is offered while a macro is recorded or runs: at another place something else would be."
+  end
   local wanted = config.current.filetypes[bo.filetype]
   if wanted == nil then
     wanted = config.current.filetypes["*"] ~= false
@@ -72,6 +75,45 @@ function M.left_alone(bufnr)
   end
   if vim.api.nvim_buf_get_offset(bufnr, vim.api.nvim_buf_line_count(bufnr)) > MAX_BYTES then
     return "file-too-large", "The buffer is larger than 4 MiB."
+  end
+end
+
+--- What of the settings says where suggestions are.
+---@return { languages?: string[], disabled_languages?: string[] }
+function M.kept_languages()
+  local show = config.current.settings.show or {}
+  return { languages = show.languages, disabled_languages = show.disabled_languages }
+end
+
+--- Turns suggestions in a language on or off, in the settings of this session and in the servers that run.
+---@param id string LSP language id
+---@param on boolean
+function M.set_language(id, on)
+  local show = config.current.settings.show or {}
+  local function without(list)
+    return vim.tbl_filter(function(other)
+      return other ~= id and not (on and other == "*")
+    end, list)
+  end
+  local disabled = without(show.disabled_languages or {})
+  if on then
+    local listed = show.languages or { "trained" }
+    if not vim.list_contains(listed, id) and not vim.list_contains(listed, "*") then
+      show.languages = vim.list_extend({ id }, listed)
+    end
+  else
+    table.insert(disabled, id)
+  end
+  -- An empty list is no empty table: the server would hear nothing of it.
+  show.disabled_languages = (#disabled > 0 or show.disabled_languages) and disabled or nil
+  config.current.settings.show = show
+  for filetype, wanted in pairs(config.current.filetypes) do
+    if on and wanted == false and (LANGUAGE_IDS[filetype] or filetype) == id then
+      config.current.filetypes[filetype] = true
+    end
+  end
+  for _, client in ipairs(vim.lsp.get_clients({ name = "lacuna" })) do
+    client:notify("workspace/didChangeConfiguration", { settings = { lacuna = config.current.settings } })
   end
 end
 

@@ -121,7 +121,7 @@ end
 local function request(kind)
   local bufnr = vim.api.nvim_get_current_buf()
   local client = server.client(bufnr)
-  if not client or not client.initialized or not inserting() then
+  if not client or not client.initialized or not inserting() or server.left_alone(bufnr) then
     return
   end
   cancel()
@@ -192,7 +192,7 @@ function M.start(group)
       end
     end,
   })
-  vim.api.nvim_create_autocmd({ "BufLeave", "WinLeave" }, { group = group, callback = M.stop })
+  vim.api.nvim_create_autocmd({ "BufLeave", "WinLeave", "RecordingEnter" }, { group = group, callback = M.stop })
   -- Also <C-c>, which InsertLeave does not see.
   vim.api.nvim_create_autocmd("ModeChanged", { group = group, pattern = "i*:[^i]*", callback = M.stop })
   -- A server that has just started is asked about the place where the user waits.

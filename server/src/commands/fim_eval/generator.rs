@@ -13,6 +13,7 @@ use lacuna_prompt::Order;
 
 use super::run::Args;
 use crate::config::{self, OrderSetting};
+use crate::languages::Languages;
 use crate::models;
 
 /// Longest key file that is read.
@@ -66,6 +67,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     config.block_tokens = used.block_tokens;
     config.min_confidence = used.min_confidence;
     config.kv_dtype = used.kv_dtype.map_or_else(|| "auto".to_owned(), |d| format!("{d:?}").to_lowercase());
+    config.languages = Languages::new(&settings.show, loaded.languages.as_deref()).on();
     let raw_settings = RawSettings {
         order,
         context: config.context,

@@ -244,6 +244,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         block_tokens: 0,
         min_confidence: 0.0,
         kv_dtype: String::new(),
+        languages: None,
         execution: None,
     })
 }

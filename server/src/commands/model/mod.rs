@@ -40,6 +40,9 @@ enum Command {
         /// The file to write (`NAME.lacuna.safetensors`); the tokenizer is put beside it
         #[arg(short, long)]
         output: PathBuf,
+        /// LSP ids of the languages that it was trained for: others are off unless show.languages says otherwise [default: as config.json says]
+        #[arg(long, value_delimiter = ',', value_name = "LIST")]
+        languages: Option<Vec<String>>,
     },
     Synth(synth::Args),
     Convert(convert::Args),
@@ -62,10 +65,10 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
             }
             writeln!(out, "{model}: ok")?;
         }
-        Command::Pack { directory, output } => {
+        Command::Pack { directory, output, languages } => {
             // The tokenizer is checked first: weights without it are of no use.
             models::load(&directory.display().to_string())?;
-            lacuna_engine::pack(directory, output)?;
+            lacuna_engine::pack_for(directory, output, languages.as_deref())?;
             let tokenizer = output.with_file_name("tokenizer.json");
             if std::path::absolute(directory.join("tokenizer.json"))? != std::path::absolute(&tokenizer)? {
                 std::fs::copy(directory.join("tokenizer.json"), &tokenizer)

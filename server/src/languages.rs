@@ -1,0 +1,136 @@
+//! Which languages get suggestions.
+//!
+//! One rule: `show.disabled_languages` wins; else a language is on that `show.languages` lists. There `trained` stands for the languages
+//! that the model says it was trained for (a model that does not say: all), `*` for all. What is off is off for every request, also one
+//! that is made by hand.
+
+use std::path::Path;
+
+use lacuna_context::Language;
+
+use crate::config::ShowConfig;
+
+/// In `show.languages`: what the model was trained for.
+pub const TRAINED: &str = "trained";
+const ALL: &str = "*";
+
+/// The embedded model's card (`datasets/embedded/README.md`), for weights that do not say it themselves.
+pub const OF_EMBEDDED: [&str; 10] =
+    ["python", "javascript", "javascriptreact", "typescript", "typescriptreact", "java", "rust", "go", "c", "cpp"];
+
+/// Why a language is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Off {
+    /// `show.disabled_languages` names it.
+    Disabled,
+    /// `show.languages` does not.
+    Unlisted,
+    /// The model was not trained for it.
+    Untrained,
+}
+
+#[derive(Clone, Debug)]
+pub struct Languages {
+    listed: Vec<String>,
+    disabled: Vec<String>,
+    /// LSP language ids; `None`: the model does not say, so all.
+    trained: Option<Vec<String>>,
+}
+
+impl Default for Languages {
+    fn default() -> Languages {
+        Languages { listed: vec![ALL.to_owned()], disabled: Vec::new(), trained: None }
+    }
+}
+
+impl Languages {
+    /// `trained`: what the model says.
+    pub fn new(show: &ShowConfig, trained: Option<&[String]>) -> Languages {
+        Languages { listed: show.languages.clone(), disabled: show.disabled_languages.clone(), trained: trained.map(<[String]>::to_vec) }
+    }
+
+    /// `None`: a document with this language id and name gets suggestions.
+    pub fn off(&self, id: &str, path: &str) -> Option<Off> {
+        let syntax = match Language::from_lsp_id(id) {
+            Language::Text => Language::from_path(Path::new(path)),
+            known => known,
+        };
+        // An id that tells nothing (another editor's) counts by the file's name.
+        let names = |entry: &String| {
+            let same = entry == id || syntax != Language::Text && Language::from_lsp_id(id) == Language::Text && is_of(entry, syntax);
+            same || entry == ALL
+        };
+        if self.disabled.iter().any(names) {
+            return Some(Off::Disabled);
+        }
+        if self.listed.iter().any(names) {
+            return None;
+        }
+        if !self.listed.iter().any(|entry| entry == TRAINED) {
+            return Some(Off::Unlisted);
+        }
+        let Some(trained) = &self.trained else { return None };
+        let is_trained = trained.iter().any(|entry| entry == id || is_of(entry, syntax));
+        (!is_trained).then_some(Off::Untrained)
+    }
+
+    /// The ids that are on; `None`: all, or all but the disabled ones.
+    pub fn on(&self) -> Option<Vec<String>> {
+        let mut on = Vec::new();
+        for entry in &self.listed {
+            match entry.as_str() {
+                ALL => return None,
+                TRAINED => on.extend(self.trained.as_ref()?.iter().cloned()),
+                _ => on.push(entry.clone()),
+            }
+        }
+        on.retain(|id| !self.disabled.iter().any(|off| off == id || off == ALL));
+        Some(on)
+    }
+}
+
+fn is_of(entry: &str, syntax: Language) -> bool {
+    syntax != Language::Text && Language::from_lsp_id(entry) == syntax
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn languages(listed: &[&str], disabled: &[&str], trained: Option<&[&str]>) -> Languages {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        Languages { listed: owned(listed), disabled: owned(disabled), trained: trained.map(owned) }
+    }
+
+    #[test]
+    fn one_rule_for_what_is_on() {
+        use Off::*;
+        let some = Some(&["python", "javascript", "cpp"][..]);
+        for (listed, disabled, trained, id, path, off) in [
+            (&["trained"][..], &[][..], None, "lua", "a.lua", None),
+            (&["trained"], &[], some, "python", "a", None),
+            (&["trained"], &[], some, "javascriptreact", "a.jsx", None),
+            (&["trained"], &[], some, "cuda-cpp", "a.cu", None),
+            (&["trained"], &[], some, "", "a.py", None),
+            (&["trained"], &[], some, "lua", "a.lua", Some(Untrained)),
+            (&["trained"], &[], some, "plaintext", "", Some(Untrained)),
+            (&["trained", "lua"], &[], some, "lua", "a.lua", None),
+            (&["trained", "lua"], &[], some, "python", "a.py", None),
+            (&["lua"], &[], some, "python", "a.py", Some(Unlisted)),
+            (&["lua"], &[], None, "python", "a.py", Some(Unlisted)),
+            (&["*"], &[], some, "lua", "a.lua", None),
+            (&["*"], &["lua"], some, "lua", "a.lua", Some(Disabled)),
+            (&["lua"], &["lua"], some, "lua", "a.lua", Some(Disabled)),
+            (&["*"], &["*"], some, "python", "a.py", Some(Disabled)),
+            (&["trained"], &["py"], some, "python", "a.py", None),
+            (&["trained"], &["javascript"], some, "javascriptreact", "a.jsx", None),
+            (&[], &[], some, "python", "a.py", Some(Unlisted)),
+        ] {
+            let found = languages(listed, disabled, trained).off(id, path);
+            assert_eq!(found, off, "{listed:?} {disabled:?} {trained:?}: {id} {path}");
+        }
+        assert_eq!(languages(&["trained", "lua"], &["python"], some).on(), Some(["javascript", "cpp", "lua"].map(str::to_owned).to_vec()));
+        assert_eq!(languages(&["trained"], &[], None).on(), None);
+        assert_eq!(languages(&["*"], &["lua"], some).on(), None);
+    }
+}
