@@ -21,7 +21,7 @@ use crate::search::{Line, Wanted, closers, ends_here, search};
 use crate::show::{show, shown};
 use crate::state::lock;
 use crate::wishes::Wishes;
-use crate::{Completer, Generated, Milliseconds, Reason, Request, Tokens};
+use crate::{Completer, Generated, Milliseconds, Nearby, Reason, Request, Tokens};
 
 /// What becomes of the generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,9 +167,13 @@ impl Core {
         let mut found = None;
         if let (Some(shaped), Some(place)) = (&shaped, place.as_ref().filter(|_| is_search(beam, &sampling))) {
             let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
-            let wishes = Wishes::of(&shaped.request(fill));
+            let evidence = self.settings.evidence;
+            let wishes = evidence.scope.then(|| Wishes::of(&shaped.request(fill))).flatten();
+            let nearby = || Nearby::new(&self.tokenizer, fill.prefix, fill.suffix, fill.excerpts, &prompt);
+            let nearby = evidence.ngrams.then(nearby);
             let (max_tokens, closers) = (sampling.max_tokens, closers(&self.tokenizer, &sampling.stops));
-            let wanted = Wanted { lines: 1, max_tokens, stops: &sampling.stops, closers: &closers, wishes: wishes.as_ref(), flight: None };
+            let (wishes, nearby) = (wishes.as_ref(), nearby.as_ref());
+            let wanted = Wanted { lines: 1, max_tokens, stops: &sampling.stops, closers: &closers, wishes, nearby, flight: None };
             let mut judge = |line: &Line| shaped.judged(fill, line);
             let searched = search(engine, &prompt, place, &wanted, &cancel, &mut judge)?;
             for id in &searched.generation.ids {

@@ -13,7 +13,7 @@ use crate::search::{Line, Searched, Wanted, ends_here, search};
 use crate::show::shown;
 use crate::state::lock;
 use crate::wishes::Wishes;
-use crate::{Generated, Item, Reason, Request};
+use crate::{Generated, Item, Nearby, Reason, Request};
 
 /// Most alternatives that one request may ask for.
 const MAX_ALTERNATIVES: usize = 8;
@@ -76,6 +76,13 @@ impl Core {
         ask.limits.cancel.is_cancelled()
     }
 
+    fn nearby(&self, ask: &Ask<'_>) -> Nearby {
+        let Request { document, cursor, excerpts, .. } = ask.request;
+        let suffix = document.slice(*cursor..cursor.saturating_add(Nearby::reach(&self.tokenizer)));
+        let excerpts: Vec<&str> = excerpts.iter().map(|excerpt| excerpt.text.as_str()).collect();
+        Nearby::new(&self.tokenizer, ask.place.prefix, &suffix, &excerpts, ask.prompt)
+    }
+
     /// By the search; a block goes on from its first line, the likeliest token each time.
     fn searched(
         &self,
@@ -87,13 +94,16 @@ impl Core {
     ) -> Result<Items, PromptError> {
         let sampling = self.sampling(ask.place.extent, 0);
         let n = ask.n.clamp(1, MAX_ALTERNATIVES);
-        let wishes = Wishes::of(ask.request);
+        let evidence = self.settings.evidence;
+        let wishes = evidence.scope.then(|| Wishes::of(ask.request)).flatten();
+        let nearby = evidence.ngrams.then(|| self.nearby(ask));
         let wanted = Wanted {
             lines: n,
             max_tokens: sampling.max_tokens.min(self.settings.line_tokens),
             stops: &sampling.stops,
             closers: &self.closers,
             wishes: wishes.as_ref(),
+            nearby: nearby.as_ref(),
             flight: ask.limits.flight,
         };
         let cancel = match ask.limits.deadline {

@@ -8,7 +8,7 @@ use lacuna_prompt::{Prompt, Tokenizer};
 
 use crate::decode::{Engine, Extent, Heal, Place, end, valid_utf8};
 use crate::wishes::Wishes;
-use crate::{Flight, Reason};
+use crate::{Flight, Nearby, Reason};
 
 /// A start that the file asks for gets this part of the hypotheses.
 const WIDTH_OF_A_START: usize = 4;
@@ -43,6 +43,8 @@ pub(crate) struct Wanted<'a> {
     pub closers: &'a [u32],
     /// What the file asks of the line.
     pub wishes: Option<&'a Wishes>,
+    /// What the text at hand says.
+    pub nearby: Option<&'a Nearby>,
     pub flight: Option<&'a Flight>,
 }
 
@@ -97,6 +99,7 @@ pub(crate) fn search(
         max_tokens: wanted.max_tokens,
         stops: wanted.stops,
         closers: wanted.closers,
+        texts: wanted.nearby.map(Nearby::texts),
         prefill,
     };
     let found = likeliest(model, kv, &prompt.ids, beam, &mut rules, cancel, &mut |ids| {

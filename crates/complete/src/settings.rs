@@ -10,6 +10,21 @@ use crate::Costs;
 /// Lines of a suggestion, unless more or fewer are asked for: most people ask for less than a model would write.
 pub const AUTO_LINES: usize = 6;
 
+/// What speaks for a line beside the model. All of it does, unless something is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Names that the file uses and does not bind, blocks that the next line is inside of.
+    pub scope: bool,
+    /// The n-grams of the open file ([`crate::Nearby`]).
+    pub ngrams: bool,
+}
+
+impl Default for Evidence {
+    fn default() -> Evidence {
+        Evidence { scope: true, ngrams: true }
+    }
+}
+
 /// The defaults are those of the embedded model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -47,6 +62,8 @@ pub struct Settings {
     /// Hypotheses that are followed while a line, or the first of a block, is completed; the likeliest line that the rules let pass is shown.
     /// 1: the likeliest token each time, with drafts.
     pub beam: usize,
+    /// What the search for a line is told beside the model's probabilities.
+    pub evidence: Evidence,
     /// For benchmarks: generate exactly so many tokens, whatever they are, and show them all.
     pub fixed_tokens: Option<usize>,
     /// Temperature of the alternatives after the first, which is always the likeliest.
@@ -76,6 +93,7 @@ impl Default for Settings {
             drafts: true,
             background: false,
             beam: 1,
+            evidence: Evidence::default(),
             fixed_tokens: None,
             temperature: 0.8,
             seed: 0,

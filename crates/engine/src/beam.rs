@@ -15,6 +15,7 @@ use crate::forward::Cancelled;
 use crate::generate::{Constraint, Finish, Times};
 use crate::kv::{KvCache, Sequence};
 use crate::model::Model;
+use crate::ngrams::{Mixture, Ngrams, Weights};
 use crate::prefill::{PrefillOptions, PrefillStats, prefill_in};
 use crate::prepack;
 use crate::sample;
@@ -85,16 +86,34 @@ pub struct Beam<'a, C> {
     pub stops: &'a [u32],
     /// Ids that end a continuation where [`Rules::closes`] says so, in ascending order; they are not among its ids.
     pub closers: &'a [u32],
+    /// What the texts at hand say; `None`: the model alone.
+    pub texts: Option<Texts<'a>>,
     pub prefill: PrefillOptions<'a>,
+}
+
+/// Texts whose n-grams are mixed with the model's probabilities.
+#[derive(Clone, Copy)]
+pub struct Texts<'a> {
+    pub ngrams: &'a Ngrams,
+    pub weights: &'a Weights,
+    /// The text that the continuations go on with: the last [`crate::MAX_ORDER`] ids of it, or more.
+    pub context: &'a [u32],
+}
+
+impl Texts<'_> {
+    fn after(&self, ids: &[u32], sureness: f32) -> Mixture {
+        let context: Vec<u32> = self.context.iter().chain(ids).copied().collect();
+        self.ngrams.after(&context, self.weights, sureness)
+    }
 }
 
 /// Ids that may follow the prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Continuation {
     pub ids: Vec<u32>,
-    /// One for each id; see [`crate::Token::logprob`].
+    /// One for each id, the model's alone; see [`crate::Token::logprob`].
     pub logprobs: Vec<f32>,
-    /// Log-probability with the end, and [`Rules::bonus`].
+    /// Log-probability with the end and with what [`Beam::texts`] say, and [`Rules::bonus`].
     pub score: f32,
     /// [`Finish::Stop`] or [`Finish::Callback`]; of one that has not ended, as [`Found::finish`].
     pub finish: Finish,
@@ -186,6 +205,42 @@ struct Hypothesis<C> {
     constraint: C,
 }
 
+/// What may follow a hypothesis.
+struct Choice<'a> {
+    logits: &'a [f32],
+    normaliser: f32,
+    /// No shares: the model alone.
+    mixture: Mixture,
+}
+
+impl Choice<'_> {
+    fn of_model(&self, id: u32) -> f32 {
+        self.logits.get(id as usize).map_or(f32::NEG_INFINITY, |logit| logit - self.normaliser)
+    }
+
+    /// Log-probability with what the texts say.
+    fn mixed(&self, id: u32) -> f32 {
+        let logprob = self.of_model(id);
+        if self.mixture.shares.is_empty() { logprob } else { self.mixture.of(id, logprob.exp()).ln() }
+    }
+
+    /// The `n` likeliest of those that are admitted, the likeliest first, with their log-probabilities.
+    fn likeliest(&self, n: usize, admitted: impl Fn(u32) -> bool) -> Vec<(u32, f32)> {
+        let mut ids: Vec<u32> = sample::likeliest(self.logits, n, &admitted).into_iter().map(|(id, _)| id).collect();
+        if self.mixture.shares.is_empty() {
+            return ids.into_iter().map(|id| (id, self.of_model(id))).collect();
+        }
+        // What the model thinks little of may be in the texts.
+        ids.extend(self.mixture.shares.iter().map(|(id, _)| *id).filter(|id| admitted(*id)));
+        ids.sort_unstable();
+        ids.dedup();
+        let mut all: Vec<(u32, f32)> = ids.into_iter().map(|id| (id, self.mixed(id))).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        all.truncate(n);
+        all
+    }
+}
+
 /// A hypothesis with one more token, or ended.
 struct Candidate {
     parent: usize,
@@ -233,6 +288,7 @@ struct Search<'a, C, R> {
     max_tokens: usize,
     stops: &'a [u32],
     closers: &'a [u32],
+    texts: Option<Texts<'a>>,
     /// In order of their scores.
     live: Vec<Hypothesis<C>>,
     /// Ended, the best first, and not judged yet.
@@ -267,6 +323,7 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
             max_tokens: beam.max_tokens.min(kv.capacity() - kv.ids().len()),
             stops: beam.stops,
             closers: beam.closers,
+            texts: beam.texts,
             live: beam.starts.iter().enumerate().map(hypothesis).collect(),
             pending: Vec::new(),
             accepted: Vec::new(),
@@ -404,23 +461,24 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
             let closes = !is_restricted && self.rules.closes(&hypothesis.ids);
             let is_closer = |id: u32| closes && self.closers.binary_search(&id).is_ok();
             let admitted = |id| !is_closer(id) && (!is_restricted || hypothesis.constraint.allows(id));
+            let sureness = (logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) - normaliser).exp();
+            let mixture = self.texts.map(|texts| texts.after(&hypothesis.ids, sureness)).unwrap_or_default();
+            let choice = Choice { logits, normaliser, mixture };
             let n = self.widths[hypothesis.start] + self.stops.len();
-            let likeliest = sample::likeliest(logits, n, admitted);
-            let most = likeliest.first().map_or(f32::NEG_INFINITY, |(_, logit)| *logit);
-            let of = |id, logit: f32, is_first| {
-                let logprob = logit - normaliser;
-                Candidate { parent, id, logprob, score: hypothesis.score + logprob, is_first }
-            };
+            let likeliest = choice.likeliest(n, admitted);
+            let most = likeliest.first().map_or(f32::NEG_INFINITY, |(_, logprob)| *logprob);
+            let of = |id, logprob: f32, mixed: f32, is_first| Candidate { parent, id, logprob, score: hypothesis.score + mixed, is_first };
             let mut most_closing = f32::NEG_INFINITY;
             if closes {
-                let ends: Vec<f32> = self.closers.iter().filter_map(|id| logits.get(*id as usize).copied()).collect();
+                let ends: Vec<f32> = self.closers.iter().map(|id| choice.mixed(*id)).collect();
                 let together = if ends.is_empty() { f32::NEG_INFINITY } else { ops::log_sum_exp(&ends) };
                 if together.is_finite() {
                     most_closing = ends.iter().copied().fold(most_closing, f32::max);
-                    all.push(of(None, together, most_closing >= most));
+                    all.push(of(None, together, together, most_closing >= most));
                 }
             }
-            all.extend(likeliest.into_iter().enumerate().map(|(i, (id, logit))| of(Some(id), logit, i == 0 && logit > most_closing)));
+            let going_on = likeliest.into_iter().enumerate();
+            all.extend(going_on.map(|(i, (id, mixed))| of(Some(id), choice.of_model(id), mixed, i == 0 && mixed > most_closing)));
         }
         Ok(all)
     }

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use lacuna_engine::{
-    Beam, Cancel, Constraint, Continuation, Finish, Found, KvCache, Model, Precision, PrefillOptions, PromptError, Rules, Sampling, Start,
-    Verdict, generate, likeliest, log_probs, prefill,
+    Beam, Cancel, Constraint, Continuation, Finish, Found, KvCache, MAX_ORDER, Model, Ngrams, Precision, PrefillOptions, PromptError,
+    Rules, Sampling, Start, Texts, Verdict, Weights, generate, likeliest, log_probs, prefill,
 };
 
 use crate::fixtures;
@@ -47,7 +47,7 @@ struct Search<'a> {
 fn beam<'a>(width: usize, max_tokens: usize, stops: &'a [u32], even: usize) -> Beam<'a, EvenFirst> {
     let starts = vec![Start { constraint: EvenFirst(even), width }];
     let prefill = PrefillOptions::default();
-    Beam { starts, keep: width, wanted: 1, margin: 0.0, max_tokens, stops, closers: &[], prefill }
+    Beam { starts, keep: width, wanted: 1, margin: 0.0, max_tokens, stops, closers: &[], texts: None, prefill }
 }
 
 impl Search<'_> {
@@ -119,6 +119,48 @@ fn a_wide_beam_finds_the_likeliest_of_all_continuations() {
         let end = (got.finish == Finish::Stop).then_some(stop);
         assert!((score(&model, &prompt, &got.ids, end) - most).abs() < 1e-3);
         assert!(matches!(got.finish, Finish::Stop | Finish::Callback));
+    }
+}
+
+#[test]
+fn what_the_texts_say_is_mixed_in_by_its_definition_and_finds_what_the_model_would_not() {
+    const WEIGHTS: Weights = Weights { orders: [-1.0; MAX_ORDER], count: 1.0, fan_out: -1.0, confidence: -0.2 };
+    let model = fixtures::load("llama-tied-gqa", Precision::F32);
+    let n_vocab = model.config().n_vocab;
+    let probabilities = |ids: &[u32]| -> Vec<f32> {
+        let mut kv = KvCache::new(&model, 32);
+        prefill(&model, &mut kv, ids, &Cancel::new()).expect("prefills");
+        let most = kv.logits().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let all: f32 = kv.logits().iter().map(|logit| (logit - most).exp()).sum();
+        kv.logits().iter().map(|logit| (logit - most).exp() / all).collect()
+    };
+    for seed in 0..4 {
+        let prompt = fixtures::ids(seed, 9, n_vocab);
+        let text = [&prompt[..], &fixtures::ids(seed + 50, 3, n_vocab), &prompt[4..], &fixtures::ids(seed + 60, 3, n_vocab)].concat();
+        let ngrams = Ngrams::new(&[&text], &[]);
+        let ends = |ids: &[u32]| ids.len() == 2;
+        let find = |width, texts| {
+            let beam = Beam { keep: 20, wanted: 20, texts, ..beam(width, 2, &[], 0) };
+            likeliest(&model, &mut KvCache::new(&model, 32), &prompt, beam, &mut Ends(&ends), &Cancel::new(), &mut |_| ())
+                .expect("generates")
+        };
+        let texts = Texts { ngrams: &ngrams, weights: &WEIGHTS, context: &prompt };
+        let found = find(n_vocab, Some(texts));
+        for continuation in &found.accepted {
+            let mut expected = 0.0;
+            for (n, id) in continuation.ids.iter().enumerate() {
+                let context = [&prompt[..], &continuation.ids[..n]].concat();
+                let p = probabilities(&context);
+                let sureness = p.iter().copied().fold(0.0, f32::max);
+                expected += ngrams.after(&context, &WEIGHTS, sureness).of(*id, p[*id as usize]).ln();
+                assert!((continuation.logprobs[n] - p[*id as usize].ln()).abs() < 1e-3, "the model's own");
+            }
+            assert!((continuation.score - expected).abs() < 1e-3, "seed {seed}: {continuation:?} is not {expected}");
+        }
+        // A random model knows nothing; the text has been here before.
+        let before = &text[9..11];
+        assert!(find(4, Some(texts)).accepted.iter().any(|found| found.ids == before), "seed {seed}");
+        assert!(find(4, None).accepted.iter().all(|found| found.ids != before), "seed {seed}");
     }
 }
 

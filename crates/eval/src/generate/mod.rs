@@ -5,6 +5,7 @@
 
 mod cross;
 pub mod endpoint;
+mod evidence;
 mod model;
 mod packed;
 mod rules;
@@ -14,6 +15,7 @@ use lacuna_engine::Cancel;
 use serde::{Deserialize, Serialize};
 
 pub use cross::cross_file_excerpts;
+pub use evidence::evidence;
 pub use model::{ModelGenerator, RawSettings, path};
 pub use rules::answer;
 

@@ -30,10 +30,11 @@ fn write_report(out: &mut String, summary: &Summary, latencies: Option<&Latencie
     writeln!(out, "Model: {} (sha256 {}), lacuna {}.", m.model.name, short(&m.model.sha256), m.code.version)?;
     writeln!(
         out,
-        "Order {}, context {}, beam {} (editor), temperature {}, {} sample(s), seed {}, at most {} prompt tokens and {} tokens an answer ({} where the hole is a line). {}",
+        "Order {}, context {}, beam {}{} (editor), temperature {}, {} sample(s), seed {}, at most {} prompt tokens and {} tokens an answer ({} where the hole is a line). {}",
         c.order,
         serde_name(&c.context),
         c.beam,
+        c.without.iter().map(|part| format!(" without {part}")).collect::<String>(),
         c.temperature,
         c.samples,
         c.seed,

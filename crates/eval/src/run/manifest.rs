@@ -64,6 +64,9 @@ pub struct Config {
     /// Hypotheses that the editor's mode follows where one line is completed.
     #[serde(default = "one")]
     pub beam: usize,
+    /// What the editor's mode was not told; see `lacuna_complete::Evidence`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
     pub prompt_tokens: usize,
     pub max_tokens: usize,
     /// Examples that raw mode completes together.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use lacuna_complete::{Evidence, Settings};
 use lacuna_engine::Precision;
 use lacuna_eval::generate::endpoint::{self, EndpointGenerator};
 use lacuna_eval::generate::{Generator, ModelGenerator, RawSettings};
 use lacuna_eval::run::{Config as RunConfig, ModelId};
 use lacuna_prompt::Order;
 
-use super::run::Args;
+use super::run::{Args, Part};
 use crate::config::{self, OrderSetting};
 use crate::languages::Languages;
 use crate::models;
@@ -56,12 +57,15 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     settings.model.beam = args.beam.map(usize::from).or(settings.model.beam);
     let precision = if args.f32 { Precision::F32 } else { Precision::Int4 };
     let loaded = models::load_as(&settings.model.path, precision)?;
-    let completer = loaded.completer(&settings)?;
+    let mut used = Settings { background: false, ..loaded.settings(&settings)? };
+    used.evidence = Evidence { scope: !args.without.contains(&Part::Scope), ngrams: !args.without.contains(&Part::Ngrams) };
+    let completer = loaded.completer_with(used);
     let used = completer.settings().clone();
     let order = used.order;
     config.order = if order == Order::Psm { "psm" } else { "spm" }.to_owned();
     config.heal = used.heal;
     config.beam = used.beam;
+    config.without = args.without.iter().map(|part| format!("{part:?}").to_lowercase()).collect();
     config.prompt_tokens = used.prompt_tokens;
     config.line_tokens = used.line_tokens;
     config.block_tokens = used.block_tokens;

@@ -3,6 +3,7 @@
 mod build;
 mod compare;
 mod confined;
+mod evidence;
 mod generator;
 mod progress;
 mod report;
@@ -26,6 +27,7 @@ enum Command {
     Compare(compare::Args),
     Report(report::Args),
     Confined(confined::Args),
+    Evidence(evidence::Args),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
@@ -35,5 +37,6 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Command::Compare(args) => compare::run(args),
         Command::Report(args) => report::run(args),
         Command::Confined(args) => confined::run(args),
+        Command::Evidence(args) => evidence::run(args),
     }
 }

@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "M")]
     pub model: Option<String>,
     /// Complete by a server instead: llama-server's address, or one that speaks OpenAI's /v1/completions
-    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "order", "heal", "beam", "f32"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "order", "heal", "beam", "without", "f32"])]
     pub endpoint: Option<String>,
     /// The server's name of the model
     #[arg(long, value_name = "NAME", requires = "endpoint")]
@@ -67,6 +67,9 @@ pub struct Args {
     /// Hypotheses that the editor's mode follows while one line is completed; 1 takes the most likely token each time [default: the model's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub beam: Option<u8>,
+    /// What the editor's mode shall not be told: what a part of it is worth
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub without: Vec<Part>,
     /// Run a directory's weights in f32 instead of INT4: what quantisation costs
     #[arg(long)]
     pub f32: bool,
@@ -112,6 +115,15 @@ pub struct Args {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Evidence beside the model's; see `lacuna_complete::Evidence`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Names that are bound nowhere, blocks that must be opened
+    Scope,
+    /// The n-grams of the open file
+    Ngrams,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -237,6 +249,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         order: String::new(),
         heal: false,
         beam: 1,
+        without: Vec::new(),
         prompt_tokens: 0,
         max_tokens: usize::from(args.max_tokens),
         batch: 1,
