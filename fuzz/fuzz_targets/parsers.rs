@@ -12,4 +12,6 @@ static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     lacuna::fuzz::target(&name).unwrap_or_else(|| panic!("LACUNA_FUZZ={name}: there are {}", known.join(", ")))
 });
 
-fuzz_target!(|bytes: &[u8]| TARGET(bytes));
+// libFuzzer's own hook ends the program at every panic. Those of other people's parsers are caught and become errors, which is right; what is
+// not caught still ends it.
+fuzz_target!(init: drop(std::panic::take_hook()), |bytes: &[u8]| TARGET(bytes));

@@ -113,7 +113,8 @@ fn hunk<'a>(
         let Some((at, line)) = lines.next() else { return Err(PatchError::Short { line: number + 1 }) };
         let short = PatchError::Short { line: at + 1 };
         // A context line that is empty may have lost its leading space.
-        let (mark, text) = if matches!(line, "\n" | "\r\n") { (' ', line) } else { (line.chars().next().unwrap_or(' '), &line[1..]) };
+        let marked = line.chars().next().map(|mark| (mark, &line[mark.len_utf8()..]));
+        let (mark, text) = marked.filter(|_| !matches!(line, "\n" | "\r\n")).unwrap_or((' ', line));
         // The last line of a patch may have lost its line break.
         let text = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
         let take = |left: &mut usize| left.checked_sub(1).map(|n| *left = n).ok_or_else(|| short.clone());
