@@ -133,7 +133,7 @@ fn every_place_of_a_file_has_an_answer() {
 fn n_alternatives_differ_and_begin_with_the_single_answer() {
     let home = Home::new();
     let model = TinyModel::default().write();
-    let (file, at) = (sample("in_progress.py"), "46:22");
+    let (file, at) = (sample("in_progress.py"), "28:22");
     let one = parse_json(&complete(&home, &file, at, model.arg(), &["--json"]).expect_code(0));
     let three = parse_json(&complete(&home, &file, at, model.arg(), &["--json", "-n", "3"]).expect_code(0));
     let texts: Vec<&str> = three["items"].as_array().unwrap().iter().map(|i| i["text"].as_str().unwrap()).collect();
