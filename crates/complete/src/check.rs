@@ -1,22 +1,62 @@
 //! The parse check: a completion must not leave the file in a worse state than it found it.
 
+use std::ops::Range;
+
 use lacuna_context::{Language, SyntaxTree, balance};
 use lacuna_text::Document;
 
+/// Bytes around the cursor in which a file must have parsed for its parse to say anything.
+const NEAR: usize = 4 << 10;
+/// A longer text before the cursor is not read for brackets.
+const MAX_BEFORE: usize = 256 << 10;
+
 /// Whether inserting `completion` at `cursor` adds parse errors. Always false without a tree.
 ///
-/// What a completion opens on purpose is closed for the comparison: after `if x:` the user goes on to write the body.
+/// What a completion opens on purpose is closed for the comparison: after `if x:` the user goes on to write the body. Where the code around does
+/// not parse without the cursor's line either (macros, templates, another language's header), or that line does not however it is closed, errors
+/// say nothing: there only a bracket that closes nothing is refused.
 pub(crate) fn parses_worse(tree: &SyntaxTree, document: &Document, cursor: usize, completion: &str) -> bool {
     if !tree.is_present() {
         return false;
     }
+    let language = tree.language();
     let without = tree.n_errors();
-    let with = |text: &str| {
-        let preview = tree.preview(document, cursor..cursor, text);
-        // A parse that hit its time limit proves nothing.
-        if preview.is_present() { preview.n_errors() } else { 0 }
-    };
-    with(completion) > without && with(&format!("{completion}{}", closing(tree.language(), completion))) > without
+    let errors = |at: Range<usize>, text: &str| errors_with(tree, document, at, text, 0..usize::MAX);
+    let n_new = errors(cursor..cursor, completion).min(errors(cursor..cursor, &format!("{completion}{}", closing(language, completion))));
+    if n_new <= without {
+        return false;
+    }
+    let line = cursors_line(document, cursor);
+    let near = line.start.saturating_sub(NEAR)..cursor.saturating_add(NEAR);
+    if errors_with(tree, document, line.clone(), "", near) == 0 {
+        let begun = document.slice(line.start..cursor);
+        let end = if language.has_braces() { ";" } else { "" };
+        return n_new > errors(cursor..line.end, &format!("{}{end}", closing(language, &begun)));
+    }
+    closes_nothing(language, document, cursor, completion)
+}
+
+/// ERROR and MISSING nodes in `counted` with `text` in place of `at`. 0 where the parse hit its time limit: that proves nothing.
+fn errors_with(tree: &SyntaxTree, document: &Document, at: Range<usize>, text: &str, counted: Range<usize>) -> usize {
+    let preview = tree.preview(document, at, text);
+    if preview.is_present() { preview.n_errors_in(counted) } else { 0 }
+}
+
+/// Bytes of the cursor's line, without its line break.
+fn cursors_line(document: &Document, cursor: usize) -> Range<usize> {
+    let before = document.slice(cursor.saturating_sub(NEAR)..cursor);
+    let after = document.slice(cursor..cursor.saturating_add(NEAR));
+    let left = before.rsplit('\n').next().map_or(0, str::len);
+    let right = after.find(['\n', '\r']).unwrap_or(after.len());
+    cursor - left..cursor + right
+}
+
+fn closes_nothing(language: Language, document: &Document, cursor: usize, completion: &str) -> bool {
+    if cursor > MAX_BEFORE || balance(language, completion).unmatched_closers.is_empty() {
+        return false;
+    }
+    let text = format!("{}{completion}", document.slice(0..cursor));
+    balance(language, &text).unmatched_closers.iter().any(|bracket| bracket.offset >= cursor)
 }
 
 /// What closes the brackets and the block that `completion` leaves open.
@@ -91,6 +131,26 @@ mod tests {
                 assert!(!parses_worse(&tree, &document, at + left.len(), middle), "{file}: {left:?} {middle:?}");
             }
         }
+    }
+
+    #[test]
+    fn code_that_never_parsed_is_not_refused_for_it() {
+        let header = "#define FMT_BEGIN namespace fmt {\nFMT_BEGIN\ntemplate <typename Char>\nauto write(Char* out) -> Char* {\n  ";
+        for (path, prefix, middle, suffix) in [
+            ("os.h", format!("{header}out = detail::write<Char>("), "out);", "\n  return out;\n}\n}\n"),
+            ("os.h", format!("{header}auto size = std::min<size_t>("), "size, n);", "\n  return out;\n}\n}\n"),
+            ("a.cc", "FMT_API auto f() -> X {\n  BEGIN_MACRO(a b c)\n  out = g(".to_owned(), "out, 1);", "\n  return x\n}\n"),
+            ("a.c", "DEFINE(x, {1, 2}) static int\nf(void) {\n  for_each(x, y) if (".to_owned(), "x->next) {", "\n  }\n}\n"),
+        ] {
+            let document = Document::new(&format!("{prefix}{suffix}"), 0);
+            let tree = SyntaxTree::parse(Language::from_path(std::path::Path::new(path)), document.rope());
+            assert!(!parses_worse(&tree, &document, prefix.len(), middle), "{path}: {prefix:?} {middle:?}");
+        }
+        // A bracket that closes nothing is wrong in any code.
+        let (prefix, suffix) = (format!("{header}out = detail::write<Char>("), "\n  return out;\n}\n}\n");
+        let document = Document::new(&format!("{prefix}{suffix}"), 0);
+        let tree = SyntaxTree::parse(Language::C, document.rope());
+        assert!(parses_worse(&tree, &document, prefix.len(), "out]);"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::opened::{Opened, is_closed};
 use crate::prompting::{self, Prepared};
 use crate::search::closers;
 use crate::state::{DocumentState, States, lock};
+use crate::surroundings::nothing_to_guess;
 use crate::{Caller, Costs, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
 
 /// A model with everything that turns a cursor into a suggestion. Shared between threads; requests of one document wait for
@@ -136,6 +137,8 @@ impl Completer {
         let mut answer = Answer::new(request.explain);
         let outcome = if request.document.len_bytes() > self.core.settings.max_file_bytes {
             Outcome::Silence(Reason::FileTooLarge)
+        } else if let Some(reason) = self.core.nothing_to_guess(request) {
+            Outcome::Silence(reason)
         } else {
             let (outcome, next) = self.core.outcome(request, caller, cancel, start, &mut answer);
             if self.core.settings.background {
@@ -260,9 +263,15 @@ impl Core {
     /// Where no line may be broken, what goes on on the next one is left out: behind an opener even a single line does.
     fn within_lines(&self, mut items: Vec<Item>) -> Vec<Item> {
         if self.settings.lines <= 1 && self.settings.fixed_tokens.is_none() {
-            items.retain(|item| !item.text.contains(['\n', '\r']));
+            // A break at the end puts the closer that stands there on its own line.
+            items.retain(|item| !item.text.trim_end().contains(['\n', '\r']));
         }
         items
+    }
+
+    /// Why the model is not asked, if it is not.
+    fn nothing_to_guess(&self, request: &Request<'_>) -> Option<Reason> {
+        self.settings.fixed_tokens.is_none().then(|| nothing_to_guess(request))?
     }
 
     /// What memory has for the request.

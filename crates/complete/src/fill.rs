@@ -17,9 +17,10 @@ use crate::answer::{Answer, ms};
 use crate::completer::{Core, warm_key};
 use crate::decode::{Engine, Extent, Heal, Place, end, is_search, valid_utf8};
 use crate::prompting;
-use crate::search::{Line, Wanted, closers, ends_here, search};
+use crate::search::{LIKELY_END, Line, Wanted, closers, end_probability, ends_here, search};
 use crate::show::{show, shown};
 use crate::state::lock;
+use crate::surroundings::may_be_finished;
 use crate::wishes::Wishes;
 use crate::{Completer, Generated, Milliseconds, Nearby, Reason, Request, Tokens};
 
@@ -172,8 +173,16 @@ impl Core {
             let nearby = || Nearby::new(&self.tokenizer, fill.prefix, fill.suffix, fill.excerpts, &prompt);
             let nearby = evidence.ngrams.then(nearby);
             let (max_tokens, closers) = (sampling.max_tokens, closers(&self.tokenizer, &sampling.stops));
-            let (wishes, nearby) = (wishes.as_ref(), nearby.as_ref());
-            let wanted = Wanted { lines: 1, max_tokens, stops: &sampling.stops, closers: &closers, wishes, nearby, flight: None };
+            let wanted = Wanted {
+                lines: 1,
+                max_tokens,
+                stops: &sampling.stops,
+                closers: &closers,
+                after: fill.suffix,
+                wishes: wishes.as_ref(),
+                nearby: nearby.as_ref(),
+                flight: None,
+            };
             let mut judge = |line: &Line| shaped.judged(fill, line);
             let searched = search(engine, &prompt, place, &wanted, &cancel, &mut judge)?;
             for id in &searched.generation.ids {
@@ -181,10 +190,16 @@ impl Core {
                     text.push(self.tokenizer.token_bytes(*id));
                 }
             }
-            let is_over = searched.is_restated && {
-                let unhealed = build(&self.tokenizer, &self.sentinels, &input, &Options { heal: false, ..options });
+            let unhealed = || build(&self.tokenizer, &self.sentinels, &input, &Options { heal: false, ..options });
+            let is_over = if searched.is_restated {
                 let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
-                ends_here(engine, &unhealed, &closers, &cancel)?
+                ends_here(engine, &unhealed(), &closers, &cancel)?
+            } else if !searched.lines.is_empty() && place.extent == Extent::Line && may_be_finished(&shaped.request(fill), fill.suffix) {
+                let mut branch = lease.fork();
+                let engine = Engine { model: &self.model, kv: &mut branch, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
+                end_probability(engine, &unhealed(), &closers, &cancel)? >= LIKELY_END
+            } else {
+                false
             };
             if is_over {
                 text.bytes.truncate(text.healed);

@@ -9,9 +9,10 @@ use lacuna_prompt::Prompt;
 use crate::answer::Answer;
 use crate::completer::Core;
 use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode, is_search, whole_words};
-use crate::search::{Line, Searched, Wanted, ends_here, search};
-use crate::show::shown;
+use crate::search::{LIKELY_END, Line, Searched, Wanted, end_probability, ends_here, search};
+use crate::show::{shown, text_after};
 use crate::state::lock;
+use crate::surroundings::may_be_finished;
 use crate::wishes::Wishes;
 use crate::{Generated, Item, Nearby, Reason, Request};
 
@@ -97,11 +98,13 @@ impl Core {
         let evidence = self.settings.evidence;
         let wishes = evidence.scope.then(|| Wishes::of(ask.request)).flatten();
         let nearby = evidence.ngrams.then(|| self.nearby(ask));
+        let after = text_after(ask.request.document, ask.request.cursor);
         let wanted = Wanted {
             lines: n,
             max_tokens: sampling.max_tokens.min(self.settings.line_tokens),
             stops: &sampling.stops,
             closers: &self.closers,
+            after: &after,
             wishes: wishes.as_ref(),
             nearby: nearby.as_ref(),
             flight: ask.limits.flight,
@@ -131,6 +134,14 @@ impl Core {
 
         if is_restated && ends_here(self.engine(ask, 1, kv, drafter), &(ask.unhealed)(), &self.closers, &cancel)? {
             return Ok(Err(Reason::Empty));
+        }
+
+        if !lines.is_empty() && ask.place.extent == Extent::Line && may_be_finished(ask.request, &after) {
+            // On a branch: what the cache holds of the answer is worth more than the end of a line.
+            let mut branch = kv.fork();
+            if end_probability(self.engine(ask, 1, &mut branch, drafter), &(ask.unhealed)(), &self.closers, &cancel)? >= LIKELY_END {
+                return Ok(Err(Reason::Empty));
+            }
         }
 
         let mut items: Vec<Item> = Vec::new();

@@ -21,8 +21,14 @@ pub enum Reason {
     Deadline,
     /// The model ended the completion at once: it thinks that nothing is missing.
     Empty,
-    /// What the model wrote already stands right of the cursor.
+    /// The file says nothing yet; the model was not asked.
+    BlankFile,
+    /// The cursor stands below code that has come to its end; the model was not asked.
+    FinishedFile,
+    /// What the model wrote already stands right of the cursor, below or directly above it.
     RepeatsSuffix,
+    /// The model said the same over and over.
+    Repetition,
     /// The file would parse worse with the completion than without.
     ParsesWorse,
     /// The model is less sure than `show.min_confidence`.
@@ -42,7 +48,10 @@ impl Reason {
             Reason::Cancelled => "cancelled",
             Reason::Deadline => "deadline",
             Reason::Empty => "empty",
+            Reason::BlankFile => "blank-file",
+            Reason::FinishedFile => "finished-file",
             Reason::RepeatsSuffix => "repeats-suffix",
+            Reason::Repetition => "repetition",
             Reason::ParsesWorse => "parses-worse",
             Reason::LowConfidence => "low-confidence",
             Reason::FileTooLarge => "file-too-large",

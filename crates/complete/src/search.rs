@@ -7,9 +7,13 @@ use lacuna_engine::{Beam, Cancel, Continuation, Generation, PromptError, Rules, 
 use lacuna_prompt::{Prompt, Tokenizer};
 
 use crate::decode::{Engine, Extent, Heal, Place, end, valid_utf8};
+use crate::trim::says_the_rest;
 use crate::wishes::Wishes;
 use crate::{Flight, Nearby, Reason};
 
+/// At the end of a line that parses as it stands nothing is shown where an end has this probability. A lower one keeps more away at the ends of
+/// finished lines, and right suggestions at the ends of words: `datasets/show_places.py` measures both.
+pub(crate) const LIKELY_END: f32 = 0.25;
 /// A start that the file asks for gets this part of the hypotheses.
 const WIDTH_OF_A_START: usize = 4;
 
@@ -41,6 +45,8 @@ pub(crate) struct Wanted<'a> {
     pub stops: &'a [u32],
     /// Ids whose bytes begin with a line break, and `stops`; in ascending order.
     pub closers: &'a [u32],
+    /// What stands right of and below the cursor.
+    pub after: &'a str,
     /// What the file asks of the line.
     pub wishes: Option<&'a Wishes>,
     /// What the text at hand says.
@@ -81,6 +87,7 @@ pub(crate) fn search(
         tokenizer,
         healed,
         is_begun: !place.prefix.rsplit('\n').next().unwrap_or("").trim().is_empty(),
+        after: wanted.after,
         shown,
         wishes: wanted.wishes,
         is_restated: false,
@@ -141,6 +148,23 @@ pub(crate) fn ends_here(engine: Engine<'_>, unhealed: &Prompt, closers: &[u32], 
     }
 }
 
+/// How likely it is that nothing comes next at the cursor; `unhealed` as for [`ends_here`]. Cut off, the answer is 1.
+///
+/// Errors: as [`lacuna_engine::prefill`].
+pub(crate) fn end_probability(engine: Engine<'_>, unhealed: &Prompt, closers: &[u32], cancel: &Cancel) -> Result<f32, PromptError> {
+    match prefill_with(engine.model, engine.kv, &unhealed.ids, &engine.prefill, cancel) {
+        Ok(_) => {
+            let logits = engine.kv.logits();
+            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weight = |logit: &f32| (logit - most).exp();
+            let ends: f32 = closers.iter().filter_map(|id| logits.get(*id as usize)).map(weight).sum();
+            Ok(ends / logits.iter().map(weight).sum::<f32>())
+        }
+        Err(PromptError::Cancelled) => Ok(1.0),
+        Err(error) => Err(error),
+    }
+}
+
 /// What the search is told about lines.
 struct Judge<'a> {
     place: &'a Place<'a>,
@@ -149,6 +173,8 @@ struct Judge<'a> {
     healed: usize,
     /// The cursor's line has something before the cursor.
     is_begun: bool,
+    /// See [`Wanted::after`].
+    after: &'a str,
     shown: &'a mut dyn FnMut(&Line) -> Result<String, Reason>,
     wishes: Option<&'a Wishes>,
     /// See [`Searched::is_restated`].
@@ -209,6 +235,11 @@ impl Rules for Judge<'_> {
             self.is_restated |= self.seen.is_empty() && self.reason.is_none();
             return Verdict::Refuse;
         }
+        // As good as an end: what stands there is likelier than anything that is refused before it.
+        if says_the_rest(self.place.language, &line.text, self.after) {
+            self.reason.get_or_insert(Reason::RepeatsSuffix);
+            return Verdict::Over;
+        }
         match (self.shown)(&line) {
             // One that another begins with says less or no more.
             Ok(text) if self.seen.iter().any(|other| other.starts_with(&text) || text.starts_with(other)) => Verdict::Refuse,
@@ -218,7 +249,8 @@ impl Rules for Judge<'_> {
             }
             Err(reason) => {
                 self.reason.get_or_insert(reason);
-                Verdict::Refuse
+                // A mark that ends the line and need not be there is its end.
+                if reason == Reason::Empty && self.is_begun { Verdict::Over } else { Verdict::Refuse }
             }
         }
     }

@@ -14,7 +14,7 @@ pub struct Bracket {
 
 impl Bracket {
     /// The closing bracket for an opening one and for a closing one itself.
-    pub(crate) fn closer(self) -> u8 {
+    pub fn closer(self) -> u8 {
         match self.byte {
             b'(' => b')',
             b'[' => b']',

@@ -106,7 +106,7 @@ impl Language {
     }
 
     /// Blocks are told by `{` and `}`.
-    pub(crate) fn has_braces(self) -> bool {
+    pub fn has_braces(self) -> bool {
         !matches!(self, Language::Python | Language::Text)
     }
 
@@ -119,7 +119,7 @@ impl Language {
     }
 
     /// Whether `c` can be part of an identifier.
-    pub(crate) fn is_word_char(self, c: char) -> bool {
+    pub fn is_word_char(self, c: char) -> bool {
         c == '_' || c.is_alphanumeric() || (c == '$' && (self.is_javascript() || self == Language::Java))
     }
 

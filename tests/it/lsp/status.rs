@@ -92,11 +92,11 @@ fn every_silence_is_in_the_log_with_its_code() {
         if !pause.is_null() {
             client.result("workspace/executeCommand", json!({"command": "lacuna.pause", "arguments": pause}));
         }
-        let text = if code == "file-too-large" { "x = 1\n".repeat(500) } else { "x = fo\n".to_owned() };
+        let text = if code == "file-too-large" { "x = 1\n".repeat(500) } else { "x = f(\n".to_owned() };
         client.open(uri, "python", &text);
         // Saving is nothing to us, and nothing to the log.
         client.notify("textDocument/didSave", json!({"textDocument": {"uri": uri}}));
-        assert_eq!(client.items(uri, 0, 5), Vec::<Value>::new(), "{code}");
+        assert_eq!(client.items(uri, 0, 6), Vec::<Value>::new(), "{code}");
         let said = client.await_said(&format!("silence=\"{code}\""));
         assert!(!said.contains("WARN"), "{said}");
     }

@@ -39,7 +39,8 @@ impl Desk {
     }
 
     pub fn open(&self, name: &str, text: &str) -> Editor {
-        self.open_as(name, "python", text, json!({}), Encoding::Utf8)
+        // So few tokens that no letter comes five times: that would be repetition, and not be shown.
+        self.open_as(name, "python", text, json!({"show": {"line_tokens": 4, "block_tokens": 4}}), Encoding::Utf8)
     }
 
     /// Opens a document in an editor that says this of itself.

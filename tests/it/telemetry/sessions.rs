@@ -10,8 +10,12 @@ use super::editor::{Desk, Editor};
 const LINES: usize = 30;
 
 /// One line for each act, with a place to write behind `= `.
+/// Lines that want a value, below others that have one, each its own: what the file says of the next letter is no line break.
 fn text() -> String {
-    (0..LINES).map(|i| format!("value_{i:02} = \n")).collect()
+    let word = |i: usize| (0..8).map(|k| char::from(b'a' + ((i * 7 + k * 5 + i / 26) % 26) as u8)).collect::<String>();
+    let others: String = (0..8 * LINES).map(|i| format!("{} = {}\n", word(i + 3), word(i))).collect();
+    let open: String = (0..LINES).map(|i| format!("value_{i:02} = \n")).collect();
+    others + &open
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn nothing_is_recorded_where_it_is_switched_off() {
 fn an_experiment_from_its_start_to_its_report() {
     let desk = Desk::new();
     let config = "[experiment.short]\nunit = \"document\"\nmetric = \"acceptance-rate\"\n[experiment.short.variant.control]\n\
-                  [experiment.short.variant.brief]\nsettings = { \"show.line_tokens\" = 8 }\n";
+                  [experiment.short.variant.brief]\nsettings = { \"show.line_tokens\" = 3 }\n";
     desk.home.write("lacuna.toml", config);
     let run = |args: &[&str]| desk.home.lacuna([&["telemetry", "experiment"], args].concat());
     assert!(run(&["status"]).expect_code(0).stdout.contains("configured, not started"));
