@@ -9,6 +9,6 @@ M.ACCOUNT = file:read("*a")
 file:close()
 
 --- A block is missing at the end: several lines.
-M.BLOCK = M.ACCOUNT .. "\n\nclass Tree:\n    def __init__(self, left, right, value):\n        \n"
+M.BLOCK = "class Tree:\n    def __init__(self, left, right, value):\n        \n"
 
 return M

@@ -5,8 +5,8 @@ import { readFileSync } from "node:fs";
 /** One line is missing after `raise Val` (line 10, column 22). */
 export const account = readFileSync(new URL("../samples/account.py", import.meta.url), "utf8");
 
-/** A block is missing at the end: several lines (line 17, column 9). */
-export const block = `${account}\n\nclass Tree:\n    def __init__(self, left, right, value):\n        \n`;
+/** A block is missing at the end: several lines (line 3, column 9). */
+export const block = `class Tree:\n    def __init__(self, left, right, value):\n        \n`;
 
 export const atRaise = [10, 22];
 

@@ -48,6 +48,11 @@ export const cases = [
         async run(bench) {
             await bench.press("Control+Alt+u");
             await bench.page.locator(".tab.active", { hasText: "Untitled" }).waitFor();
+            // Plain text is off.
+            await bench.press("Control+K");
+            await bench.press("m");
+            await bench.type("JavaScript");
+            await bench.press("Enter");
             await bench.type("for (let i = 0; i < items.le");
             assert.ok((await bench.suggestion("n")).length > 0);
             await bench.press("Escape");

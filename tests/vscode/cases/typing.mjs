@@ -30,7 +30,7 @@ export const cases = [
         name: "several lines are accepted as they are shown",
         async run(bench, picture) {
             bench.write("block.py", block);
-            await bench.open("block.py", 17, 9);
+            await bench.open("block.py", 3, 9);
             await bench.command("Lacuna: Suggest Now");
             const ghost = await bench.awaitGhost();
             await bench.page.screenshot({ path: picture });
