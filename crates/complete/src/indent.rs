@@ -91,7 +91,7 @@ pub(crate) fn as_the_file(before: &str, completion: &str, after: &str) -> String
 fn foreign(base: &str, lines: &[&str]) -> Option<Unit> {
     let indents = || lines.iter().map(|line| blanks(line)).filter(|indent| !indent.is_empty());
     if base.starts_with('\t') && indents().all(|indent| indent.bytes().all(|b| b == b' ')) {
-        let width = if indents().all(|indent| indent.len() % 4 == 0) { 4 } else { 2 };
+        let width = if indents().all(|indent| indent.len().is_multiple_of(4)) { 4 } else { 2 };
         return indents().next().map(|_| Unit::Spaces(width));
     }
     (base.starts_with(' ') && indents().next().is_some() && indents().all(|indent| indent.starts_with('\t'))).then_some(Unit::Tab)
@@ -101,7 +101,7 @@ fn foreign(base: &str, lines: &[&str]) -> Option<Unit> {
 fn converted(indent: &str, base: &str, from: Unit, to: Unit) -> Option<String> {
     let steps = |blanks: &str| match from {
         Unit::Tab => blanks.bytes().all(|b| b == b'\t').then_some(blanks.len()),
-        Unit::Spaces(width) => (blanks.bytes().all(|b| b == b' ') && blanks.len() % width == 0).then(|| blanks.len() / width),
+        Unit::Spaces(width) => (blanks.bytes().all(|b| b == b' ') && blanks.len().is_multiple_of(width)).then(|| blanks.len() / width),
     };
     match indent.strip_prefix(base) {
         Some(extra) => Some(format!("{base}{}", to.times(steps(extra)?))),
