@@ -138,29 +138,27 @@ pub(crate) fn closers(tokenizer: &Tokenizer, stops: &[u32]) -> Vec<u32> {
 ///
 /// Errors: as [`lacuna_engine::prefill`].
 pub(crate) fn ends_here(engine: Engine<'_>, unhealed: &Prompt, closers: &[u32], cancel: &Cancel) -> Result<bool, PromptError> {
-    match prefill_with(engine.model, engine.kv, &unhealed.ids, &engine.prefill, cancel) {
-        Ok(_) => {
-            let likeliest = (0u32..).zip(engine.kv.logits()).max_by(|(_, a), (_, b)| a.total_cmp(b));
-            Ok(likeliest.is_none_or(|(id, _)| closers.binary_search(&id).is_ok()))
-        }
-        Err(PromptError::Cancelled) => Ok(true),
-        Err(error) => Err(error),
-    }
+    let Some(logits) = logits_behind(engine, unhealed, cancel)? else { return Ok(true) };
+    let likeliest = (0u32..).zip(logits).max_by(|(_, a), (_, b)| a.total_cmp(b));
+    Ok(likeliest.is_none_or(|(id, _)| closers.binary_search(&id).is_ok()))
 }
 
 /// How likely it is that nothing comes next at the cursor; `unhealed` as for [`ends_here`]. Cut off, the answer is 1.
 ///
 /// Errors: as [`lacuna_engine::prefill`].
 pub(crate) fn end_probability(engine: Engine<'_>, unhealed: &Prompt, closers: &[u32], cancel: &Cancel) -> Result<f32, PromptError> {
-    match prefill_with(engine.model, engine.kv, &unhealed.ids, &engine.prefill, cancel) {
-        Ok(_) => {
-            let logits = engine.kv.logits();
-            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let weight = |logit: &f32| (logit - most).exp();
-            let ends: f32 = closers.iter().filter_map(|id| logits.get(*id as usize)).map(weight).sum();
-            Ok(ends / logits.iter().map(weight).sum::<f32>())
-        }
-        Err(PromptError::Cancelled) => Ok(1.0),
+    let Some(logits) = logits_behind(engine, unhealed, cancel)? else { return Ok(1.0) };
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: &f32| (logit - most).exp();
+    let ends: f32 = closers.iter().filter_map(|id| logits.get(*id as usize)).map(weight).sum();
+    Ok(ends / logits.iter().map(weight).sum::<f32>())
+}
+
+/// The logits behind a prompt; `None` where the client or the clock was faster.
+fn logits_behind<'a>(engine: Engine<'a>, prompt: &Prompt, cancel: &Cancel) -> Result<Option<&'a [f32]>, PromptError> {
+    match prefill_with(engine.model, engine.kv, &prompt.ids, &engine.prefill, cancel) {
+        Ok(_) => Ok(Some(engine.kv.logits())),
+        Err(PromptError::Cancelled) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -7,6 +7,7 @@ use lacuna_context::{Language, Names, balance, line_names};
 use lacuna_text::Document;
 
 use crate::Request;
+use crate::indent::blanks;
 
 /// Nats against a line for each name that the text right of it misses and that it does not bind; of so many names at most.
 const BINDS: f32 = 4.0;
@@ -33,11 +34,6 @@ pub(crate) struct Wishes {
     next: Option<String>,
     /// Blanks that a whole line would begin with.
     indent: String,
-}
-
-/// Blanks at the start of a line.
-fn blanks(line: &str) -> &str {
-    &line[..line.len() - line.trim_start_matches([' ', '\t']).len()]
 }
 
 /// Whether one line is deeper than another. Tabs and spaces that do not compare are no evidence.

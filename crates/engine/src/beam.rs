@@ -461,8 +461,8 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
             let closes = !is_restricted && self.rules.closes(&hypothesis.ids);
             let is_closer = |id: u32| closes && self.closers.binary_search(&id).is_ok();
             let admitted = |id| !is_closer(id) && (!is_restricted || hypothesis.constraint.allows(id));
-            let sureness = (logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) - normaliser).exp();
-            let mixture = self.texts.map(|texts| texts.after(&hypothesis.ids, sureness)).unwrap_or_default();
+            let sureness = || (logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) - normaliser).exp();
+            let mixture = self.texts.map(|texts| texts.after(&hypothesis.ids, sureness())).unwrap_or_default();
             let choice = Choice { logits, normaliser, mixture };
             let n = self.widths[hypothesis.start] + self.stops.len();
             let likeliest = choice.likeliest(n, admitted);
