@@ -7,22 +7,37 @@ use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use lacuna_context::Language;
 use lacuna_engine::{Model, Precision};
 use lacuna_telemetry::Names;
 use lacuna_telemetry::store::{Store, Window};
+use lacuna_text::Encoding;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::config::ContextConfig;
+use crate::left_alone::LeftAlone;
+use crate::lsp::documents::Documents;
+use crate::lsp::notebooks::{self, ChangedNotebook, Notebooks, OpenedNotebook};
+use crate::lsp::wire::{self, Changed, Closed, Opened};
+use crate::lsp::{json, settings};
 
 /// A parser, as a function of bytes.
 pub type Target = fn(&[u8]);
 
 /// Name and function of every target; the name is also that of its corpus.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("lsp", lsp),
+    ("documents", documents),
     ("http", http),
     ("configuration", configuration),
+    ("ignore", ignore),
     ("config-json", config_json),
     ("safetensors", safetensors),
     ("packed", packed),
     ("tokenizer", tokenizer),
+    ("shards", shards),
+    ("checkpoint", checkpoint),
     ("table", table),
     ("export", export),
     ("store", store),
@@ -42,6 +57,50 @@ fn lsp(bytes: &[u8]) {
     block_on(crate::lsp::read_messages(bytes));
 }
 
+/// What editors say of documents, notebooks and settings: a message a line, and what the server's texts become by them.
+fn documents(bytes: &[u8]) {
+    let (documents, notebooks) = (Documents::default(), Notebooks::default());
+    let encodings = [Encoding::Utf8, Encoding::Utf16, Encoding::Utf32];
+    for (i, line) in bytes.split(|b| *b == b'\n').take(64).enumerate() {
+        let Ok(Value::Object(mut message)) = serde_json::from_str(&json::readable(line)) else { continue };
+        let mut params = message.remove("params").unwrap_or_default();
+        let open = |params: &Value| {
+            let Ok(Opened { text_document: document }) = Opened::deserialize(params) else { return };
+            documents.open(&document.identifier.uri, Language::Python, document.identifier.version.unwrap_or(0), &document.text.0);
+        };
+        let change = |params: &Value| {
+            let Ok(Changed { text_document: document, content_changes }) = Changed::deserialize(params) else { return };
+            let changes = wire::changes(&content_changes).unwrap_or_default();
+            drop(documents.change(&document.uri, document.version, &changes, encodings[i % 3]));
+        };
+        match message.get("method").and_then(Value::as_str).unwrap_or_default() {
+            "initialize" => wire::mend_initialize(&mut params),
+            "textDocument/didOpen" => open(&params),
+            "textDocument/didChange" => change(&params),
+            "textDocument/didClose" => drop(Closed::deserialize(&params).map(|closed| documents.close(&closed.text_document.uri))),
+            "workspace/didChangeConfiguration" => drop(settings::ours(&params)),
+            "notebookDocument/didOpen" => {
+                let Ok(opened) = OpenedNotebook::deserialize(&params) else { continue };
+                notebooks.opened(opened.notebook_document);
+                opened.cell_text_documents.into_iter().for_each(|cell| open(&notebooks::opening(cell)));
+            }
+            "notebookDocument/didChange" => {
+                let Ok(changed) = ChangedNotebook::deserialize(&params) else { continue };
+                let cells = changed.change.cells;
+                cells.structure.into_iter().for_each(|structure| notebooks.changed(&changed.notebook_document.uri, structure.array));
+                cells.text_content.into_iter().for_each(|content| change(&notebooks::changing(content)));
+            }
+            _ => drop(documents.lose_named_in(&String::from_utf8_lossy(line))),
+        }
+    }
+    for uri in documents.uris() {
+        let Some(open) = documents.current(&uri) else { continue };
+        let (own, end) = (open.document.text(), open.document.len_bytes());
+        let (joined, cursor) = notebooks.joined(&documents, &uri, open, end);
+        assert!(joined.document.text()[..cursor].ends_with(&own), "a cell stands before its end");
+    }
+}
+
 /// Bodies of HTTP requests, in every dialect.
 fn http(bytes: &[u8]) {
     block_on(crate::http::send_to_parsers(bytes));
@@ -56,6 +115,43 @@ fn block_on<T>(future: impl Future<Output = T>) -> Option<T> {
 /// `lacuna.toml` and editors' settings.
 fn configuration(bytes: &[u8]) {
     crate::config::read_any(&String::from_utf8_lossy(bytes));
+}
+
+/// `.gitignore` and its like, and the name of a file that they may name: the first line.
+fn ignore(bytes: &[u8]) {
+    let Some(folder) = as_folder(&[(".gitignore", bytes), (".ignore", bytes), (".lacunaignore", bytes)]) else { return };
+    let name = String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_owned();
+    let rules = LeftAlone::new(&ContextConfig::default(), vec![folder.clone()]);
+    for uri in [format!("file://{}/a/{name}", folder.display()), name.clone()] {
+        rules.names(&uri, &name);
+        rules.stays_home(&uri, &name);
+    }
+}
+
+/// A folder of training data: its list, and behind the first zero byte one file of rows.
+fn shards(bytes: &[u8]) {
+    let [list, rows] = parts(bytes);
+    if let Some(folder) = as_folder(&[("shards.json", list), ("rows.zst", rows), ("tokenizer.json", b"{}")]) {
+        drop(lacuna_train::trainer::Shards::load(&folder));
+    }
+}
+
+/// A checkpoint of the trainer: `config.json`, `state.json` and weights, with a zero byte after each of the first two.
+fn checkpoint(bytes: &[u8]) {
+    let [config, rest] = parts(bytes);
+    let [state, weights] = parts(rest);
+    let files = [("config.json", config), ("state.json", state), ("model.safetensors", weights), ("adapter_model.safetensors", weights)];
+    let Some(folder) = as_folder(&files) else { return };
+    drop(lacuna_train::trainer::locate(&folder));
+    if let Ok(shape) = lacuna_train::trainer::read_shape(&folder) {
+        drop(lacuna_train::trainer::read_weights(&folder, &shape));
+    }
+}
+
+/// What stands before the first zero byte, and behind it.
+fn parts(bytes: &[u8]) -> [&[u8]; 2] {
+    let at = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    [&bytes[..at], bytes.get(at + 1..).unwrap_or_default()]
 }
 
 /// `config.json` of a model.
@@ -140,19 +236,31 @@ fn trace(bytes: &[u8]) {
     drop(crate::commands::bench::replay::trace::read(&path, 1000));
 }
 
-/// The bytes as a file, for parsers that take nothing else. One file a process and name.
+/// The bytes as a file, for parsers that take nothing else. One file a thread and name.
 fn as_file(bytes: &[u8], name: &str) -> Option<PathBuf> {
+    // Tests of several targets run at once.
+    let path = place()?.join(format!("{:?}-{name}", std::thread::current().id()));
+    std::fs::File::create(&path).and_then(|mut file| file.write_all(bytes)).ok()?;
+    Some(path)
+}
+
+/// Files in a folder. One folder a thread: those of another target that are not named stay.
+fn as_folder(files: &[(&str, &[u8])]) -> Option<PathBuf> {
+    let folder = place()?.join(format!("{:?}", std::thread::current().id()));
+    std::fs::create_dir_all(&folder).ok()?;
+    files.iter().try_for_each(|(name, bytes)| std::fs::write(folder.join(name), bytes)).ok()?;
+    Some(folder)
+}
+
+/// Where files of inputs are put.
+fn place() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<tempfile::TempDir>> = OnceLock::new();
     // Memory where there is a folder of it: millions of files are written.
     let make = || {
         let memory = Path::new("/dev/shm");
         if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.ok()
     };
-    // Tests of several targets run at once.
-    let thread = format!("{:?}-{name}", std::thread::current().id());
-    let path = FOLDER.get_or_init(make).as_ref()?.path().join(thread);
-    std::fs::File::create(&path).and_then(|mut file| file.write_all(bytes)).ok()?;
-    Some(path)
+    FOLDER.get_or_init(make).as_ref().map(tempfile::TempDir::path)
 }
 
 #[cfg(test)]

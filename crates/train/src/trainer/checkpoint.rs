@@ -212,8 +212,14 @@ pub fn read_weights(dir: &Path, shape: &Shape) -> Result<Vec<f32>, TrainError> {
 }
 
 fn read_whole(path: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
-    let mut p = vec![0.0; layout.n_parameters()];
-    read_tensors(path, &read_bounded(path, tensor_limit(p.len(), 1))?, &layout.tensors, "", &mut p)?;
+    let n = layout.n_parameters();
+    let bytes = read_bounded(path, tensor_limit(n, 1))?;
+    // The file accounts for the memory, not what config.json says: two bytes are the least that a number takes.
+    if bytes.len() / 2 < n {
+        return Err(TrainError::malformed(path, format!("is too small for the {n} parameters of config.json")));
+    }
+    let mut p = vec![0.0; n];
+    read_tensors(path, &bytes, &layout.tensors, "", &mut p)?;
     Ok(p)
 }
 
