@@ -92,6 +92,18 @@ fn some_dependencies_are_confined_to_their_crates() {
     }
 }
 
+/// The fuzzer's workspace has a lock file of its own, which no ordinary build looks at: with a dependency too few no target can be built.
+#[test]
+fn the_fuzzers_lock_file_knows_every_dependency() {
+    let lock = std::fs::read_to_string(workspace().join("fuzz/Cargo.lock")).expect("a lock file");
+    let packages: Vec<&str> = lock.split("[[package]]").collect();
+    for Dependency { of, name, for_tests, .. } in dependencies() {
+        let Some(package) = packages.iter().find(|package| package.contains(&format!("name = \"{of}\"\n"))) else { continue };
+        let is_known = for_tests || package.contains(&format!("\"{name}\"")) || package.contains(&format!("\"{name} "));
+        assert!(is_known, "{of} needs {name}: `cargo update --offline --workspace --manifest-path fuzz/Cargo.toml`");
+    }
+}
+
 #[test]
 fn machine_code_and_unsafe_stay_where_they_are_confined() {
     let root = workspace();
