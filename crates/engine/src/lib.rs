@@ -46,7 +46,7 @@ pub use ngrams::{Count, Counts, MAX_ORDER, Mixture, Ngrams, Weights};
 pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack, pack_for};
 pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
 pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};
-pub use prepack::{PackedRequest, generate_packed, prefill_packed, score_packed};
+pub use prepack::{PackedRequest, Reading, generate_packed, prefill_packed, score_behind, score_packed};
 pub use sample::Sampling;
 pub use schedule::{Class, Scheduler, Turn};
 

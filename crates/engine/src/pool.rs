@@ -2,7 +2,7 @@
 //!
 //! A cache is leased for the length of a request; leased and pinned caches are not touched, so giving memory back never breaks a running
 //! request. Blocks are counted once however many caches share them ([`KvMemory`]). One lock guards the table: what it does is short, and
-//! the budget is a question about all documents at once.
+//! the budget is a question about all documents at once. Spare caches ([`KvLease::spare`]) go before all others.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -46,6 +46,7 @@ struct Entry {
     cache: Option<KvCache>,
     last_used: u64,
     pinned: bool,
+    is_spare: bool,
 }
 
 /// What a pool holds and did.
@@ -182,7 +183,7 @@ impl KvPool {
             None => {
                 table.next_id += 1;
                 let id = table.next_id;
-                table.entries.insert(key.to_owned(), Entry { id, cache: None, last_used: now, pinned: false });
+                table.entries.insert(key.to_owned(), Entry { id, cache: None, last_used: now, pinned: false, is_spare: false });
                 (id, new())
             }
         };
@@ -191,18 +192,19 @@ impl KvPool {
         } else {
             table.hits += 1
         }
-        KvLease { pool: Arc::clone(self), key: key.to_owned(), id, cache: Some(cache), reserved: 0 }
+        KvLease { pool: Arc::clone(self), key: key.to_owned(), id, cache: Some(cache), reserved: 0, is_spare: false }
     }
 
-    /// Gives memory back until `wanted` more bytes fit, as far as possible.
-    fn make_room(&self, table: &mut Table, wanted: usize) -> bool {
+    /// Gives memory back until `wanted` more bytes fit, as far as possible; of spare caches alone, or of these first.
+    fn make_room(&self, table: &mut Table, wanted: usize, spare_only: bool) -> bool {
         loop {
             let before = self.memory.bytes();
             if before + table.reserved + wanted <= self.budget {
                 return true;
             }
             let free = table.entries.iter_mut().filter(|(_, entry)| !entry.pinned && entry.cache.is_some());
-            let Some((key, entry)) = free.min_by_key(|(_, entry)| entry.last_used) else { return false };
+            let free = free.filter(|(_, entry)| entry.is_spare || !spare_only);
+            let Some((key, entry)) = free.min_by_key(|(_, entry)| (!entry.is_spare, entry.last_used)) else { return false };
             let gone = entry.cache.as_mut().is_none_or(give_back);
             let key = key.clone();
             if gone {
@@ -234,9 +236,21 @@ pub struct KvLease {
     /// There until the lease is dropped.
     cache: Option<KvCache>,
     reserved: usize,
+    is_spare: bool,
 }
 
 impl KvLease {
+    /// From now on this cache is what can best be spared: it is given back before any other that is not, and [`KvLease::reserve`] takes room
+    /// from its like alone.
+    #[must_use]
+    pub fn spare(mut self) -> KvLease {
+        self.is_spare = true;
+        if let Some(entry) = self.pool.lock().entries.get_mut(&self.key).filter(|entry| entry.id == self.id) {
+            entry.is_spare = true;
+        }
+        self
+    }
+
     /// Makes sure that a prefill of `ids` and `more` tokens after it fit the budget, at the cost of other documents, then of this one's
     /// tokens that the prompt does not begin with. Without it a prefill is not held up, and the budget is met when the lease ends.
     ///
@@ -246,12 +260,12 @@ impl KvLease {
         let mut table = pool.lock();
         table.reserved -= std::mem::take(&mut self.reserved);
         let needed = new_bytes(self, ids, more);
-        let mut fits = pool.make_room(&mut table, needed);
+        let mut fits = pool.make_room(&mut table, needed, self.is_spare);
         if !fits {
             let common = self.common_prefix(ids);
             self.truncate(common);
             self.shrink();
-            fits = pool.make_room(&mut table, needed);
+            fits = pool.make_room(&mut table, needed, self.is_spare);
         }
         if !fits {
             return Err(OverBudget { needed, held: pool.memory.bytes() + table.reserved, budget: pool.budget });
@@ -297,7 +311,7 @@ impl Drop for KvLease {
             Some(_) => drop(table.entries.remove(&self.key)),
             None => drop(cache),
         }
-        self.pool.make_room(&mut table, 0);
+        self.pool.make_room(&mut table, 0, false);
         drop(table);
         self.pool.returned.notify_all();
     }

@@ -1,6 +1,6 @@
 //! Prepacking (arXiv 2404.09529): prompts of mixed length in one batch, evaluated and continued together without padding.
 //!
-//! Start at [`prefill_packed`], [`generate_packed`] and [`score_packed`]. Each prompt keeps its own cache, so that either may go on alone later. On every
+//! Start at [`prefill_packed`], [`generate_packed`] and [`score_packed`]; [`score_behind`] reads several texts behind one prefix. Each prompt keeps its own cache, so that either may go on alone later. On every
 //! kernel row but AMX a token has the same bits in any batch: the results are those of one prompt after another. On AMX this holds for
 //! prompts that alone would have more than 16 tokens to compute; shorter ones agree as closely as a warm and a cold cache do.
 //! F32 models, the reference, agree up to the order of their sums.
@@ -18,7 +18,7 @@ use crate::forward::{self, Cancelled};
 use crate::generate::{Constraint, Finish, Generation, Times, Token, next_token};
 use crate::kv::{KvCache, Sequence};
 use crate::model::Model;
-use crate::prefill::PrefillStats;
+use crate::prefill::{PrefillStats, prefill};
 use crate::ragged::{self, Segment};
 use crate::sample::{Random, Sampling};
 use crate::workspace::{self, Workspace};
@@ -138,24 +138,81 @@ pub fn score_packed(
     for (kv, ids) in caches.iter().zip(continuations) {
         scores.push(ids.first().map(|id| log_probability(kv.logits(), *id)).transpose()?.into_iter().collect());
     }
-    // The last token is predicted, but predicts nothing that is wanted.
-    let inputs = continuations.iter().map(|ids| &ids[..ids.len().saturating_sub(1)]);
-    let parts: Vec<(usize, &[u32])> = prompts.iter().zip(inputs).map(|(prompt, ids)| (prompt.len(), ids)).collect();
     // On branches: the caches keep their prompts and nothing else.
-    let mut branches: Vec<Sequence> = caches.iter().zip(prompts).map(|(kv, prompt)| kv.sequence.branch(prompt.len())).collect();
-    let mut stores: Vec<&mut [KvStore]> = branches.iter_mut().map(|b| &mut b.layers[..]).collect();
+    let branches = caches.iter().zip(prompts).map(|(kv, prompt)| kv.sequence.branch(prompt.len())).collect();
+    let read: Vec<Reading> = continuations.iter().map(|ids| Reading { ids, from: 1 }).collect();
+    let rest = read_on(model, branches, &read, cancel)?;
+    scores.iter_mut().zip(rest).for_each(|(scores, rest)| scores.extend(rest));
+    Ok(scores)
+}
+
+/// A text behind what is held, and from which of its tokens on log-probabilities are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    pub ids: &'a [u32],
+    /// At least 1: the first token is told by what stands before it.
+    pub from: usize,
+}
+
+/// Log-probabilities of the last tokens of several texts, each behind `prefix`: all in one ragged pass (or as few as hold them) on the keys
+/// and values of the prefix, which is computed first as far as `kv` does not hold it. The cache then begins with the prefix; where it held all of it, it is as it was.
+///
+/// The scores are those of each text alone, whether the prefix was warm or cold, as far as this holds of [`prefill_packed`].
+///
+/// Errors: as [`crate::prefill`] (an empty prefix is none), a text that does not fit the cache behind the prefix, or logits that are not numbers.
+/// Panics: a `from` of 0, or a cache of another model.
+pub fn score_behind(
+    model: &Model,
+    kv: &mut KvCache,
+    prefix: &[u32],
+    texts: &[Reading],
+    cancel: &Cancel,
+) -> Result<Vec<Vec<f32>>, PromptError> {
+    kv.check_model(model);
+    for Reading { ids, from } in texts.iter().filter(|text| !text.ids.is_empty()) {
+        assert!(*from > 0, "nothing tells the first token");
+        forward::check_ids(model, ids)?;
+        let tokens = prefix.len() + ids.len();
+        if tokens > kv.capacity() {
+            return Err(PromptError::TooLong { tokens, capacity: kv.capacity() });
+        }
+    }
+    // A prefill computes at least one token, for its logits: nobody wants them here.
+    if kv.sequence.common_prefix(prefix, true) < prefix.len() {
+        prefill(model, kv, prefix, cancel)?;
+    }
+    let branches = texts.iter().map(|_| kv.sequence.branch(prefix.len())).collect();
+    read_on(model, branches, texts, cancel)
+}
+
+/// The wanted log-probabilities of each text behind its sequence.
+fn read_on(model: &Model, mut sequences: Vec<Sequence>, texts: &[Reading], cancel: &Cancel) -> Result<Vec<Vec<f32>>, PromptError> {
+    // The last token is predicted, but predicts nothing that is wanted; where nothing is wanted, nothing is computed.
+    let inputs = texts.iter().map(|text| if text.from < text.ids.len() { &text.ids[..text.ids.len() - 1] } else { &[] });
+    let starts: Vec<usize> = sequences.iter().map(|sequence| sequence.ids.len()).collect();
+    let parts: Vec<(usize, &[u32])> = starts.iter().copied().zip(inputs).collect();
+    let mut stores: Vec<&mut [KvStore]> = sequences.iter_mut().map(|sequence| &mut sequence.layers[..]).collect();
     let (d, n_vocab) = (model.config.hidden, model.config.n_vocab);
+    let mut scores: Vec<Vec<f32>> = vec![Vec::new(); texts.len()];
+    let (mut logits, mut states) = (Vec::new(), Vec::new());
     let _working = cancel.enter();
-    let mut logits = Vec::new();
     passes(model, &mut stores, &parts, cancel, &mut workspace::borrow(), &mut |segments, w| {
-        let mut row_of = segments.iter().flat_map(|s| s.rows.clone().map(move |row| (s.sequence, s.start + row - s.rows.start)));
-        let Workspace { x, product, .. } = w;
-        for x in x.chunks(HEADS * d) {
-            logits.resize(x.len() / d * n_vocab, 0.0);
-            forward::head(model, x, &mut logits, product);
-            for (logits, (sequence, position)) in logits.chunks_exact(n_vocab).zip(&mut row_of) {
-                let next = continuations[sequence][position - prompts[sequence].len() + 1];
-                scores[sequence].push(log_probability(logits, next)?);
+        // The head is the dearest part of a small model: only where it is wanted.
+        let mut wanted: Vec<(usize, u32)> = Vec::new();
+        states.clear();
+        for Segment { sequence, start, rows } in segments {
+            let text = &texts[*sequence];
+            let next = start - starts[*sequence] + 1;
+            for (next, row) in (next..).zip(rows.clone()).filter(|(next, _)| *next >= text.from) {
+                wanted.push((*sequence, text.ids[next]));
+                states.extend_from_slice(&w.x[row * d..][..d]);
+            }
+        }
+        for (states, wanted) in states.chunks(HEADS * d).zip(wanted.chunks(HEADS)) {
+            logits.resize(wanted.len() * n_vocab, 0.0);
+            forward::head(model, states, &mut logits, &mut w.product);
+            for (logits, (sequence, next)) in logits.chunks_exact(n_vocab).zip(wanted) {
+                scores[*sequence].push(log_probability(logits, *next)?);
             }
         }
         Ok(())

@@ -73,6 +73,41 @@ fn the_budget_holds_whatever_happens() {
     }
 }
 
+#[test]
+fn spare_caches_go_first_and_take_room_from_their_like_alone() {
+    let model = model();
+    let block = block(&model);
+    let pool = KvPool::new(Arc::clone(&model), None, 128, 3 * block);
+    let held = |key: &str| pool.snapshot(key).is_some();
+    let spare = |key: &str| {
+        let mut lease = pool.lease(key).spare();
+        let ids = fixtures::ids(7, 20, VOCAB);
+        let fits = lease.reserve(&ids, 0).is_ok();
+        if fits {
+            prefill(&model, &mut lease, &ids, &Cancel::new()).expect("fits");
+        }
+        fits
+    };
+    fill(&model, &pool, "a");
+    fill(&model, &pool, "b");
+    assert!(spare("a, spare"));
+    // The oldest of all, but not spare.
+    assert!(spare("b, spare") && held("a") && held("b") && !held("a, spare"));
+    // Used last, but spare.
+    assert!(held("b, spare"));
+    fill(&model, &pool, "c");
+    assert!(held("a") && held("b") && held("c") && !held("b, spare"));
+    assert!(!spare("a, spare"), "no document makes room for it");
+    assert!(held("a") && held("b") && held("c"));
+    // Spare it stays, whoever takes it.
+    pool.remove("a");
+    assert!(spare("b, spare"));
+    drop(pool.lease("b, spare"));
+    fill(&model, &pool, "d");
+    assert!(held("b") && held("c") && held("d") && !held("b, spare"));
+    assert!(pool.stats().bytes <= 3 * block);
+}
+
 fn fill(model: &Model, pool: &Arc<KvPool>, key: &str) {
     let mut lease = pool.lease(key);
     let ids = fixtures::ids(key.len() as u64, 20, VOCAB);

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use lacuna_engine::{
-    Cancel, Constraint, Finish, Generation, KvCache, Model, PackedRequest, Precision, PromptError, Sampling, generate, generate_packed,
-    log_probs, prefill, prefill_packed, score_packed,
+    Cancel, Constraint, Finish, Generation, KvCache, Model, PackedRequest, Precision, PromptError, Reading, Sampling, generate,
+    generate_packed, log_probs, prefill, prefill_packed, score_behind, score_packed,
 };
 
 use crate::fixtures::{self, ALL, Random};
@@ -261,4 +261,94 @@ fn continuations_that_cannot_be_scored_are_errors() {
     assert_eq!(score(&[1, 2], &[3, 4], &Cancel::new().at_check(layers + 1)), Err(PromptError::Cancelled));
     assert_eq!(score(&[1, 2], &[], &Cancel::new()), Ok(vec![vec![]]));
     assert_eq!(score(&[1, 2], &[3; 6], &Cancel::new()).map(|s| s[0].len()), Ok(6));
+}
+
+/// Texts of any lengths behind one prefix, with any of their tokens wanted; together they may be longer than a pass.
+#[test]
+fn texts_behind_one_prefix_have_the_scores_of_each_alone_warm_or_cold() {
+    for (precision, names) in [(Precision::Int4, &ALL[..]), (Precision::F32, &ALL[..1])] {
+        for name in names {
+            let model = fixtures::load(name, precision);
+            let n_vocab = model.config().n_vocab;
+            for seed in 0..8u64 {
+                let mut random = Random(seed << 4);
+                let prefix = fixtures::ids(seed, random.below(40), n_vocab);
+                let n = if seed == 0 { 40 } else { 1 + random.below(8) };
+                let texts: Vec<Vec<u32>> = (0..n).map(|i| fixtures::ids(seed << 16 | i as u64, 1 + random.below(24), n_vocab)).collect();
+                let from: Vec<usize> = texts.iter().map(|ids| 1 + random.below(ids.len())).collect();
+                let readings: Vec<Reading> = texts.iter().zip(&from).map(|(ids, from)| Reading { ids, from: *from }).collect();
+
+                let mut cold = KvCache::new(&model, 64);
+                let got = score_behind(&model, &mut cold, &prefix, &readings, &Cancel::new()).expect("fits");
+                assert_eq!(cold.ids(), prefix);
+                // Warm with part of the prefix, with all of it, with more and with something else behind a part.
+                let longer = [&prefix[..], &fixtures::ids(99, 5, n_vocab)].concat();
+                let part = &prefix[..random.below(prefix.len() + 1)];
+                let other = [part, &fixtures::ids(77, 3, n_vocab)].concat();
+                for held in [part, &prefix, &longer, &other] {
+                    let mut warm = KvCache::new(&model, 64);
+                    if !held.is_empty() {
+                        prefill(&model, &mut warm, held, &Cancel::new()).expect("fits");
+                    }
+                    let again = score_behind(&model, &mut warm, &prefix, &readings, &Cancel::new()).expect("fits");
+                    let is_whole = held.starts_with(&prefix);
+                    assert_eq!(warm.ids(), if is_whole { held } else { &prefix[..] }, "{name} seed {seed}");
+                    assert_close(precision, &got, &again, 0.0, &format!("{name} seed {seed} warm with {}", held.len()));
+                }
+                for (i, (ids, from)) in texts.iter().zip(&from).enumerate() {
+                    let what = format!("{name} seed {seed} text {i}");
+                    let one = score_behind(&model, &mut KvCache::new(&model, 64), &prefix, &readings[i..=i], &Cancel::new()).expect("fits");
+                    assert_close(precision, &got[i..=i], &one, 0.0, &what);
+                    // The reference: the whole text, token by token.
+                    let all = log_probs(&model, &[&prefix[..], ids].concat(), &Cancel::new()).expect("fits");
+                    assert_close(precision, &got[i..=i], &[all[prefix.len() + from - 1..].to_vec()], 2e-4, &what);
+                }
+            }
+        }
+    }
+}
+
+fn assert_close(precision: Precision, got: &[Vec<f32>], expected: &[Vec<f32>], bound: f32, what: &str) {
+    let bound = match precision {
+        Precision::F32 => REFERENCE.max(bound),
+        Precision::Int4 if fixtures::cuts_matter() => 0.3,
+        Precision::Int4 => bound,
+    };
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (got, expected) in got.iter().zip(expected) {
+        assert_eq!(got.len(), expected.len(), "{what}");
+        for (got, expected) in got.iter().zip(expected) {
+            assert!((got - expected).abs() <= bound, "{what}: {got} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn reading_that_is_cancelled_or_refused_leaves_the_cache_usable() {
+    let model = fixtures::load("llama-tied-gqa", Precision::Int4);
+    let n_vocab = model.config().n_vocab;
+    let (prefix, text) = (fixtures::ids(1, 10, n_vocab), fixtures::ids(2, 6, n_vocab));
+    let read = |kv: &mut KvCache, text: &[u32], from, cancel: &Cancel| {
+        score_behind(&model, kv, &prefix, &[Reading { ids: text, from }, Reading { ids: text, from: from + 1 }], cancel)
+    };
+    let mut kv = KvCache::new(&model, 16);
+    let expected = read(&mut kv, &text, 2, &Cancel::new()).expect("fits");
+    let layers = model.config().layers as u32;
+    // Warm: a check a layer. Cold: also one for each half of a layer of the prefix.
+    for check in 0..3 * layers {
+        let cancel = || Cancel::new().at_check(check);
+        let mut cold = KvCache::new(&model, 16);
+        assert_eq!(read(&mut cold, &text, 2, &cancel()), Err(PromptError::Cancelled));
+        assert!(cold.ids().is_empty() || cold.ids() == prefix);
+        assert_eq!(read(&mut cold, &text, 2, &Cancel::new()).as_ref(), Ok(&expected), "taken up after check {check}");
+        if check < layers {
+            assert_eq!(read(&mut kv, &text, 2, &cancel()), Err(PromptError::Cancelled));
+            assert_eq!(kv.ids(), prefix);
+        }
+    }
+    assert_eq!(read(&mut kv, &[3; 7], 1, &Cancel::new()), Err(PromptError::TooLong { tokens: 17, capacity: 16 }));
+    assert_eq!(read(&mut kv, &[n_vocab as u32], 1, &Cancel::new()), Err(PromptError::TokenOutOfRange { id: n_vocab as u32, n_vocab }));
+    // Nothing that is wanted is computed from nothing.
+    assert_eq!(read(&mut kv, &text, 6, &Cancel::new().at_check(0)), Ok(vec![vec![], vec![]]));
+    assert_eq!(read(&mut kv, &text, 2, &Cancel::new()), Ok(expected));
 }
