@@ -101,6 +101,8 @@ impl Loaded {
         lacuna_engine::set_pinned(config.latency.pin_threads);
         let mut settings = config.settings(self.sentinels.order, true);
         settings.beam = config.model.beam.unwrap_or_else(|| beam(self.model.info().parameters));
+        settings.suffix.weight = self.model.config().suffix_weight;
+        settings.evidence.suffix = settings.suffix.weight > 0.0;
         let limit = self.model.config().max_positions;
         let longest = settings.line_tokens.max(settings.block_tokens) + 1;
         if longest + 32 > limit {

@@ -17,6 +17,7 @@ use crate::items::Ask;
 use crate::kept;
 use crate::prompting::{Prepared, prepare, unhealed};
 use crate::state::lock;
+use crate::suffix;
 
 /// The client that background work counts as: one for all, they take turns by document.
 const CLIENT: u64 = u64::MAX;
@@ -150,23 +151,25 @@ fn run(core: &Core, job: Job) {
     }
 }
 
-/// Brings the document's cache to the prompt of this place, keeps its excerpts, then brings the spare cache to where the window will be soon.
+/// Brings the document's cache to the prompt of this place, keeps its excerpts and the window as plain text, then brings the spare cache to where the window will be soon.
 fn warm(core: &Core, snapshot: &Snapshot) {
     let state = core.states.of(&snapshot.key);
     let cancel = state.begin_background().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
     let request = snapshot.request();
-    let of = |ahead| prepare(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens, ahead).prompt.ids;
-    let now = of(0);
+    let of = |ahead| prepare(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens, ahead).prompt;
+    let prompt = of(0);
+    let now = &prompt.ids;
     let Some(mut lease) = core.pool.try_lease(&snapshot.key) else { return };
     let options = PrefillOptions { reuse: core.settings.reuse, donors: &[] };
-    if lease.reserve(&now, 0).is_err() || prefill_with(&core.model, &mut lease, &now, &options, &cancel).is_err() {
+    if lease.reserve(now, 0).is_err() || prefill_with(&core.model, &mut lease, now, &options, &cancel).is_err() {
         return;
     }
     let snapshot_now = lease.snapshot();
     drop(lease);
     kept::keep(core, &snapshot.excerpts, &cancel);
-    let ahead = of(AHEAD);
-    if common(&now, &ahead) * 2 > ahead.len() {
+    suffix::warm(core, &request, &prompt, &cancel);
+    let ahead = of(AHEAD).ids;
+    if common(now, &ahead) * 2 > ahead.len() {
         return;
     }
     if let Some(mut spare) = core.pool.try_lease(&ahead_key(&snapshot.key))

@@ -15,6 +15,7 @@ use crate::opened::{Opened, is_closed};
 use crate::prompting::{self, Prepared};
 use crate::search::closers;
 use crate::state::{DocumentState, States, lock};
+use crate::suffix;
 use crate::surroundings::nothing_to_guess;
 use crate::{Caller, Costs, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
 
@@ -98,7 +99,7 @@ impl Completer {
     /// Drops the state of a closed document.
     pub fn forget(&self, key: &str) {
         self.core.states.remove(key);
-        for key in [key.to_owned(), ahead_key(key), small_key(key), warm_key(key)] {
+        for key in [key.to_owned(), ahead_key(key), small_key(key), warm_key(key), suffix::key_of(key)] {
             self.core.pool.remove(&key);
         }
     }

@@ -17,6 +17,8 @@ pub struct Costs {
     prefill: [f64; 5],
     /// Faded sums over generations: 1, ms a token.
     token: [f64; 2],
+    /// Faded sums over passes that read hypotheses: tokens, ms.
+    read: [f64; 2],
 }
 
 impl Costs {
@@ -35,6 +37,22 @@ impl Costs {
             let seen = [1.0, time.as_secs_f64() * 1e3 / tokens as f64];
             self.token.iter_mut().zip(seen).for_each(|(sum, x)| *sum = *sum * KEEP + x);
         }
+    }
+
+    /// Reading `tokens` of hypotheses, what was cold before them included, took so long.
+    pub fn note_read(&mut self, tokens: usize, time: Duration) {
+        if tokens > 0 {
+            let seen = [tokens as f64, time.as_secs_f64() * 1e3];
+            self.read.iter_mut().zip(seen).for_each(|(sum, x)| *sum = *sum * KEEP + x);
+        }
+    }
+
+    /// What reading `tokens` of hypotheses will take: no less than a prefill of so many, and no less than it took so far.
+    pub fn read(&self, tokens: usize) -> Option<Duration> {
+        let prefill = self.prefill(tokens)?;
+        let [n, ms] = self.read;
+        let seen = if n > 0.0 { ms / n * tokens as f64 } else { 0.0 };
+        Some(prefill.max(Duration::from_secs_f64((seen / 1e3).clamp(0.0, 1e6))))
     }
 
     /// What a prefill of `tokens` will take; `None` as long as too little is known.
@@ -68,7 +86,7 @@ impl Costs {
 
     /// Whether the numbers can be what was observed: a file may say anything.
     pub fn is_sound(&self) -> bool {
-        self.prefill.iter().chain(&self.token).all(|x| x.is_finite() && (0.0..1e15).contains(x))
+        self.prefill.iter().chain(&self.token).chain(&self.read).all(|x| x.is_finite() && (0.0..1e15).contains(x))
             && (self.prefill[0] < 1.0 || self.prefill[1] > 0.0)
     }
 }
@@ -89,6 +107,9 @@ mod tests {
         }
         let close = |got: Option<Duration>, ms: f64| (got.unwrap().as_secs_f64() * 1e3 - ms).abs() < 0.05 * ms;
         assert!(close(costs.prefill(1000), 302.0) && close(costs.tokens(4), 32.0));
+        assert!(close(costs.read(1000), 302.0), "as a prefill, as long as nothing else is known");
+        costs.note_read(100, MS(100.0));
+        assert!(close(costs.read(1000), 1000.0));
         for n in (0..400).map(|i| 1 + i * 37 % 900) {
             costs.note_prefill(n, MS(1.0 * n as f64));
         }
@@ -107,8 +128,8 @@ mod tests {
             }
         }
         for bad in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
-            let damaged = Costs { prefill: [5.0, bad, 5.0, 5.0, 5.0], token: [5.0, 5.0] };
-            assert_eq!((damaged.is_sound(), damaged.prefill(3), damaged.tokens(1)), (false, None, None));
+            let damaged = Costs { prefill: [5.0, bad, 5.0, 5.0, 5.0], token: [5.0, 5.0], read: [5.0, 5.0] };
+            assert_eq!((damaged.is_sound(), damaged.prefill(3), damaged.tokens(1), damaged.read(1)), (false, None, None, None));
         }
     }
 }

@@ -175,6 +175,7 @@ impl Core {
             let (max_tokens, closers) = (sampling.max_tokens, closers(&self.tokenizer, &sampling.stops));
             let wanted = Wanted {
                 lines: 1,
+                margin: 0.0,
                 max_tokens,
                 stops: &sampling.stops,
                 closers: &closers,

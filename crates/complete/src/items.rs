@@ -3,10 +3,12 @@
 //! Owns: which generations are made, in which order the rules see them, what is learned of their cost. Does not own: the search (`search`),
 //! generation (`decode`), the rules (`show`), prompts and caches (`completer`).
 
+use std::time::Instant;
+
 use lacuna_engine::{Drafter, Finish, KvCache, KvSnapshot, PrefillOptions, PromptError};
 use lacuna_prompt::Prompt;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, ms};
 use crate::completer::Core;
 use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode, is_search, whole_words};
 use crate::search::{LIKELY_END, Line, Searched, Wanted, end_probability, ends_here, search};
@@ -14,7 +16,7 @@ use crate::show::{shown, text_after};
 use crate::state::lock;
 use crate::surroundings::may_be_finished;
 use crate::wishes::Wishes;
-use crate::{Generated, Item, Nearby, Reason, Request};
+use crate::{Considered, Generated, Item, Nearby, Reason, Request};
 
 /// Most alternatives that one request may ask for.
 const MAX_ALTERNATIVES: usize = 8;
@@ -53,7 +55,7 @@ impl Core {
     /// Hypotheses that are followed: as many as are set, as long as the deadline leaves time for them.
     fn beam(&self, ask: &Ask<'_>) -> usize {
         let Some(deadline) = ask.limits.deadline else { return self.settings.beam };
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
         match lock(&self.costs).tokens(TOKENS_OF_A_LINE) {
             // A pass over half the hypotheses is not twice as fast, but as fast as it gets.
             Some(needed) if needed > left => self.settings.beam.div_ceil(2),
@@ -99,8 +101,11 @@ impl Core {
         let wishes = evidence.scope.then(|| Wishes::of(ask.request)).flatten();
         let nearby = evidence.ngrams.then(|| self.nearby(ask));
         let after = text_after(ask.request.document, ask.request.cursor);
+        let cold = ask.prompt.ids.len() - kv.warm(&ask.prompt.ids);
+        let witness = self.witness(ask, (cold, TOKENS_OF_A_LINE));
         let wanted = Wanted {
             lines: n,
+            margin: if witness.is_some() { self.settings.suffix.margin } else { 0.0 },
             max_tokens: sampling.max_tokens.min(self.settings.line_tokens),
             stops: &sampling.stops,
             closers: &self.closers,
@@ -119,7 +124,7 @@ impl Core {
             self.rules(ask.request, &line.text, line.confidence(), answer)
         };
         let searched = search(self.engine(ask, beam, kv, drafter), ask.prompt, &ask.place, &wanted, &cancel, &mut judge)?;
-        let Searched { lines, reason, is_restated, unfinished, generation, passes } = searched;
+        let Searched { mut lines, reason, is_restated, unfinished, generation, passes } = searched;
         answer.count(&generation, true);
         if generation.finish != Finish::Cancelled {
             let mut costs = lock(&self.costs);
@@ -143,6 +148,18 @@ impl Core {
                 return Ok(Err(Reason::Empty));
             }
         }
+
+        if let Some(witness) = &witness {
+            let begun = Instant::now();
+            self.weigh(witness, &mut lines, ask.limits.deadline, &cancel);
+            answer.ms.suffix += ms(begun);
+        }
+        if let Some(explanation) = &mut answer.explanation {
+            let considered =
+                |line: &Line| Considered { text: line.shown.clone(), score: line.score, suffix: line.suffix.clone().unwrap_or_default() };
+            explanation.lines = lines.iter().map(considered).collect();
+        }
+        lines.truncate(n);
 
         let mut items: Vec<Item> = Vec::new();
         let mut silence = reason;

@@ -7,7 +7,7 @@ use serde::Serialize;
 pub struct Item {
     pub text: String,
     /// Sum of the natural-log probabilities of the tokens that made the text; of a line that was searched for also that of its end, less what the
-    /// file asks for and the line does not give: the order of alternatives.
+    /// file asks for and the line does not give, and what the text right of the cursor says against it: the order of alternatives.
     pub logprob: f32,
 }
 
@@ -94,6 +94,8 @@ pub struct Milliseconds {
     pub prompt: f64,
     pub prefill: f64,
     pub decode: f64,
+    /// Asking the text right of the cursor about lines.
+    pub suffix: f64,
     pub total: f64,
 }
 
@@ -116,6 +118,18 @@ pub struct Explanation {
     #[serde(skip)]
     pub generated: Option<Generated>,
     pub filters: Vec<Filter>,
+    /// Lines that a search found and the rules let pass, in the order in which they are shown.
+    pub lines: Vec<Considered>,
+}
+
+/// A line that might be shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Considered {
+    pub text: String,
+    /// See [`Item::logprob`].
+    pub score: f32,
+    /// Natural-log probabilities of the tokens right of the cursor behind this line; none where they were not asked.
+    pub suffix: Vec<f32>,
 }
 
 /// A text as the model wrote it at the cursor, cut where the line or block ends.

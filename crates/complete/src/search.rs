@@ -18,7 +18,7 @@ pub(crate) const LIKELY_END: f32 = 0.25;
 const WIDTH_OF_A_START: usize = 4;
 
 /// A line that was found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Line {
     /// What follows the cursor, cut where the line ends.
     pub text: String,
@@ -27,9 +27,18 @@ pub(crate) struct Line {
     pub logprobs: Vec<f32>,
     /// Log-probability of the whole line, its end included, less what the file asks for and the line does not give.
     pub score: f32,
+    /// What is shown of it; of one that was not judged, nothing.
+    pub shown: String,
+    /// Log-probabilities of the tokens right of the cursor behind it (`suffix`), where they were asked.
+    pub suffix: Option<Vec<f32>>,
 }
 
 impl Line {
+    /// Log-probability of what follows it, as far as it counts.
+    pub fn suffix_sum(&self) -> Option<f32> {
+        self.suffix.as_ref().map(|tokens| tokens.iter().sum())
+    }
+
     /// Geometric mean of the probabilities of its tokens.
     pub fn confidence(&self) -> f32 {
         (self.logprobs.iter().sum::<f32>() / self.logprobs.len().max(1) as f32).exp()
@@ -40,6 +49,8 @@ impl Line {
 pub(crate) struct Wanted<'a> {
     /// Lines that are wanted.
     pub lines: usize,
+    /// See [`lacuna_engine::Beam::margin`].
+    pub margin: f32,
     pub max_tokens: usize,
     /// See [`lacuna_engine::Beam::stops`].
     pub stops: &'a [u32],
@@ -102,7 +113,7 @@ pub(crate) fn search(
         starts,
         keep: beam.max(wanted.lines),
         wanted: wanted.lines,
-        margin: 0.0,
+        margin: wanted.margin,
         max_tokens: wanted.max_tokens,
         stops: wanted.stops,
         closers: wanted.closers,
@@ -114,7 +125,8 @@ pub(crate) fn search(
             flight.note(valid_utf8(tokenizer.decode(ids).get(healed..).unwrap_or(&[])));
         }
     })?;
-    let lines: Vec<Line> = found.accepted.iter().map(|continuation| rules.line(continuation)).collect();
+    let mut lines: Vec<Line> = found.accepted.iter().map(|continuation| rules.line(continuation)).collect();
+    lines.iter_mut().zip(&rules.seen).for_each(|(line, shown)| line.shown.clone_from(shown));
     let unfinished: Vec<Line> = found.unfinished.iter().map(|continuation| rules.line(continuation)).collect();
     let (reason, is_restated) = (rules.reason, rules.is_restated);
     let chosen = found.accepted.into_iter().next();
@@ -194,7 +206,13 @@ impl Judge<'_> {
         let bytes = self.bytes(&continuation.ids);
         let raw = valid_utf8(&bytes);
         let Continuation { ids, logprobs, score, .. } = continuation;
-        Line { text: raw[..end(self.place, raw).len].to_owned(), ids: ids.clone(), logprobs: logprobs.clone(), score: *score }
+        Line {
+            text: raw[..end(self.place, raw).len].to_owned(),
+            ids: ids.clone(),
+            logprobs: logprobs.clone(),
+            score: *score,
+            ..Line::default()
+        }
     }
 }
 

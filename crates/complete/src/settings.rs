@@ -5,23 +5,25 @@ use std::time::Duration;
 use lacuna_engine::{KvDtype, Reuse};
 use lacuna_prompt::Order;
 
-use crate::Costs;
+use crate::{Costs, Suffix};
 
 /// Lines of a suggestion, unless more or fewer are asked for: most people ask for less than a model would write.
 pub const AUTO_LINES: usize = 6;
 
-/// What speaks for a line beside the model. All of it does, unless something is measured.
+/// What speaks for a line beside the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// Names that the file uses and does not bind, blocks that the next line is inside of.
     pub scope: bool,
     /// The n-grams of the open file ([`crate::Nearby`]).
     pub ngrams: bool,
+    /// How likely what stands right of the cursor is behind the line ([`Suffix`]). Off unless the model says that it helps: with the embedded one it does not.
+    pub suffix: bool,
 }
 
 impl Default for Evidence {
     fn default() -> Evidence {
-        Evidence { scope: true, ngrams: true }
+        Evidence { scope: true, ngrams: true, suffix: false }
     }
 }
 
@@ -64,6 +66,8 @@ pub struct Settings {
     pub beam: usize,
     /// What the search for a line is told beside the model's probabilities.
     pub evidence: Evidence,
+    /// How much the text right of the cursor says.
+    pub suffix: Suffix,
     /// For benchmarks: generate exactly so many tokens, whatever they are, and show them all.
     pub fixed_tokens: Option<usize>,
     /// Temperature of the alternatives after the first, which is always the likeliest.
@@ -94,6 +98,7 @@ impl Default for Settings {
             background: false,
             beam: 1,
             evidence: Evidence::default(),
+            suffix: Suffix::default(),
             fixed_tokens: None,
             temperature: 0.8,
             seed: 0,

@@ -71,6 +71,8 @@ pub struct Config {
     pub mlp_bias: bool,
     /// `code_languages`: LSP ids of the languages that the model was trained for; `None`: it does not say.
     pub code_languages: Option<Vec<String>>,
+    /// `suffix_weight`: how much what stands right of the cursor says of a line by this model, reading from left to right; 0 unless it says.
+    pub suffix_weight: f32,
 }
 
 /// Names in a list, and bytes of each.
@@ -127,6 +129,7 @@ impl Config {
             output_bias: !qwen && attention_bias,
             mlp_bias: !qwen && json.flag("mlp_bias")?.unwrap_or(false),
             code_languages: json.names("code_languages")?,
+            suffix_weight: json.number("suffix_weight", 0.0, 10.0)?.unwrap_or(0.0),
         })
     }
 

@@ -125,6 +125,17 @@ pub fn build(tokenizer: &Tokenizer, sentinels: &Sentinels, input: &Input<'_>, op
     Prompt { ids, sections, healing, prefix_cut: start, suffix_cut }
 }
 
+/// A text from left to right, as models are trained on whole files: BOS where the model wants one, header, text; no markers. Built of pieces that are
+/// remembered: see [`Tokenizer::encode_incremental`].
+pub fn plain(tokenizer: &Tokenizer, sentinels: &Sentinels, path: Option<&str>, text: &str) -> Vec<u32> {
+    let mut ids: Vec<u32> = sentinels.bos.into_iter().collect();
+    if let Some(path) = path {
+        ids.extend(header(tokenizer, sentinels, last_bytes(path, MAX_PATH_BYTES)));
+    }
+    ids.extend(tokenizer.encode_incremental(text));
+    ids
+}
+
 fn last_bytes(path: &str, max: usize) -> &str {
     &path[path.ceil_char_boundary(path.len().saturating_sub(max))..]
 }

@@ -16,7 +16,7 @@ mod tokenizer;
 pub mod vocabulary;
 mod window;
 
-pub use build::{Input, Options, Prompt, Section, SectionKind, build};
+pub use build::{Input, Options, Prompt, Section, SectionKind, build, plain};
 pub use healing::Healing;
 pub use sentinels::{Order, SentinelError, Sentinels, header, layout};
 pub use template::split_template;

@@ -232,6 +232,10 @@ fn explain(out: &mut impl Write, explanation: &Explanation) -> std::io::Result<(
     for (text, score) in &explanation.excerpts {
         writeln!(out, "{}[excerpt {score:.2}]{} {text}", bold.0, bold.1)?;
     }
+    for line in &explanation.lines {
+        let said = if line.suffix.is_empty() { String::new() } else { format!(", suffix {:.2}", line.suffix.iter().sum::<f32>()) };
+        writeln!(out, "{}[line {:.2}{said}]{} {:?}", bold.0, line.score, bold.1, line.text)?;
+    }
     for filter in &explanation.filters {
         match &filter.after {
             Some(after) => writeln!(out, "{}[filter {}]{} {:?} -> {after:?}", bold.0, filter.name, bold.1, filter.before)?,

@@ -1,6 +1,6 @@
 //! Invariants 1 to 3 of the design: split invariance, warm equals cold, a cancelled request leaves no trace.
 
-use lacuna_complete::{Completer, Outcome, Reason, Reply, Settings};
+use lacuna_complete::{Completer, Evidence, Outcome, Reason, Reply, Settings, Suffix};
 use lacuna_engine::Cancel;
 use lacuna_tests::Random;
 
@@ -105,7 +105,9 @@ fn however_a_buffer_came_about_it_is_completed_the_same_way() {
 #[test]
 fn the_likeliest_line_does_not_depend_on_how_a_buffer_came_about() {
     let tiny = Tiny::new();
-    let settings = Settings { beam: 4, fixed_tokens: None, line_tokens: 6, ..by_the_model() };
+    let evidence = Evidence { suffix: true, ..Evidence::default() };
+    let suffix = Suffix { margin: 6.0, ..Suffix::default() };
+    let settings = Settings { beam: 4, fixed_tokens: None, line_tokens: 6, evidence, suffix, ..by_the_model() };
     let (warm, greedy) = (tiny.completer(settings.clone()), tiny.completer(Settings { beam: 1, ..settings.clone() }));
     let said = |outcome: &Outcome| match outcome {
         Outcome::Suggest(items) => items[0].text.clone(),

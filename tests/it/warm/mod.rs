@@ -2,6 +2,7 @@
 
 mod invariants;
 mod memory;
+mod suffix;
 
 use std::sync::Arc;
 

@@ -1,14 +1,18 @@
-//! What the model and the text at hand said before each token of true middles: the rows that the weights of
-//! [`lacuna_complete::Nearby`] are fitted on.
+//! What the model and the text at hand said: the rows that weights are fitted on, those of [`lacuna_complete::Nearby`] before each token of true
+//! middles, those of [`lacuna_complete::Suffix`] of each line that might have been shown.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use lacuna_complete::{Nearby, WEIGHTS};
+use lacuna_complete::{Completer, Nearby, Request, Snapshot, WEIGHTS};
+use lacuna_context::{ParseLimit, SyntaxTree};
 use lacuna_engine::{Cancel, KvCache, Model, PromptError, prefill};
 use lacuna_prompt::{Input, Options, Order, Sentinels, Tokenizer, build};
+use lacuna_text::Document;
 
 use super::path;
 use crate::Example;
+use crate::metric::line_exact_match;
 
 /// Tokens of a middle that are looked at.
 const MAX_TOKENS: usize = 48;
@@ -49,4 +53,42 @@ pub fn evidence(
         context.push(id);
     }
     Ok(rows)
+}
+
+/// A line for each line that the editor's search found and the rules let pass, the likeliest first, fields separated by tabs: the example's group
+/// and language; its first line is right (1, or 0); its score without the suffix; the log-probabilities of the tokens right of the cursor,
+/// separated by commas. Where none was found, one with -inf in place of the score. `completer` must not weigh lines by the suffix. And the
+/// milliseconds that asking took, where it was asked: as while typing, on caches that the background has warmed.
+pub fn lines_behind_suffix(completer: &Completer, example: &Example, cancel: &Cancel) -> (String, Option<f64>) {
+    let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
+    let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
+    let path = path(example);
+    let (key, language, cursor) = ("evidence", example.syntax(), example.prefix.len());
+    completer.forget(key);
+    completer.edited(Snapshot {
+        key: key.to_owned(),
+        path: Some(path.clone()),
+        language,
+        document: document.clone(),
+        tree: tree.clone(),
+        cursor,
+        excerpts: Arc::default(),
+    });
+    completer.settle();
+    let (path, document, tree) = (Some(path.as_str()), &document, &tree);
+    let request = Request { key, path, language, document, tree, cursor, excerpts: &[], n: 1, explain: true };
+    let reply = completer.complete(&request, cancel);
+    completer.settle();
+    let mut lines = reply.explanation.map(|explanation| explanation.lines).unwrap_or_default();
+    lines.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let row = |is_right: bool, score: f32, suffix: &[f32]| {
+        let suffix: Vec<String> = suffix.iter().map(|x| format!("{x:.4}")).collect();
+        format!("{}\t{}\t{}\t{score:.4}\t{}\n", example.group, example.language, u8::from(is_right), suffix.join(","))
+    };
+    let mut rows: String = lines.iter().map(|line| row(line_exact_match(&line.text, &example.middle), line.score, &line.suffix)).collect();
+    if rows.is_empty() {
+        rows = row(false, f32::NEG_INFINITY, &[]);
+    }
+    let is_asked = lines.iter().any(|line| !line.suffix.is_empty());
+    (rows + "\n", is_asked.then_some(reply.ms.suffix))
 }

@@ -15,7 +15,7 @@ use lacuna_engine::Cancel;
 use serde::{Deserialize, Serialize};
 
 pub use cross::cross_file_excerpts;
-pub use evidence::evidence;
+pub use evidence::{evidence, lines_behind_suffix};
 pub use model::{ModelGenerator, RawSettings, path};
 pub use rules::answer;
 

@@ -67,6 +67,9 @@ pub struct Config {
     /// What the editor's mode was not told; see `lacuna_complete::Evidence`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+    /// See `lacuna_complete::Suffix`; 0: it was not asked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub suffix_weight: f32,
     pub prompt_tokens: usize,
     pub max_tokens: usize,
     /// Examples that raw mode completes together.
@@ -166,4 +169,8 @@ pub fn sha256_of_file(path: &Path) -> std::io::Result<String> {
         }
         hash.update(&buffer[..n]);
     }
+}
+
+fn is_zero(weight: &f32) -> bool {
+    *weight == 0.0
 }

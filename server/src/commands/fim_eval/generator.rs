@@ -58,7 +58,12 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     let precision = if args.f32 { Precision::F32 } else { Precision::Int4 };
     let loaded = models::load_as(&settings.model.path, precision)?;
     let mut used = Settings { background: false, ..loaded.settings(&settings)? };
-    used.evidence = Evidence { scope: !args.without.contains(&Part::Scope), ngrams: !args.without.contains(&Part::Ngrams) };
+    used.suffix.weight = args.suffix_weight.unwrap_or(used.suffix.weight);
+    used.evidence = Evidence {
+        scope: !args.without.contains(&Part::Scope),
+        ngrams: !args.without.contains(&Part::Ngrams),
+        suffix: used.suffix.weight > 0.0 && !args.without.contains(&Part::Suffix),
+    };
     let completer = loaded.completer_with(used);
     let used = completer.settings().clone();
     let order = used.order;
@@ -66,6 +71,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     config.heal = used.heal;
     config.beam = used.beam;
     config.without = args.without.iter().map(|part| format!("{part:?}").to_lowercase()).collect();
+    config.suffix_weight = if used.evidence.suffix { used.suffix.weight } else { 0.0 };
     config.prompt_tokens = used.prompt_tokens;
     config.line_tokens = used.line_tokens;
     config.block_tokens = used.block_tokens;

@@ -70,6 +70,9 @@ pub struct Args {
     /// What the editor's mode shall not be told: what a part of it is worth
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub without: Vec<Part>,
+    /// Nats of a line for a nat of the text right of the cursor [default: as the model says, 0 with the embedded one]
+    #[arg(long, value_name = "W", value_parser = weight)]
+    pub suffix_weight: Option<f32>,
     /// Run a directory's weights in f32 instead of INT4: what quantisation costs
     #[arg(long)]
     pub f32: bool,
@@ -117,6 +120,12 @@ pub struct Args {
     json: bool,
 }
 
+/// A weight as a model's config may have it.
+fn weight(text: &str) -> Result<f32, String> {
+    let weight: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=10.0).contains(&weight) { Ok(weight) } else { Err("use 0 to 10".to_owned()) }
+}
+
 /// Evidence beside the model's; see `lacuna_complete::Evidence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
@@ -124,6 +133,8 @@ pub enum Part {
     Scope,
     /// The n-grams of the open file
     Ngrams,
+    /// How likely the text right of the cursor is behind a line
+    Suffix,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -250,6 +261,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         heal: false,
         beam: 1,
         without: Vec::new(),
+        suffix_weight: 0.0,
         prompt_tokens: 0,
         max_tokens: usize::from(args.max_tokens),
         batch: 1,
