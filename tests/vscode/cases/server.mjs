@@ -1,7 +1,7 @@
 // The server dies, hangs, is missing, or gets other settings.
 
 import assert from "node:assert/strict";
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { account, atRaise, raised } from "../samples.mjs";
 import { until } from "../workbench.mjs";
@@ -12,6 +12,16 @@ function program(bench, name, script) {
     writeFileSync(path, `#!/bin/sh\n${script}\n`);
     chmodSync(path, 0o755);
     return path;
+}
+
+/** A value that none of the settings has: what `schema` allows, but for `victim` where it is free. */
+function another(schema, victim) {
+    if (schema.enum) {
+        return schema.enum.find((value) => value !== schema.default);
+    }
+    const type = [schema.type].flat()[0];
+    const made = { boolean: () => !schema.default, string: () => victim, array: () => [victim], object: () => ({ [victim]: victim }) };
+    return (made[type] ?? (() => Math.min((schema.default ?? 0) + 1, schema.maximum ?? Infinity)))();
 }
 
 /** Loads the workbench, again if it has not seen the settings that were written just before, until a message has this text. */
@@ -106,6 +116,61 @@ export const cases = [
             await bench.why("language-off");
             assert.equal(await bench.ghost(), undefined);
             bench.configure({});
+        },
+    },
+    {
+        name: "a folder's settings change what is shown in it and nothing else; what they may not is told once",
+        async run(bench) {
+            const manifest = JSON.parse(readFileSync(join(process.env.LACUNA_ROOT, "editors/vscode/package.json"), "utf8"));
+            const [victim, ran] = [join(bench.dir, "victim"), join(bench.dir, "ran")];
+            mkdirSync(victim);
+            const theirs = { "lacuna.server.path": program(bench, "theirs", `touch ${ran}\nexec ${process.env.LACUNA_BIN} "$@"`) };
+            const harmful = Object.entries(manifest.contributes.configuration.properties).filter(([, { scope }]) => scope === "machine");
+            assert.ok(harmful.length > 20, "the harmful are known");
+            const settings = Object.fromEntries(harmful.map(([name, schema]) => [name, another(schema, victim)]));
+            const harmless = { "lacuna.show.disabled_languages": ["javascript"] };
+            bench.write(".vscode/settings.json", JSON.stringify({ ...settings, ...theirs, ...harmless }));
+            const toml = [
+                `[model]\npath = "/nowhere/model"`,
+                `[telemetry]\ndir = "${victim}"`,
+                `[http]\nlisten = "0.0.0.0:0"\ntoken_file = "${victim}/token"`,
+                `[latency]\nthreads = 1`,
+                `[trust]\nfolders = ["/*"]`,
+                `[experiment.e.variant.a]\n[experiment.e.variant.b.settings]\n"model.path" = "/nowhere/model"`,
+            ];
+            bench.write("lacuna.toml", `${toml.join("\n")}\n`);
+            bench.write(".lacunaignore", "hidden.py\n");
+            const before = bench.log().length;
+            try {
+                await bench.load();
+                bench.write("theirs.py", account);
+                await bench.open("theirs.py", ...atRaise);
+                const ghost = await bench.suggestion("u");
+                await bench.press("Tab");
+                await bench.awaitNoGhost();
+                await bench.save("theirs.py", raised(`u${ghost}`));
+                // What they may.
+                bench.write("hidden.py", account);
+                await bench.open("hidden.py", ...atRaise);
+                await bench.why("ignored-path");
+                bench.write("theirs.js", "const total = \n");
+                await bench.open("theirs.js", 1, 15);
+                await bench.why("language-off");
+                // What they may not.
+                const log = bench.log().slice(before);
+                assert.equal(log.match(/is not trusted/g)?.length, 1, log);
+                for (const name of ["model.path", "telemetry.dir", "http.listen"]) {
+                    assert.match(log, new RegExp(name.replace(".", "\\.")), name);
+                }
+                assert.equal(existsSync(ran), false, "their program ran");
+                assert.deepEqual(readdirSync(victim), []);
+                assert.doesNotMatch(log, /nowhere.model.*does not exist/);
+            } finally {
+                for (const name of [".vscode", "lacuna.toml", ".lacunaignore"]) {
+                    rmSync(join(bench.workspace, name), { recursive: true, force: true });
+                }
+                await bench.load();
+            }
         },
     },
     {
