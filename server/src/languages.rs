@@ -89,6 +89,44 @@ impl Languages {
     }
 }
 
+/// For people: what the model was trained for and what the settings make of it. Ids are LSP's.
+#[derive(Debug, PartialEq, serde::Serialize)]
+pub struct Overview {
+    /// `None`: the model does not say.
+    pub trained: Option<Vec<String>>,
+    /// `None`: every language but those of `off`.
+    pub on: Option<Vec<String>>,
+    /// What the model was trained for and the settings turn off, and what they name so; with `on`, every other language is off too.
+    pub off: Vec<String>,
+}
+
+impl Languages {
+    pub fn overview(&self) -> Overview {
+        let on = self.on();
+        let mut off: Vec<String> = self.disabled.clone();
+        let is_off = |id: &&String| on.as_ref().is_some_and(|on| !on.contains(id));
+        off.extend(self.trained.iter().flatten().filter(is_off).filter(|id| !self.disabled.contains(id)).cloned());
+        Overview { trained: self.trained.clone(), on, off }
+    }
+}
+
+impl std::fmt::Display for Overview {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |ids: &[String]| if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
+        match &self.trained {
+            Some(trained) => write!(f, "trained for {}", list(trained))?,
+            None => f.write_str("the model does not say what it was trained for")?,
+        }
+        match (&self.on, &self.off[..]) {
+            (None, []) => f.write_str("; all are on"),
+            (None, off) => write!(f, "; off: {}", list(off)),
+            (Some(on), []) if Some(on) == self.trained.as_ref() => f.write_str("; all others are off"),
+            (Some(on), []) => write!(f, "; on: {}; all others are off", list(on)),
+            (Some(on), off) => write!(f, "; on: {}; off: {} and all others", list(on), list(off)),
+        }
+    }
+}
+
 fn is_of(entry: &str, syntax: Language) -> bool {
     syntax != Language::Text && Language::from_lsp_id(entry) == syntax
 }
@@ -100,6 +138,21 @@ mod tests {
     fn languages(listed: &[&str], disabled: &[&str], trained: Option<&[&str]>) -> Languages {
         let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         Languages { listed: owned(listed), disabled: owned(disabled), trained: trained.map(owned) }
+    }
+
+    #[test]
+    fn what_is_on_and_off_is_told() {
+        for (listed, disabled, trained, told) in [
+            (&["trained"][..], &[][..], Some(&["python", "go"][..]), "trained for python, go; all others are off"),
+            (&["trained"], &["go"], Some(&["python", "go"]), "trained for python, go; on: python; off: go and all others"),
+            (&["trained", "lua"], &[], Some(&["go"]), "trained for go; on: go, lua; all others are off"),
+            (&["go"], &[], Some(&["python", "go"]), "trained for python, go; on: go; off: python and all others"),
+            (&["*"], &["lua"], Some(&["python"]), "trained for python; off: lua"),
+            (&["trained"], &["*"], Some(&["python"]), "trained for python; on: none; off: *, python and all others"),
+            (&["trained"], &[], None, "the model does not say what it was trained for; all are on"),
+        ] {
+            assert_eq!(languages(listed, disabled, trained).overview().to_string(), told);
+        }
     }
 
     #[test]

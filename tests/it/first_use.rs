@@ -102,6 +102,20 @@ fn doctor_tells_what_is_wrong_with_the_configuration_and_where_telemetry_lies() 
 }
 
 #[test]
+fn doctor_tells_which_languages_are_on() {
+    let home = Home::new();
+    let mut tiny = TinyModel::default();
+    tiny.config["code_languages"] = json!(["python", "go"]);
+    let model = tiny.write();
+    let doctor = |args: &[&str]| home.lacuna(["doctor", "--model", model.arg()].iter().chain(args)).stdout;
+    assert!(doctor(&[]).contains("languages    trained for python, go; all others are off\n"));
+    home.configure("[show]\nlanguages = [\"trained\", \"lua\"]\ndisabled_languages = [\"go\"]\n");
+    assert!(doctor(&[]).contains("languages    trained for python, go; on: python, lua; off: go and all others\n"));
+    let json: Value = serde_json::from_str(&doctor(&["--json"])).expect("one object");
+    assert_eq!(json["languages"], json!({"trained": ["python", "go"], "on": ["python", "lua"], "off": ["go"]}));
+}
+
+#[test]
 fn the_document_of_the_settings_is_printed_by_the_binary() {
     let output = Home::new().lacuna(["config", "docs"]).expect_code(0);
     let committed = std::fs::read_to_string(lacuna_tests::workspace().join("docs/settings.md")).expect("docs/settings.md");

@@ -1,6 +1,7 @@
 //! The ledger: per example hit or miss and edit similarity, as a text file that a reviewer can read and CI compares with.
 //!
-//! Line by line: `+` or `-` (exact match of the first line), edit similarity, set, id. No text of the examples.
+//! Line by line: `+` or `-` (exact match of the first line), edit similarity, set, id. No text of the examples. `o` instead of the two: the
+//! example's language is off, an editor shows nothing there; it is in no number.
 
 use std::fmt;
 
@@ -15,11 +16,20 @@ pub struct Ledger {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    pub hit: bool,
+    pub mark: Mark,
     /// In thousandths: what is printed is what is compared.
     pub similarity: u32,
     /// Set and id.
     pub name: String,
+}
+
+/// What became of an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Hit,
+    Miss,
+    /// Its language is off.
+    Off,
 }
 
 /// Why a file is no ledger.
@@ -36,7 +46,7 @@ pub struct LedgerChange {
     pub similarity: (f64, f64),
     pub lost: Vec<String>,
     pub gained: Vec<String>,
-    /// Examples in one of them only.
+    /// Examples that count in one of them only: the other has none of that name, or its language is off there.
     pub others: usize,
 }
 
@@ -49,7 +59,12 @@ impl Ledger {
             let row = row?;
             let value = |name: &str| row.modes.iter().find(|m| m.mode == mode).and_then(|m| m.values.get(name)).copied().unwrap_or(0.0);
             let similarity = (value("es") * 1000.0).round() as u32;
-            entries.push(Entry { hit: value("em_line") > 0.5, similarity, name: format!("{} {}", row.set, row.id) });
+            let mark = match (row.off, value("em_line") > 0.5) {
+                (true, _) => Mark::Off,
+                (false, true) => Mark::Hit,
+                (false, false) => Mark::Miss,
+            };
+            entries.push(Entry { mark, similarity, name: format!("{} {}", row.set, row.id) });
         }
         Ok(Ledger { mode: mode.to_owned(), entries })
     }
@@ -71,17 +86,22 @@ impl Ledger {
     }
 
     pub fn hits(&self) -> usize {
-        self.entries.iter().filter(|e| e.hit).count()
+        self.counted().filter(|e| e.mark == Mark::Hit).count()
     }
 
     /// Mean edit similarity, 0 to 1.
     pub fn similarity(&self) -> f64 {
-        self.entries.iter().map(|e| f64::from(e.similarity)).sum::<f64>() / 1000.0 / self.entries.len().max(1) as f64
+        self.counted().map(|e| f64::from(e.similarity)).sum::<f64>() / 1000.0 / self.counted().count().max(1) as f64
+    }
+
+    /// Entries of languages that are on.
+    fn counted(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|e| e.mark != Mark::Off)
     }
 
     /// From `self`, the committed one, to `new`.
     pub fn change(&self, new: &Ledger) -> LedgerChange {
-        let old: std::collections::BTreeMap<&str, bool> = self.entries.iter().map(|e| (e.name.as_str(), e.hit)).collect();
+        let old: std::collections::BTreeMap<&str, Mark> = self.counted().map(|e| (e.name.as_str(), e.mark)).collect();
         let mut change = LedgerChange {
             hits: (self.hits(), new.hits()),
             similarity: (self.similarity(), new.similarity()),
@@ -90,14 +110,14 @@ impl Ledger {
             others: 0,
         };
         let mut both = 0;
-        for entry in &new.entries {
+        for entry in new.counted() {
             match old.get(entry.name.as_str()) {
                 None => change.others += 1,
-                Some(hit) => {
+                Some(mark) => {
                     both += 1;
-                    match (*hit, entry.hit) {
-                        (true, false) => change.lost.push(entry.name.clone()),
-                        (false, true) => change.gained.push(entry.name.clone()),
+                    match (*mark, entry.mark) {
+                        (Mark::Hit, Mark::Miss) => change.lost.push(entry.name.clone()),
+                        (Mark::Miss, Mark::Hit) => change.gained.push(entry.name.clone()),
                         _ => {}
                     }
                 }
@@ -110,22 +130,32 @@ impl Ledger {
 
 fn entry(line: &str) -> Option<Entry> {
     let mut parts = line.splitn(3, ' ');
-    let hit = match parts.next()? {
-        "+" => true,
-        "-" => false,
+    let mark = match parts.next()? {
+        "+" => Mark::Hit,
+        "-" => Mark::Miss,
+        "o" => Mark::Off,
         _ => return None,
     };
     let similarity = (parts.next()?.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s))? * 1000.0).round() as u32;
     let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
-    Some(Entry { hit, similarity, name })
+    Some(Entry { mark, similarity, name })
 }
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEAD}{}: exact match of the first line, edit similarity, set, id", self.mode)?;
-        writeln!(f, "# {} of {} hits, mean edit similarity {:.3}", self.hits(), self.entries.len(), self.similarity())?;
+        write!(f, "# {} of {} hits, mean edit similarity {:.3}", self.hits(), self.counted().count(), self.similarity())?;
+        match self.entries.len() - self.counted().count() {
+            0 => writeln!(f)?,
+            off => writeln!(f, "; {off} in languages that are off (o) count nowhere")?,
+        }
         for e in &self.entries {
-            writeln!(f, "{} {:.3} {}", if e.hit { '+' } else { '-' }, f64::from(e.similarity) / 1000.0, e.name)?;
+            let mark = match e.mark {
+                Mark::Hit => '+',
+                Mark::Miss => '-',
+                Mark::Off => 'o',
+            };
+            writeln!(f, "{mark} {:.3} {}", f64::from(e.similarity) / 1000.0, e.name)?;
         }
         Ok(())
     }
@@ -146,17 +176,35 @@ mod tests {
     use super::*;
 
     fn ledger(hits: &[bool]) -> Ledger {
-        let entry = |(i, hit): (usize, &bool)| Entry { hit: *hit, similarity: if *hit { 1000 } else { 995 }, name: format!("set id {i}") };
+        let entry = |(i, hit): (usize, &bool)| Entry {
+            mark: if *hit { Mark::Hit } else { Mark::Miss },
+            similarity: if *hit { 1000 } else { 995 },
+            name: format!("set id {i}"),
+        };
         Ledger { mode: "editor".to_owned(), entries: hits.iter().enumerate().map(entry).collect() }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let a = ledger(&[true, false]);
+        let mut a = ledger(&[true, false, true]);
+        a.entries[2].mark = Mark::Off;
         assert_eq!(Ledger::parse(&a.to_string()), Ok(a));
         for (text, line) in [("+ 1.0", 1), ("# x\n* 0.1 s i", 2), ("+ 2.0 s i", 1), ("+ x s i", 1), ("+ 0.5 ", 1)] {
             assert_eq!(Ledger::parse(text), Err(LedgerError { line }), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_off_counts_nowhere() {
+        let mut old = ledger(&[true, false, false]);
+        old.entries[2] = Entry { mark: Mark::Off, similarity: 0, ..old.entries[2].clone() };
+        assert_eq!((old.hits(), old.similarity()), (1, 0.9975));
+        assert!(old.to_string().contains("# 1 of 2 hits, mean edit similarity 0.998; 1 in languages that are off (o) count nowhere\n"));
+        let same = old.change(&old);
+        assert!(!same.is_drop() && same.others == 0);
+        // A language that was turned off makes another set of it.
+        let turned = ledger(&[true, false, false]).change(&old);
+        assert!(turned.is_drop() && turned.others == 1 && turned.lost.is_empty());
     }
 
     #[test]

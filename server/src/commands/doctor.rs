@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::commands::{model, telemetry};
 use crate::config::schema::as_written;
+use crate::languages::{Languages, Overview};
 use crate::{Answer, config, lsp, models};
 
 /// Check the installation: model, kernels, machine, configuration and a self-test
@@ -34,6 +35,7 @@ struct Checkup {
     /// Name and what is to be said of it, in the order in which they are printed.
     #[serde(serialize_with = "as_object")]
     model: Vec<(&'static str, String)>,
+    languages: Overview,
     attach: String,
     user_file: Option<String>,
     telemetry: Recording,
@@ -109,6 +111,7 @@ fn examine(args: &Args) -> anyhow::Result<Checkup> {
         kernels: format!("{row}{withheld}"),
         machine: format!("{}, {}", cores(), memory()),
         model: model::facts(&loaded),
+        languages: Languages::new(&resolved.config.show, loaded.languages.as_deref()).overview(),
         attach: lsp::describe_engine(&resolved.config.model.path),
         user_file: config::user_file().map(|path| path.display().to_string()),
         telemetry: recording(&resolved.config),
@@ -160,6 +163,7 @@ fn print(out: &mut impl Write, checkup: &Checkup) -> std::io::Result<()> {
     for (name, value) in &checkup.model {
         writeln!(out, "{name:<12} {value}")?;
     }
+    writeln!(out, "languages    {}", checkup.languages)?;
     writeln!(out, "attach       {}", checkup.attach)?;
     writeln!(out, "user file    {}", checkup.user_file.as_deref().unwrap_or("none (~/.config/lacuna/config.toml)"))?;
     writeln!(out, "telemetry    {}", told(&checkup.telemetry))?;

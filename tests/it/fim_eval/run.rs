@@ -236,4 +236,28 @@ fn rows_of_languages_that_are_off_are_told_apart() {
     let (printed, on) = run("b");
     assert_eq!((n(&on, "", ""), n(&on, "language that is off", "lua"), on.get("off")), (Some(5), None, None));
     assert!(!printed.contains("Off:"), "{printed}");
+
+    // In the page, in comparisons and in the ledger too.
+    let page = |run: &str| {
+        home.lacuna(["fim-eval", "report", run, "--html"]).expect_code(0);
+        std::fs::read_to_string(home.work().join(run).join("report.html")).expect("a page")
+    };
+    assert!(page("a").contains("Off: 1 of the rows") && !page("b").contains("Off:"));
+    assert!(!page("a").contains("local function f") && page("b").contains("local function f"), "an example that is off is no bad one");
+    let json = home.lacuna(["fim-eval", "compare", "a", "b", "--json"]).expect_code(0).stdout;
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!([&json[0]["pairs"], &json[0]["unpaired"], &json[0]["off"]], [4, 0, 1]);
+    let text = home.lacuna(["fim-eval", "compare", "a", "b"]).expect_code(0).stdout;
+    assert!(text.contains(" 1 are left out: in one of the two their language is off."), "{text}");
+    let ledger = |more: &[&str]| {
+        let args = ["fim-eval", "run", set, "--modes", "editor", "--no-execution", "--ledger", "ledger.txt"];
+        home.lacuna(args.iter().chain(more))
+    };
+    ledger(&["--update-ledger"]).expect_code(0);
+    home.configure("");
+    assert!(ledger(&[]).expect_code(1).stderr.contains("1 examples are only in the ledger"), "a language was turned off");
+    ledger(&["--update-ledger"]).expect_code(0);
+    let written = std::fs::read_to_string(home.work().join("ledger.txt")).expect("a ledger");
+    assert!(written.lines().any(|line| line.starts_with("o ") && line.ends_with(" lua")) && written.contains(" of 4 hits"), "{written}");
+    ledger(&[]).expect_code(0);
 }

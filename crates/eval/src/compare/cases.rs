@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::scores;
+use super::{off_in, scores};
 use crate::Example;
 use crate::generate::AnswerRow;
 use crate::run::{ANSWERS, EXAMPLES, Run, RunError, SCORES, ScoreRow};
@@ -37,10 +37,14 @@ pub fn cases((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str), metric: &str,
         }
     }
     let mut changed: Vec<Change> = Vec::new();
+    let off = off_in((a, b))?;
     for row in b.rows::<ScoreRow>(SCORES, 0)? {
         let row = row?;
         let Some(ours) = both(&row, b_mode) else { continue };
         let key = (row.set, row.id);
+        if off.contains(&key) {
+            continue;
+        }
         if let Some(theirs) = theirs.get(&key).filter(|t| t.0 != ours.0) {
             changed.push((ours.0 - theirs.0, ours.1 - theirs.1, key.0, key.1, (theirs.0, ours.0)));
         }

@@ -7,7 +7,7 @@ mod cases;
 mod condition;
 mod text;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -28,6 +28,8 @@ pub struct Comparison {
     pub pairs: u64,
     /// Examples that only one of the runs has, or that failed in one.
     pub unpaired: u64,
+    /// Examples of a language that is off in one of the runs or in both: they are in no other number.
+    pub off: u64,
     pub sets: Vec<SetComparison>,
 }
 
@@ -90,8 +92,12 @@ pub fn compare((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str)) -> Result<C
     let seed = a.manifest.config.seed;
     let mut theirs: HashMap<(String, String), Values> = HashMap::new();
     let mut unpaired = 0;
+    let off = off_in((a, b))?;
     for row in a.rows::<ScoreRow>(SCORES, 0)? {
         let row = row?;
+        if off.contains(&(row.set.clone(), row.id.clone())) {
+            continue;
+        }
         match values(&row, a_mode) {
             Some(values) => drop(theirs.insert((row.set, row.id), values)),
             None => unpaired += 1,
@@ -104,6 +110,9 @@ pub fn compare((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str)) -> Result<C
     for row in b.rows::<ScoreRow>(SCORES, 0)? {
         let row = row?;
         let key = (row.set.clone(), row.id.clone());
+        if off.contains(&key) {
+            continue;
+        }
         let (Some(ours), Some(theirs)) = (values(&row, b_mode), theirs.remove(&key)) else {
             unpaired += 1;
             continue;
@@ -129,7 +138,21 @@ pub fn compare((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str)) -> Result<C
         let metrics = METRICS.iter().zip(paired).filter_map(|(metric, paired)| paired.finish(metric, seed)).collect();
         SetComparison { set, metrics }
     });
-    Ok(Comparison { a: side(a, a_mode), b: side(b, b_mode), pairs, unpaired, sets: sets.collect() })
+    Ok(Comparison { a: side(a, a_mode), b: side(b, b_mode), pairs, unpaired, off: off.len() as u64, sets: sets.collect() })
+}
+
+/// Sets and ids of the examples whose language is off in one of the runs.
+pub(crate) fn off_in((a, b): (&Run, &Run)) -> Result<HashSet<(String, String)>, RunError> {
+    let mut off = HashSet::new();
+    for run in [a, b] {
+        for row in run.rows::<ScoreRow>(SCORES, 0)? {
+            let row = row?;
+            if row.off {
+                off.insert((row.set, row.id));
+            }
+        }
+    }
+    Ok(off)
 }
 
 fn side(run: &Run, mode: &str) -> Side {

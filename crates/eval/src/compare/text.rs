@@ -18,8 +18,17 @@ pub fn markdown(comparison: &Comparison, cases: &[Case], width: usize) -> String
 fn write_all(out: &mut String, c: &Comparison, cases: &[Case], width: usize) -> fmt::Result {
     writeln!(
         out,
-        "A = {} ({}), B = {} ({}); {} examples in both, {} in one only.",
-        c.a.name, c.a.mode, c.b.name, c.b.mode, c.pairs, c.unpaired
+        "A = {} ({}), B = {} ({}); {} examples in both, {} in one only.{}",
+        c.a.name,
+        c.a.mode,
+        c.b.name,
+        c.b.mode,
+        c.pairs,
+        c.unpaired,
+        match c.off {
+            0 => String::new(),
+            off => format!(" {off} are left out: in one of the two their language is off."),
+        }
     )?;
     for set in &c.sets {
         writeln!(out, "\n## {}\n", set.set)?;

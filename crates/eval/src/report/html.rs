@@ -7,16 +7,19 @@ use similar::{ChangeTag, TextDiff};
 use super::published_for;
 use super::svg::{Point, lines, scatter};
 use super::worst::Shown;
-use crate::summary::{Latencies, METRICS, SetSummary, Summary, is_model_mode};
+use crate::summary::{Latencies, METRICS, OFF, SetSummary, Summary, is_model_mode};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1e293b;background:#fff}\
 h1{font-size:1.5rem}h2{margin-top:2.5rem;border-bottom:1px solid #cbd5e1}table{border-collapse:collapse;margin:1rem 0;font-size:.9rem}\
 td,th{border:1px solid #cbd5e1;padding:.2rem .6rem;text-align:right}td:first-child,th:first-child{text-align:left}th{background:#f1f5f9}\
-small{color:#64748b}svg{max-width:44rem;width:100%;height:auto}.t{font-size:11px}svg{fill:#475569}.g{stroke:#e2e8f0}\
+small{color:#64748b}svg{max-width:36rem;width:100%;height:auto}td small{white-space:nowrap}.x{overflow-x:auto}.k{list-style:none;padding:0;font-size:.85rem}\
+.t{font-size:13px}svg{fill:#475569}.g{stroke:#e2e8f0}\
 pre{background:#f8fafc;border:1px solid #e2e8f0;padding:.6rem;overflow-x:auto;white-space:pre-wrap;word-break:break-word;font-size:.82rem}\
-.c{color:#94a3b8}.d{background:#fecaca}.i{background:#bbf7d0}.two{display:grid;grid-template-columns:1fr 1fr;gap:1rem}\
+.c{color:#94a3b8}.d{background:#fecaca}.i{background:#bbf7d0}.two{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1rem}\
 @media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0}th{background:#1e293b}pre{background:#1e293b;border-color:#334155}\
-td,th{border-color:#334155}svg{fill:#94a3b8}.g{stroke:#334155}.d{background:#7f1d1d}.i{background:#14532d}}";
+td,th{border-color:#334155}svg{fill:#94a3b8}.g{stroke:#334155}.d{background:#7f1d1d}.i{background:#14532d}}\
+@media(max-width:40rem){body{margin:1rem auto;padding:0 .6rem}td,th{padding:.2rem .4rem}.two{grid-template-columns:minmax(0,1fr)}\
+p,h1,h3{overflow-wrap:anywhere}}";
 
 /// The page. `worst`: examples to show with their texts.
 pub fn html(summary: &Summary, latencies: &Latencies, worst: &[Shown]) -> String {
@@ -51,7 +54,9 @@ fn page(out: &mut String, summary: &Summary, latencies: &Latencies, worst: &[Sho
     graphs(out, summary, latencies)?;
     for set in &summary.sets {
         write!(out, "<h2>{}</h2><p>{} rows, {} failed.</p>", escaped(&set.set), set.rows, set.failed)?;
-        modes_table(out, summary, set)?;
+        if set.off < set.rows {
+            modes_table(out, summary, set)?;
+        }
         if let Some(g) = &set.gold {
             write!(
                 out,
@@ -70,6 +75,13 @@ fn page(out: &mut String, summary: &Summary, latencies: &Latencies, worst: &[Sho
             )?;
         }
         for (dimension, values) in set.dimensions() {
+            if dimension == OFF {
+                write!(
+                    out,
+                    "<p>Off: {} of the rows. An editor shows nothing there (<code>show.languages</code>); they are in no other number.</p>",
+                    set.off
+                )?;
+            }
             buckets(out, summary, set, dimension, &values)?;
         }
     }
@@ -122,7 +134,7 @@ fn graphs(out: &mut String, summary: &Summary, latencies: &Latencies) -> fmt::Re
 
 fn modes_table(out: &mut String, summary: &Summary, set: &SetSummary) -> fmt::Result {
     let modes = set.modes(&summary.manifest);
-    out.push_str("<table><tr><th>metric</th>");
+    out.push_str("<div class=\"x\"><table><tr><th>metric</th>");
     modes.iter().try_for_each(|mode| write!(out, "<th>{}</th>", escaped(mode)))?;
     out.push_str("</tr>");
     for metric in &METRICS {
@@ -145,13 +157,13 @@ fn modes_table(out: &mut String, summary: &Summary, set: &SetSummary) -> fmt::Re
         }
         out.push_str("</tr>");
     }
-    out.push_str("</table>");
+    out.push_str("</table></div>");
     Ok(())
 }
 
 fn buckets(out: &mut String, summary: &Summary, set: &SetSummary, dimension: &str, values: &[&str]) -> fmt::Result {
     let modes: Vec<&str> = set.modes(&summary.manifest).into_iter().filter(|mode| is_model_mode(mode)).collect();
-    write!(out, "<table><tr><th>{}</th><th>n</th>", escaped(dimension))?;
+    write!(out, "<div class=\"x\"><table><tr><th>{}</th><th>n</th>", escaped(dimension))?;
     for mode in &modes {
         write!(out, "<th>{m} EM first line</th><th>{m} ES</th>", m = escaped(mode))?;
     }
@@ -167,7 +179,7 @@ fn buckets(out: &mut String, summary: &Summary, set: &SetSummary, dimension: &st
         }
         out.push_str("</tr>");
     }
-    out.push_str("</table>");
+    out.push_str("</table></div>");
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! Two graphs as SVG: quality against latency, and exact match by length of the middle. Text and shapes only, no script.
+//! Two graphs as SVG: quality against latency, and exact match by length of the middle. Text and shapes only, no script. What a colour stands
+//! stands for is told below the graph, where names may be long. Letters are so large that they can be read on a telephone.
 
 use std::fmt::Write;
 
@@ -12,19 +13,19 @@ pub(super) struct Point {
     pub high: f64,
 }
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 52.0;
-const BOTTOM: f64 = 40.0;
-const TOP: f64 = 14.0;
-const RIGHT: f64 = 14.0;
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 260.0;
+const LEFT: f64 = 58.0;
+const BOTTOM: f64 = 44.0;
+const TOP: f64 = 20.0;
+const RIGHT: f64 = 26.0;
 const COLOURS: [&str; 6] = ["#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#475569"];
 
 fn colour(i: usize) -> &'static str {
     COLOURS[i % COLOURS.len()]
 }
 
-/// Quality upwards, milliseconds to the right on a logarithmic axis.
+/// Quality upwards, milliseconds to the right on a logarithmic axis. A number at each point says which name of the legend is its.
 pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
     let (least, most) = points.iter().fold((f64::MAX, 1.0f64), |(a, b), p| (a.min(p.ms), b.max(p.ms)));
     let (first, last) = (least.max(0.1).log10().floor(), most.log10().ceil());
@@ -35,7 +36,7 @@ pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
     let mut decade = first;
     while decade <= last {
         let (at, label) = (x(10f64.powf(decade)), 10f64.powf(decade));
-        let _ = write!(out, r#"<text class="t" x="{at:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#, HEIGHT - BOTTOM + 14.0);
+        let _ = write!(out, r#"<text class="t" x="{at:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#, HEIGHT - BOTTOM + 16.0);
         decade += 1.0;
     }
     for (i, p) in points.iter().enumerate() {
@@ -43,15 +44,19 @@ pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
         let (y1, y2) = (y(p.low, top), y(p.high, top));
         let _ = write!(
             out,
-            r#"<line x1="{cx:.1}" x2="{cx:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{c}"/><circle cx="{cx:.1}" cy="{cy:.1}" r="4" fill="{c}"><title>{t}: {ms:.1} ms, {q:.3}</title></circle><text class="t" x="{tx:.1}" y="{ty:.1}" fill="{c}">{t}</text>"#,
+            r#"<line x1="{cx:.1}" x2="{cx:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{c}"/><circle cx="{cx:.1}" cy="{cy:.1}" r="4" fill="{c}"><title>{t}: {ms:.1} ms, {q:.3}</title></circle><text class="t" x="{tx:.1}" y="{ty:.1}" text-anchor="{anchor}" fill="{c}">{n}</text>"#,
             t = super::html::escaped(&p.label),
             ms = p.ms,
             q = p.quality,
-            tx = cx + 6.0,
+            n = i + 1,
+            // On the side where there is room.
+            anchor = if cx > WIDTH / 2.0 { "end" } else { "start" },
+            tx = if cx > WIDTH / 2.0 { cx - 6.0 } else { cx + 6.0 },
             ty = cy - 5.0,
         );
     }
-    out + "</svg>"
+    let names = points.iter().enumerate().map(|(i, p)| format!("{} {}: {:.1} ms, {:.1} %", i + 1, p.label, p.ms, 100.0 * p.quality));
+    close(out, names)
 }
 
 /// One line a series over the same categories; `None`: nothing there.
@@ -65,27 +70,28 @@ pub(super) fn lines(categories: &[&str], series: &[(String, Vec<Option<f64>>)], 
             out,
             r#"<text class="t" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
             x(i),
-            HEIGHT - BOTTOM + 14.0,
+            HEIGHT - BOTTOM + 16.0,
             super::html::escaped(name)
         );
     }
-    for (s, (label, values)) in series.iter().enumerate() {
+    for (s, (_, values)) in series.iter().enumerate() {
         let there: Vec<(usize, f64)> = values.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?))).collect();
         let path: Vec<String> = there.iter().map(|(i, v)| format!("{:.1},{:.1}", x(*i), y(*v, top))).collect();
         let _ = write!(out, r#"<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>"#, path.join(" "), colour(s));
         for (i, v) in &there {
             let _ = write!(out, r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{}"/>"#, x(*i), y(*v, top), colour(s));
         }
-        let _ = write!(
-            out,
-            r#"<text class="t" x="{:.1}" y="{:.1}" fill="{}" text-anchor="end">● {}</text>"#,
-            WIDTH - RIGHT,
-            TOP + 12.0 + 14.0 * s as f64,
-            colour(s),
-            super::html::escaped(label)
-        );
     }
-    out + "</svg>"
+    close(out, series.iter().map(|(label, _)| label.clone()))
+}
+
+/// The end of a graph, and its legend: a name for each colour.
+fn close(mut out: String, names: impl Iterator<Item = String>) -> String {
+    out.push_str("</svg><ul class=\"k\">");
+    for (i, name) in names.enumerate() {
+        let _ = write!(out, "<li><span style=\"color:{}\">●</span> {}</li>", colour(i), super::html::escaped(&name));
+    }
+    out + "</ul>"
 }
 
 /// The next tenth.
@@ -113,7 +119,7 @@ fn open(y_title: &str, x_title: &str, top: f64) -> String {
     }
     let _ = write!(
         out,
-        r#"<text class="t" x="{LEFT}" y="10">{}</text><text class="t" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+        r#"<text class="t" x="{LEFT}" y="12">{}</text><text class="t" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
         super::html::escaped(y_title),
         WIDTH - RIGHT,
         HEIGHT - 8.0,

@@ -29,12 +29,15 @@ const LINES: usize = 6;
 const MAX_CHARS: usize = 2_000;
 
 /// The `n` examples with the lowest edit similarity in `mode`, at most a third of them silences (which are all equally bad and tell
-/// nothing), worst first.
+/// nothing), worst first. None of a language that is off: an editor shows nothing there.
 pub fn worst_examples(run: &Run, mode: &str, n: usize) -> Result<Vec<Shown>, RunError> {
     // The n worst of each kind so far, by (similarity, row).
     let mut kinds: [BTreeMap<(u64, u64), ScoreRow>; 2] = Default::default();
     for (row, scored) in (0u64..).zip(run.rows::<ScoreRow>(SCORES, 0)?) {
         let scored = scored?;
+        if scored.off {
+            continue;
+        }
         let Some(scores) = scored.modes.iter().find(|m| m.mode == mode) else { continue };
         let value = |name: &str| scores.values.get(name).copied().unwrap_or(0.0);
         let silent = value("silent") > 0.5;
