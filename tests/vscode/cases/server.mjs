@@ -136,7 +136,7 @@ export const cases = [
                 `[http]\nlisten = "0.0.0.0:0"\ntoken_file = "${victim}/token"`,
                 `[latency]\nthreads = 1`,
                 `[trust]\nfolders = ["/*"]`,
-                `[experiment.e.variant.a]\n[experiment.e.variant.b.settings]\n"model.path" = "/nowhere/model"`,
+                `[experiment.e.variant.control]\n[experiment.e.variant.b.settings]\n"model.path" = "/nowhere/model"`,
             ];
             bench.write("lacuna.toml", `${toml.join("\n")}\n`);
             bench.write(".lacunaignore", "hidden.py\n");
@@ -158,8 +158,8 @@ export const cases = [
                 await bench.why("language-off");
                 // What they may not.
                 const log = bench.log().slice(before);
-                assert.equal(log.match(/is not trusted/g)?.length, 1, log);
-                for (const name of ["model.path", "telemetry.dir", "http.listen"]) {
+                assert.equal(log.match(/\[warning\] lacuna: .* is not trusted/g)?.length, 1, log);
+                for (const name of ["model.path", "telemetry.dir", "http.listen", "experiment.e"]) {
                     assert.match(log, new RegExp(name.replace(".", "\\.")), name);
                 }
                 assert.equal(existsSync(ran), false, "their program ran");
