@@ -151,6 +151,81 @@ pub struct ShowConfig {
     pub languages: Vec<String>,
     /// Languages without suggestions, whatever `languages` says, by LSP language id, for example `markdown`; `*`: all.
     pub disabled_languages: Vec<String>,
+    /// How much is shown unasked: `low` only what is very likely right, `high` also what is less likely than `normal`, which asks for
+    /// `min_confidence`.
+    pub eagerness: Eagerness,
+    /// What holds for single languages, by LSP language id: `[show.language.python]` with `eagerness = "low"`.
+    pub language: BTreeMap<String, LanguageConfig>,
+    /// Milliseconds without a change before anything is shown unasked. The text on screen goes on at once while it is typed, and who asks by
+    /// hand does not wait.
+    #[schemars(range(max = 10_000))]
+    pub delay_ms: u64,
+    /// Suggestions in comments: `false` never, `"explicit"` when asked for by hand. Languages with a grammar.
+    pub in_comments: Wanted,
+    /// The same in documentation: `///`, `/** */`, Python's docstrings, in Go the comment above a declaration.
+    pub in_doc_comments: Wanted,
+    /// The same in strings. Code in an f-string or a template string is code.
+    pub in_strings: Wanted,
+}
+
+/// How much is shown unasked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Eagerness {
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
+/// What holds for one language.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LanguageConfig {
+    /// As `show.eagerness`, in this language.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eagerness: Option<Eagerness>,
+}
+
+/// Whether suggestions are wanted at a kind of place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Wanted {
+    Always(bool),
+    Explicit(ExplicitSetting),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExplicitSetting {
+    Explicit,
+}
+
+impl Wanted {
+    /// Whether a request may be answered there. `is_automatic`: made while typing, not by the user.
+    pub fn allows(self, is_automatic: bool) -> bool {
+        match self {
+            Wanted::Always(wanted) => wanted,
+            Wanted::Explicit(_) => !is_automatic,
+        }
+    }
+}
+
+impl ShowConfig {
+    /// What holds in a language.
+    pub fn eagerness_in(&self, language_id: &str) -> Eagerness {
+        self.language.get(language_id).and_then(|language| language.eagerness).unwrap_or(self.eagerness)
+    }
+}
+
+impl From<Eagerness> for lacuna_complete::Eagerness {
+    fn from(eagerness: Eagerness) -> Self {
+        match eagerness {
+            Eagerness::Low => Self::Low,
+            Eagerness::Normal => Self::Normal,
+            Eagerness::High => Self::High,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -269,6 +344,12 @@ impl Default for ShowConfig {
             block_tokens: settings.block_tokens,
             languages: vec![TRAINED.to_owned()],
             disabled_languages: Vec::new(),
+            eagerness: Eagerness::Normal,
+            language: BTreeMap::new(),
+            delay_ms: 0,
+            in_comments: Wanted::Always(true),
+            in_doc_comments: Wanted::Always(true),
+            in_strings: Wanted::Always(true),
         }
     }
 }
@@ -493,10 +574,26 @@ fn lay(origins: &mut BTreeMap<String, (Value, Origin)>, layer: &Value, origin: &
             let name = format!("{area}.{key}");
             let value = match origins.get(&name) {
                 Some((below, _)) if trust::reach(&name) == Reach::Adds => trust::joined(below, value),
-                _ => value.clone(),
+                Some((below, _)) => over(below, value),
+                None => value.clone(),
             };
             origins.insert(name, (value, origin.clone()));
         }
+    }
+}
+
+/// A value over the one below: of a table the keys that are given, of anything else all.
+fn over(below: &Value, value: &Value) -> Value {
+    match (below, value) {
+        (Value::Object(below), Value::Object(value)) => {
+            let mut all = below.clone();
+            value.iter().for_each(|(key, value)| {
+                let merged = all.get(key).map_or_else(|| value.clone(), |below| over(below, value));
+                all.insert(key.clone(), merged);
+            });
+            Value::Object(all)
+        }
+        _ => value.clone(),
     }
 }
 

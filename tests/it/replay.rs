@@ -63,6 +63,35 @@ fn keystrokes_are_replayed_and_accounted_for() {
     assert!(std::fs::read_to_string(home.work().join("docs").join(graph)).expect("the graph").starts_with("<svg "));
 }
 
+/// One table line a level; the first is what all the rest is about.
+#[test]
+fn each_level_of_eagerness_is_counted() {
+    let home = Home::new();
+    trace(&home);
+    // The embedded model, without a deadline: from the user's own file.
+    home.configure("[latency]\ndeadline_ms = 0\n");
+    let levels = |run: &Value| run["levels"].as_array().expect("levels").clone();
+    let run = record(&home, &["--eagerness", "--json", "-o", "replay.json"]);
+    let of_each = levels(&run);
+    assert_eq!(of_each.iter().map(|level| &level["eagerness"]).collect::<Vec<_>>(), ["low", "normal", "high"]);
+    for level in &of_each {
+        let n = |name: &str| level[name].as_f64().unwrap_or_else(|| panic!("no {name}: {level}"));
+        assert_eq!(n("keystrokes"), 22.0);
+        assert!(n("suggestions") > 0.0 && n("suggestions") <= 21.0, "after the deletion there is none: {level}");
+        assert!(
+            (n("suggestions_per_100_keystrokes") - n("suggestions") / 0.22).abs() < 1e-9 && n("cpu_seconds_per_1000_keystrokes") >= 0.0
+        );
+    }
+    assert_eq!(run["sides"][0]["keys"][20]["silence"], "after-undo");
+    let few = levels(&record(&home, &["--eagerness", "high,low", "--real-time", "--max-events", "4", "--json"]));
+    assert_eq!(few.iter().map(|level| &level["eagerness"]).collect::<Vec<_>>(), ["high", "low"]);
+    assert_eq!(levels(&record(&home, &["--json"]))[0]["eagerness"], "normal");
+    let table = home.lacuna(["bench", "replay", "traces.jsonl", "--threads", "1", "--eagerness"]).expect_code(0).stdout;
+    for part in ["| show.eagerness | suggestions in 100 keystrokes | CPU-seconds in 1,000 keystrokes |", "\n| low |", "\n| high |"] {
+        assert!(table.contains(part), "no {part:?} in {table}");
+    }
+}
+
 #[test]
 fn in_real_time_every_key_is_answered_or_superseded() {
     let home = Home::new();

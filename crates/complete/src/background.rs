@@ -9,7 +9,6 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use lacuna_engine::{Class, Drafter, Lookup, PrefillOptions, prefill_with};
 
-use crate::Snapshot;
 use crate::answer::Answer;
 use crate::completer::{Core, ahead_key, common};
 use crate::decode::{Limits, Place};
@@ -18,6 +17,7 @@ use crate::kept;
 use crate::prompting::{Prepared, prepare, unhealed};
 use crate::state::lock;
 use crate::suffix;
+use crate::{Caller, Snapshot};
 
 /// The client that background work counts as: one for all, they take turns by document.
 const CLIENT: u64 = u64::MAX;
@@ -199,7 +199,7 @@ fn complete_ahead(core: &Core, snapshot: &Snapshot) {
     let place = Place { language: request.language, prefix: &prefix, extent };
     let limits = Limits { deadline: None, cancel: &cancel, fixed_tokens: core.settings.fixed_tokens, flight: None };
     let unhealed = || unhealed(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens);
-    let ask = Ask { request: &request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &[], n: 1 };
+    let ask = Ask { request: &request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &[], n: 1, caller: Caller::default() };
     // Nobody is kept waiting: a draft source of its own, and what it learns is lost.
     let mut drafter = Drafter::new(Lookup::new());
     match core.items(&ask, &mut lease, &mut drafter, &mut Answer::new(false)) {

@@ -167,11 +167,12 @@ impl Core {
             return self.outcome_at(request, caller, cancel, start, answer);
         };
         let state = self.states.of(request.key);
-        if let Some(items) = self.recall(&state, request, answer) {
+        if let Some(items) = self.recall(&state, request, &caller, answer) {
             return (Outcome::Suggest(items), Vec::new());
         }
+        let refused: Vec<String> = caller.refused.iter().filter_map(|text| opened.body(text)).collect();
         // What is typed at the cursor says nothing of what is written on the line below it.
-        let caller = Caller { flight: None, ..caller };
+        let caller = Caller { flight: None, refused: &refused, ..caller };
         let (outcome, jobs) = self.outcome_at(&opened.request(request), caller, cancel, start, answer);
         if let Some(generated) = answer.explanation.as_mut().and_then(|explanation| explanation.generated.as_mut()) {
             generated.text = opened.whole(&generated.text);
@@ -202,7 +203,7 @@ impl Core {
         answer: &mut Answer,
     ) -> (Outcome, Vec<Job>) {
         let state = self.states.of(request.key);
-        if let Some(items) = self.recall(&state, request, answer) {
+        if let Some(items) = self.recall(&state, request, &caller, answer) {
             return (Outcome::Suggest(items), Vec::new());
         }
         let _requesting = state.request();
@@ -211,7 +212,7 @@ impl Core {
             return (Outcome::Silence(Reason::Cancelled), Vec::new());
         }
         // The request that was waited for may have answered this one too.
-        if let Some(items) = self.recall(&state, request, answer) {
+        if let Some(items) = self.recall(&state, request, &caller, answer) {
             return (Outcome::Suggest(items), Vec::new());
         }
 
@@ -243,7 +244,7 @@ impl Core {
         let tree = request.tree.clone().until(deadline);
         let request = &Request { tree: &tree, ..*request };
         let unhealed = || prompting::unhealed(&self.tokenizer, &self.sentinels, &self.settings, request, budget);
-        let ask = Ask { request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &donors, n: request.n };
+        let ask = Ask { request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &donors, n: request.n, caller };
         let items = match self.items(&ask, &mut lease, &mut drafter, answer) {
             Ok(Ok(items)) => items,
             Ok(Err(reason)) => return (Outcome::Silence(reason), jobs),
@@ -276,12 +277,13 @@ impl Core {
     }
 
     /// What memory has for the request.
-    fn recall(&self, state: &DocumentState, request: &Request<'_>, answer: &mut Answer) -> Option<Vec<Item>> {
+    fn recall(&self, state: &DocumentState, request: &Request<'_>, caller: &Caller<'_>, answer: &mut Answer) -> Option<Vec<Item>> {
         if self.settings.fixed_tokens.is_some() {
             return None;
         }
         let mut items = lock(&state.ghosts).recall(request.document, request.cursor)?;
-        if items.len() < request.n.min(2) {
+        items.retain(|item| !caller.refuses(&item.text));
+        if items.len() < request.n.clamp(1, 2) {
             return None;
         }
         answer.from_memory = true;

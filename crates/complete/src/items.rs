@@ -11,12 +11,13 @@ use lacuna_prompt::Prompt;
 use crate::answer::{Answer, ms};
 use crate::completer::Core;
 use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode, is_search, whole_words};
+use crate::request::is_beginning;
 use crate::search::{LIKELY_END, Line, Searched, Wanted, end_probability, ends_here, search};
 use crate::show::{shown, text_after};
 use crate::state::lock;
 use crate::surroundings::may_be_finished;
 use crate::wishes::Wishes;
-use crate::{Considered, Generated, Item, Nearby, Reason, Request};
+use crate::{Caller, Considered, Generated, Item, Nearby, Reason, Request};
 
 /// Most alternatives that one request may ask for.
 const MAX_ALTERNATIVES: usize = 8;
@@ -34,6 +35,8 @@ pub(crate) struct Ask<'a> {
     pub donors: &'a [KvSnapshot],
     /// Alternatives, at least one.
     pub n: usize,
+    /// Who asks, and what they do not want.
+    pub caller: Caller<'a>,
 }
 
 /// The items, at least one, or why there is none.
@@ -121,7 +124,7 @@ impl Core {
         let mut best: Option<Generated> = None;
         let mut judge = |line: &Line| {
             best.get_or_insert_with(|| Generated { text: line.text.clone(), confidence: line.confidence() });
-            self.rules(ask.request, &line.text, line.confidence(), answer)
+            self.rules(ask, &line.text, line.confidence(), answer)
         };
         let searched = search(self.engine(ask, beam, kv, drafter), ask.prompt, &ask.place, &wanted, &cancel, &mut judge)?;
         let Searched { mut lines, reason, is_restated, unfinished, generation, passes } = searched;
@@ -145,7 +148,8 @@ impl Core {
             // On a branch: what the cache holds of the answer is worth more than the end of a line.
             let mut branch = kv.fork();
             if end_probability(self.engine(ask, 1, &mut branch, drafter), &(ask.unhealed)(), &self.closers, &cancel)? >= LIKELY_END {
-                return Ok(Err(Reason::Empty));
+                // What was dismissed was better than what is left.
+                return Ok(Err(reason.filter(|reason| *reason == Reason::DismissedBefore).unwrap_or(Reason::Empty)));
             }
         }
 
@@ -169,7 +173,7 @@ impl Core {
                 Extent::Line => line_item,
                 Extent::Block { .. } => self.with_rest(ask, line, kv, drafter, answer)?.unwrap_or(line_item),
             };
-            match self.accept_line(ask.request, &line, text, answer) {
+            match self.accept_line(ask, &line, text, answer) {
                 Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
                 Ok(_) => {}
                 Err(reason) => drop(silence.get_or_insert(reason)),
@@ -189,7 +193,7 @@ impl Core {
                 line.text = whole_words(&line.text).to_owned();
             }
             let text = line.text.clone();
-            match self.accept_line(ask.request, &line, text, answer) {
+            match self.accept_line(ask, &line, text, answer) {
                 Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
                 Ok(_) => {}
                 Err(Reason::Empty) if is_late => drop(silence.get_or_insert(Reason::Deadline)),
@@ -229,7 +233,7 @@ impl Core {
         whole.logprobs.extend(&decoded.generation.logprobs);
         whole.score += decoded.generation.logprobs.iter().sum::<f32>();
         whole.text = decoded.text;
-        let shown = self.rules(ask.request, &whole.text, whole.confidence(), answer);
+        let shown = self.rules(ask, &whole.text, whole.confidence(), answer);
         Ok(shown.is_ok().then(|| (whole.clone(), whole.text)))
     }
 
@@ -249,7 +253,7 @@ impl Core {
                 }
                 break;
             }
-            match self.accept(ask.request, &decoded, answer) {
+            match self.accept(ask, &decoded, answer) {
                 Ok(item) if items.iter().all(|other| other.text != item.text) => items.push(item),
                 Ok(_) => {}
                 Err(reason) if i == 0 => silence = reason,
@@ -270,15 +274,22 @@ impl Core {
     }
 
     /// What the rules leave of a text; whether it is sure enough is another question.
-    fn rules(&self, request: &Request<'_>, text: &str, confidence: f32, answer: &mut Answer) -> Result<String, Reason> {
-        shown(request, &Generated { text: text.to_owned(), confidence }, 0.0, answer)
+    fn rules(&self, ask: &Ask<'_>, text: &str, confidence: f32, answer: &mut Answer) -> Result<String, Reason> {
+        let text = shown(ask.request, &Generated { text: text.to_owned(), confidence }, 0.0, answer)?;
+        unrefused(ask, text, answer)
+    }
+
+    /// How sure what is shown must be.
+    fn least(&self, ask: &Ask<'_>) -> f32 {
+        ask.caller.eagerness.least(self.settings.min_confidence)
     }
 
     /// The item that a found line becomes.
-    fn accept_line(&self, request: &Request<'_>, line: &Line, text: String, answer: &mut Answer) -> Result<Item, Reason> {
+    fn accept_line(&self, ask: &Ask<'_>, line: &Line, text: String, answer: &mut Answer) -> Result<Item, Reason> {
         let generated = Generated { text, confidence: line.confidence() };
         // The rules have noted what they did when the line was judged.
-        let shown = shown(request, &generated, self.settings.min_confidence, &mut Answer::new(false));
+        let mut unheard = Answer::new(false);
+        let shown = shown(ask.request, &generated, self.least(ask), &mut unheard).and_then(|text| unrefused(ask, text, &mut unheard));
         if shown == Err(Reason::LowConfidence) {
             answer.dropped("low-confidence", &generated.text);
         }
@@ -289,7 +300,7 @@ impl Core {
     }
 
     /// The stop, trim and show rules on one generation.
-    fn accept(&self, request: &Request<'_>, decoded: &Decoded, answer: &mut Answer) -> Result<Item, Reason> {
+    fn accept(&self, ask: &Ask<'_>, decoded: &Decoded, answer: &mut Answer) -> Result<Item, Reason> {
         let Decoded { text, generation, deadline_hit, .. } = decoded;
         let logprob: f32 = generation.logprobs.iter().sum();
         if self.settings.fixed_tokens.is_some() {
@@ -297,7 +308,7 @@ impl Core {
         }
         let confidence = (logprob / generation.logprobs.len().max(1) as f32).exp();
         let generated = Generated { text: text.clone(), confidence };
-        let shown = shown(request, &generated, self.settings.min_confidence, answer);
+        let shown = shown(ask.request, &generated, self.least(ask), answer).and_then(|text| unrefused(ask, text, answer));
         if let Some(explanation) = &mut answer.explanation {
             explanation.generated.get_or_insert(generated);
         }
@@ -310,7 +321,11 @@ impl Core {
     }
 }
 
-/// Whether one of two texts begins with the other.
-fn is_beginning(a: &str, b: &str) -> bool {
-    a.starts_with(b) || b.starts_with(a)
+/// The text, unless the user has turned it down.
+fn unrefused(ask: &Ask<'_>, text: String, answer: &mut Answer) -> Result<String, Reason> {
+    if ask.caller.refuses(&text) {
+        answer.dropped("dismissed-before", &text);
+        return Err(Reason::DismissedBefore);
+    }
+    Ok(text)
 }

@@ -11,6 +11,7 @@ mod check;
 mod completer;
 mod cost;
 mod decode;
+mod eagerness;
 mod fill;
 mod ghost;
 mod indent;
@@ -34,6 +35,7 @@ mod word;
 
 pub use completer::Completer;
 pub use cost::Costs;
+pub use eagerness::Eagerness;
 pub use fill::{Ended, Fill, FillError, Filled, Shape};
 pub use nearby::{Nearby, WEIGHTS};
 pub use outcome::{Considered, Explanation, Filter, Generated, Item, Milliseconds, Outcome, Reason, Reply, Tokens};

@@ -61,6 +61,11 @@ impl Opened {
     pub fn whole(&self, text: &str) -> String {
         format!("{}{}{}", self.lead, text.trim_end(), self.trail)
     }
+
+    /// The inverse: what was written in the body for a text at the original cursor; `None`: something else was.
+    pub fn body(&self, whole: &str) -> Option<String> {
+        whole.strip_prefix(&self.lead)?.strip_suffix(&self.trail).map(str::to_owned)
+    }
 }
 
 /// Whether a text closes every bracket that it opens.

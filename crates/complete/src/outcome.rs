@@ -33,6 +33,8 @@ pub enum Reason {
     ParsesWorse,
     /// The model is less sure than `show.min_confidence`.
     LowConfidence,
+    /// The user turned it down at this place before ([`crate::Caller::refused`]).
+    DismissedBefore,
     /// The file is larger than `context.max_file_bytes`.
     FileTooLarge,
     /// The engine would not take the prompt; the log says why.
@@ -54,6 +56,7 @@ impl Reason {
             Reason::Repetition => "repetition",
             Reason::ParsesWorse => "parses-worse",
             Reason::LowConfidence => "low-confidence",
+            Reason::DismissedBefore => "dismissed-before",
             Reason::FileTooLarge => "file-too-large",
             Reason::PromptRefused => "prompt-refused",
             Reason::OverBudget => "over-budget",

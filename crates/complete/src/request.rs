@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lacuna_context::{Excerpt, Language, SyntaxTree};
 use lacuna_text::Document;
 
+use crate::Eagerness;
+
 /// One cursor in one document.
 pub struct Request<'a> {
     /// Identifies the document from request to request (its URI or path).
@@ -60,6 +62,22 @@ pub struct Caller<'a> {
     pub client: u64,
     /// Told what has been generated so far.
     pub flight: Option<&'a Flight>,
+    /// Texts at the cursor that the user has turned down: neither they, nor their beginnings, nor what goes on from them is suggested.
+    pub refused: &'a [String],
+    /// How sure what is shown must be.
+    pub eagerness: Eagerness,
+}
+
+impl Caller<'_> {
+    /// Whether the user has turned this text down.
+    pub(crate) fn refuses(&self, text: &str) -> bool {
+        self.refused.iter().any(|refused| is_beginning(refused, text))
+    }
+}
+
+/// Whether one of two texts begins with the other.
+pub(crate) fn is_beginning(a: &str, b: &str) -> bool {
+    a.starts_with(b) || b.starts_with(a)
 }
 
 /// What a running request has generated so far: tells whether a key that was typed meanwhile agrees with it.

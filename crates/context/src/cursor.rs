@@ -99,7 +99,7 @@ pub(crate) fn width(line: &str) -> usize {
 }
 
 /// (in comment, in string) at the end of `before`, as the lexer has it.
-fn lexed_state(language: Language, before: &str) -> (bool, bool) {
+pub(crate) fn lexed_state(language: Language, before: &str) -> (bool, bool) {
     let mut lexer = Lexer::new(language, before);
     let last = lexer.by_ref().last().filter(|l| !l.closed && l.range.end == before.len()).map(|l| l.kind);
     (last == Some(LexKind::Comment), last == Some(LexKind::String) || lexer.in_template())
@@ -129,7 +129,7 @@ fn tree_state(tree: &SyntaxTree, cursor: usize) -> (bool, bool) {
 }
 
 /// A line start at most about [`MAX_LOOK_BACK`] before the cursor.
-fn window_start(rope: &Rope, line_start: usize, cursor: usize) -> usize {
+pub(crate) fn window_start(rope: &Rope, line_start: usize, cursor: usize) -> usize {
     let wanted = cursor.saturating_sub(MAX_LOOK_BACK);
     if wanted == 0 {
         return 0;

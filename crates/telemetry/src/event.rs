@@ -47,7 +47,7 @@ columns! {
         Session = "session", "number of the server's run within the installation";
         Document = "document", "salted hash of the document";
         Trigger = "trigger", "request: 1 asked for by the user, 2 while typing";
-        LatencyUs = "latency_us", "time from the request to its answer, in microseconds";
+        LatencyUs = "latency_us", "time from the request to its answer, less the delay, in microseconds";
         PrefillUs = "prefill_us", "part of it that went into prefill";
         DecodeUs = "decode_us", "part of it that went into decoding";
         PromptTokens = "prompt_tokens", "tokens of the prompt";
@@ -66,6 +66,7 @@ columns! {
         Kept300 = "kept_5min", "the same after 5 minutes";
         Kept600 = "kept_10min", "the same after 10 minutes";
         ActiveMs = "active_ms", "activity: time in which the user was editing (gaps up to two minutes count)";
+        DelayUs = "delay_us", "time for which the request was held back before that (`show.delay_ms`), in microseconds";
     }
 }
 

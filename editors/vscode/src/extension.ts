@@ -11,6 +11,7 @@ import { Pauses } from "./pauses";
 import type { Scope } from "./protocol";
 import { Provider } from "./provider";
 import { Server } from "./server";
+import { Snooze } from "./snooze";
 import { turnOn } from "./settings";
 import { StatusBar } from "./statusbar";
 import { explain } from "./why";
@@ -24,6 +25,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     provider.server = server;
     running = server;
     const pauses = new Pauses(context);
+    const snooze = new Snooze();
     const bar = new StatusBar(server);
 
     const command = (name: string, run: () => unknown) => vscode.commands.registerCommand(name, run);
@@ -35,8 +37,11 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
         log,
         provider,
         bar,
-        server.onDidStart((client) => void pauses.tell(client).catch((error: unknown) => log.warn(String(error)))),
-        command("lacuna.menu", () => showMenu(server, pauses, bar)),
+        server.onDidStart((client) => {
+            const told = Promise.all([pauses.tell(client), snooze.tell(client)]);
+            void told.catch((error: unknown) => log.warn(String(error)));
+        }),
+        command("lacuna.menu", () => showMenu(server, pauses, snooze, bar)),
         command("lacuna.why", () => explain(server)),
         command("lacuna.dashboard", () => showDashboard(server.command())),
         command("lacuna.trigger", () => vscode.commands.executeCommand("editor.action.inlineSuggest.trigger")),
@@ -44,6 +49,9 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
         command("lacuna.pauseLanguage", pauseIn(language)),
         command("lacuna.pauseEverywhere", () => pauses.pause({}, server.connection)),
         command("lacuna.resumeAll", () => pauses.resume({}, server.connection)),
+        command("lacuna.snooze", () => snooze.begin(server.connection)),
+        command("lacuna.endSnooze", () => snooze.end(server.connection)),
+        command("lacuna.dismiss", () => provider.dismiss()),
         command("lacuna.languageOn", () => turnOn(vscode.window.activeTextEditor?.document)),
         command("lacuna.showLog", () => log.show()),
         command("lacuna.restart", () => server.restart()),

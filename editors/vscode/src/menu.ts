@@ -5,11 +5,12 @@ import * as vscode from "vscode";
 import type { Pauses } from "./pauses";
 import type { Scope } from "./protocol";
 import type { Server } from "./server";
+import type { Snooze } from "./snooze";
 import type { StatusBar } from "./statusbar";
 
 type Entry = vscode.QuickPickItem & { run?: () => unknown };
 
-export async function showMenu(server: Server, pauses: Pauses, bar: StatusBar): Promise<void> {
+export async function showMenu(server: Server, pauses: Pauses, snooze: Snooze, bar: StatusBar): Promise<void> {
     const document = vscode.window.activeTextEditor?.document;
     const run = (command: string) => () => vscode.commands.executeCommand(command);
     const pause = (label: string, scope: Scope): Entry =>
@@ -19,6 +20,9 @@ export async function showMenu(server: Server, pauses: Pauses, bar: StatusBar): 
     const entries: Entry[] = [
         ...(document ? [pause("in This File", here(document)), pause(`for ${document.languageId}`, language(document))] : []),
         pause("Everywhere", {}),
+        snooze.lasts
+            ? { label: "$(bell) End Snooze", run: run("lacuna.endSnooze") }
+            : { label: "$(bell-slash) Snooze for 5 Minutes", run: run("lacuna.snooze") },
         ...(document && bar.isOff(document) ? [{ label: `$(check) Turn On for ${document.languageId}`, run: run("lacuna.languageOn") }] : []),
         { label: "", kind: vscode.QuickPickItemKind.Separator },
         { label: "$(question) Why No Suggestion?", run: run("lacuna.why") },

@@ -49,10 +49,11 @@ function same(a: Scope, b: Scope): boolean {
     return JSON.stringify(a) === JSON.stringify(b);
 }
 
-async function execute(client: LanguageClient | undefined, command: string, scope: Scope): Promise<void> {
+/** Runs a command of the server's about when it is quiet; an empty argument is none. */
+export async function execute(client: LanguageClient | undefined, command: string, argument: object): Promise<void> {
     if (client && !tellsStatus(client)) {
         throw new Error("Lacuna's server is older than this extension and knows no pauses; update it");
     }
-    const args = Object.keys(scope).length === 0 ? [] : [scope];
+    const args = Object.keys(argument).length === 0 ? [] : [argument];
     await client?.sendRequest("workspace/executeCommand", { command, arguments: args });
 }

@@ -28,10 +28,12 @@ export interface Last {
 }
 
 export interface Report {
-    state: "ready" | "paused";
+    state: "ready" | "paused" | "snoozed";
     model: string;
     version: string;
     paused: { everywhere: boolean; languages: string[]; documents: string[] };
+    /** When the snooze ends, in milliseconds since 1970; absent where there is none. */
+    snoozedUntil?: number;
     last: Last | null;
     /** Sentences about the settings that the user should read; older servers have none. */
     notices?: string[];
@@ -49,4 +51,5 @@ export interface RawItem {
 
 export const statusMethod = "lacuna/status";
 export const didShowMethod = "textDocument/didShowCompletion";
+export const didDismissMethod = "lacuna/didDismissCompletion";
 export const didPartiallyAcceptMethod = "textDocument/didPartiallyAcceptCompletion";

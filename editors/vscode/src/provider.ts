@@ -13,7 +13,7 @@ import {
 
 import { leftAlone } from "./editors";
 import { Events } from "./events";
-import { didPartiallyAcceptMethod, didShowMethod, type RawItem } from "./protocol";
+import { didDismissMethod, didPartiallyAcceptMethod, didShowMethod, type RawItem } from "./protocol";
 import type { Server } from "./server";
 
 const expected: Set<number> = new Set([
@@ -33,11 +33,18 @@ export class Provider implements vscode.Disposable {
         this.events = new Events({
             shown: (item) => this.notify(didShowMethod, { item }),
             partlyAccepted: (item, acceptedLength) => this.notify(didPartiallyAcceptMethod, { item, acceptedLength }),
+            dismissed: (item) => this.notify(didDismissMethod, { item }),
         });
     }
 
     dispose(): void {
         this.events.dispose();
+    }
+
+    /** Hides what is on screen; it is not offered again at its place until the line changes. */
+    async dismiss(): Promise<void> {
+        this.events.dismissed();
+        await vscode.commands.executeCommand("editor.action.inlineSuggest.hide");
     }
 
     /** Takes the place of the library's own request, which hides the items as the server sent them. */

@@ -11,6 +11,8 @@ export class StatusBar implements vscode.Disposable {
     /** The last report of each document. */
     private readonly reports = new Map<string, Report>();
     private latest: Report | undefined;
+    /** The server says nothing when a snooze ends. */
+    private wake: NodeJS.Timeout | undefined;
 
     constructor(private readonly server: Server) {
         this.item.name = "Lacuna";
@@ -21,6 +23,8 @@ export class StatusBar implements vscode.Disposable {
                 if (report.last) {
                     this.reports.set(report.last.uri, report);
                 }
+                clearTimeout(this.wake);
+                this.wake = report.snoozedUntil === undefined ? undefined : setTimeout(() => this.update(), report.snoozedUntil - Date.now() + 1);
                 this.update();
             }),
             server.onDidChangeHealth(() => this.update()),
@@ -42,6 +46,7 @@ export class StatusBar implements vscode.Disposable {
     }
 
     dispose(): void {
+        clearTimeout(this.wake);
         this.item.dispose();
         for (const subscription of this.subscriptions) {
             subscription.dispose();
@@ -65,10 +70,11 @@ export class StatusBar implements vscode.Disposable {
         const editor = vscode.window.activeTextEditor;
         const last = editor && this.reports.get(editor.document.uri.toString())?.last;
         const paused = this.latest && editor && isPaused(this.latest, editor.document);
-        const icon = paused ? "$(debug-pause)" : "$(sparkle)";
+        const snoozed = paused ? undefined : snoozedUntil(this.latest);
+        const icon = paused ? "$(debug-pause)" : snoozed ? "$(bell-slash)" : "$(sparkle)";
         const cost = last?.outcome === "suggest" ? ` ${Math.max(1, Math.round(last.ms))} ms` : "";
-        this.item.text = `${icon} Lacuna${paused ? "" : cost}`;
-        this.item.tooltip = tooltip(this.latest, last ?? undefined, Boolean(paused));
+        this.item.text = `${icon} Lacuna${paused || snoozed ? "" : cost}`;
+        this.item.tooltip = tooltip(this.latest, last ?? undefined, paused ? "Paused here" : snoozed);
     }
 }
 
@@ -76,10 +82,19 @@ export function isPaused({ paused }: Report, document: vscode.TextDocument): boo
     return paused.everywhere || paused.languages.includes(document.languageId) || paused.documents.includes(document.uri.toString());
 }
 
-function tooltip(report: Report | undefined, last: Last | undefined, paused: boolean): vscode.MarkdownString {
+/** Until when nothing is suggested unasked, in words. */
+function snoozedUntil(report: Report | undefined): string | undefined {
+    const until = report?.snoozedUntil;
+    if (until === undefined || until <= Date.now()) {
+        return undefined;
+    }
+    return `Snoozed until ${new Date(until).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
+}
+
+function tooltip(report: Report | undefined, last: Last | undefined, quiet: string | undefined): vscode.MarkdownString {
     const lines = [`**Lacuna**${report ? ` ${report.version}, model ${report.model}` : ""}`];
-    if (paused) {
-        lines.push("Paused here");
+    if (quiet) {
+        lines.push(quiet);
     } else if (last?.outcome === "silence") {
         lines.push(`No suggestion: ${last.meaning} (${last.reason})`);
     } else if (last) {

@@ -18,6 +18,9 @@ const settingOf: Record<string, string> = {
     "low-confidence": "lacuna.show.min_confidence",
     "file-too-large": "lacuna.context.max_file_bytes",
     "ignored-path": "lacuna.context.ignore",
+    "in-comment": "lacuna.show.in_comments",
+    "in-doc-comment": "lacuna.show.in_doc_comments",
+    "in-string": "lacuna.show.in_strings",
 };
 
 /** Finds out why the active editor shows nothing, and says so. */
@@ -69,6 +72,12 @@ function reason(last: Last | null | undefined): Answer {
     const text = `${last.meaning} ${last.remedy} (${last.reason})`;
     if (last.reason?.startsWith("paused")) {
         return { text, action: { title: "Resume", command: "lacuna.resumeAll" } };
+    }
+    if (last.reason === "snoozed") {
+        return { text, action: { title: "End Snooze", command: "lacuna.endSnooze" } };
+    }
+    if (last.reason === "after-undo" || last.reason === "dismissed-before") {
+        return { text, action: trigger };
     }
     if (last.reason === "language-off") {
         return { text, action: { title: "Turn On for This Language", command: "lacuna.languageOn" } };

@@ -190,7 +190,7 @@ impl Reader<'_> {
         if let Err(wrong) = check(&name, &value) {
             return self.problem(at, &name, format!("{name} = {} {wrong}", clipped(shown)));
         }
-        if name.ends_with("languages") {
+        if name.ends_with("languages") || name == "show.language" {
             for message in listed(&name, &value).filter_map(doubtful_language) {
                 self.problem(at, &name, format!("{name}: {message}"));
                 self.problems.last_mut().into_iter().for_each(|p| p.is_doubt = true);
@@ -229,9 +229,13 @@ impl Reader<'_> {
     }
 }
 
+/// Settings that belong to a client, not to a model that completes: an experiment's arms do not reach them.
+const MANNERS: [&str; 6] =
+    ["show.eagerness", "show.language", "show.delay_ms", "show.in_comments", "show.in_doc_comments", "show.in_strings"];
+
 /// Whether an experiment may lay this over the configuration.
 pub fn varied(name: &str, value: &Value) -> Result<(), String> {
-    if ["telemetry.", "experiment.", "trust."].iter().any(|area| name.starts_with(area)) {
+    if ["telemetry.", "experiment.", "trust."].iter().any(|area| name.starts_with(area)) || MANNERS.contains(&name) {
         return Err(format!("{name} is not a setting that can be varied"));
     }
     known(name)?;
@@ -295,7 +299,8 @@ fn clipped(text: &str) -> String {
 /// The languages that a list names.
 fn listed<'a>(name: &'a str, value: &'a Value) -> impl Iterator<Item = &'a str> {
     let is_id = move |id: &&str| name != "show.languages" || *id != TRAINED;
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).filter(is_id)
+    let listed = value.as_array().into_iter().flatten().filter_map(Value::as_str).filter(is_id);
+    listed.chain(value.as_object().into_iter().flatten().map(|(id, _)| id.as_str()))
 }
 
 #[cfg(test)]
@@ -333,6 +338,11 @@ mod tests {
                 "[show]\ndisabled_languages = [\"pyhton\"]\n",
                 "lacuna.toml:2: show.disabled_languages: no editor is known to call a language \"pyhton\": did you mean \"python\"?",
             ),
+            (
+                "[show.language.pyhton]\neagerness = \"low\"\n",
+                "lacuna.toml:1: show.language: no editor is known to call a language \"pyhton\": did you mean \"python\"?",
+            ),
+            ("[show.language.python]\neagernes = \"low\"\n", "lacuna.toml:1: show.language = "),
             ("[context]\nignore = [\"{\"]\n", "lacuna.toml:2: context.ignore = [\"{\"] cannot be used: "),
             (
                 "[experiment.a]\nunit = \"user\"\nvariant.control = {}\nvariant.b = {}\n",

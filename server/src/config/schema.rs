@@ -37,6 +37,10 @@ enum Kind {
     Text,
     OneOf(Vec<String>),
     Texts,
+    /// A table with one of these tables for each name.
+    Tables {
+        keys: Vec<String>,
+    },
     /// The setting may be left open.
     Unset,
 }
@@ -125,6 +129,9 @@ fn kinds(property: &Value) -> Vec<Kind> {
                 most: property["maximum"].as_f64().unwrap_or(f64::MAX),
             }),
             "string" => Some(Kind::Text),
+            "object" => {
+                Some(Kind::Tables { keys: objects(&property["additionalProperties"]["properties"]).map(|(key, _)| key.clone()).collect() })
+            }
             "array" if property["items"]["type"] == "string" => Some(Kind::Texts),
             "null" => Some(Kind::Unset),
             _ => None,
@@ -182,6 +189,8 @@ impl Kind {
             Kind::Text => value.is_string(),
             Kind::OneOf(words) => value.as_str().is_some_and(|word| words.iter().any(|w| w == word)),
             Kind::Texts => value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
+            // What stands in them is looked at when they are read.
+            Kind::Tables { .. } => value.as_object().is_some_and(|tables| tables.values().all(Value::is_object)),
             Kind::Unset => value.is_null(),
         }
     }
@@ -232,6 +241,7 @@ impl fmt::Display for Kind {
                 write!(f, "{}", words.join(" or "))
             }
             Kind::Texts => f.write_str("a list of texts"),
+            Kind::Tables { keys } => write!(f, "a table for each name, with {}", keys.join(", ")),
             Kind::Unset => f.write_str("nothing"),
         }
     }
@@ -241,6 +251,7 @@ impl fmt::Display for Kind {
 pub fn as_written(value: &Value) -> String {
     match value {
         Value::Null => "unset".to_owned(),
+        Value::Object(map) if map.is_empty() => "{}".to_owned(),
         Value::Object(map) => format!("{{ {} }}", written_pairs(map)),
         other => other.to_string(),
     }
@@ -277,6 +288,14 @@ mod tests {
         assert_eq!(told("show.lines", json!(0)), "is out of range: use 1 to 64");
         assert_eq!(told("show.lines", json!("autp")), "is not one of its values: did you mean \"auto\"? It takes auto");
         assert_eq!(told("show.lines", json!(true)), "is of the wrong kind: \"auto\", or a whole number (1 to 64) is wanted");
+        assert_eq!(told("show.eagerness", json!("hihg")), "is not one of its values: did you mean \"high\"? It takes low, normal, high");
+        assert_eq!(told("show.in_comments", json!("explicitly")), "is not one of its values: did you mean \"explicit\"? It takes explicit");
+        assert_eq!(told("show.in_comments", json!(1)), "is of the wrong kind: \"explicit\", or true or false is wanted");
+        assert_eq!(
+            told("show.language", json!({"python": "low"})),
+            "is of the wrong kind: a table for each name, with eagerness is wanted"
+        );
+        assert_eq!(told("show.delay_ms", json!(10_001)), "is out of range: use 0 to 10000");
         assert!(["auto".into(), json!(1), json!(64)].iter().all(|lines| setting("show.lines").unwrap().check(lines).is_ok()));
         assert_eq!(told("context.ignore", json!([1])), "is of the wrong kind: a list of texts is wanted");
         assert_eq!(told("kv.dtype", json!("int4")), "is not one of its values: did you mean \"int8\"? It takes auto, f32, f16, int8");

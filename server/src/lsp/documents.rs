@@ -8,6 +8,7 @@ use lacuna_complete::{Flight, Snapshot};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Utf16Text};
+use tokio::sync::Notify;
 
 use super::wire::Change;
 
@@ -27,12 +28,18 @@ pub struct Ticket {
     pub cancel: Cancel,
     pub flight: Arc<Flight>,
     stale: Arc<AtomicBool>,
+    stopped: Arc<Notify>,
 }
 
 impl Ticket {
     /// The text has changed or a newer request runs: what was found belongs to a text that is gone.
     pub fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire) || self.cancel.is_cancelled()
+    }
+
+    /// Ends when the request is superseded, also if it was before. For one that waits.
+    pub async fn stopped(&self) {
+        self.stopped.notified().await;
     }
 }
 
@@ -48,6 +55,7 @@ impl Running {
     fn stop(&self) {
         self.ticket.stale.store(true, Ordering::Release);
         self.ticket.cancel.cancel();
+        self.ticket.stopped.notify_one();
     }
 
     /// Whether it may go on after this edit: what is typed is what it is about to say.

@@ -185,6 +185,14 @@ impl Site {
         (self.place.range.start.into(), &self.place.restated)
     }
 
+    /// What each item's text is preceded by right of the client's cursor, byte `cursor` of `asked`: the part of the restated text that is not
+    /// there yet.
+    pub fn lead(&self, asked: &Open, cursor: usize, encoding: Encoding) -> String {
+        let start = asked.document.offset_clamped(self.place.range.start.into(), encoding).min(cursor);
+        let stem = asked.document.slice(start..cursor);
+        self.place.restated.strip_prefix(&*stem).unwrap_or_default().to_owned()
+    }
+
     /// Byte offset at which the items' new text goes.
     pub fn cursor(&self) -> usize {
         self.cursor

@@ -1,16 +1,20 @@
 //! `lacuna lsp`: the language server.
 //!
-//! Start reading at [`server::Server`] for what is answered, [`transport`] for how messages come and go, [`inline`] for the one
-//! request that matters, [`status`] for why it may answer nothing.
+//! Start reading at [`answer`] for the one request that matters, [`server::Server`] for documents, [`transport`] for how messages come and
+//! go, [`status`] and [`manners`] for why nothing may be answered.
 
+mod answer;
 #[cfg(unix)]
 mod attach;
+mod commands;
+mod configuration;
 mod dialects;
 pub mod documents;
 mod experiments;
 mod gate;
 pub mod inline;
 pub mod json;
+pub mod manners;
 mod memory;
 mod neighbours;
 pub mod notebooks;

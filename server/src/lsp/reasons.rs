@@ -21,6 +21,14 @@ pub enum Quiet {
     SecretLine,
     /// A change of the text was missed.
     OutOfStep,
+    /// Nothing unasked for some minutes.
+    Snoozed,
+    /// The last change took something back.
+    AfterUndo,
+    /// `show.in_comments` and the like.
+    InComment,
+    InDocComment,
+    InString,
 }
 
 /// A code with its explanation. Both sentences are shown to people.
@@ -78,6 +86,29 @@ pub fn quiet_advice(quiet: Quiet) -> &'static Advice {
             meaning: "A change of this file did not reach the server as it should, so its text is not known any more.",
             remedy: "Close the file and open it again.",
         },
+        Quiet::Snoozed => &Advice {
+            code: "snoozed",
+            meaning: "Nothing is suggested unasked for some minutes.",
+            remedy: "Ask by hand, or end the snooze: the menu of the status bar in VS Code, `:Lacuna snooze 0` in Neovim.",
+        },
+        Quiet::AfterUndo => {
+            &Advice { code: "after-undo", meaning: "Something was just taken back or deleted.", remedy: "Type on, or ask by hand." }
+        }
+        Quiet::InComment => &Advice {
+            code: "in-comment",
+            meaning: "The cursor is in a comment, and show.in_comments says not to suggest there.",
+            remedy: "Ask by hand if it is \"explicit\", or set show.in_comments = true.",
+        },
+        Quiet::InDocComment => &Advice {
+            code: "in-doc-comment",
+            meaning: "The cursor is in documentation, and show.in_doc_comments says not to suggest there.",
+            remedy: "Ask by hand if it is \"explicit\", or set show.in_doc_comments = true.",
+        },
+        Quiet::InString => &Advice {
+            code: "in-string",
+            meaning: "The cursor is in a string, and show.in_strings says not to suggest there.",
+            remedy: "Ask by hand if it is \"explicit\", or set show.in_strings = true.",
+        },
     }
 }
 
@@ -128,6 +159,11 @@ pub fn advice(reason: Reason) -> &'static Advice {
             meaning: "The model was less sure than the setting show.min_confidence asks for.",
             remedy: "Lower show.min_confidence to see such suggestions.",
         },
+        Reason::DismissedBefore => &Advice {
+            code: "dismissed-before",
+            meaning: "What would be suggested here was dismissed before, and the line has not changed since.",
+            remedy: "Type on, or ask by hand to see it again.",
+        },
         Reason::FileTooLarge => &Advice {
             code: "file-too-large",
             meaning: "The file is larger than the setting context.max_file_bytes.",
@@ -164,6 +200,7 @@ mod tests {
             Repetition,
             ParsesWorse,
             LowConfidence,
+            DismissedBefore,
             FileTooLarge,
             PromptRefused,
             OverBudget,
@@ -173,8 +210,9 @@ mod tests {
             assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");
         }
         let quiets = [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff(Off::Disabled), Quiet::IgnoredPath];
+        let unasked = [Quiet::Snoozed, Quiet::AfterUndo, Quiet::InComment, Quiet::InDocComment, Quiet::InString];
         let offs = [Off::Unlisted, Off::Untrained].map(Quiet::LanguageOff);
-        for quiet in quiets.into_iter().chain(offs).chain([Quiet::SecretLine, Quiet::OutOfStep]) {
+        for quiet in quiets.into_iter().chain(offs).chain([Quiet::SecretLine, Quiet::OutOfStep]).chain(unasked) {
             let code = quiet_advice(quiet).code;
             assert!(document.contains(&format!("| `{code}` |")), "{code} is not in docs/protocol.md");
         }

@@ -1,64 +1,66 @@
-//! What the language server answers.
+//! The language server's state and its documents: what is opened, changed and closed, and what `initialize` decides.
+//!
+//! Requests for completions are answered in [`super::answer`], commands in [`super::commands`]; settings that change come in by
+//! [`super::configuration`].
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
-use lacuna_complete::{Caller, Completer, Outcome, Reason};
-use lacuna_context::{Excerpt, Language};
-use lacuna_prompt::excerpts::other_files_bytes;
+use lacuna_complete::Completer;
+use lacuna_context::Language;
 use lacuna_text::Encoding;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::{
-    ConfigurationItem, DeleteFilesParams, DidChangeConfigurationParams, DidSaveTextDocumentParams, ExecuteCommandOptions,
-    ExecuteCommandParams, FileOperationFilter, FileOperationPattern, FileOperationRegistrationOptions, InitializeParams, InitializeResult,
-    InitializedParams, InlineCompletionOptions, LSPAny, MessageType, Notebook, NotebookDocumentSyncOptions, NotebookSelector, OneOf,
-    PositionEncodingKind, ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
-    WorkspaceFileOperationsServerCapabilities, WorkspaceServerCapabilities,
+    DeleteFilesParams, DidChangeConfigurationParams, DidSaveTextDocumentParams, ExecuteCommandOptions, ExecuteCommandParams,
+    FileOperationFilter, FileOperationPattern, FileOperationRegistrationOptions, InitializeParams, InitializeResult, InitializedParams,
+    InlineCompletionOptions, LSPAny, MessageType, Notebook, NotebookDocumentSyncOptions, NotebookSelector, OneOf, PositionEncodingKind,
+    ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri, WorkspaceFileOperationsServerCapabilities,
+    WorkspaceServerCapabilities,
 };
 use tower_lsp::{Client, LanguageServer};
 
-use super::dialects::{COPILOT_ACCEPTED, CopilotStatus, Event, is_copilot_client, is_tabby_client};
-use super::documents::{ChangeError, Documents, Open, Ticket};
-use super::inline::{ACCEPTED, Params, Place, WireItem, site};
+use super::commands::COMMANDS;
+use super::configuration::notices_of;
+use super::dialects::{CopilotStatus, is_copilot_client, is_tabby_client};
+use super::documents::{ChangeError, Documents, Open};
+use super::manners::Manners;
 use super::neighbours::Neighbours;
 use super::notebooks::{self, CellsChange, ChangedNotebook, ClosedNotebook, Notebooks, OpenedNotebook};
-use super::reasons::{Quiet, quiet_advice};
+use super::reasons::Quiet;
 use super::record::Recorder;
-use super::secrets::{has_secret, keep_secrets};
-use super::settings::{Settings, ours};
-use super::status::{EventParams, PAUSE, RESUME, Report, STATUS, Status, StatusNotification, StatusParams};
-use super::telemetry::{Answered as Observation, Observer};
+use super::settings::Settings;
+use super::status::{Report, Status, StatusNotification, StatusParams};
+use super::telemetry::Observer;
 use super::uris::file_path;
 use super::wire::{self, Changed, Closed, Opened};
 use super::{Connection, memory};
 use crate::config;
 use crate::left_alone::percent_decoded;
 use crate::models::Loaded;
-use crate::raise::RaiseOnDrop;
 
 /// One client's server. Models are shared between clients, documents are not.
 pub struct Server {
-    client: Client,
-    loaded: Arc<Loaded>,
+    pub(super) client: Client,
+    pub(super) loaded: Arc<Loaded>,
     model_flag: Option<String>,
-    documents: Documents,
-    neighbours: Neighbours,
-    notebooks: Notebooks,
-    session: OnceLock<Session>,
-    next_id: AtomicU64,
-    status: Status,
+    pub(super) documents: Documents,
+    pub(super) neighbours: Neighbours,
+    pub(super) notebooks: Notebooks,
+    pub(super) session: OnceLock<Session>,
+    pub(super) next_id: AtomicU64,
+    pub(super) status: Status,
+    pub(super) manners: Manners,
     /// Tells this client from others in the engine they share.
-    number: u64,
-    recorder: Option<Arc<Recorder>>,
+    pub(super) number: u64,
+    pub(super) recorder: Option<Arc<Recorder>>,
 }
 
 /// Whose client it is, as far as that changes what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+pub(super) enum Family {
     Lsp,
     Copilot,
     Tabby,
@@ -77,38 +79,32 @@ impl Family {
 }
 
 /// What `initialize` decides.
-struct Session {
-    family: Family,
-    encoding: Encoding,
+pub(super) struct Session {
+    pub(super) family: Family,
+    pub(super) encoding: Encoding,
     /// Another one when settings change.
-    completer: RwLock<Arc<Completer>>,
-    settings: Mutex<Settings>,
+    pub(super) completer: RwLock<Arc<Completer>>,
+    pub(super) settings: Mutex<Settings>,
     roots: Vec<String>,
     /// What becomes of suggestions; `None`: not recorded.
-    observer: Option<Observer>,
+    pub(super) observer: Option<Observer>,
     /// The settings say so still.
-    is_recorded: AtomicBool,
+    pub(super) is_recorded: AtomicBool,
     /// The client answers `workspace/configuration`.
-    has_configuration: bool,
+    pub(super) has_configuration: bool,
 }
 
-/// Longest wait for a client's settings.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// What `workspace/executeCommand` takes.
-const COMMANDS: [&str; 5] = [ACCEPTED, COPILOT_ACCEPTED, PAUSE, RESUME, STATUS];
-
 impl Session {
-    fn completer(&self) -> Arc<Completer> {
+    pub(super) fn completer(&self) -> Arc<Completer> {
         Arc::clone(&self.completer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Folders of the workspace.
-    fn folders(&self) -> Vec<PathBuf> {
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
         self.roots.iter().filter_map(|root| file_path(root)).collect()
     }
 
-    fn observer(&self) -> Option<&Observer> {
+    pub(super) fn observer(&self) -> Option<&Observer> {
         self.observer.as_ref().filter(|_| self.is_recorded.load(Ordering::Acquire))
     }
 
@@ -119,33 +115,13 @@ impl Session {
     }
 }
 
-/// A superseded or cancelled request; clients keep what they show.
-const REQUEST_CANCELLED: i64 = -32800;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ItemList {
-    /// Of tabby's protocol, not of LSP's: its clients alone get it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_incomplete: Option<bool>,
-    items: Vec<WireItem>,
-}
-
-/// Suggestions for one place, whatever the dialect of the client.
-pub struct Answered {
-    pub place: Place,
-    /// Text right of the cursor, best first; empty for a silence.
-    pub texts: Vec<String>,
-    /// One for each text: what clients call it when they tell what became of it.
-    pub ids: Vec<String>,
-}
-
 impl Server {
     pub fn new(client: Client, connection: Connection) -> Server {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let Connection { loaded, model, recorder } = connection;
         Server {
             client,
+            manners: Manners::default(),
             status: Status::new(&loaded.name, loaded.languages.clone()),
             loaded,
             model_flag: model,
@@ -160,7 +136,7 @@ impl Server {
     }
 
     /// A document's name in the engine, which clients share.
-    fn key(&self, uri: &str) -> String {
+    pub(super) fn key(&self, uri: &str) -> String {
         format!("{}:{uri}", self.number)
     }
 
@@ -172,25 +148,8 @@ impl Server {
         }
     }
 
-    /// What prompts for this place show of other open documents, where that is wanted.
-    fn excerpts(&self, session: &Session, completer: &Completer, uri: &str, open: &Open, cursor: usize) -> Arc<[Excerpt]> {
-        let settings = completer.settings();
-        if !settings.other_files {
-            return Arc::default();
-        }
-        let path = self.shown_path(uri, session);
-        self.neighbours.excerpts(uri, &path, open, cursor, other_files_bytes(settings.prompt_tokens), |other| {
-            let path = self.shown_path(other, session);
-            // What is ignored, because it may hold secrets, is not shown elsewhere either, nor what git does not keep.
-            // Cells of the same notebook are there as text above and below.
-            let is_quiet =
-                self.status.quiet(other, &path).is_some() || self.status.stays_home(other, &path) || self.notebooks.share(uri, other);
-            self.documents.current(other).filter(|open| !is_quiet && !open.out_of_step).map(|open| (path, open))
-        })
-    }
-
     /// Why a document is left alone, if it is.
-    fn quiet(&self, open: &Open, uri: &str, path: &str) -> Option<Quiet> {
+    pub(super) fn quiet(&self, open: &Open, uri: &str, path: &str) -> Option<Quiet> {
         if open.out_of_step { Some(Quiet::OutOfStep) } else { self.status.quiet(uri, path) }
     }
 
@@ -211,128 +170,12 @@ impl Server {
         }
     }
 
-    fn observer(&self) -> Option<&Observer> {
+    pub(super) fn observer(&self) -> Option<&Observer> {
         self.session.get()?.observer()
     }
 
-    fn encoding(&self) -> Encoding {
+    pub(super) fn encoding(&self) -> Encoding {
         self.session.get().map_or(Encoding::Utf16, |s| s.encoding)
-    }
-
-    pub async fn inline_completion(&self, params: Params) -> Result<ItemList> {
-        let Answered { place, texts, ids } = self.answer(&params).await?;
-        let family = self.session.get().map_or(Family::Lsp, |s| s.family);
-        let command = if family == Family::Copilot { COPILOT_ACCEPTED } else { ACCEPTED };
-        let item = |(text, id): (String, String)| WireItem::new(&place, &text, id, command, family == Family::Tabby);
-        let is_incomplete = (family == Family::Tabby).then_some(false);
-        Ok(ItemList { is_incomplete, items: texts.into_iter().zip(ids).map(item).collect() })
-    }
-
-    /// Completes at a place. One reply each; superseded requests end in an error that clients ignore.
-    pub async fn answer(&self, params: &Params) -> Result<Answered> {
-        let session = self.session.get().ok_or_else(Error::invalid_request)?;
-        let uri = params.text_document.uri.clone();
-        let ticket = Ticket::default();
-        let open = self
-            .documents
-            .begin(&uri, &ticket)
-            .ok_or_else(|| Error::invalid_params(format!("document {uri} is not open: send textDocument/didOpen first")))?;
-        let asked = open.clone();
-        let site = site(open, params, session.encoding);
-        self.documents.locate(&uri, &ticket, site.cursor());
-        if let Some(recorder) = &self.recorder {
-            recorder.asked(&uri, &asked, site.cursor());
-        }
-        // Dropped with this handler when the client sends `$/cancelRequest`.
-        let _raise = RaiseOnDrop(ticket.cancel.clone());
-        let path = self.shown_path(&uri, session);
-        if let Some(quiet) = self.quiet(&asked, &uri, &path) {
-            tracing::info!(silence = quiet_advice(quiet).code, "inlineCompletion");
-            self.status.note_quiet(&uri, quiet);
-            self.tell_status(&uri).await;
-            return Ok(Answered { place: site.into_place(), texts: Vec::new(), ids: Vec::new() });
-        }
-        if has_secret(&asked.document, site.cursor()) {
-            self.status.note_quiet(&uri, Quiet::SecretLine);
-            self.tell_status(&uri).await;
-            return Ok(Answered { place: site.into_place(), texts: Vec::new(), ids: Vec::new() });
-        }
-        let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding);
-        let observed = session.observer().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
-        let completer = match &observed {
-            Some((observer, observed)) => observer.completer_of(observed, &session.completer(), &self.loaded),
-            None => session.completer(),
-        };
-        let (key, number) = (self.key(&uri), self.number);
-        let excerpts = self.excerpts(session, &completer, &uri, &asked, site.cursor());
-        self.neighbours.used(&uri, site.cursor());
-        let own_cursor = site.cursor();
-        let site = site.within(|open, cursor| self.notebooks.joined(&self.documents, &uri, open, cursor));
-        let running = tokio::task::spawn_blocking(move || {
-            let caller = Caller { client: number, flight: Some(&ticket.flight) };
-            let reply = site.complete(&completer, (&key, &path), &excerpts, caller, &ticket.cancel);
-            (site, reply, ticket)
-        });
-        let (site, mut reply, ticket) = running.await.map_err(|e| {
-            tracing::error!(error = %e, "completion failed");
-            Error::internal_error()
-        })?;
-        keep_secrets(&asked.document, own_cursor, &mut reply);
-        if !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled) {
-            self.status.note(&uri, &reply);
-            self.tell_status(&uri).await;
-        }
-        // Asked for again: other messages were handled meanwhile.
-        let stale = ticket.is_stale();
-        tracing::info!(
-            cached = reply.tokens.cached,
-            resumed = reply.tokens.resumed,
-            shifted = reply.tokens.shifted,
-            prefilled = reply.tokens.prefilled,
-            generated = reply.tokens.generated,
-            drafted = reply.tokens.drafted,
-            accepted = reply.tokens.accepted,
-            from_memory = reply.from_memory,
-            ms = reply.ms.total,
-            silence = match &reply.outcome {
-                Outcome::Silence(reason) => reason.code(),
-                // Found, but for a text that is gone: nobody sees it.
-                Outcome::Suggest(_) if stale => Reason::Cancelled.code(),
-                Outcome::Suggest(_) => "",
-            },
-            "inlineCompletion"
-        );
-        let ids = observed.map_or_else(Vec::new, |(observer, observed)| {
-            let (start, restated) = site.restated();
-            let start = asked.document.offset_clamped(start, session.encoding).min(client_cursor);
-            let answered = Observation { uri: &uri, open: &asked, cursor: client_cursor, start, restated, reply: &reply, stale };
-            observer.answered(&observed, &answered)
-        });
-        // The text has changed or a newer request runs: whatever was found belongs to a text that is gone.
-        if stale || reply.outcome == Outcome::Silence(Reason::Cancelled) {
-            return Err(error(ErrorCode::ServerError(REQUEST_CANCELLED), "superseded by a newer request or edit".to_owned()));
-        }
-        let texts: Vec<String> = match reply.outcome {
-            Outcome::Suggest(items) => items.into_iter().map(|item| item.text).collect(),
-            Outcome::Silence(_) => Vec::new(),
-        };
-        let mut ids = ids.into_iter();
-        // Without a record of what becomes of them, any number will do.
-        let id = |_: &String| ids.next().map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed).to_string(), |id| id.to_string());
-        let ids = texts.iter().map(id).collect();
-        Ok(Answered { place: site.into_place(), texts, ids })
-    }
-
-    /// What a client says of a suggestion.
-    pub fn note(&self, event: &Event) {
-        tracing::info!(?event, "suggestion");
-        let Some(observer) = self.observer() else { return };
-        match event {
-            Event::Shown { id } => observer.showed(id),
-            Event::Accepted { id } => observer.accepted(id),
-            Event::PartlyAccepted { id, utf16 } => observer.accepted_partly(id, *utf16),
-            Event::Dismissed { id } => observer.dismissed(id),
-        }
     }
 
     pub fn model_name(&self) -> &str {
@@ -344,19 +187,7 @@ impl Server {
         Ok(self.status.answer(&params))
     }
 
-    pub async fn did_show(&self, params: EventParams) {
-        if let Some(id) = params.id() {
-            self.note(&Event::Shown { id: id.to_owned() });
-        }
-    }
-
-    pub async fn did_partially_accept(&self, params: EventParams) {
-        if let (Some(id), Some(utf16)) = (params.id(), params.accepted_length) {
-            self.note(&Event::PartlyAccepted { id: id.to_owned(), utf16: Some(utf16 as usize) });
-        }
-    }
-
-    async fn tell_status(&self, uri: &str) {
+    pub(super) async fn tell_status(&self, uri: &str) {
         if self.status.wants_notifications() {
             self.client.send_notification::<StatusNotification>(self.status.report(Some(uri)).into_value()).await;
         }
@@ -374,6 +205,9 @@ impl Server {
             language => language,
         };
         self.documents.open(&uri, language, document.identifier.version.unwrap_or(0), &document.text.0);
+        if let Some(open) = self.documents.current(&uri) {
+            self.manners.opened(&uri, &open);
+        }
         if let Some(observer) = self.observer() {
             observer.opened(&uri, language);
         }
@@ -428,6 +262,7 @@ impl Server {
                 return self.client.log_message(MessageType::WARNING, message).await;
             }
         };
+        self.manners.changed(&uri, &edited);
         if let Some(observer) = self.observer() {
             observer.changed(&uri, &edited.edits);
         }
@@ -438,7 +273,8 @@ impl Server {
             let path = self.shown_path(&uri, session);
             let mut snapshot = edited.snapshot(&self.key(&uri), &path);
             self.neighbours.changed(&uri, snapshot.cursor);
-            if self.status.quiet(&uri, &path).is_none() {
+            // While nothing is asked for, nothing is prepared.
+            if self.status.quiet(&uri, &path).is_none() && !self.status.is_snoozed() {
                 let completer = self.completer(session, &uri);
                 let (open, cursor) = self.notebooks.joined(&self.documents, &uri, edited.open.clone(), snapshot.cursor);
                 (snapshot.document, snapshot.tree) = (open.document, open.tree);
@@ -507,56 +343,6 @@ impl Server {
         }
     }
 
-    /// Takes what the client says of its settings now. `None`: nothing new, but files may have changed.
-    async fn reconfigure(&self, session: &Session, sent: Option<Value>) {
-        // Everything up to the first await is done in the order in which messages came.
-        let told = match self.put_in_force(session, sent) {
-            Ok(told) => told,
-            Err(error) => vec![(MessageType::WARNING, format!("the new settings are not taken: {error:#}"))],
-        };
-        for (kind, message) in told {
-            self.client.log_message(kind, format!("lacuna: {message}")).await;
-        }
-    }
-
-    /// What there is to say of it.
-    fn put_in_force(&self, session: &Session, sent: Option<Value>) -> anyhow::Result<Vec<(MessageType, String)>> {
-        let mut settings = session.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = sent.unwrap_or_else(|| settings.since().clone());
-        let resolved = settings.resolve_with(&since)?;
-        let old = session.completer();
-        self.loaded.remember_costs(&old);
-        let new = self.loaded.serving(&resolved.config)?;
-        let changed = settings.take(since, &resolved, session.observer.is_some());
-        *session.completer.write().unwrap_or_else(PoisonError::into_inner) = new;
-        self.status.configure(&resolved.config, session.folders(), self.status.wants_notifications());
-        for uri in self.documents.uris() {
-            self.status.look_at(&uri, &self.shown_path(&uri, session));
-        }
-        self.record_or_not(session, &resolved.config);
-        let mut notices = notices_of(&resolved);
-        let told = changed.told().map(|text| (MessageType::INFO, text));
-        if !changed.later.is_empty() {
-            notices.push(format!("{} take effect when the server is started again", changed.later.join(", ")));
-        }
-        let fresh = self.status.set_notices(notices).into_iter().map(|notice| (MessageType::WARNING, notice));
-        Ok(told.into_iter().chain(fresh).collect())
-    }
-
-    /// What becomes of suggestions is recorded from now on, or is not.
-    fn record_or_not(&self, session: &Session, config: &config::Config) {
-        let Some(observer) = &session.observer else { return };
-        observer.reconfigure(config);
-        let was = session.is_recorded.swap(config.telemetry.enabled, Ordering::AcqRel);
-        for uri in self.documents.uris().into_iter().filter(|_| was != config.telemetry.enabled) {
-            if was {
-                observer.closed(&uri, None);
-            } else if let Some(open) = self.documents.current(&uri) {
-                observer.opened(&uri, open.language);
-            }
-        }
-    }
-
     /// `textDocument/didClose`.
     pub async fn closed(&self, params: Value) {
         let uri = match read::<Closed>("textDocument/didClose", &params) {
@@ -564,6 +350,7 @@ impl Server {
             Err(message) => return self.client.log_message(MessageType::WARNING, message).await,
         };
         self.status.closed(&uri);
+        self.manners.closed(&uri);
         self.neighbours.closed(&uri);
         if let Some(recorder) = &self.recorder {
             recorder.closed(&uri);
@@ -580,18 +367,13 @@ impl Server {
     }
 
     /// The path as the model sees it: below a workspace folder where possible, else the file's name.
-    fn shown_path(&self, uri: &str, session: &Session) -> String {
+    pub(super) fn shown_path(&self, uri: &str, session: &Session) -> String {
         // A cell's own name is the editor's, not a file's.
         let uri = percent_decoded(self.notebooks.of(uri).as_deref().unwrap_or(uri));
         let root = |root: &String| percent_decoded(root.trim_end_matches('/'));
         let relative = session.roots.iter().find_map(|folder| uri.strip_prefix(&root(folder))?.strip_prefix('/'));
         relative.unwrap_or_else(|| uri.rsplit('/').next().unwrap_or(&uri)).to_owned()
     }
-}
-
-/// What the user should know of the settings, in sentences.
-fn notices_of(resolved: &config::Resolved) -> Vec<String> {
-    resolved.untrusted.iter().cloned().chain(resolved.problems.iter().map(config::Problem::told)).collect()
 }
 
 /// Parameters of a notification; else what is wrong with them, for the user.
@@ -603,7 +385,7 @@ fn read<'a, P: Deserialize<'a>>(method: &str, params: &'a Value) -> std::result:
     })
 }
 
-fn error(code: ErrorCode, message: String) -> Error {
+pub(super) fn error(code: ErrorCode, message: String) -> Error {
     Error { code, message: message.into(), data: None }
 }
 
@@ -652,6 +434,7 @@ impl LanguageServer for Server {
             has_configuration: params.capabilities.workspace.and_then(|workspace| workspace.configuration) == Some(true),
         });
         self.status.configure(&resolved.config, session.folders(), notify);
+        self.manners.configure(&resolved.config.show);
         self.status.set_notices(notices_of(&resolved));
         Ok(InitializeResult {
             capabilities: ServerCapabilities {
@@ -717,41 +500,11 @@ impl LanguageServer for Server {
 
     /// Editors send this unasked, often with nothing of ours: then those that answer are asked.
     async fn did_change_configuration(&self, params: DidChangeConfigurationParams) {
-        let Some(session) = self.session.get() else { return };
-        let mut sent = ours(&params.settings);
-        if sent.is_none() && params.settings.is_null() && session.has_configuration {
-            let item = ConfigurationItem { scope_uri: None, section: Some("lacuna".to_owned()) };
-            // A client that never answers keeps no handler here.
-            let asked = tokio::time::timeout(ANSWER, self.client.configuration(vec![item])).await;
-            sent = asked.ok().and_then(Result::ok).and_then(|mut all| all.pop()).filter(Value::is_object);
-        }
-        if let Some(sent) = sent {
-            self.reconfigure(session, Some(sent)).await;
-        }
+        self.take_settings(&params.settings).await;
     }
 
     async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<LSPAny>> {
-        match params.command.as_str() {
-            ACCEPTED | COPILOT_ACCEPTED => {
-                if let Some(id) = params.arguments.first().and_then(LSPAny::as_str) {
-                    self.note(&Event::Accepted { id: id.to_owned() });
-                }
-                Ok(None)
-            }
-            command @ (PAUSE | RESUME) => {
-                let done = if command == PAUSE { self.status.pause(&params.arguments) } else { self.status.resume(&params.arguments) };
-                done.map_err(|e| Error::invalid_params(format!("{command}: {e}")))?;
-                if self.status.wants_notifications() {
-                    self.client.send_notification::<StatusNotification>(self.status.report(None).into_value()).await;
-                }
-                Ok(Some(self.status.report(None).into_value()))
-            }
-            STATUS => {
-                let uri = params.arguments.first().and_then(|argument| argument["uri"].as_str());
-                Ok(Some(self.status.report(uri).into_value()))
-            }
-            other => Err(Error::invalid_params(format!("unknown command {other}: this server knows {}", COMMANDS.join(", ")))),
-        }
+        self.execute(&params).await
     }
 }
 

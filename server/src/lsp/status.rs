@@ -1,6 +1,6 @@
 //! Why nothing is shown, what the last answer cost, and where the user has paused: what editors show in a status bar.
 //!
-//! Owns: pauses, the settings that keep whole files quiet, the last answer of each document, the protocol extension
+//! Owns: pauses, the snooze, the settings that keep whole files quiet, the last answer of each document, the protocol extension
 //! `lacuna/status` (docs/protocol.md). Does not own: the reasons that completing itself gives ([`lacuna_complete::Reason`]).
 //!
 //! Start reading at [`Status::quiet`], which is asked before every completion, and [`Status::report`].
@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lacuna_complete::{Outcome, Reply};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ use crate::left_alone::LeftAlone;
 /// Commands for `workspace/executeCommand`. Without argument they mean everywhere.
 pub const PAUSE: &str = "lacuna.pause";
 pub const RESUME: &str = "lacuna.resume";
+/// `{"minutes": N}`: nothing unasked so long; 0 ends it.
+pub const SNOOZE: &str = "lacuna.snooze";
 /// For clients that can run commands but not send requests of their own; answers like the request `lacuna/status`.
 pub const STATUS: &str = "lacuna.status";
 
@@ -135,15 +138,45 @@ impl Last {
     }
 }
 
+/// Nothing is suggested unasked in between, by the clock on the wall: a clock that is set back does not prolong it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Snooze {
+    since: SystemTime,
+    until: SystemTime,
+}
+
+impl Snooze {
+    fn lasts(&self, now: SystemTime) -> bool {
+        (self.since..self.until).contains(&now)
+    }
+}
+
+/// Longest snooze, in minutes: a day. Longer is a pause.
+const MAX_SNOOZE: f64 = 1440.0;
+
+/// The argument of [`SNOOZE`].
+fn minutes(arguments: &[Value]) -> Result<f64, String> {
+    let given = match arguments {
+        [one] => one.as_f64().or_else(|| one["minutes"].as_f64()),
+        _ => None,
+    };
+    given
+        .filter(|minutes| (0.0..=MAX_SNOOZE).contains(minutes))
+        .ok_or_else(|| format!("give {{\"minutes\": N}}, from 0, which ends it, to {MAX_SNOOZE}"))
+}
+
 /// What `lacuna/status` says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// `ready`, or `paused` where the document that was asked about is quiet.
+    /// `ready`; `paused` where the document that was asked about is quiet; `snoozed` where it is for some minutes, unless asked by hand.
     state: &'static str,
     model: String,
     version: &'static str,
     paused: Pauses,
+    /// When the snooze ends, in milliseconds since 1970; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snoozed_until: Option<u64>,
     /// Of the document that was asked about, else of the document completed last.
     last: Option<Last>,
     /// What the user should know about the settings, in sentences.
@@ -169,6 +202,7 @@ struct Rules {
 #[derive(Default)]
 struct Inner {
     pauses: Pauses,
+    snooze: Option<Snooze>,
     /// Language ids of open documents.
     languages: HashMap<String, String>,
     last: HashMap<String, Last>,
@@ -191,11 +225,12 @@ pub struct Status {
     trained: Option<Vec<String>>,
     rules: RwLock<Option<Arc<Rules>>>,
     inner: Mutex<Inner>,
+    clock: fn() -> SystemTime,
 }
 
 impl Status {
     pub fn new(model: &str, trained: Option<Vec<String>>) -> Status {
-        Status { model: model.to_owned(), trained, rules: RwLock::default(), inner: Mutex::default() }
+        Status { model: model.to_owned(), trained, rules: RwLock::default(), inner: Mutex::default(), clock: SystemTime::now }
     }
 
     /// Takes settings, those of `initialize` or later ones. The configuration's globs have been checked when it was read.
@@ -227,6 +262,11 @@ impl Status {
 
     pub fn opened(&self, uri: &str, language_id: &str) {
         self.inner().languages.insert(uri.to_owned(), language_id.to_owned());
+    }
+
+    /// LSP language id of an open document, as its client calls it.
+    pub fn language_id(&self, uri: &str) -> String {
+        self.inner().languages.get(uri).cloned().unwrap_or_default()
     }
 
     pub fn closed(&self, uri: &str) {
@@ -324,14 +364,20 @@ impl Status {
         let uri = uri.or(inner.latest.as_deref());
         let language = uri.and_then(|uri| inner.languages.get(uri));
         let pauses = &inner.pauses;
+        let snooze = inner.snooze.filter(|snooze| snooze.lasts((self.clock)()));
         let paused = pauses.everywhere
             || uri.is_some_and(|uri| pauses.documents.contains(uri))
             || language.is_some_and(|language| pauses.languages.contains(language));
         Report {
-            state: if paused { "paused" } else { "ready" },
+            state: match snooze {
+                _ if paused => "paused",
+                Some(_) => "snoozed",
+                None => "ready",
+            },
             model: self.model.clone(),
             version: env!("CARGO_PKG_VERSION"),
             paused: pauses.clone(),
+            snoozed_until: snooze.map(|snooze| snooze.until.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64),
             last: uri.and_then(|uri| inner.last.get(uri)).cloned(),
             notices: inner.notices.clone(),
         }
@@ -367,6 +413,19 @@ impl Status {
         Ok(())
     }
 
+    /// `lacuna.snooze`.
+    pub fn snooze(&self, arguments: &[Value]) -> Result<(), String> {
+        let minutes = minutes(arguments)?;
+        let since = (self.clock)();
+        self.inner().snooze = Some(Snooze { since, until: since + Duration::from_secs_f64(minutes * 60.0) });
+        Ok(())
+    }
+
+    /// Whether nothing is to be suggested unasked.
+    pub fn is_snoozed(&self) -> bool {
+        self.inner().snooze.is_some_and(|snooze| snooze.lasts((self.clock)()))
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -388,6 +447,38 @@ mod tests {
         status.configure(&config, Vec::new(), false);
         status.opened(URI, "python");
         status
+    }
+
+    #[test]
+    fn a_snooze_lasts_as_long_as_it_was_said_and_no_longer() {
+        thread_local!(static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(1_000_000) });
+        let at = |seconds: u64| NOW.set(seconds);
+        let status = Status { clock: || UNIX_EPOCH + Duration::from_secs(NOW.get()), ..status(&[], &[]) };
+        let state = || (status.is_snoozed(), status.report(None).state, status.report(None).snoozed_until);
+        assert_eq!(state(), (false, "ready", None));
+        status.snooze(&[json!({"minutes": 5})]).unwrap();
+        let asleep = (true, "snoozed", Some(1_000_300_000));
+        assert_eq!(state(), asleep);
+        at(1_000_299);
+        assert_eq!(state(), asleep);
+        at(1_000_300);
+        assert_eq!(state(), (false, "ready", None));
+        // A clock that is set back before it began ends it, too.
+        at(999_999);
+        assert_eq!(state(), (false, "ready", None));
+        // Half a minute; then it is ended by hand. Pauses say more.
+        status.snooze(&[json!(0.5)]).unwrap();
+        assert!(state().0);
+        status.pause(&[]).unwrap();
+        assert_eq!(state().1, "paused");
+        status.resume(&[]).unwrap();
+        assert_eq!(state().1, "snoozed");
+        status.snooze(&[json!({"minutes": 0})]).unwrap();
+        assert_eq!(state(), (false, "ready", None));
+        for wrong in [json!(-1), json!({"minutes": 1441}), json!({"minutes": "5"}), json!({}), json!(null), json!(f64::MAX)] {
+            assert!(status.snooze(std::slice::from_ref(&wrong)).unwrap_err().contains("from 0"), "{wrong}");
+        }
+        assert!(status.snooze(&[]).is_err() && status.snooze(&[json!(1), json!(2)]).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lacuna_complete::{Completer, Item, Outcome, Reason, Reply};
 use lacuna_context::{CursorFacts, Language, ScopeKind};
@@ -37,8 +37,17 @@ pub struct Observer {
 pub struct Asked {
     moment: Moment,
     begun: Instant,
+    /// Part of the time since, in which it was held back.
+    held: Duration,
     standing: Standing,
     trigger: i64,
+}
+
+impl Asked {
+    /// It was held back so long before anything was done for it.
+    pub fn held(&mut self, delay: Duration) {
+        self.held = delay;
+    }
 }
 
 /// A request as it is answered.
@@ -51,6 +60,8 @@ pub struct Answered<'a> {
     pub start: usize,
     pub restated: &'a str,
     pub reply: &'a Reply,
+    /// The model was not asked, for this reason.
+    pub quiet: Option<&'static str>,
     /// Nothing was sent: the document has changed.
     pub stale: bool,
 }
@@ -106,7 +117,7 @@ impl Observer {
         let moment = self.recorder.now();
         self.recorder.signal(Signal::Requested { document: &document, cursor });
         let standing = self.experiments.standing(uri, moment.wall);
-        Asked { moment, begun: Instant::now(), standing, trigger: if automatic { 2 } else { 1 } }
+        Asked { moment, begun: Instant::now(), held: Duration::ZERO, standing, trigger: if automatic { 2 } else { 1 } }
     }
 
     /// The completer for a request: that of the arm in which its row says it was.
@@ -126,7 +137,7 @@ impl Observer {
 
     /// Records an answer; returns the ids of its items, for the client to send back.
     pub fn answered(&self, asked: &Asked, answered: &Answered<'_>) -> Vec<u32> {
-        let Answered { uri, open, cursor, start, restated, reply, stale } = answered;
+        let Answered { uri, open, cursor, start, restated, reply, quiet, stale } = answered;
         let document: Arc<str> = (*uri).into();
         let text = &open.document;
         let stem = text.slice(*start..*cursor);
@@ -149,7 +160,8 @@ impl Observer {
         let us = |ms: f64| (ms * 1000.0).round() as i64;
         let ints = Ints::default()
             .with(Int::Trigger, asked.trigger)
-            .with(Int::LatencyUs, asked.begun.elapsed().as_micros() as i64)
+            .with(Int::LatencyUs, asked.begun.elapsed().saturating_sub(asked.held).as_micros() as i64)
+            .with(Int::DelayUs, asked.held.as_micros() as i64)
             .with(Int::PrefillUs, us(reply.ms.prefill))
             .with(Int::DecodeUs, us(reply.ms.decode))
             .with(Int::PromptTokens, reply.tokens.prompt as i64)
@@ -157,7 +169,7 @@ impl Observer {
             .with(Int::GeneratedTokens, reply.tokens.generated as i64)
             .with(Int::FromMemory, i64::from(reply.from_memory));
         let reason = match &reply.outcome {
-            Outcome::Silence(reason) => reason.code(),
+            Outcome::Silence(reason) => quiet.unwrap_or(reason.code()),
             Outcome::Suggest(_) => "",
         };
         let ids = self.recorder.answered(&Answer {

@@ -65,6 +65,7 @@ pub async fn serve(
         let build = LspService::build(|client| Server::new(client, connection));
         let build = build.custom_method("textDocument/inlineCompletion", Server::inline_completion);
         let build = build.custom_method("lacuna/status", Server::status);
+        let build = build.custom_method("lacuna/didDismissCompletion", Server::did_dismiss);
         let build = build
             .custom_method(OPENED, Server::opened)
             .custom_method(CHANGED, Server::changed)

@@ -8,6 +8,7 @@ mod hostile;
 mod items;
 mod lifecycle;
 mod load;
+mod manners;
 mod mirror;
 mod order;
 mod recorded;

@@ -92,7 +92,7 @@ fn what_is_typed_while_a_request_runs_is_answered_by_its_result() {
     let flight = lacuna_complete::Flight::default();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| {
-            let caller = lacuna_complete::Caller { client: 1, flight: Some(&flight) };
+            let caller = lacuna_complete::Caller { client: 1, flight: Some(&flight), ..Default::default() };
             completer.complete_for(&buffer.request("a", 1), caller, &Cancel::new())
         });
         let old = running.join().expect("no panic");

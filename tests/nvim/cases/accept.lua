@@ -260,7 +260,51 @@ return {
       child:type("<Left><Right>")
       child:type("(")
       child:type("<BS>")
-      assert(child:await_ghost() == ghost)
+      child:type("<M-Bslash>")
+      assert(vim.startswith(child:await_ghost(), ghost))
+    end,
+  },
+  {
+    "what was dismissed is not offered again at its place, unless asked for by hand",
+    function(start)
+      local child, _, ghost = at_raise(start)
+      local seen = { ghost }
+      -- Another line may be offered instead, and be dismissed.
+      for _ = 1, 20 do
+        child:type("<C-]>")
+        child:type("<Esc>A")
+        local answer = child:wait("answer", function()
+          return child:ghost() or child:lua("return require('lacuna').statusline()") == "lacuna: dismissed here"
+        end)
+        if answer == true then
+          break
+        end
+        assert(not vim.list_contains(seen, answer), answer .. " again")
+        seen[#seen + 1] = answer
+      end
+      assert(child:lua("return require('lacuna').statusline()") == "lacuna: dismissed here")
+      child:type("<M-Bslash>")
+      assert(vim.startswith(child:await_ghost(), ghost))
+    end,
+  },
+  {
+    "nothing comes unasked after an undo, until something is typed",
+    function(start)
+      local child, _, ghost = at_raise(start)
+      local function quiet()
+        child:wait("reason", function()
+          return child:lua("return require('lacuna').statusline()") == "lacuna: taken back"
+        end)
+        assert(child:ghost() == nil)
+      end
+      child:type("<Tab>")
+      child:type("<Esc>uA")
+      quiet()
+      child:type("u")
+      assert(child:await_ghost() ~= ghost)
+      child:type("<BS>")
+      child:type("<M-Bslash>")
+      assert(vim.startswith(child:await_ghost(), ghost))
     end,
   },
   {

@@ -133,6 +133,57 @@ return {
     end,
   },
   {
+    "snoozed for minutes: nothing unasked, asking is answered, and it is ended",
+    function(start)
+      local child = start()
+      child:edit("account.py", samples.ACCOUNT)
+      child:await_server()
+      child:lua("vim.cmd('Lacuna snooze 5')")
+      child:type("10GA")
+      child:wait("snooze", function()
+        return why(child):find("(snoozed)", 1, true)
+      end)
+      assert(child:ghost() == nil)
+      assert(child:lua("return require('lacuna').statusline()"):find("^lacuna: snoozed until %d%d:%d%d$"))
+      child:type("<M-Bslash>")
+      child:await_ghost()
+      child:type("<Esc>")
+      child:lua("vim.cmd('Lacuna status')")
+      child:wait("status", function()
+        return child:lua("return vim.fn.execute('messages')"):find("snoozed until %d%d:%d%d")
+      end)
+      child:lua("vim.cmd('Lacuna snooze 0')")
+      child:type("A")
+      child:await_ghost()
+      child:type("<Esc>")
+      for _, wrong in ipairs({ "-1", "soon", "1441" }) do
+        child:lua("pcall(vim.cmd, 'Lacuna snooze ' .. ...)", wrong)
+        local messages = child:lua("return vim.fn.execute('messages')")
+        assert(messages:find(('snooze "%s": say minutes'):format(wrong), 1, true), messages)
+      end
+    end,
+  },
+  {
+    "comments and strings can be left out",
+    function(start)
+      local show = { in_comments = "explicit", in_strings = false }
+      local child = start({ options = { settings = { show = show } } })
+      child:edit("a.py", "x = 1\n# a no\ny = \"so\"\n")
+      child:await_server()
+      child:type("2GA")
+      child:wait("reason", function()
+        return why(child):find("(in-comment)", 1, true)
+      end)
+      assert(child:lua("return require('lacuna').statusline()") == "lacuna: not in comments")
+      child:type("<Esc>3G$i")
+      child:wait("reason", function()
+        return why(child):find("(in-string)", 1, true)
+      end)
+      child:type("<M-Bslash>")
+      assert(child:ghost() == nil)
+    end,
+  },
+  {
     "the statusline tells what the last answer cost",
     function(start)
       local child = start()

@@ -34,10 +34,30 @@ return {
       end)
       assert(child:text() == text)
       child:type("<BS>")
-      assert(child:await_ghost() == ghost)
+      child:type("<M-Bslash>")
+      assert(vim.startswith(child:await_ghost(), ghost))
       child:type("<Tab>")
       assert(child:around():sub(-#ghost) == ghost)
       assert(not messages(child):find("Error executing"), messages(child))
+    end,
+  },
+  {
+    "a snooze survives the server",
+    function(start)
+      local child = start()
+      child:edit("account.py", samples.ACCOUNT)
+      local pid = child:await_server()
+      child:lua("vim.cmd('Lacuna snooze 30')")
+      vim.uv.kill(pid, "sigkill")
+      child:wait("new server", function()
+        local now = child:servers()[1]
+        return now and now ~= pid and child:await_server()
+      end)
+      child:type("10GA")
+      child:wait("snooze", function()
+        return child:lua("return require('lacuna').statusline()"):find("^lacuna: snoozed until %d%d:%d%d$")
+      end)
+      assert(child:ghost() == nil)
     end,
   },
   {

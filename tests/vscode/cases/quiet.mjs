@@ -30,6 +30,53 @@ export const cases = [
         },
     },
     {
+        name: "snooze from the menu: nothing unasked, asking is answered; and ended from the answer",
+        async run(bench, picture) {
+            bench.write("snooze.py", account);
+            await bench.open("snooze.py", ...atRaise);
+            await bench.statusItem.first().click();
+            await bench.page.locator(".quick-input-list .monaco-list-row", { hasText: "Snooze for 5 Minutes" }).click();
+            await bench.page.locator(".statusbar-item:has(.codicon-bell-slash)", { hasText: "Lacuna" }).waitFor();
+            await bench.open("snooze.py", ...atRaise);
+            await bench.type("u");
+            await until("the reason", () => /no suggestion: snoozed/.test(bench.log()));
+            assert.equal(await bench.ghost(), undefined);
+            await bench.page.screenshot({ path: picture });
+            await bench.command("Lacuna: Suggest Now");
+            await bench.awaitGhost();
+            await bench.press("Escape");
+            await bench.command("Lacuna: End Snooze");
+            await bench.page.locator(".statusbar-item:has(.codicon-sparkle)", { hasText: "Lacuna" }).waitFor();
+            await bench.type("e");
+            await bench.awaitGhost();
+            await bench.press("Escape");
+            await bench.command("File: Revert File");
+        },
+    },
+    {
+        name: "Esc hides a suggestion and tells the server, which then does not offer it there unasked; asking shows it again",
+        async run(bench) {
+            bench.write("dismissed.py", account);
+            await bench.open("dismissed.py", ...atRaise);
+            const ghost = await bench.suggestion("u");
+            const told = () => bench.log().split("Dismissed {").length - 1;
+            const before = told();
+            await bench.press("Escape");
+            await bench.awaitNoGhost();
+            await until("the server to hear of it", () => told() === before + 1);
+            await bench.command("Lacuna: Suggest Now");
+            assert.equal(await bench.awaitGhost(), ghost);
+            await bench.press("Escape");
+            await bench.awaitNoGhost();
+            // Without a suggestion the key is VS Code's.
+            await until("the server to hear of it", () => told() === before + 2);
+            await bench.press("Escape");
+            await bench.frames();
+            assert.equal(told(), before + 2);
+            await bench.command("File: Revert File");
+        },
+    },
+    {
         name: "the status bar says what the last answer cost",
         async run(bench) {
             bench.write("cost.py", account);

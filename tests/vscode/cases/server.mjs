@@ -55,6 +55,8 @@ export const cases = [
             });
             await bench.running();
             await bench.press("Backspace");
+            // Nothing unasked behind a deletion.
+            await bench.command("Lacuna: Suggest Now");
             const ghost = await bench.awaitGhost();
             await bench.press("Tab");
             await bench.awaitNoGhost();

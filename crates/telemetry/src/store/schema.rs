@@ -6,12 +6,12 @@ use crate::event::{Int, Text};
 pub const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// What makes schema `i + 1` of schema `i`.
-pub const MIGRATIONS: [fn() -> String; 2] = [rows, experiments];
+pub const MIGRATIONS: [fn() -> String; 3] = [rows, experiments, delay];
 
 /// 1: rows, names, sessions.
 fn rows() -> String {
     let texts = Text::ALL.iter().map(|c| format!("{} INTEGER", c.name()));
-    let ints = stored_ints().map(|c| format!("{} INTEGER", c.name()));
+    let ints = stored_ints().filter(|c| *c != Int::DelayUs).map(|c| format!("{} INTEGER", c.name()));
     let columns: Vec<String> = texts.chain(ints).collect();
     format!(
         "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -29,6 +29,11 @@ fn experiments() -> String {
      CREATE TABLE exposure(arms INTEGER NOT NULL REFERENCES name(id), session INTEGER NOT NULL, at INTEGER NOT NULL,
                            PRIMARY KEY (arms, session)) WITHOUT ROWID;"
         .to_owned()
+}
+
+/// 3: how long a request was held back.
+fn delay() -> String {
+    format!("ALTER TABLE event ADD COLUMN {} INTEGER;", Int::DelayUs.name())
 }
 
 /// Columns of their own: the row's number is its key.

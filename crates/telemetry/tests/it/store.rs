@@ -95,7 +95,9 @@ fn older_schemas_are_brought_up_to_date_with_their_rows() {
     drop(store);
     // Back to schema 1, which had no experiments.
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.execute_batch("DROP TABLE experiment; DROP TABLE exposure; PRAGMA user_version = 1").unwrap();
+    connection
+        .execute_batch("DROP TABLE experiment; DROP TABLE exposure; ALTER TABLE event DROP COLUMN delay_us; PRAGMA user_version = 1")
+        .unwrap();
     drop(connection);
     let mut store = Store::open_to_read(&path).unwrap();
     assert_eq!((store.installation(), chars(&path)), (installation.as_str(), vec![10]));

@@ -113,6 +113,17 @@ function M.cycle(step)
 end
 
 function M.dismiss()
+  if M.visible() then
+    vim.lsp.inline_completion.get({
+      on_accept = function(item)
+        -- As the server knows it: by its command's argument.
+        if item.command then
+          server.dismissed(vim.api.nvim_get_current_buf(), { command = item.command })
+        end
+        return nil
+      end,
+    })
+  end
   -- There is no call for it: off and on again drops what is drawn.
   vim.lsp.inline_completion.enable(false, { bufnr = 0 })
   vim.lsp.inline_completion.enable(true, { bufnr = 0 })

@@ -75,7 +75,9 @@ function commands.status()
         say({ text })
       end)
     end
-    local lines = { ("lacuna %s, model %s: %s"):format(report.version, report.model, report.state) }
+    local ends = status.snoozed(report)
+    local state = report.state .. (ends and " until " .. ends or "")
+    local lines = { ("lacuna %s, model %s: %s"):format(report.version, report.model, state) }
     local last = report.last
     if type(last) == "table" then
       lines[#lines + 1] = ("last answer: %s%s, %.1f ms%s"):format(
@@ -107,6 +109,16 @@ function commands.resume(word)
   status.resume(assert(scope(word)))
 end
 
+--- Nothing unasked for so many minutes; 0 ends it.
+function commands.snooze(word)
+  local minutes = assert(tonumber(word or 5))
+  status.snooze(minutes)
+  if minutes > 0 then
+    require("lacuna").dismiss()
+    say({ ("lacuna: nothing unasked for %s minutes; `:Lacuna snooze 0` ends it"):format(word or "5") })
+  end
+end
+
 --- Suggestions in the buffer's language, or in none of it, until Neovim ends.
 function commands.language(word)
   local id = server.language_id(vim.api.nvim_get_current_buf())
@@ -136,6 +148,10 @@ function M.run(words)
   if (name == "pause" or name == "resume") and not scope(words[2]) then
     return vim.notify(("lacuna: %s %q: say here, language or all"):format(name, words[2]), vim.log.levels.ERROR)
   end
+  local minutes = tonumber(words[2] or 5)
+  if name == "snooze" and (not minutes or minutes < 0 or minutes > 1440) then
+    return vim.notify(("lacuna: snooze %q: say minutes, 0 (ends it) to 1440"):format(words[2]), vim.log.levels.ERROR)
+  end
   if name == "language" and words[2] ~= "on" and words[2] ~= "off" then
     return vim.notify("lacuna: language: say on or off", vim.log.levels.ERROR)
   end
@@ -152,6 +168,8 @@ function M.complete(lead, line)
     choices = vim.fn.sort(vim.tbl_keys(commands))
   elseif words[2] == "pause" or words[2] == "resume" then
     choices = SCOPES
+  elseif words[2] == "snooze" then
+    choices = { "0", "5", "15", "60" }
   elseif words[2] == "language" then
     choices = { "off", "on" }
   end

@@ -210,9 +210,20 @@ function M.attach(bufnr, event)
     on_init = function(client)
       status.set_up()
       status.pause_again(client)
+      status.snooze_again(client)
     end,
     on_exit = on_exit,
   }, { bufnr = bufnr, silent = true })
+end
+
+--- Tells that an item was turned down: it is not offered again at its place until the line changes.
+---@param bufnr integer
+---@param item table lsp.InlineCompletionItem
+function M.dismissed(bufnr, item)
+  local client = M.client(bufnr)
+  if client then
+    client:notify("lacuna/didDismissCompletion", { item = item })
+  end
 end
 
 --- Ends the server and forgets its crashes; the next insert starts it again.

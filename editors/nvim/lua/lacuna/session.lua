@@ -270,6 +270,11 @@ function M.cycle(step)
 end
 
 function M.dismiss()
+  if shown and rest() then
+    for index in pairs(shown.told) do
+      server.dismissed(shown.bufnr, shown.items[index].raw)
+    end
+  end
   cancel()
   forget()
   -- Not asked again until something changes.

@@ -7,6 +7,9 @@ local reports = {}
 --- Pauses by their argument as JSON, so that a restarted server can be told again.
 ---@type table<string, table>
 local pauses = {}
+--- When the snooze ends, in seconds since 1970.
+---@type number?
+local snoozed_until
 ---@type string? why the server is down
 local down
 
@@ -98,6 +101,35 @@ function M.pause_again(client)
   end
 end
 
+--- Nothing is suggested unasked for some minutes; 0 ends that.
+---@param minutes number
+function M.snooze(minutes)
+  snoozed_until = minutes > 0 and os.time() + minutes * 60 or nil
+  for _, client in ipairs(clients()) do
+    execute(client, "lacuna.snooze", { minutes = minutes })
+  end
+end
+
+--- A server that has just started knows of no snooze.
+---@param client vim.lsp.Client
+function M.snooze_again(client)
+  local left = (snoozed_until or 0) - os.time()
+  if left > 0 then
+    execute(client, "lacuna.snooze", { minutes = left / 60 })
+  end
+end
+
+--- When the snooze ends, as the clock on the wall shows it; nil: there is none.
+---@param report table
+---@return string?
+function M.snoozed(report)
+  local ends = report.snoozedUntil
+  -- The server says nothing when it ends.
+  if type(ends) == "number" and ends / 1000 > os.time() then
+    return os.date("%H:%M", math.floor(ends / 1000)) --[[@as string]]
+  end
+end
+
 --- Asks the server about a buffer; `answer` gets the report or nil.
 ---@param bufnr integer
 ---@param answer fun(report: table?)
@@ -119,6 +151,11 @@ local WORDS = {
   ["low-confidence"] = "not sure enough",
   ["blank-file"] = "blank file",
   ["finished-file"] = "nothing follows",
+  ["after-undo"] = "taken back",
+  ["dismissed-before"] = "dismissed here",
+  ["in-comment"] = "not in comments",
+  ["in-doc-comment"] = "not in documentation",
+  ["in-string"] = "not in strings",
   ["repeats-suffix"] = "already there",
   repetition = "the same over and over",
   ["parses-worse"] = "would break the syntax",
@@ -147,7 +184,14 @@ function M.describe(report)
   if report.state == "paused" then
     return "paused"
   end
+  local ends = M.snoozed(report)
+  if ends then
+    return "snoozed until " .. ends
+  end
   if last == nil or last == vim.NIL then
+    return "ready"
+  end
+  if last.outcome == "silence" and last.reason == "snoozed" then
     return "ready"
   end
   if last.outcome == "silence" then

@@ -249,6 +249,14 @@ fn replay(run: &Replay) -> String {
         run.sides.iter().for_each(|side| _ = write!(out, " {} |", value(side)));
         out.push_str(if ratio { " |\n" } else { "\n" });
     }
+    if !run.levels.is_empty() {
+        out.push_str("\n| show.eagerness | suggestions in 100 keystrokes | CPU-seconds in 1,000 keystrokes |\n|---|---:|---:|\n");
+    }
+    for level in &run.levels {
+        let name = serde_json::to_value(level.eagerness).unwrap_or_default();
+        let (shown, cpu) = (level.suggestions_per_100_keystrokes, level.cpu_seconds_per_1000_keystrokes);
+        let _ = writeln!(out, "| {} | {shown:.1} | {cpu:.1} |", name.as_str().unwrap_or_default());
+    }
     out.push('\n');
     out
 }

@@ -202,7 +202,7 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
             ms: Milliseconds::default(),
             explanation: None,
         };
-        let answered = Answered { uri: URI, open, cursor, start: word, restated: &restated, reply: &reply, stale: false };
+        let answered = Answered { uri: URI, open, cursor, start: word, restated: &restated, reply: &reply, quiet: None, stale: false };
         let begun = Instant::now();
         observer.answered(&asked, &answered);
         answers.push(begun.elapsed());

@@ -9,8 +9,9 @@ use tower_lsp::jsonrpc::Result;
 use tower_lsp::ls_types::notification::Notification;
 
 use super::Event;
+use crate::lsp::answer::Answered;
 use crate::lsp::inline::{Params, Place, WirePosition, WireRange};
-use crate::lsp::server::{Answered, Server};
+use crate::lsp::server::Server;
 
 /// Command of an item that its clients run after accepting.
 pub const ACCEPTED: &str = "github.copilot.didAcceptCompletionItem";

@@ -6,8 +6,9 @@ use tower_lsp::LspServiceBuilder;
 use tower_lsp::jsonrpc::Result;
 
 use super::Event;
+use crate::lsp::answer::Answered;
 use crate::lsp::inline::{Params, TextDocument, WirePosition};
-use crate::lsp::server::{Answered, Server};
+use crate::lsp::server::Server;
 
 pub fn register(builder: LspServiceBuilder<Server>) -> LspServiceBuilder<Server> {
     builder

@@ -18,9 +18,6 @@ pub struct Change {
     pub text: String,
 }
 
-/// How an event is applied.
-pub type Apply = fn(&mut Editor, &Event) -> anyhow::Result<Option<Change>>;
-
 impl Editor {
     pub fn new(trace: &Trace) -> Editor {
         Editor { document: Document::new(&trace.before, 0), cursor: 0 }

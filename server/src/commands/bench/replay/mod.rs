@@ -20,11 +20,12 @@ use serde::{Deserialize, Serialize};
 use self::editor::Editor;
 use self::ours::Ours;
 use self::peer::{LlamaServer, LlamaVim};
-use self::summary::{How, Key, Screen, Side};
+use self::summary::{How, Key, Level, Screen, Side};
 use self::trace::{Event, Trace};
 use super::machine::Machine;
 use super::record::Record;
 use super::{decode, peer as llama_bench};
+use crate::config::{Eagerness, ShowConfig};
 use crate::{config, models};
 
 /// Replay keystroke traces: latency, reuse of the cache, flicker, waste; beside llama-server
@@ -52,6 +53,10 @@ pub struct Args {
     /// Generate exactly so many tokens on both sides, whatever they are (for random weights) [default: until the rules say stop]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     tokens: Option<u16>,
+    /// Replay at these levels of show.eagerness, one after the other: suggestions in 100 keystrokes and CPU-seconds in 1,000, and for the first all
+    /// the rest; without a value at all three [default: the configured one]
+    #[arg(long, value_name = "LEVEL,…", value_delimiter = ',', num_args = 0..=1, default_missing_value = "low,normal,high")]
+    eagerness: Vec<Eagerness>,
     /// Replay at the pace of the traces
     #[arg(long)]
     real_time: bool,
@@ -97,6 +102,9 @@ pub struct Replay {
     pub traces: usize,
     pub keystrokes: usize,
     pub sides: Vec<Side>,
+    /// Ours at each level of eagerness; the first is that of `sides`.
+    #[serde(default)]
+    pub levels: Vec<Level>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -126,7 +134,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let about = format!("{}, prompts of at most {} tokens", loaded.name, settings.prompt_tokens);
     set_threads(usize::from(args.threads));
-    let ours = Ours::new(loaded.completer_with(settings));
+    let show = &resolved.config.show;
+    let mut eagerness = args.eagerness.iter().copied().chain(args.eagerness.is_empty().then_some(show.eagerness));
+    let at = |eagerness| Ours::new(loaded.completer_with(settings.clone()), &ShowConfig { eagerness, ..show.clone() });
+    let first = eagerness.next().unwrap_or_default();
+    let ours = at(first);
     let server = match (&model.gguf, args.against) {
         (Some(gguf), Some(Against::LlamaServer)) => {
             let program = llama_server(args)?;
@@ -138,20 +150,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
     let (mut our_keys, mut peer_keys) = (Vec::new(), Vec::new());
     let (mut our_lines, mut peer_lines) = (Vec::new(), Vec::new());
+    let mut cpu = 0.0;
     for (index, trace) in traces.iter().enumerate() {
         super::note(&format!("trace {} of {}: {}", index + 1, traces.len(), trace.path));
         let events = &trace.events[..trace.events.len().min(args.max_events)];
         let of_trace = || format!("trace {} ({})", trace.id, trace.path);
-        ours.open(trace);
-        let answers = if args.real_time { ours.in_real_time(trace, events) } else { one_by_one(&ours, trace, events, &mut our_lines) };
-        keep(index, events, answers.with_context(of_trace)?.into_iter().map(|a| (a.key, a.text)), &mut our_keys);
-        ours.close(trace);
+        cpu += our_keystrokes(&ours, (index, trace), events, args.real_time, &mut our_keys, Some(&mut our_lines)).with_context(of_trace)?;
         if let Some((server, _)) = &server {
             let answers = peer_keystrokes(server, trace, events, args, &mut peer_lines).with_context(of_trace)?;
             keep(index, events, answers.into_iter(), &mut peer_keys);
         }
     }
     let keystrokes = our_keys.len();
+    let mut levels = vec![Level::of(first, &our_keys, cpu)];
+    for level in eagerness {
+        super::note(&format!("once more, with show.eagerness = {level:?}"));
+        let (ours, mut keys, mut cpu) = (at(level), Vec::new(), 0.0);
+        for (index, trace) in traces.iter().enumerate() {
+            let events = &trace.events[..trace.events.len().min(args.max_events)];
+            cpu += our_keystrokes(&ours, (index, trace), events, args.real_time, &mut keys, None)?;
+        }
+        levels.push(Level::of(level, &keys, cpu));
+    }
     let mut sides = vec![Side::of("lacuna".to_owned(), about, our_keys, &our_lines, usage::of_process(std::process::id()))];
     if let Some((server, gguf)) = &server {
         let file = gguf.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
@@ -168,20 +188,44 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         traces: traces.len(),
         keystrokes,
         sides,
+        levels,
     };
     super::deliver(&Record::Replay(record), args.output.as_deref(), args.json)
 }
 
-fn one_by_one(ours: &Ours, trace: &Trace, events: &[Event], lines: &mut Vec<Key>) -> anyhow::Result<Vec<ours::Answer>> {
-    let mut editor = Editor::new(trace);
-    let mut versions = 1..;
-    let mut version = || versions.next().unwrap_or(i32::MAX);
-    let keystroke = |(i, event): (usize, &Event)| {
-        ours.waited_for(trace, &mut editor, event, version(), Editor::apply).with_context(|| format!("event {i}"))
+/// The keystrokes of a trace on our side, and, where they are asked for, lines inserted above the cursor at its end. The CPU-seconds that the
+/// keystrokes took.
+fn our_keystrokes(
+    ours: &Ours,
+    (index, trace): (usize, &Trace),
+    events: &[Event],
+    real_time: bool,
+    keys: &mut Vec<Key>,
+    lines: Option<&mut Vec<Key>>,
+) -> anyhow::Result<f64> {
+    let cpu = || usage::of_process(std::process::id()).cpu_seconds;
+    ours.open(trace);
+    let before = cpu();
+    let (answers, spent) = if real_time {
+        let answers = ours.in_real_time(trace, events)?;
+        ours.settle();
+        (answers, cpu() - before)
+    } else {
+        let mut editor = Editor::new(trace);
+        let mut versions = 1..;
+        let mut version = || versions.next().unwrap_or(i32::MAX);
+        let keystroke =
+            |(i, event): (usize, &Event)| ours.typed(trace, &mut editor, event, version()).with_context(|| format!("event {i}"));
+        let answers = events.iter().enumerate().map(keystroke).collect::<anyhow::Result<Vec<_>>>()?;
+        let spent = cpu() - before;
+        if let Some(lines) = lines {
+            lines_above(&mut editor, lines, |editor, event| Ok(ours.elsewhere(trace, editor, event, version())?.key))?;
+        }
+        (answers, spent)
     };
-    let answers = events.iter().enumerate().map(keystroke).collect::<anyhow::Result<Vec<_>>>()?;
-    lines_above(&mut editor, lines, |editor, event| Ok(ours.waited_for(trace, editor, event, version(), Editor::apply_elsewhere)?.key))?;
-    Ok(answers)
+    ours.close(trace);
+    keep(index, events, answers.into_iter().map(|a| (a.key, a.text)), keys);
+    Ok(spent)
 }
 
 fn peer_keystrokes(
@@ -252,6 +296,7 @@ fn keep(trace: usize, events: &[Event], answers: impl Iterator<Item = (Key, Opti
     for ((i, event), (mut key, text)) in events.iter().enumerate().zip(answers) {
         let inserted = (event.del == 0 && !event.ins.is_empty()).then_some(event.ins.as_str());
         let text = text.filter(|_| key.ms.is_some());
+        key.shown = screen.is_new(inserted, text.as_deref());
         (key.flicker, key.wasted) = screen.keystroke(inserted, text.as_deref(), key.generated);
         (key.trace, key.event) = (trace, i);
         all.push(key);

@@ -9,17 +9,22 @@ use lacuna_complete::{Caller, Completer, Outcome, Reason, Reply};
 use lacuna_context::Language;
 use lacuna_text::Encoding;
 
-use super::editor::{Apply, Change, Editor};
+use super::editor::{Change, Editor};
 use super::summary::{How, Key};
 use super::trace::{Event, Trace};
+use crate::config::{Eagerness, ShowConfig};
 use crate::lsp::documents::{Documents, Ticket};
 use crate::lsp::inline::{Site, automatic, site};
+use crate::lsp::manners::{Asking, Manners};
+use crate::lsp::quiet_advice;
 use crate::lsp::wire;
 
 /// The server's state for the traces of a run.
 pub struct Ours {
     documents: Documents,
     completer: Arc<Completer>,
+    manners: Manners,
+    eagerness: Eagerness,
 }
 
 /// A keystroke's answer and the text that was shown.
@@ -29,8 +34,16 @@ pub struct Answer {
 }
 
 impl Ours {
-    pub fn new(completer: Completer) -> Ours {
-        Ours { documents: Documents::default(), completer: Arc::new(completer) }
+    /// `show`: when nothing is offered.
+    pub fn new(completer: Completer, show: &ShowConfig) -> Ours {
+        let manners = Manners::default();
+        manners.configure(show);
+        Ours { documents: Documents::default(), completer: Arc::new(completer), manners, eagerness: show.eagerness }
+    }
+
+    /// Waits until nothing is left to do in the background.
+    pub fn settle(&self) {
+        self.completer.settle();
     }
 
     pub fn open(&self, trace: &Trace) {
@@ -39,10 +52,14 @@ impl Ours {
             language => language,
         };
         self.documents.open(&uri(trace), language, 0, &trace.before.as_str().into());
+        if let Some(open) = self.documents.current(&uri(trace)) {
+            self.manners.opened(&uri(trace), &open);
+        }
     }
 
     pub fn close(&self, trace: &Trace) {
         self.documents.close(&uri(trace));
+        self.manners.closed(&uri(trace));
         self.completer.forget(&uri(trace));
     }
 
@@ -52,6 +69,7 @@ impl Ours {
         if let Some(change) = change {
             let edit = [wire::Change::new(Some(change.range), &change.text)];
             let edited = self.documents.change(&uri, Some(version), &edit, Encoding::Utf32).map_err(|_| anyhow!("the edit was refused"))?;
+            self.manners.changed(&uri, &edited);
             self.completer.edited(edited.snapshot(&uri, &trace.path));
         }
         let ticket = Ticket::default();
@@ -62,18 +80,47 @@ impl Ours {
     }
 
     fn answer(&self, trace: &Trace, site: &Site, ticket: &Ticket) -> Reply {
-        let caller = Caller { client: 0, flight: Some(&ticket.flight) };
+        let caller = Caller { client: 0, flight: Some(&ticket.flight), refused: &[], eagerness: self.eagerness.into() };
         site.complete(&self.completer, (&uri(trace), &trace.path), &[], caller, &ticket.cancel)
     }
 
-    /// An event, and the answer at the cursor, waited for. `apply`: [`Editor::apply`] for a keystroke, [`Editor::apply_elsewhere`] for an
-    /// edit that leaves the cursor where it is.
-    pub fn waited_for(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32, apply: Apply) -> anyhow::Result<Answer> {
+    /// A keystroke, and the answer at the cursor, waited for; manners may forbid one.
+    pub fn typed(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
         let begun = Instant::now();
-        let change = apply(editor, event)?;
+        let change = editor.apply(event)?;
+        let (site, ticket) = self.ask(trace, editor, change, version)?;
+        if let Some(silence) = self.objection(trace, &site) {
+            return Ok(silent(event, silence, begun.elapsed()));
+        }
+        let reply = self.answer(trace, &site, &ticket);
+        self.offered(trace, &site, &reply);
+        Ok(answer(event, &reply, Some(begun.elapsed())))
+    }
+
+    /// An edit that leaves the cursor where it is, and the answer at the cursor, waited for.
+    pub fn elsewhere(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
+        let begun = Instant::now();
+        let change = editor.apply_elsewhere(event)?;
         let (site, ticket) = self.ask(trace, editor, change, version)?;
         let reply = self.answer(trace, &site, &ticket);
         Ok(answer(event, &reply, Some(begun.elapsed())))
+    }
+
+    /// Why there is no answer, whatever the model would say.
+    fn objection(&self, trace: &Trace, site: &Site) -> Option<&'static str> {
+        // Who wants equal work wants it at every key.
+        if self.completer.settings().fixed_tokens.is_some() {
+            return None;
+        }
+        let open = self.documents.current(&uri(trace))?;
+        let asking = Asking { uri: &uri(trace), open: &open, cursor: site.cursor(), is_automatic: true };
+        self.manners.objection(&asking).map(|quiet| quiet_advice(quiet).code)
+    }
+
+    fn offered(&self, trace: &Trace, site: &Site, reply: &Reply) {
+        let (Outcome::Suggest(items), Some(open)) = (&reply.outcome, self.documents.current(&uri(trace))) else { return };
+        let asking = Asking { uri: &uri(trace), open: &open, cursor: site.cursor(), is_automatic: true };
+        self.manners.offered(&asking, items.iter().map(|item| (String::new(), item.text.clone())));
     }
 
     /// All keystrokes of a trace when they come: a request is superseded by the next keystroke, as it is in an editor.
@@ -91,8 +138,15 @@ impl Ours {
                 let change = editor.apply(event)?;
                 let (site, ticket) = self.ask(trace, &editor, change, i as i32 + 1)?;
                 let done = done.clone();
+                if let Some(silence) = self.objection(trace, &site) {
+                    let _ = done.send((i, silent(event, silence, typed.elapsed())));
+                    continue;
+                }
                 scope.spawn(move || {
                     let reply = self.answer(trace, &site, &ticket);
+                    if !ticket.is_stale() {
+                        self.offered(trace, &site, &reply);
+                    }
                     let in_time = !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled);
                     let _ = done.send((i, answer(event, &reply, in_time.then(|| typed.elapsed()))));
                 });
@@ -107,6 +161,12 @@ impl Ours {
 
 fn uri(trace: &Trace) -> String {
     format!("trace:///{}/{}", trace.id, trace.path)
+}
+
+/// A keystroke after which nothing is asked of the model.
+fn silent(event: &Event, reason: &str, elapsed: Duration) -> Answer {
+    let key = Key { how: How::Memory, ms: Some(elapsed.as_secs_f64() * 1e3), silence: Some(reason.to_owned()), ..Key::of(event.kind()) };
+    Answer { key, text: None }
 }
 
 /// `elapsed` is none for a request that the next keystroke came before.

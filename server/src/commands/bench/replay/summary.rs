@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trace::Kind;
 use super::usage::Usage;
+use crate::config::Eagerness;
 
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,6 +41,9 @@ pub struct Key {
     pub silence: Option<String>,
     /// The text shown before agreed with this keystroke and was replaced by another.
     pub flicker: bool,
+    /// A text came on screen that is not the rest of the one before.
+    #[serde(default)]
+    pub shown: bool,
     /// Tokens generated for a text that the next keystroke contradicted, or that was never shown.
     pub wasted: usize,
 }
@@ -62,6 +66,7 @@ impl Key {
             ms: None,
             silence: None,
             flicker: false,
+            shown: false,
             wasted: 0,
         }
     }
@@ -155,6 +160,34 @@ impl Side {
     }
 }
 
+/// How often something is shown at one level of `show.eagerness`, and what that costs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Level {
+    pub eagerness: Eagerness,
+    pub keystrokes: usize,
+    /// Texts that came on screen; the rest of one that is typed is the same one.
+    pub suggestions: usize,
+    pub suggestions_per_100_keystrokes: f64,
+    /// Of this process, work in the background included.
+    pub cpu_seconds: f64,
+    pub cpu_seconds_per_1000_keystrokes: f64,
+}
+
+impl Level {
+    pub fn of(eagerness: Eagerness, keys: &[Key], cpu_seconds: f64) -> Level {
+        let (keystrokes, suggestions) = (keys.len(), keys.iter().filter(|key| key.shown).count());
+        let per = |value: f64, n: f64| value * n / keystrokes.max(1) as f64;
+        Level {
+            eagerness,
+            keystrokes,
+            suggestions,
+            suggestions_per_100_keystrokes: per(suggestions as f64, 100.0),
+            cpu_seconds,
+            cpu_seconds_per_1000_keystrokes: per(cpu_seconds, 1000.0),
+        }
+    }
+}
+
 /// What is on the screen between two keystrokes: tells flicker from change that the user asked for, and work that was for nothing.
 #[derive(Default)]
 pub struct Screen {
@@ -165,6 +198,11 @@ pub struct Screen {
 }
 
 impl Screen {
+    /// Whether a text is another than the rest of what is shown, after a keystroke that inserted this (`None`: it did something else).
+    pub fn is_new(&self, inserted: Option<&str>, text: Option<&str>) -> bool {
+        text.is_some_and(|text| !text.is_empty() && inserted.and_then(|typed| self.shown.strip_prefix(typed)) != Some(text))
+    }
+
     /// Notes what a keystroke inserted (`None`: it did something else) and what was shown for it.
     ///
     /// Returns flicker, and the tokens that turned out to be for nothing: those of the text before that will not be typed now.
@@ -200,9 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn a_level_counts_what_came_on_screen() {
+        let key = |shown| Key { shown, ..Key::of(Kind::Type) };
+        let level = Level::of(Eagerness::Low, &[key(true), key(false), key(false), key(true)], 0.5);
+        assert_eq!((level.keystrokes, level.suggestions), (4, 2));
+        assert_eq!((level.suggestions_per_100_keystrokes, level.cpu_seconds_per_1000_keystrokes), (50.0, 125.0));
+        assert_eq!(Level::of(Eagerness::High, &[], 0.0).suggestions_per_100_keystrokes, 0.0);
+    }
+
+    #[test]
     fn flicker_and_waste_follow_the_users_keys() {
         let mut screen = Screen::default();
+        assert!(screen.is_new(Some("x"), Some("return")) && !screen.is_new(Some("x"), None));
         assert_eq!(screen.keystroke(Some("x"), Some("return"), 3), (false, 0));
+        assert!(!screen.is_new(Some("r"), Some("eturn")) && screen.is_new(Some("r"), Some("aise")) && screen.is_new(None, Some("return")));
         assert_eq!(screen.keystroke(Some("r"), Some("eturn"), 0), (false, 0));
         assert_eq!(screen.keystroke(Some("e"), Some("fuse"), 2), (true, 2), "agreed, and was replaced: 4 of 6 bytes");
         assert_eq!(screen.keystroke(Some("x"), Some("tra"), 4), (false, 2), "contradicted");

@@ -1,0 +1,51 @@
+//! `workspace/executeCommand`.
+
+use serde_json::Value;
+use tower_lsp::jsonrpc::{Error, Result};
+use tower_lsp::ls_types::{ExecuteCommandParams, LSPAny};
+
+use super::dialects::{COPILOT_ACCEPTED, Event};
+use super::inline::ACCEPTED;
+use super::server::Server;
+use super::status::{PAUSE, RESUME, SNOOZE, STATUS, StatusNotification};
+
+/// Command by which a client tells that an item was dismissed; its only argument is the item's id.
+const DISMISSED: &str = "lacuna.dismissed";
+
+/// What there is.
+pub const COMMANDS: [&str; 7] = [ACCEPTED, COPILOT_ACCEPTED, DISMISSED, PAUSE, RESUME, SNOOZE, STATUS];
+
+impl Server {
+    pub(super) async fn execute(&self, params: &ExecuteCommandParams) -> Result<Option<LSPAny>> {
+        let arguments = &params.arguments;
+        let id = || arguments.first().and_then(LSPAny::as_str).map(str::to_owned);
+        match params.command.as_str() {
+            ACCEPTED | COPILOT_ACCEPTED => {
+                id().into_iter().for_each(|id| self.note(&Event::Accepted { id }));
+                Ok(None)
+            }
+            DISMISSED => {
+                id().into_iter().for_each(|id| self.note(&Event::Dismissed { id }));
+                Ok(None)
+            }
+            PAUSE => self.told(PAUSE, self.status.pause(arguments)).await,
+            RESUME => self.told(RESUME, self.status.resume(arguments)).await,
+            SNOOZE => self.told(SNOOZE, self.status.snooze(arguments)).await,
+            STATUS => {
+                let uri = arguments.first().and_then(|argument| argument["uri"].as_str());
+                Ok(Some(self.status.report(uri).into_value()))
+            }
+            other => Err(Error::invalid_params(format!("unknown command {other}: this server knows {}", COMMANDS.join(", ")))),
+        }
+    }
+
+    /// The status after a command that changes it, also for whoever watches it.
+    async fn told(&self, command: &str, done: std::result::Result<(), String>) -> Result<Option<Value>> {
+        done.map_err(|e| Error::invalid_params(format!("{command}: {e}")))?;
+        let report = self.status.report(None).into_value();
+        if self.status.wants_notifications() {
+            self.client.send_notification::<StatusNotification>(report.clone()).await;
+        }
+        Ok(Some(report))
+    }
+}
