@@ -135,9 +135,11 @@ pub struct ContextConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShowConfig {
-    /// Mean probability a token below which nothing is shown (0–1).
+    /// Least probability that its first line is right of a suggestion that nobody asked for; what is asked for by hand is always shown. Unset: as the
+    /// model says, so that about half of what is shown is right; a model that does not say shows everything, and its mean probability a
+    /// token is compared if this is set.
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub min_confidence: f64,
+    pub min_confidence: Option<f64>,
     /// Longest single-line completion, in tokens.
     #[schemars(range(min = 1, max = 1_024))]
     pub line_tokens: usize,
@@ -338,7 +340,7 @@ impl Default for ShowConfig {
     fn default() -> Self {
         let settings = Settings::default();
         ShowConfig {
-            min_confidence: as_written(settings.min_confidence),
+            min_confidence: None,
             line_tokens: settings.line_tokens,
             lines: Lines::default(),
             block_tokens: settings.block_tokens,
@@ -402,7 +404,7 @@ impl Config {
             lines: self.show.lines.most(),
             block_tokens: self.show.block_tokens,
             deadline: Duration::from_millis(self.latency.deadline_ms),
-            min_confidence: self.show.min_confidence as f32,
+            min_confidence: self.show.min_confidence.map(|least| least as f32),
             max_file_bytes: self.context.max_file_bytes,
             other_files: self.context.other_files,
             kv_budget_bytes: self.kv.budget_mb << 20,
@@ -428,11 +430,6 @@ impl Config {
         globs(&self.context.ignore)?;
         globs(&self.context.include).map(|_| ())
     }
-}
-
-/// The number that was written: 0.15, not what `f32` makes of it.
-fn as_written(number: f32) -> f64 {
-    number.to_string().parse().unwrap_or(f64::from(number))
 }
 
 /// Where a value was set.

@@ -14,10 +14,6 @@ use crate::config::ShowConfig;
 pub const TRAINED: &str = "trained";
 const ALL: &str = "*";
 
-/// The embedded model's card (`datasets/embedded/README.md`), for weights that do not say it themselves.
-pub const OF_EMBEDDED: [&str; 10] =
-    ["python", "javascript", "javascriptreact", "typescript", "typescriptreact", "java", "rust", "go", "c", "cpp"];
-
 /// Why a language is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Off {

@@ -5,14 +5,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, bail};
-use lacuna_complete::{Completer, Settings};
+use lacuna_complete::{Calibration, Completer, Settings};
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, Scheduler, generate};
 use lacuna_eval::run::{sha256_of_file, sha256_of_parts};
 use lacuna_prompt::{Sentinels, Tokenizer};
 
 use crate::config::Config;
 use crate::costs;
-use crate::languages::OF_EMBEDDED;
 
 /// The embedded model's weights in our packed form, and its tokenizer (see `datasets/embedded`).
 const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../datasets/embedded/model.lacuna.safetensors");
@@ -32,6 +31,8 @@ pub struct Loaded {
     pub sentinels: Sentinels,
     /// LSP ids of the languages that the model was trained for; `None`: it does not say.
     pub languages: Option<Vec<String>>,
+    /// How likely what it writes is right; `None`: it does not say.
+    pub calibration: Option<Arc<Calibration>>,
     /// Completers of one model take turns.
     scheduler: Arc<Scheduler>,
     /// Those of the language server: clients with equal settings share one, its caches and its budget.
@@ -100,6 +101,7 @@ impl Loaded {
         lacuna_engine::set_threads(config.latency.threads);
         lacuna_engine::set_pinned(config.latency.pin_threads);
         let mut settings = config.settings(self.sentinels.order, true);
+        settings.calibration = self.calibration.clone();
         settings.beam = config.model.beam.unwrap_or_else(|| beam(self.model.info().parameters));
         settings.suffix.weight = self.model.config().suffix_weight;
         settings.evidence.suffix = settings.suffix.weight > 0.0;
@@ -164,6 +166,14 @@ fn load_from(path: &str, place: &Path, tokenizer: &Path, precision: Precision) -
     finish(path.to_owned(), model, &file, &tokenizer.display().to_string())
 }
 
+/// The weights of a [`Calibration`], as a model's config holds them.
+pub fn read_confidence(path: &Path) -> anyhow::Result<serde_json::Value> {
+    let name = || format!("--confidence {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(name)?;
+    Calibration::from_json(&text).with_context(name)?;
+    serde_json::from_str(&text).with_context(name)
+}
+
 /// SHA-256 of the weights and the tokenizer behind `path`, in hexadecimal: of a folder, that of the hashes of its files in order of
 /// their names.
 pub fn sha256(path: &str) -> anyhow::Result<String> {
@@ -191,8 +201,9 @@ fn finish(name: String, model: Model, tokenizer_file: &[u8], tokenizer_name: &st
     if ids > rows {
         bail!("model {name}: {tokenizer_name} has {ids} ids but the weights have {rows}: they belong to different models");
     }
-    let of_card = || (name == EMBEDDED).then(|| OF_EMBEDDED.map(str::to_owned).to_vec());
-    let languages = model.config().code_languages.clone().or_else(of_card);
+    let languages = model.config().code_languages.clone();
+    let weights = model.config().confidence.as_deref().map(Calibration::from_json).transpose();
+    let calibration = weights.with_context(|| format!("model {name}"))?.map(Arc::new);
     let (model, tokenizer) = (Arc::new(model), Arc::new(tokenizer));
-    Ok(Loaded { name, model, tokenizer, sentinels, languages, scheduler: Scheduler::new(), serving: Mutex::default() })
+    Ok(Loaded { name, model, tokenizer, sentinels, languages, calibration, scheduler: Scheduler::new(), serving: Mutex::default() })
 }

@@ -45,7 +45,7 @@ async function connect() {
         rootUri: null,
         capabilities: { textDocument: { inlineCompletion: { dynamicRegistration: true } }, general: { positionEncodings: ["utf-16"] } },
         workspaceFolders: null,
-        initializationOptions: { lacuna: { latency: { deadline_ms: 0 } } },
+        initializationOptions: { lacuna: { latency: { deadline_ms: 0 }, show: { min_confidence: 0 } } },
     });
     await connection.sendNotification(InitializedNotification.type, {});
     await connection.sendNotification(DidOpenTextDocumentNotification.type, {

@@ -28,7 +28,7 @@ async def client(binary, tmp_path, encodings):
             capabilities=capabilities(encodings),
             workspace_folders=[types.WorkspaceFolder(uri="file:///project", name="project")],
             # No deadline: nothing may depend on how fast the machine is.
-            initialization_options={"lacuna": {"latency": {"deadline_ms": 0}}},
+            initialization_options={"lacuna": {"latency": {"deadline_ms": 0}, "show": {"min_confidence": 0}}},
         )
     )
     client.announced = result

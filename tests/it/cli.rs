@@ -45,13 +45,13 @@ fn parse_json(output: &Output) -> Value {
     let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&json), ["items", "model", "ms", "outcome", "reason", "tokens"]);
     assert_eq!(keys(&json["tokens"]), ["accepted", "cached", "drafted", "generated", "prefilled", "prompt"]);
-    assert_eq!(keys(&json["ms"]), ["context", "decode", "prefill", "prompt", "total"]);
+    assert_eq!(keys(&json["ms"]), ["context", "decode", "prefill", "prompt", "suffix", "total"]);
     assert!(json["tokens"].as_object().unwrap().values().all(Value::is_u64), "{json}");
     assert!(json["ms"].as_object().unwrap().values().all(|v| v.as_f64().is_some_and(|ms| ms >= 0.0)), "{json}");
     assert!(json["model"].is_string());
     let items = json["items"].as_array().expect("a list");
     for item in items {
-        assert_eq!(keys(item), ["logprob", "text"]);
+        assert_eq!(keys(item), ["logprob", "probability", "text"]);
         assert!(item["text"].as_str().is_some_and(|t| !t.is_empty()) && item["logprob"].as_f64().is_some_and(|p| p <= 0.0), "{json}");
     }
     match json["outcome"].as_str() {
@@ -169,13 +169,25 @@ fn explain_shows_the_prompt_and_ends_with_the_completion() {
 fn a_silence_has_exit_code_1_and_a_reason() {
     let home = Home::new();
     let model = TinyModel::default().write();
-    home.write("lacuna.toml", "[show]\nmin_confidence = 1.0\n");
-    let file = home.write("a.py", "x = fo\n");
+    home.write("lacuna.toml", "[context]\nmax_file_bytes = 1024\n");
+    let file = home.write("a.py", &"x = fo\n".repeat(200));
     let file = file.to_str().unwrap();
     let plain = complete(&home, file, "1:7", model.arg(), &[]).expect_code(1);
-    assert_eq!((plain.stdout.as_str(), plain.stderr.as_str()), ("", "lacuna: no suggestion: low-confidence\n"));
+    assert_eq!((plain.stdout.as_str(), plain.stderr.as_str()), ("", "lacuna: no suggestion: file-too-large\n"));
     let json = parse_json(&complete(&home, file, "1:7", model.arg(), &["--json"]).expect_code(1));
-    assert_eq!((&json["outcome"], &json["reason"]), (&"silence".into(), &"low-confidence".into()));
+    assert_eq!((&json["outcome"], &json["reason"]), (&"silence".into(), &"file-too-large".into()));
+}
+
+#[test]
+fn what_is_asked_for_is_shown_however_unsure_it_is() {
+    let home = Home::new();
+    let model = TinyModel::default().write();
+    let file = home.write("a.py", "x = fo\n");
+    let complete = || parse_json(&complete(&home, file.to_str().unwrap(), "1:7", model.arg(), &["--json"]))["items"].clone();
+    let all = complete();
+    assert!(all.is_array(), "{all}");
+    home.write("lacuna.toml", "[show]\nmin_confidence = 1.0\n");
+    assert_eq!(complete(), all);
 }
 
 #[test]

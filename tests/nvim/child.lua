@@ -34,8 +34,8 @@ function Child.start(spec)
     assert(vim.uv.fs_symlink(root .. "/editors/nvim", dir .. "/site/pack/test/start/lacuna"))
     local options = vim.tbl_deep_extend("force", {
       cmd = { binary, "lsp" },
-      -- No deadline: nothing may depend on how fast the machine is.
-      settings = { latency = { deadline_ms = 0 }, show = { block_tokens = 40 } },
+      -- No deadline: nothing may depend on how fast the machine is. What is shown is looked at here, not how sure it is.
+      settings = { latency = { deadline_ms = 0 }, show = { block_tokens = 40, min_confidence = 0 } },
     }, spec.options or {})
     vim.fn.writefile({ vim.json.encode(options) }, dir .. "/options.json")
     init = init

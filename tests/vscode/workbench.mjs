@@ -76,9 +76,9 @@ export class Workbench {
             mkdirSync(join(dir, folder), { recursive: true });
         }
         bench.configure(settings);
-        // No deadline: nothing may depend on how fast the machine is.
+        // No deadline: nothing may depend on how fast the machine is. What is shown is looked at here, not how sure it is.
         mkdirSync(join(dir, "home/.config/lacuna"), { recursive: true });
-        writeFileSync(join(dir, "home/.config/lacuna/config.toml"), "[latency]\ndeadline_ms = 0\n[show]\nblock_tokens = 40\n");
+        writeFileSync(join(dir, "home/.config/lacuna/config.toml"), "[latency]\ndeadline_ms = 0\n[show]\nblock_tokens = 40\nmin_confidence = 0\n");
         writeFileSync(join(dir, "data/User/keybindings.json"), JSON.stringify(keybindings));
         const port = await freePort();
         writeFileSync(join(dir, "config.yaml"), `bind-addr: 127.0.0.1:${port}\nauth: none\ncert: false\n`);

@@ -8,6 +8,7 @@ use crate::{Explanation, Filter, Milliseconds, Tokens};
 
 pub(crate) struct Answer {
     pub from_memory: bool,
+    pub probability: Option<f32>,
     pub tokens: Tokens,
     pub ms: Milliseconds,
     pub explanation: Option<Explanation>,
@@ -17,6 +18,7 @@ impl Answer {
     pub fn new(explain: bool) -> Answer {
         Answer {
             from_memory: false,
+            probability: None,
             tokens: Tokens::default(),
             ms: Milliseconds::default(),
             explanation: explain.then(Explanation::default),

@@ -17,7 +17,7 @@ use crate::kept;
 use crate::prompting::{Prepared, prepare, unhealed};
 use crate::state::lock;
 use crate::suffix;
-use crate::{Caller, Snapshot};
+use crate::{Caller, Eagerness, Snapshot};
 
 /// The client that background work counts as: one for all, they take turns by document.
 const CLIENT: u64 = u64::MAX;
@@ -204,7 +204,9 @@ fn complete_ahead(core: &Core, snapshot: &Snapshot) {
     let mut drafter = Drafter::new(Lookup::new());
     match core.items(&ask, &mut lease, &mut drafter, &mut Answer::new(false)) {
         // What a cancelled generation has said so far may be half a word.
-        Ok(Ok(items)) if !cancel.is_cancelled() => lock(&state.ghosts).add(request.document, request.cursor, items),
+        Ok(Ok(items)) if !cancel.is_cancelled() && core.is_wanted(&request, &items, Eagerness::Low) => {
+            lock(&state.ghosts).add(request.document, request.cursor, items)
+        }
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "the next line was not prepared"),
     }

@@ -8,6 +8,7 @@ use lacuna_prompt::{Prompt, Sentinels, Tokenizer};
 
 use crate::answer::{Answer, ms};
 use crate::background::{Background, Job};
+use crate::calibration::passes;
 use crate::decode::{Extent, Limits, Place};
 use crate::items::Ask;
 use crate::kept::Kept;
@@ -17,7 +18,7 @@ use crate::search::closers;
 use crate::state::{DocumentState, States, lock};
 use crate::suffix;
 use crate::surroundings::nothing_to_guess;
-use crate::{Caller, Costs, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
+use crate::{Asked, Caller, Costs, Eagerness, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
 
 /// A model with everything that turns a cursor into a suggestion. Shared between threads; requests of one document wait for
 /// each other, those of different documents take turns layer by layer.
@@ -148,7 +149,8 @@ impl Completer {
             outcome
         };
         answer.ms.total = ms(start);
-        Reply { outcome, from_memory: answer.from_memory, tokens: answer.tokens, ms: answer.ms, explanation: answer.explanation }
+        let Answer { from_memory, probability, tokens, ms, explanation } = answer;
+        Reply { outcome, from_memory, probability, tokens, ms, explanation }
     }
 }
 
@@ -257,6 +259,11 @@ impl Core {
         if items.is_empty() {
             return (Outcome::Silence(Reason::Empty), jobs);
         }
+        answer.probability = items[0].probability;
+        if !self.is_wanted(request, &items, caller.eagerness) {
+            answer.dropped("low-confidence", &items[0].text);
+            return (Outcome::Silence(Reason::LowConfidence), jobs);
+        }
         lock(&state.ghosts).add(request.document, request.cursor, items.clone());
         jobs.extend(next_line(request, extent, &items[0]));
         (Outcome::Suggest(items), jobs)
@@ -269,6 +276,12 @@ impl Core {
             items.retain(|item| !item.text.trim_end().contains(['\n', '\r']));
         }
         items
+    }
+
+    /// Whether the first item is sure enough to be shown: to who has asked for it, always.
+    pub fn is_wanted(&self, request: &Request<'_>, items: &[Item], eagerness: Eagerness) -> bool {
+        let is_sure = |item: &Item| passes(item.confidence(), self.settings.least(item, eagerness));
+        request.asked == Asked::Explicitly || self.settings.fixed_tokens.is_some() || items.first().is_none_or(is_sure)
     }
 
     /// Why the model is not asked, if it is not.
@@ -288,6 +301,7 @@ impl Core {
         }
         answer.from_memory = true;
         items.truncate(request.n.max(1));
+        answer.probability = items[0].probability;
         Some(items)
     }
 

@@ -17,12 +17,11 @@ use crate::answer::{Answer, ms};
 use crate::completer::{Core, warm_key};
 use crate::decode::{Engine, Extent, Heal, Place, end, is_search, valid_utf8};
 use crate::prompting;
-use crate::search::{LIKELY_END, Line, Wanted, closers, end_probability, ends_here, search};
+use crate::search::{Line, Wanted, closers, ends_here, search};
 use crate::show::{show, shown};
 use crate::state::lock;
-use crate::surroundings::may_be_finished;
 use crate::wishes::Wishes;
-use crate::{Completer, Generated, Milliseconds, Nearby, Reason, Request, Tokens};
+use crate::{Asked, Completer, Milliseconds, Nearby, Reason, Request, Tokens};
 
 /// What becomes of the generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,14 +190,10 @@ impl Core {
                     text.push(self.tokenizer.token_bytes(*id));
                 }
             }
-            let unhealed = || build(&self.tokenizer, &self.sentinels, &input, &Options { heal: false, ..options });
             let is_over = if searched.is_restated {
                 let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
-                ends_here(engine, &unhealed(), &closers, &cancel)?
-            } else if !searched.lines.is_empty() && place.extent == Extent::Line && may_be_finished(&shaped.request(fill), fill.suffix) {
-                let mut branch = lease.fork();
-                let engine = Engine { model: &self.model, kv: &mut branch, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
-                end_probability(engine, &unhealed(), &closers, &cancel)? >= LIKELY_END
+                let unhealed = build(&self.tokenizer, &self.sentinels, &input, &Options { heal: false, ..options });
+                ends_here(engine, &unhealed, &closers, &cancel)?
             } else {
                 false
             };
@@ -254,7 +249,7 @@ impl Core {
                 text.into_text()
             }
             Some(shaped) => {
-                let text = shaped.shown(fill, text.into_text(), &generation.logprobs, &mut answer);
+                let text = shaped.shown(fill, text.into_text(), &mut answer);
                 let _ = on_text(&text);
                 text
             }
@@ -298,6 +293,7 @@ impl Shaped {
             cursor: fill.prefix.len(),
             excerpts: &[],
             n: 1,
+            asked: Asked::Explicitly,
             explain: false,
         }
     }
@@ -308,18 +304,16 @@ impl Shaped {
 
     /// What an editor would show of a line, or why nothing.
     fn judged(&self, fill: &Fill<'_>, line: &Line) -> Result<String, Reason> {
-        let generated = Generated { text: line.text.clone(), confidence: line.confidence() };
-        shown(&self.request(fill), &generated, 0.0, &mut Answer::new(false))
+        shown(&self.request(fill), &line.text, &mut Answer::new(false))
     }
 
     /// What an editor would show of the generated text; empty where it would show nothing.
-    fn shown(&self, fill: &Fill<'_>, text: String, logprobs: &[f32], answer: &mut Answer) -> String {
+    fn shown(&self, fill: &Fill<'_>, text: String, answer: &mut Answer) -> String {
         let text = text[..end(&self.place(fill.prefix), &text).len].trim_end().to_owned();
         if text.is_empty() || self.lines <= 1 && text.contains(['\n', '\r']) {
             return String::new();
         }
-        let confidence = (logprobs.iter().sum::<f32>() / logprobs.len().max(1) as f32).exp();
-        show(&self.request(fill), text, confidence, 0.0, answer).unwrap_or_default()
+        show(&self.request(fill), text, answer).unwrap_or_default()
     }
 }
 

@@ -71,7 +71,7 @@ impl Ghost {
         }
         let rest = |item: &Item| {
             let rest = item.text.strip_prefix(&*typed)?;
-            (!rest.is_empty()).then(|| Item { text: rest.to_owned(), logprob: item.logprob })
+            (!rest.is_empty()).then(|| Item { text: rest.to_owned(), ..item.clone() })
         };
         let items: Vec<Item> = self.items.iter().filter_map(rest).collect();
         (!items.is_empty()).then_some(items)
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn item(text: &str) -> Item {
-        Item { text: text.into(), logprob: -1.0 }
+        Item { text: text.into(), logprob: -1.0, mean: 0.5, probability: None }
     }
 
     /// What is recalled for a prefix and a suffix.

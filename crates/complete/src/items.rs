@@ -14,10 +14,11 @@ use crate::decode::{Decoded, Engine, Extent, Limits, Place, decode, is_search, w
 use crate::request::is_beginning;
 use crate::search::{LIKELY_END, Line, Searched, Wanted, end_probability, ends_here, search};
 use crate::show::{shown, text_after};
+use crate::signs;
 use crate::state::lock;
 use crate::surroundings::may_be_finished;
 use crate::wishes::Wishes;
-use crate::{Caller, Considered, Generated, Item, Nearby, Reason, Request};
+use crate::{Asked, Caller, Considered, Generated, Item, Nearby, Reason, Request, Signs};
 
 /// Most alternatives that one request may ask for.
 const MAX_ALTERNATIVES: usize = 8;
@@ -124,10 +125,10 @@ impl Core {
         let mut best: Option<Generated> = None;
         let mut judge = |line: &Line| {
             best.get_or_insert_with(|| Generated { text: line.text.clone(), confidence: line.confidence() });
-            self.rules(ask, &line.text, line.confidence(), answer)
+            rules(ask, &line.text, answer)
         };
         let searched = search(self.engine(ask, beam, kv, drafter), ask.prompt, &ask.place, &wanted, &cancel, &mut judge)?;
-        let Searched { mut lines, reason, is_restated, unfinished, generation, passes } = searched;
+        let Searched { mut lines, reason, is_restated, rivals, unfinished, generation, passes } = searched;
         answer.count(&generation, true);
         if generation.finish != Finish::Cancelled {
             let mut costs = lock(&self.costs);
@@ -144,14 +145,23 @@ impl Core {
             return Ok(Err(Reason::Empty));
         }
 
+        let mut ends_here = None;
         if !lines.is_empty() && ask.place.extent == Extent::Line && may_be_finished(ask.request, &after) {
             // On a branch: what the cache holds of the answer is worth more than the end of a line.
             let mut branch = kv.fork();
-            if end_probability(self.engine(ask, 1, &mut branch, drafter), &(ask.unhealed)(), &self.closers, &cancel)? >= LIKELY_END {
+            let end = end_probability(self.engine(ask, 1, &mut branch, drafter), &(ask.unhealed)(), &self.closers, &cancel)?;
+            // A calibration weighs it among other signs.
+            let is_unweighed = self.settings.calibration.is_none() && ask.request.asked == Asked::Automatically;
+            if is_unweighed && end >= LIKELY_END {
                 // What was dismissed was better than what is left.
                 return Ok(Err(reason.filter(|reason| *reason == Reason::DismissedBefore).unwrap_or(Reason::Empty)));
             }
+            ends_here = Some(end);
         }
+        let signs = |line: &Line, rivals: &[Option<Line>; 2]| {
+            let (wishes, nearby, extent) = (wishes.as_ref(), nearby.as_ref(), ask.place.extent);
+            Signs::of(ask.request, &signs::Found { line, rivals, extent, ends_here, wishes, nearby })
+        };
 
         if let Some(witness) = &witness {
             let begun = Instant::now();
@@ -167,13 +177,16 @@ impl Core {
 
         let mut items: Vec<Item> = Vec::new();
         let mut silence = reason;
-        for line in &lines {
+        for (i, line) in lines.iter().enumerate() {
+            // The best other line: the next one of the first, the first of all others.
+            let other = lines.get(usize::from(i == 0)).or(rivals[0].as_ref()).cloned();
+            let signs = signs(line, &[other, rivals[1].clone()]);
             let line_item = (line.clone(), line.text.clone());
             let (line, text) = match ask.place.extent {
                 Extent::Line => line_item,
                 Extent::Block { .. } => self.with_rest(ask, line, kv, drafter, answer)?.unwrap_or(line_item),
             };
-            match self.accept_line(ask, &line, text, answer) {
+            match self.accept_line(ask, &line, text, signs, answer) {
                 Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
                 Ok(_) => {}
                 Err(reason) => drop(silence.get_or_insert(reason)),
@@ -193,7 +206,8 @@ impl Core {
                 line.text = whole_words(&line.text).to_owned();
             }
             let text = line.text.clone();
-            match self.accept_line(ask, &line, text, answer) {
+            let signs = signs(&line, &rivals);
+            match self.accept_line(ask, &line, text, signs, answer) {
                 Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
                 Ok(_) => {}
                 Err(Reason::Empty) if is_late => drop(silence.get_or_insert(Reason::Deadline)),
@@ -233,7 +247,7 @@ impl Core {
         whole.logprobs.extend(&decoded.generation.logprobs);
         whole.score += decoded.generation.logprobs.iter().sum::<f32>();
         whole.text = decoded.text;
-        let shown = self.rules(ask, &whole.text, whole.confidence(), answer);
+        let shown = rules(ask, &whole.text, answer);
         Ok(shown.is_ok().then(|| (whole.clone(), whole.text)))
     }
 
@@ -273,56 +287,43 @@ impl Core {
         }
     }
 
-    /// What the rules leave of a text; whether it is sure enough is another question.
-    fn rules(&self, ask: &Ask<'_>, text: &str, confidence: f32, answer: &mut Answer) -> Result<String, Reason> {
-        let text = shown(ask.request, &Generated { text: text.to_owned(), confidence }, 0.0, answer)?;
-        unrefused(ask, text, answer)
-    }
-
-    /// How sure what is shown must be.
-    fn least(&self, ask: &Ask<'_>) -> f32 {
-        ask.caller.eagerness.least(self.settings.min_confidence)
-    }
-
     /// The item that a found line becomes.
-    fn accept_line(&self, ask: &Ask<'_>, line: &Line, text: String, answer: &mut Answer) -> Result<Item, Reason> {
-        let generated = Generated { text, confidence: line.confidence() };
+    fn accept_line(&self, ask: &Ask<'_>, line: &Line, text: String, signs: Signs, answer: &mut Answer) -> Result<Item, Reason> {
         // The rules have noted what they did when the line was judged.
-        let mut unheard = Answer::new(false);
-        let shown = shown(ask.request, &generated, self.least(ask), &mut unheard).and_then(|text| unrefused(ask, text, &mut unheard));
-        if shown == Err(Reason::LowConfidence) {
-            answer.dropped("low-confidence", &generated.text);
-        }
+        let shown = rules(ask, &text, &mut Answer::new(false))?;
+        let (mean, probability) =
+            (line.confidence(), self.settings.calibration.as_ref().map(|calibration| calibration.probability(&signs)));
         if let Some(explanation) = &mut answer.explanation {
-            explanation.generated.get_or_insert(generated);
+            explanation.generated.get_or_insert(Generated { text, confidence: mean });
+            explanation.signs.get_or_insert(signs);
         }
-        Ok(Item { text: shown?, logprob: line.score })
+        Ok(Item { text: shown, logprob: line.score, mean, probability })
     }
 
     /// The stop, trim and show rules on one generation.
     fn accept(&self, ask: &Ask<'_>, decoded: &Decoded, answer: &mut Answer) -> Result<Item, Reason> {
         let Decoded { text, generation, deadline_hit, .. } = decoded;
         let logprob: f32 = generation.logprobs.iter().sum();
+        let mean = (logprob / generation.logprobs.len().max(1) as f32).exp();
         if self.settings.fixed_tokens.is_some() {
-            return Ok(Item { text: text.clone(), logprob });
+            return Ok(Item { text: text.clone(), logprob, mean, probability: None });
         }
-        let confidence = (logprob / generation.logprobs.len().max(1) as f32).exp();
-        let generated = Generated { text: text.clone(), confidence };
-        let shown = shown(ask.request, &generated, self.least(ask), answer).and_then(|text| unrefused(ask, text, answer));
+        let shown = rules(ask, text, answer);
         if let Some(explanation) = &mut answer.explanation {
-            explanation.generated.get_or_insert(generated);
+            explanation.generated.get_or_insert(Generated { text: text.clone(), confidence: mean });
         }
         let text = shown.map_err(|reason| match reason {
             // Nothing but what the clock left no time for.
             Reason::Empty if *deadline_hit && generation.finish != Finish::Stop => Reason::Deadline,
             reason => reason,
         })?;
-        Ok(Item { text, logprob })
+        Ok(Item { text, logprob, mean, probability: None })
     }
 }
 
 /// The text, unless the user has turned it down.
-fn unrefused(ask: &Ask<'_>, text: String, answer: &mut Answer) -> Result<String, Reason> {
+fn rules(ask: &Ask<'_>, text: &str, answer: &mut Answer) -> Result<String, Reason> {
+    let text = shown(ask.request, text, answer)?;
     if ask.caller.refuses(&text) {
         answer.dropped("dismissed-before", &text);
         return Err(Reason::DismissedBefore);

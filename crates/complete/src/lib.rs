@@ -7,6 +7,7 @@
 
 mod answer;
 mod background;
+mod calibration;
 mod check;
 mod completer;
 mod cost;
@@ -26,6 +27,7 @@ mod request;
 mod search;
 mod settings;
 mod show;
+mod signs;
 mod state;
 mod suffix;
 mod surroundings;
@@ -33,13 +35,15 @@ mod trim;
 mod wishes;
 mod word;
 
+pub use calibration::{Calibration, CalibrationError, Levels, passes};
 pub use completer::Completer;
 pub use cost::Costs;
 pub use eagerness::Eagerness;
 pub use fill::{Ended, Fill, FillError, Filled, Shape};
 pub use nearby::{Nearby, WEIGHTS};
 pub use outcome::{Considered, Explanation, Filter, Generated, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
-pub use request::{Caller, Flight, Request, Snapshot};
+pub use request::{Asked, Caller, Flight, Request, Snapshot};
 pub use settings::{AUTO_LINES, Evidence, Settings};
 pub use show::post_process;
+pub use signs::{N_SIGNS, Signs, Stand};
 pub use suffix::Suffix;

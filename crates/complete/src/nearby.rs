@@ -50,6 +50,23 @@ impl Nearby {
         &self.context
     }
 
+    /// Share of the ids, behind the cursor, that the texts foretold, and the mean length of the longest context that did, as a share of the
+    /// longest that is looked for.
+    pub(crate) fn foretold(&self, ids: &[u32]) -> (f32, f32) {
+        let mut context = self.context.clone();
+        let (mut n, mut orders) = (0, 0);
+        for id in ids {
+            let counts = self.ngrams.counts(&context);
+            if let Ok(at) = counts.followers.binary_search_by_key(id, |(next, _)| *next) {
+                n += 1;
+                orders += counts.followers[at].1.iter().filter(|hits| **hits > 0).count();
+            }
+            context.push(*id);
+        }
+        let all = ids.len().max(1) as f32;
+        (n as f32 / all, orders as f32 / (all * MAX_ORDER as f32))
+    }
+
     pub(crate) fn texts(&self) -> Texts<'_> {
         Texts { ngrams: &self.ngrams, weights: &WEIGHTS, context: &self.context }
     }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::Signs;
+
 /// One suggestion: the text to insert at the cursor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Item {
@@ -9,6 +11,18 @@ pub struct Item {
     /// Sum of the natural-log probabilities of the tokens that made the text; of a line that was searched for also that of its end, less what the
     /// file asks for and the line does not give, and what the text right of the cursor says against it: the order of alternatives.
     pub logprob: f32,
+    /// Geometric mean of the probabilities of its tokens.
+    #[serde(skip)]
+    pub mean: f32,
+    /// The probability that its first line is right, where the model comes with a [`crate::Calibration`] and the line was searched for.
+    pub probability: Option<f32>,
+}
+
+impl Item {
+    /// What is compared with [`crate::Settings::least`].
+    pub fn confidence(&self) -> f32 {
+        self.probability.unwrap_or(self.mean)
+    }
 }
 
 /// Why nothing is suggested. The codes are stable: editors and logs show them.
@@ -31,7 +45,7 @@ pub enum Reason {
     Repetition,
     /// The file would parse worse with the completion than without.
     ParsesWorse,
-    /// The model is less sure than `show.min_confidence`.
+    /// Nobody asked, and it is less likely to be right than `show.min_confidence` wants.
     LowConfidence,
     /// The user turned it down at this place before ([`crate::Caller::refused`]).
     DismissedBefore,
@@ -120,6 +134,9 @@ pub struct Explanation {
     /// What the model wrote, before the rules; `None` if it was not asked.
     #[serde(skip)]
     pub generated: Option<Generated>,
+    /// What is known of the first item's line; `None` where it was not searched for.
+    #[serde(skip)]
+    pub signs: Option<Signs>,
     pub filters: Vec<Filter>,
     /// Lines that a search found and the rules let pass, in the order in which they are shown.
     pub lines: Vec<Considered>,
@@ -149,6 +166,8 @@ pub struct Reply {
     pub outcome: Outcome,
     /// Answered from the ghost text in memory, without the model.
     pub from_memory: bool,
+    /// How likely the first item's first line is right, shown or not ([`Item::probability`]).
+    pub probability: Option<f32>,
     pub tokens: Tokens,
     pub ms: Milliseconds,
     /// Filled when the request asked for it.

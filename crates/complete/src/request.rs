@@ -7,6 +7,16 @@ use lacuna_text::Document;
 
 use crate::Eagerness;
 
+/// Whether the user asks, or an editor while its user types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// By the user: what was found is shown, however unsure it is.
+    #[default]
+    Explicitly,
+    /// Shown only where it is likely to be right ([`crate::Settings::least`]).
+    Automatically,
+}
+
 /// One cursor in one document.
 pub struct Request<'a> {
     /// Identifies the document from request to request (its URI or path).
@@ -22,6 +32,7 @@ pub struct Request<'a> {
     pub excerpts: &'a [Excerpt],
     /// Number of alternatives wanted; at least one.
     pub n: usize,
+    pub asked: Asked,
     pub explain: bool,
 }
 
@@ -50,6 +61,7 @@ impl Snapshot {
             cursor: self.cursor,
             excerpts: &self.excerpts,
             n: 1,
+            asked: Asked::Automatically,
             explain: false,
         }
     }

@@ -11,8 +11,7 @@ use crate::trim::says_the_rest;
 use crate::wishes::Wishes;
 use crate::{Flight, Nearby, Reason};
 
-/// At the end of a line that parses as it stands nothing is shown where an end has this probability. A lower one keeps more away at the ends of
-/// finished lines, and right suggestions at the ends of words: `datasets/show_places.py` measures both.
+/// Without a calibration nothing is shown unasked at the end of a line that parses as it stands where an end has this probability.
 pub(crate) const LIKELY_END: f32 = 0.25;
 /// A start that the file asks for gets this part of the hypotheses.
 const WIDTH_OF_A_START: usize = 4;
@@ -31,6 +30,10 @@ pub(crate) struct Line {
     pub shown: String,
     /// Log-probabilities of the tokens right of the cursor behind it (`suffix`), where they were asked.
     pub suffix: Option<Vec<f32>>,
+    /// See [`lacuna_engine::Continuation`].
+    pub end: f32,
+    /// Lines that were judged before it.
+    pub rank: usize,
 }
 
 impl Line {
@@ -73,6 +76,8 @@ pub(crate) struct Searched {
     pub reason: Option<Reason>,
     /// The best one restates the word at the cursor and says no more; whether nothing is missing is [`ends_here`]'s to say.
     pub is_restated: bool,
+    /// The best beside them: see [`lacuna_engine::Found`].
+    pub rivals: [Option<Line>; 2],
     /// What had not ended when the search was cut off, the likeliest first.
     pub unfinished: Vec<Line>,
     /// The first of `lines`, or else the best one, or else what had been written when the search was cut off.
@@ -103,6 +108,8 @@ pub(crate) fn search(
         wishes: wanted.wishes,
         is_restated: false,
         seen: Vec::new(),
+        ranks: Vec::new(),
+        n_judged: 0,
         reason: None,
     };
     let mut starts = vec![Start { constraint: Heal::new(prompt, tokenizer), width: beam }];
@@ -125,14 +132,16 @@ pub(crate) fn search(
             flight.note(valid_utf8(tokenizer.decode(ids).get(healed..).unwrap_or(&[])));
         }
     })?;
-    let mut lines: Vec<Line> = found.accepted.iter().map(|continuation| rules.line(continuation)).collect();
+    let ranked = found.accepted.iter().zip(&rules.ranks);
+    let mut lines: Vec<Line> = ranked.map(|(continuation, rank)| Line { rank: *rank, ..rules.line(continuation) }).collect();
     lines.iter_mut().zip(&rules.seen).for_each(|(line, shown)| line.shown.clone_from(shown));
+    let rivals = found.rivals.each_ref().map(|rival| rival.as_ref().map(|continuation| rules.line(continuation)));
     let unfinished: Vec<Line> = found.unfinished.iter().map(|continuation| rules.line(continuation)).collect();
     let (reason, is_restated) = (rules.reason, rules.is_restated);
     let chosen = found.accepted.into_iter().next();
     let Continuation { ids, logprobs, finish, .. } = chosen.unwrap_or(found.best);
     let generation = Generation { ids, logprobs, prefill: found.prefill, drafts: Default::default(), finish, times: found.times };
-    Ok(Searched { lines, reason, is_restated, unfinished, generation, passes: found.passes })
+    Ok(Searched { lines, reason, is_restated, rivals, unfinished, generation, passes: found.passes })
 }
 
 /// Ids that begin with a line break, and `stops`: what ends a line that says something. In ascending order.
@@ -191,6 +200,9 @@ struct Judge<'a> {
     is_restated: bool,
     /// What would be shown of the accepted lines.
     seen: Vec<String>,
+    /// How many were judged before each accepted line, and how many were in all.
+    ranks: Vec<usize>,
+    n_judged: usize,
     /// Why the best line is not shown.
     reason: Option<Reason>,
 }
@@ -205,12 +217,14 @@ impl Judge<'_> {
     fn line(&self, continuation: &Continuation) -> Line {
         let bytes = self.bytes(&continuation.ids);
         let raw = valid_utf8(&bytes);
-        let Continuation { ids, logprobs, score, .. } = continuation;
+        let Continuation { ids, logprobs, score, end: ending, .. } = continuation;
         Line {
             text: raw[..end(self.place, raw).len].to_owned(),
             ids: ids.clone(),
             logprobs: logprobs.clone(),
             score: *score,
+            end: *ending,
+            rank: self.n_judged,
             ..Line::default()
         }
     }
@@ -242,6 +256,7 @@ impl Rules for Judge<'_> {
 
     fn judge(&mut self, continuation: &Continuation) -> Verdict {
         let line = self.line(continuation);
+        self.n_judged += 1;
         // Nothing is missing on a line that has something; a line that has nothing is still to be written.
         if line.text.trim().is_empty() && self.is_begun {
             if self.healed == 0 {
@@ -261,6 +276,7 @@ impl Rules for Judge<'_> {
             Ok(text) if self.seen.iter().any(|other| other.starts_with(&text) || text.starts_with(other)) => Verdict::Refuse,
             Ok(text) => {
                 self.seen.push(text);
+                self.ranks.push(line.rank);
                 Verdict::Accept
             }
             Err(reason) => {

@@ -1,11 +1,12 @@
 //! What can be set from outside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lacuna_engine::{KvDtype, Reuse};
 use lacuna_prompt::Order;
 
-use crate::{Costs, Suffix};
+use crate::{Calibration, Costs, Eagerness, Item, Suffix};
 
 /// Lines of a suggestion, unless more or fewer are asked for: most people ask for less than a model would write.
 pub const AUTO_LINES: usize = 6;
@@ -45,8 +46,10 @@ pub struct Settings {
     pub block_tokens: usize,
     /// Generation stops here and the best so far is returned; zero means no deadline.
     pub deadline: Duration,
-    /// Mean probability a token below which nothing is shown; zero shows everything.
-    pub min_confidence: f32,
+    /// Least probability of what is shown unasked ([`crate::Item::confidence`]); `None`: as the calibration says, and everything without one.
+    pub min_confidence: Option<f32>,
+    /// How likely a line is right; `None`: the model does not come with it.
+    pub calibration: Option<Arc<Calibration>>,
     /// Larger files are not completed.
     pub max_file_bytes: usize,
     /// Keys and values of all documents together.
@@ -77,6 +80,17 @@ pub struct Settings {
     pub costs: Costs,
 }
 
+impl Settings {
+    /// The least [`Item::confidence`] with which an item is shown unasked.
+    pub fn least(&self, item: &Item, eagerness: Eagerness) -> f32 {
+        if let Some(normal) = self.min_confidence {
+            return eagerness.least(normal);
+        }
+        let calibration = self.calibration.as_ref().filter(|_| item.probability.is_some());
+        calibration.map_or(0.0, |calibration| calibration.levels().of(eagerness))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -88,7 +102,8 @@ impl Default for Settings {
             lines: AUTO_LINES,
             block_tokens: 160,
             deadline: Duration::ZERO,
-            min_confidence: 0.0,
+            min_confidence: None,
+            calibration: None,
             max_file_bytes: 4 << 20,
             kv_budget_bytes: 256 << 20,
             kv_dtype: None,

@@ -13,7 +13,7 @@ use crate::loops::before_loop;
 use crate::surroundings::{closer_on_own_line, is_idle_mark};
 use crate::trim::{before_opener_below, begins_as_the_rest, doubled_blanks, line_above_again, repeated_lines, repeated_rest_of_line};
 use crate::word::before_word;
-use crate::{Filter, Generated, Reason, Request};
+use crate::{Filter, Reason, Request};
 
 /// Bytes on either side of the cursor in which brackets are counted.
 const BRACKET_WINDOW: usize = 8 << 10;
@@ -22,17 +22,17 @@ const MAX_CHAR: usize = 4;
 
 /// What an editor shows of a text that a model wrote at the request's cursor, or why nothing, and the rules that changed something: the last
 /// step of [`crate::Completer::complete`], for texts that were kept.
-pub fn post_process(request: &Request<'_>, generated: &Generated, min_confidence: f32) -> (Result<String, Reason>, Vec<Filter>) {
+pub fn post_process(request: &Request<'_>, text: &str) -> (Result<String, Reason>, Vec<Filter>) {
     let mut answer = Answer::new(true);
-    let shown = shown(request, generated, min_confidence, &mut answer);
+    let shown = shown(request, text, &mut answer);
     (shown, answer.explanation.map(|e| e.filters).unwrap_or_default())
 }
 
 /// The rules on a whole generation.
-pub(crate) fn shown(request: &Request<'_>, generated: &Generated, min_confidence: f32, answer: &mut Answer) -> Result<String, Reason> {
+pub(crate) fn shown(request: &Request<'_>, text: &str, answer: &mut Answer) -> Result<String, Reason> {
     let next = request.document.slice(request.cursor..request.cursor.saturating_add(MAX_CHAR)).chars().next();
     let is_before_word = next.is_some_and(|c| request.language.is_word_char(c));
-    let text = answer.filter("trailing-space", generated.text.clone(), |t| {
+    let text = answer.filter("trailing-space", text.to_owned(), |t| {
         let text = t.trim_end();
         // `not |header`: the blank is what keeps two words apart.
         let blank = if is_before_word && t[text.len()..].starts_with(' ') { " " } else { "" };
@@ -41,7 +41,7 @@ pub(crate) fn shown(request: &Request<'_>, generated: &Generated, min_confidence
     if text.trim().is_empty() {
         return Err(Reason::Empty);
     }
-    show(request, text, generated.confidence, min_confidence, answer)
+    show(request, text, answer)
 }
 
 /// What stands right of and below the cursor, as far as rules look at it.
@@ -49,16 +49,10 @@ pub(crate) fn text_after(document: &Document, cursor: usize) -> Cow<'_, str> {
     document.slice(cursor..cursor.saturating_add(BRACKET_WINDOW))
 }
 
-/// What of `text` is shown at the request's cursor, or why nothing. `confidence`: mean probability a token.
+/// What of `text` is shown at the request's cursor, or why nothing.
 ///
 /// First what may not be shown is cut, then what is left is brought into the file's form, then it is asked whether it may stand there.
-pub(crate) fn show(
-    request: &Request<'_>,
-    text: String,
-    confidence: f32,
-    min_confidence: f32,
-    answer: &mut Answer,
-) -> Result<String, Reason> {
+pub(crate) fn show(request: &Request<'_>, text: String, answer: &mut Answer) -> Result<String, Reason> {
     let Request { document, language, tree, cursor, .. } = *request;
     let before = document.slice(cursor.saturating_sub(BRACKET_WINDOW)..cursor);
     let after = text_after(document, cursor);
@@ -85,10 +79,6 @@ pub(crate) fn show(
     }
     text = answer.filter("indentation", text, |t| as_the_file(prefix, t, suffix));
     text = answer.filter("closer-on-own-line", text, |t| closer_on_own_line(language, prefix, t.to_owned(), suffix));
-    if confidence < min_confidence {
-        answer.dropped("low-confidence", &text);
-        return Err(Reason::LowConfidence);
-    }
     if parses_worse(tree, document, cursor, &text) {
         // A block that breaks the file may still begin with a good line.
         let first = text.lines().next().unwrap_or("").trim_end().to_owned();

@@ -122,6 +122,11 @@ impl Wishes {
         nats
     }
 
+    /// Whether a name is used that nothing binds.
+    pub fn asks_for_names(&self) -> bool {
+        !self.unbound.is_empty()
+    }
+
     /// How a line may begin that binds what is missing, from the cursor on.
     pub fn starts(&self) -> Vec<String> {
         let Some(name) = self.unbound.first() else { return Vec::new() };
@@ -183,6 +188,7 @@ mod tests {
     use lacuna_context::SyntaxTree;
 
     use super::*;
+    use crate::Asked;
 
     fn wishes(path: &str, fixture: &str) -> Option<Wishes> {
         let (prefix, suffix) = fixture.split_once("$0").expect("a cursor");
@@ -199,6 +205,7 @@ mod tests {
             cursor,
             excerpts: &[],
             n: 1,
+            asked: Asked::Automatically,
             explain: false,
         })
     }

@@ -59,7 +59,7 @@ fn is_beginning(rest: &str, after: &str) -> bool {
 }
 
 /// Whether one of the texts has `word` as a word of its own. What touches the cursor is half a word and does not count.
-fn is_in(language: Language, [before, after]: [&str; 2], word: &str) -> bool {
+pub(crate) fn is_in(language: Language, [before, after]: [&str; 2], word: &str) -> bool {
     let before = &before[..before.len() - trailing_word(language, before).len()];
     let after = &after[leading_word(language, after).len()..];
     [before, after].iter().any(|text| text.split(|c| !language.is_word_char(c)).any(|w| w == word))

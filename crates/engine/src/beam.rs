@@ -115,6 +115,8 @@ pub struct Continuation {
     pub logprobs: Vec<f32>,
     /// Log-probability with the end and with what [`Beam::texts`] say, and [`Rules::bonus`].
     pub score: f32,
+    /// Log-probability of its end by the model, where a closer ends it; 0 where its last id does; negative infinity of one that has not ended.
+    pub end: f32,
     /// [`Finish::Stop`] or [`Finish::Callback`]; of one that has not ended, as [`Found::finish`].
     pub finish: Finish,
 }
@@ -126,6 +128,8 @@ pub struct Found {
     pub accepted: Vec<Continuation>,
     /// The best that has ended, whether accepted or not; where none has, the likeliest at that time.
     pub best: Continuation,
+    /// The best that has ended and was not judged, and the best that was still followed: what an accepted one was chosen before.
+    pub rivals: [Option<Continuation>; 2],
     /// What was still followed when the search was cut off, the likeliest first: by [`Beam::max_tokens`], or cancelled.
     pub unfinished: Vec<Continuation>,
     /// Why the search ended: [`Finish::Stop`] where it found what was wanted or there is nothing else; [`Finish::Length`],
@@ -160,10 +164,11 @@ pub fn likeliest<C: Constraint + Clone, R: Rules>(
     let prefill = match prefill_in(model, kv, prompt, &beam.prefill, cancel, &mut workspace) {
         Ok(stats) => stats,
         Err(PromptError::Cancelled) => {
-            let best = Continuation { ids: Vec::new(), logprobs: Vec::new(), score: 0.0, finish: Finish::Cancelled };
+            let best =
+                Continuation { ids: Vec::new(), logprobs: Vec::new(), score: 0.0, end: f32::NEG_INFINITY, finish: Finish::Cancelled };
             let times = Times { prefill: start.elapsed(), ..Times::default() };
             let (accepted, unfinished, prefill) = (Vec::new(), Vec::new(), PrefillStats::default());
-            return Ok(Found { accepted, best, unfinished, finish: Finish::Cancelled, prefill, times, passes: 0 });
+            return Ok(Found { accepted, best, rivals: [None, None], unfinished, finish: Finish::Cancelled, prefill, times, passes: 0 });
         }
         Err(error) => return Err(error),
     };
@@ -172,11 +177,11 @@ pub fn likeliest<C: Constraint + Clone, R: Rules>(
     let decode = Instant::now();
     let mut search = Search::new(kv, &beam, rules);
     let finish = search.run(model, cancel, on_best, &mut workspace)?;
-    let Concluded { accepted, best, unfinished, held, passes } = search.conclude(finish);
+    let Concluded { accepted, best, rivals, unfinished, held, passes } = search.conclude(finish);
     kv.sequence = held.sequence;
     kv.logits_mut(1).copy_from_slice(&held.logits);
     times.decode = decode.elapsed();
-    Ok(Found { accepted, best, unfinished, finish, prefill, times, passes })
+    Ok(Found { accepted, best, rivals, unfinished, finish, prefill, times, passes })
 }
 
 /// A sequence with the logits of its last token.
@@ -264,6 +269,12 @@ impl<C: Constraint + Clone> Hypothesis<C> {
             is_greedy: self.is_greedy,
             constraint: self.constraint.clone(),
         }
+    }
+
+    /// As it is, without an end.
+    fn continuation(&self, finish: Finish) -> Continuation {
+        let (ids, logprobs) = (self.ids.clone(), self.logprobs.clone());
+        Continuation { ids, logprobs, score: self.score, end: f32::NEG_INFINITY, finish }
     }
 
     /// `id` follows; it is not yet evaluated.
@@ -414,7 +425,8 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
             logprobs.push(candidate.logprob);
         }
         let score = candidate.score + self.rules.bonus(&ids);
-        let ended = Continuation { ids, logprobs, score, finish };
+        let end = if finish == Finish::Callback { 0.0 } else { candidate.logprob };
+        let ended = Continuation { ids, logprobs, score, end, finish };
         if self.best.as_ref().is_none_or(|(best, _)| score > best.score) {
             self.best = Some((ended.clone(), Held::of(&parent.cache)));
         }
@@ -498,14 +510,17 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
     }
 
     fn conclude(mut self, finish: Finish) -> Concluded {
-        let (best, held) = self.best.take().unwrap_or_else(|| {
-            let Hypothesis { cache, ids, logprobs, score, .. } = &self.live[0];
-            (Continuation { ids: ids.clone(), logprobs: logprobs.clone(), score: *score, finish }, Held::of(cache))
-        });
-        let is_cut_off = self.is_cut_off;
-        let live = self.live.into_iter().filter(|_| is_cut_off);
-        let unfinished = live.map(|Hypothesis { ids, logprobs, score, .. }| Continuation { ids, logprobs, score, finish: Finish::Length });
-        Concluded { accepted: self.accepted, best, unfinished: unfinished.collect(), held, passes: self.passes }
+        let (best, held) = match self.best.take() {
+            Some(best) => best,
+            None => (self.live[0].continuation(finish), Held::of(&self.live[0].cache)),
+        };
+        let live = || self.live.iter().map(|hypothesis| hypothesis.continuation(Finish::Length));
+        // What an accepted one has come from is not beside it.
+        let is_beside = |other: &Continuation| !self.accepted.iter().any(|accepted| accepted.ids.starts_with(&other.ids));
+        let followed = live().filter(is_beside).max_by(|a, b| a.score.total_cmp(&b.score));
+        let unfinished = live().filter(|_| self.is_cut_off).collect();
+        let rivals = [self.pending.into_iter().next(), followed];
+        Concluded { accepted: self.accepted, best, rivals, unfinished, held, passes: self.passes }
     }
 }
 
@@ -513,6 +528,7 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
 struct Concluded {
     accepted: Vec<Continuation>,
     best: Continuation,
+    rivals: [Option<Continuation>; 2],
     unfinished: Vec<Continuation>,
     /// What the cache holds of the best.
     held: Held,

@@ -73,6 +73,8 @@ pub struct Config {
     pub code_languages: Option<Vec<String>>,
     /// `suffix_weight`: how much what stands right of the cursor says of a line by this model, reading from left to right; 0 unless it says.
     pub suffix_weight: f32,
+    /// `confidence`: how likely what it writes is right, as JSON; not read here. `None`: it does not say.
+    pub confidence: Option<String>,
 }
 
 /// Names in a list, and bytes of each.
@@ -130,6 +132,7 @@ impl Config {
             mlp_bias: !qwen && json.flag("mlp_bias")?.unwrap_or(false),
             code_languages: json.names("code_languages")?,
             suffix_weight: json.number("suffix_weight", 0.0, 10.0)?.unwrap_or(0.0),
+            confidence: json.object("confidence")?,
         })
     }
 
@@ -218,6 +221,12 @@ impl<'a> Json<'a> {
     fn flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
         let wrong = |v: &Value| ConfigError::Value { key, got: shorten(v), expected: "true or false" };
         self.value(key).map(|v| v.as_bool().ok_or_else(|| wrong(v))).transpose()
+    }
+
+    /// An object that others read, as JSON.
+    fn object(&self, key: &'static str) -> Result<Option<String>, ConfigError> {
+        let wrong = |v: &Value| ConfigError::Value { key, got: shorten(v), expected: "an object" };
+        self.value(key).map(|v| if v.is_object() { Ok(v.to_string()) } else { Err(wrong(v)) }).transpose()
     }
 
     /// A short list of short names.

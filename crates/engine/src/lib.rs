@@ -43,7 +43,7 @@ pub use lacuna_kernels::kv::KvDtype;
 pub use lookup::Lookup;
 pub use model::{Info, Model, Precision};
 pub use ngrams::{Count, Counts, MAX_ORDER, Mixture, Ngrams, Weights};
-pub use packed::{PACKED_FORMAT, PACKED_SUFFIX, pack, pack_for};
+pub use packed::{Card, PACKED_FORMAT, PACKED_SUFFIX, describe, pack, pack_for};
 pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
 pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};
 pub use prepack::{PackedRequest, Reading, generate_packed, prefill_packed, score_behind, score_packed};

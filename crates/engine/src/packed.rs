@@ -23,6 +23,9 @@ pub const PACKED_FORMAT: &str = "lacuna-int4-v1";
 /// How the names of packed files end.
 pub const PACKED_SUFFIX: &str = ".lacuna.safetensors";
 
+/// Bytes of the length that a container begins with.
+const LENGTH: usize = 8;
+
 /// Name of the nibbles of module `name`.
 pub(crate) fn q4_name(name: &str) -> String {
     format!("{name}.weight.q4")
@@ -74,17 +77,58 @@ pub(crate) fn read_config(file: &str, bytes: &[u8]) -> Result<Config, LoadError>
 ///
 /// Errors: whatever loading the directory gives, and writing.
 pub fn pack(model_dir: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<(), LoadError> {
-    pack_for(model_dir, out, None)
+    pack_for(model_dir, out, &Card::default())
 }
 
-/// As [`pack`]; the file says that the model was trained for these languages, by their LSP ids.
-pub fn pack_for(model_dir: impl AsRef<Path>, out: impl AsRef<Path>, languages: Option<&[String]>) -> Result<(), LoadError> {
-    let (model_dir, out) = (model_dir.as_ref(), out.as_ref());
-    let (file, mut config_text) = model::read_config_text(model_dir)?;
-    if let (Some(languages), Ok(Value::Object(mut config))) = (languages, serde_json::from_str(&config_text)) {
-        config.insert("code_languages".to_owned(), json!(languages));
-        config_text = Value::Object(config).to_string();
+/// What a packed file says of a model beside its shape. `None`: what is there stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Card<'a> {
+    /// LSP ids of the languages that it was trained for.
+    pub languages: Option<&'a [String]>,
+    /// See [`Config::confidence`].
+    pub confidence: Option<&'a Value>,
+}
+
+impl Card<'_> {
+    /// The text of a config with what the card says.
+    fn on(&self, config_text: String) -> String {
+        let Ok(Value::Object(mut config)) = serde_json::from_str(&config_text) else { return config_text };
+        if let Some(languages) = self.languages {
+            config.insert("code_languages".to_owned(), json!(languages));
+        }
+        if let Some(confidence) = self.confidence {
+            config.insert("confidence".to_owned(), confidence.clone());
+        }
+        Value::Object(config).to_string()
     }
+}
+
+/// Writes a packed file anew with what the card says; its tensors stay as they are. `out` may be the file itself.
+///
+/// Errors: a file that is not a packed one, a config that the card makes unreadable, reading and writing.
+pub fn describe(packed: impl AsRef<Path>, out: impl AsRef<Path>, card: &Card<'_>) -> Result<(), LoadError> {
+    let (packed, out) = (packed.as_ref(), out.as_ref());
+    let file = packed.display().to_string();
+    let bytes = std::fs::read(packed).map_err(|source| LoadError::Read { path: packed.to_owned(), source })?;
+    read_config(&file, &bytes)?;
+    let container = |source| LoadError::Container { file: file.clone(), source };
+    let (header_len, metadata) = SafeTensors::read_metadata(&bytes).map_err(container)?;
+    let text = metadata.metadata().as_ref().and_then(|map| map.get("config")).cloned().unwrap_or_default();
+    let text = card.on(text);
+    Config::from_json(text.as_bytes()).map_err(|source| LoadError::Config { file: file.clone(), source })?;
+    // The container has been read: its header is an object.
+    let mut map: Map<String, Value> = serde_json::from_slice(&bytes[LENGTH..LENGTH + header_len]).unwrap_or_default();
+    map.insert("__metadata__".to_owned(), metadata_of(&text));
+    write_whole(out, |to| {
+        to.write_all(&as_header(map)).and_then(|()| to.write_all(&bytes[LENGTH + header_len..])).map_err(|source| unwritten(out, source))
+    })
+}
+
+/// As [`pack`]; the file says what the card does.
+pub fn pack_for(model_dir: impl AsRef<Path>, out: impl AsRef<Path>, card: &Card<'_>) -> Result<(), LoadError> {
+    let (model_dir, out) = (model_dir.as_ref(), out.as_ref());
+    let (file, config_text) = model::read_config_text(model_dir)?;
+    let config_text = card.on(config_text);
     let config = Config::from_json(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
     let files = Files::of_directory(model_dir)?;
     let mut checkpoint = Checkpoint::open(&files)?;
@@ -94,15 +138,26 @@ pub fn pack_for(model_dir: impl AsRef<Path>, out: impl AsRef<Path>, languages: O
         checkpoint.expect(&spec.name)?;
     }
 
+    write_whole(out, |to| {
+        to.write_all(&header(&config_text, &specs)).map_err(|source| unwritten(out, source))?;
+        for spec in &specs {
+            to.write_all(&data(&mut checkpoint, spec)?).map_err(|source| unwritten(out, source))?;
+        }
+        checkpoint.finish()
+    })
+}
+
+fn unwritten(path: &Path, source: std::io::Error) -> LoadError {
+    LoadError::Write { path: path.to_owned(), source }
+}
+
+/// Writes a file that replaces what is there once it is whole.
+fn write_whole(out: &Path, content: impl FnOnce(&mut BufWriter<File>) -> Result<(), LoadError>) -> Result<(), LoadError> {
     let temporary = temporary_beside(out);
-    let write = |source| LoadError::Write { path: out.to_owned(), source };
+    let write = |source| unwritten(out, source);
     let result = (|| {
         let mut to = BufWriter::new(File::create(&temporary).map_err(write)?);
-        to.write_all(&header(&config_text, &specs)).map_err(write)?;
-        for spec in &specs {
-            to.write_all(&data(&mut checkpoint, spec)?).map_err(write)?;
-        }
-        checkpoint.finish()?;
+        content(&mut to)?;
         to.into_inner().map_err(|e| write(e.into_error()))?.sync_all().map_err(write)?;
         std::fs::rename(&temporary, out).map_err(write)
     })();
@@ -123,7 +178,7 @@ pub(crate) fn temporary_beside(out: &Path) -> PathBuf {
 /// Length, JSON header and padding. The tensors' data follows in the order of `specs`.
 fn header(config_text: &str, specs: &[TensorSpec]) -> Vec<u8> {
     let mut map = Map::new();
-    map.insert("__metadata__".to_owned(), json!({ "format": PACKED_FORMAT, "config": config_text }));
+    map.insert("__metadata__".to_owned(), metadata_of(config_text));
     let mut at = 0;
     let mut add = |name: String, dtype: &str, shape: &[usize], element: usize| {
         let end = at + shape.iter().product::<usize>() * element;
@@ -139,6 +194,14 @@ fn header(config_text: &str, specs: &[TensorSpec]) -> Vec<u8> {
             }
         }
     }
+    as_header(map)
+}
+
+fn metadata_of(config_text: &str) -> Value {
+    json!({ "format": PACKED_FORMAT, "config": config_text })
+}
+
+fn as_header(map: Map<String, Value>) -> Vec<u8> {
     let mut json = Value::Object(map).to_string().into_bytes();
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut header = (json.len() as u64).to_le_bytes().to_vec();

@@ -22,6 +22,8 @@ export interface Last {
     reason: string | null;
     meaning: string | null;
     remedy: string | null;
+    /** That the first line is right; null or absent where the model does not say. */
+    probability?: number | null;
     ms: number;
     fromMemory: boolean;
     tokens: Tokens;

@@ -67,9 +67,9 @@ function reason(last: Last | null | undefined): Answer {
         return { text: "Nothing has been asked here yet: type, or trigger a suggestion. (no-trigger)", action: trigger };
     }
     if (last.outcome === "suggest") {
-        return { text: "The last request had a suggestion; it was dismissed, or what was typed since disagrees with it. (no-trigger)", action: trigger };
+        return { text: `The last request had a suggestion; it was dismissed, or what was typed since disagrees with it.${likely(last)} (no-trigger)`, action: trigger };
     }
-    const text = `${last.meaning} ${last.remedy} (${last.reason})`;
+    const text = `${last.meaning} ${last.remedy}${likely(last)} (${last.reason})`;
     if (last.reason?.startsWith("paused")) {
         return { text, action: { title: "Resume", command: "lacuna.resumeAll" } };
     }
@@ -84,6 +84,11 @@ function reason(last: Last | null | undefined): Answer {
     }
     const setting = last.reason ? settingOf[last.reason] : undefined;
     return setting ? { text, action: { title: "Open Setting", command: "workbench.action.openSettings", argument: setting } } : { text };
+}
+
+/** How likely the suggestion was right, as a sentence with a blank before it. */
+function likely(last: Last): string {
+    return typeof last.probability === "number" ? ` Likely right: ${Math.round(100 * last.probability)} %.` : "";
 }
 
 const trigger = { title: "Suggest Now", command: "editor.action.inlineSuggest.trigger" };

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use lacuna_complete::{Explanation, Outcome, Reply, Request};
+use lacuna_complete::{Asked, Explanation, Outcome, Reply, Request};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position};
@@ -79,6 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         cursor,
         excerpts: &[],
         n: usize::from(args.n),
+        asked: Asked::Explicitly,
         explain: args.explain,
     };
     // What keeps an editor's document quiet keeps this one quiet.

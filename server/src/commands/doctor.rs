@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context;
-use lacuna_complete::{Outcome, Request};
+use lacuna_complete::{Asked, Outcome, Request};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::Document;
@@ -145,6 +145,7 @@ fn try_out(completer: &lacuna_complete::Completer, (path, prefix, suffix): &(&'s
         cursor: prefix.len(),
         excerpts: &[],
         n: 1,
+        asked: Asked::Explicitly,
         explain: false,
     };
     let reply = completer.complete(&request, &Cancel::new());

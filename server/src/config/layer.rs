@@ -156,6 +156,8 @@ impl Reader<'_> {
         for (key, value) in table {
             let shown = self.text.get(value.span()).unwrap_or_default().to_owned();
             match Value::deserialize(ValueDeserializer::from(value.clone())) {
+                // `nan` and `inf`: JSON has no such numbers and says null, which would unset the setting.
+                Ok(Value::Null) => self.key(area, key.get_ref(), Some(key.span().start), Value::from(f64::MAX), &shown),
                 Ok(json) => self.key(area, key.get_ref(), Some(key.span().start), json, &shown),
                 Err(error) => {
                     let name = format!("{area}.{}", key.get_ref());

@@ -162,7 +162,14 @@ impl Server {
         let Some(observer) = session.observer() else { return };
         let Asking { uri, open, cursor, is_automatic } = *asking;
         let outcome = Outcome::Silence(Reason::Empty);
-        let reply = Reply { outcome, from_memory: false, tokens: Tokens::default(), ms: Milliseconds::default(), explanation: None };
+        let reply = Reply {
+            outcome,
+            from_memory: false,
+            probability: None,
+            tokens: Tokens::default(),
+            ms: Milliseconds::default(),
+            explanation: None,
+        };
         let quiet = Some(quiet_advice(quiet).code);
         let answered = Observation { uri, open, cursor, start: cursor, restated: "", reply: &reply, quiet, stale: false };
         observer.answered(&observer.asked(uri, cursor, is_automatic), &answered);

@@ -1,6 +1,6 @@
 //! `textDocument/inlineCompletion`: from a position to items, and from a suggestion to what clients want to see.
 
-use lacuna_complete::{Caller, Completer, Reply, Request};
+use lacuna_complete::{Asked, Caller, Completer, Reply, Request};
 use lacuna_context::{Excerpt, cursor_facts};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position};
@@ -138,24 +138,24 @@ pub struct Site {
     open: Open,
     cursor: usize,
     place: Place,
-    n: usize,
+    asked: Asked,
 }
 
 /// Finds the place of the request in a snapshot of the document.
 pub fn site(mut open: Open, params: &Params, encoding: Encoding) -> Site {
-    let n = if params.context.trigger_kind == TRIGGER_INVOKED { ALTERNATIVES } else { 1 };
+    let asked = if params.is_automatic() { Asked::Automatically } else { Asked::Explicitly };
     if let Some(selected) = &params.context.selected_completion_info
         && let Some(cursor) = select(&mut open, selected, encoding)
     {
         let place = Place { range: selected.range, restated: selected.text.clone() };
-        return Site { open, cursor, place, n };
+        return Site { open, cursor, place, asked };
     }
     let cursor = open.document.offset_clamped(params.position.into(), encoding);
     let facts = cursor_facts(&open.tree, open.document.rope(), cursor);
     let word = open.document.slice(facts.word_start..cursor).into_owned();
     let start = open.document.position(facts.word_start, encoding);
     let range = WireRange { start: start.into(), end: open.document.position(cursor, encoding).into() };
-    Site { open, cursor, place: Place { range, restated: word }, n }
+    Site { open, cursor, place: Place { range, restated: word }, asked }
 }
 
 /// Puts the selected entry into the snapshot, as if it had been accepted. Returns the cursor behind it.
@@ -215,7 +215,8 @@ impl Site {
             tree: &self.open.tree,
             cursor: self.cursor,
             excerpts,
-            n: self.n,
+            n: if self.asked == Asked::Explicitly { ALTERNATIVES } else { 1 },
+            asked: self.asked,
             explain: false,
         };
         completer.complete_for(&request, caller, cancel)

@@ -156,8 +156,8 @@ pub fn advice(reason: Reason) -> &'static Advice {
         },
         Reason::LowConfidence => &Advice {
             code: "low-confidence",
-            meaning: "The model was less sure than the setting show.min_confidence asks for.",
-            remedy: "Lower show.min_confidence to see such suggestions.",
+            meaning: "Nobody asked, and the suggestion was less likely to be right than the setting show.min_confidence wants.",
+            remedy: "Ask by hand to see it, or lower show.min_confidence.",
         },
         Reason::DismissedBefore => &Advice {
             code: "dismissed-before",

@@ -116,6 +116,8 @@ struct Last {
     reason: Option<&'static str>,
     meaning: Option<&'static str>,
     remedy: Option<&'static str>,
+    /// How likely the first line of the suggestion is right, shown or not; null where the model does not say.
+    probability: Option<f64>,
     /// Milliseconds from the request to the answer.
     ms: f64,
     /// Answered from the ghost text in memory, without the model.
@@ -131,6 +133,7 @@ impl Last {
             reason: Some(advice.code),
             meaning: Some(advice.meaning),
             remedy: Some(advice.remedy),
+            probability: None,
             ms: 0.0,
             from_memory: false,
             tokens: ReportedTokens::default(),
@@ -328,12 +331,14 @@ impl Status {
                 reason: None,
                 meaning: None,
                 remedy: None,
+                probability: None,
                 ms: 0.0,
                 from_memory: reply.from_memory,
                 tokens: ReportedTokens::default(),
             },
         };
         let tokens = &reply.tokens;
+        last.probability = reply.probability.map(|p| (f64::from(p) * 1e3).round() / 1e3);
         last.ms = (reply.ms.total * 1e3).round() / 1e3;
         last.tokens = ReportedTokens {
             prompt: tokens.prompt,

@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod attach;
+mod confidence;
 mod dialects;
 mod edits;
 mod hostile;

@@ -6,7 +6,7 @@ mod suffix;
 
 use std::sync::Arc;
 
-use lacuna_complete::{Completer, Reply, Request, Settings};
+use lacuna_complete::{Asked, Completer, Reply, Request, Settings};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::{Cancel, Model, Precision};
 use lacuna_prompt::{Order, Sentinels, Tokenizer};
@@ -75,6 +75,7 @@ impl Buffer {
             cursor: self.cursor,
             excerpts: &[],
             n,
+            asked: Asked::Explicitly,
             explain: false,
         }
     }

@@ -39,9 +39,12 @@ pub struct Output {
     pub sample: usize,
     /// As it was generated; the rules of the editor's mode come in the next stage.
     pub text: String,
-    /// Editor only: the mean probability of a token, which one of the rules looks at.
+    /// Editor only: the mean probability of a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f32>,
+    /// Editor only: the probability that the first line is right, where the model says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f32>,
     /// Editor only: why nothing was generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<String>,
@@ -65,6 +68,9 @@ pub struct Answer {
     /// Editor only: why nothing is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<String>,
+    /// Editor only: it is shown to who asks, but not unasked (`show.min_confidence`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub withheld: bool,
     /// Editor only: the rules that changed the text or refused it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
@@ -83,6 +89,10 @@ pub struct Gold {
 
 /// Values of one mode by the metric's name, means over its samples.
 pub type Scores = BTreeMap<String, f64>;
+
+fn is_false(is: &bool) -> bool {
+    !is
+}
 
 fn is_zero(n: &usize) -> bool {
     *n == 0

@@ -3,6 +3,7 @@
 //! Owns: what is asked, in which ways, and what is noted of the answers. Does not own: prompts (`lacuna-prompt`), the editor's rules
 //! (`lacuna-complete`), files (`run`). Start reading at [`Generator`], then [`model`].
 
+mod confidence;
 mod cross;
 pub mod endpoint;
 mod evidence;
@@ -14,6 +15,7 @@ pub mod sse;
 use lacuna_engine::Cancel;
 use serde::{Deserialize, Serialize};
 
+pub use confidence::{confidence, confidence_header};
 pub use cross::cross_file_excerpts;
 pub use evidence::{evidence, lines_behind_suffix};
 pub use model::{ModelGenerator, RawSettings, path};

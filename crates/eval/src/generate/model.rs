@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lacuna_complete::{Completer, Outcome, Request};
+use lacuna_complete::{Asked, Completer, Outcome, Request};
 use lacuna_context::{Excerpt, ExcerptKind, FileFacts, Language, ParseLimit, SyntaxTree, gather, rank};
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, alone, threads};
 use lacuna_prompt::excerpts::{as_shown, other_files_bytes};
@@ -96,6 +96,7 @@ impl ModelGenerator {
             cursor: example.prefix.len(),
             excerpts: &excerpts,
             n: 1,
+            asked: Asked::Explicitly,
             explain: true,
         };
         let reply = completer.complete(&request, cancel);
@@ -109,7 +110,8 @@ impl ModelGenerator {
             _ => None,
         };
         let (text, confidence) = generated.map_or_else(Default::default, |g| (g.text, Some(g.confidence)));
-        let output = Output { mode: "editor".to_owned(), text, confidence, silence, tokens: reply.tokens.generated, ..Output::default() };
+        let (mode, probability, tokens) = ("editor".to_owned(), reply.probability, reply.tokens.generated);
+        let output = Output { mode, text, confidence, probability, silence, tokens, ..Output::default() };
         let timing = Timing {
             mode: output.mode.clone(),
             sample: 0,

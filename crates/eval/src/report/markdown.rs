@@ -54,6 +54,7 @@ fn write_report(out: &mut String, summary: &Summary, latencies: Option<&Latencie
         if set.off < set.rows {
             modes_table(out, summary, set)?;
         }
+        silences(out, set, m)?;
         off_table(out, set, m)?;
         gold(out, set)?;
         latency(out, set, latencies)?;
@@ -87,6 +88,15 @@ fn modes_table(out: &mut String, summary: &Summary, set: &SetSummary) -> fmt::Re
         }
     }
     Ok(())
+}
+
+/// Why the editor shows nothing to who has not asked.
+fn silences(out: &mut String, set: &SetSummary, manifest: &Manifest) -> fmt::Result {
+    if set.silences.is_empty() {
+        return Ok(());
+    }
+    let reasons: Vec<String> = set.silences.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+    writeln!(out, "\nNot shown unasked, where {} is the least probability: {}.", manifest.config.min_confidence, reasons.join(", "))
 }
 
 /// What is counted apart: languages in which an editor would show nothing.

@@ -41,11 +41,16 @@ pub struct ModeScores {
     pub mode: String,
     /// Means over the samples.
     pub values: Scores,
+    /// Editor only: why nothing is shown, or not to who has not asked (`low-confidence`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<String>,
     /// Why the first sample that failed its test failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 
+/// Why nothing is shown of what is withheld.
+const WITHHELD: &str = "low-confidence";
 /// Values of k for pass@k.
 const KS: [usize; 3] = [1, 10, 100];
 /// Modes whose outputs are executed: a baseline's one-liners would cost as much time as they tell little.
@@ -76,7 +81,8 @@ pub(super) fn score(scored: Scored, off: bool, execution: Option<Execution<'_>>)
     let mut verdicts: BTreeMap<&str, (bool, String)> = BTreeMap::new();
     let mut modes = Vec::new();
     for (mode, answers) in by_mode {
-        let mut values = mean(answers.iter().map(|answer| values(&parsed, example, &answer.text)));
+        let mut values = mean(answers.iter().map(|answer| values(&parsed, example, answer)));
+        let silence = answers.first().and_then(|answer| if answer.withheld { Some(WITHHELD.to_owned()) } else { answer.silence.clone() });
         let mut failure = None;
         if let Some(execution) = execution.filter(|_| judges(example) && EXECUTED.contains(&mode)) {
             let mut passed = 0;
@@ -97,7 +103,7 @@ pub(super) fn score(scored: Scored, off: bool, execution: Option<Execution<'_>>)
                 }
             }
         }
-        modes.push(ModeScores { mode: mode.to_owned(), values, failure });
+        modes.push(ModeScores { mode: mode.to_owned(), values, silence, failure });
     }
     Ok(ScoreRow {
         id: example.id.clone(),
@@ -111,8 +117,8 @@ pub(super) fn score(scored: Scored, off: bool, execution: Option<Execution<'_>>)
     })
 }
 
-fn values(parsed: &Parsed<'_>, example: &Example, text: &str) -> Scores {
-    let middle = example.middle.as_str();
+fn values(parsed: &Parsed<'_>, example: &Example, answer: &Answer) -> Scores {
+    let (middle, text) = (example.middle.as_str(), answer.text.as_str());
     let syntax = parsed.score(text);
     let right = prefix_match_chars(text, middle);
     let flag = |b: bool| f64::from(u8::from(b));
@@ -131,6 +137,14 @@ fn values(parsed: &Parsed<'_>, example: &Example, text: &str) -> Scores {
         ("prefix", right as f64 / middle.chars().count().max(1) as f64),
         ("silent", flag(text.trim().is_empty())),
     ];
+    if answer.mode == "editor" {
+        let (is_shown, is_right) = (!answer.withheld && !text.trim().is_empty(), line_exact_match(text, middle));
+        values.push(("unasked", flag(is_shown)));
+        values.push(("unasked_em_line", flag(is_shown && is_right)));
+        if is_shown {
+            values.push(("unasked_precision", flag(is_right)));
+        }
+    }
     if let Some(clean) = syntax.parse_clean {
         values.push(("parse_clean", flag(clean)));
     }

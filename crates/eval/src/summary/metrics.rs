@@ -26,7 +26,7 @@ const fn metric_of(name: &'static str, title: &'static str, unit: Unit, in_bucke
 }
 
 /// In the order of tables.
-pub const METRICS: [Metric; 17] = [
+pub const METRICS: [Metric; 20] = [
     metric_of("em_line", "EM first line", Unit::Percent, true, true),
     metric_of("em", "EM", Unit::Percent, true, true),
     metric_of("em_ws", "EM but white space", Unit::Percent, false, true),
@@ -44,6 +44,9 @@ pub const METRICS: [Metric; 17] = [
     metric_of("prefix", "right start", Unit::Percent, false, true),
     metric_of("prefix_chars", "right start, chars", Unit::Chars, false, true),
     metric_of("silent", "silent", Unit::Percent, false, false),
+    metric_of("unasked", "shown unasked", Unit::Percent, true, true),
+    metric_of("unasked_precision", "… of which right", Unit::Percent, true, true),
+    metric_of("unasked_em_line", "EM first line, unasked", Unit::Percent, true, true),
 ];
 
 /// The metric of that name.

@@ -48,6 +48,9 @@ pub struct SetSummary {
     pub lines: Vec<Line>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gold: Option<GoldSummary>,
+    /// In the editor's mode, unasked: how often nothing is shown, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub silences: BTreeMap<String, u64>,
 }
 
 /// One mode in one bucket.
@@ -98,6 +101,7 @@ struct Accumulator {
     /// Values seen of each dimension.
     values: BTreeMap<String, Vec<String>>,
     gold: Gold,
+    silences: BTreeMap<String, u64>,
 }
 
 /// A line of a table while rows come in.
@@ -210,6 +214,9 @@ impl Accumulator {
             }
         }
         for mode in &row.modes {
+            if let Some(reason) = mode.silence.as_ref().filter(|_| !row.off) {
+                *self.silences.entry(reason.clone()).or_default() += 1;
+            }
             for (dimension, value) in &keys {
                 let line = self.lines.entry((dimension.clone(), value.clone(), mode.mode.clone())).or_default();
                 line.rows += 1;
@@ -244,6 +251,6 @@ impl Accumulator {
             bits_per_char: (-self.gold.log_likelihood / self.gold.chars.max(1) as f64 / std::f64::consts::LN_2 * 1e6).round() / 1e6,
             tokens: self.gold.tokens,
         });
-        SetSummary { set, rows: self.rows, failed: self.failed, off: self.off, lines: lines.collect(), gold }
+        SetSummary { set, rows: self.rows, failed: self.failed, off: self.off, lines: lines.collect(), gold, silences: self.silences }
     }
 }

@@ -59,9 +59,10 @@ function M.why(bufnr, answer)
       return answer("Nothing has been asked here yet: type in insert mode. (no-trigger)")
     end
     if last.outcome == "silence" then
-      return answer(("%s %s (%s)"):format(last.meaning, last.remedy, last.reason))
+      return answer(("%s %s%s (%s)"):format(last.meaning, last.remedy, status.likely(last), last.reason))
     end
-    answer("The last request had a suggestion; it was dismissed, or what was typed since disagrees with it. (no-trigger)")
+    local text = "The last request had a suggestion; it was dismissed, or what was typed since disagrees with it."
+    answer(("%s%s (no-trigger)"):format(text, status.likely(last)))
   end)
 end
 

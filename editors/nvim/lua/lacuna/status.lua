@@ -163,6 +163,13 @@ local WORDS = {
   ["over-budget"] = "out of memory for prompts",
 }
 
+--- How likely the last suggestion was right, shown or not, as a sentence with a blank before it.
+---@param last table
+---@return string
+function M.likely(last)
+  return type(last.probability) == "number" and (" Likely right: %.0f %%."):format(100 * last.probability) or ""
+end
+
 --- What the running servers have to say about the settings.
 ---@return string[]
 function M.notices()

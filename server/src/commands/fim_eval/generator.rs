@@ -75,7 +75,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     config.prompt_tokens = used.prompt_tokens;
     config.line_tokens = used.line_tokens;
     config.block_tokens = used.block_tokens;
-    config.min_confidence = used.min_confidence;
+    config.min_confidence = used.min_confidence.unwrap_or_else(|| used.calibration.as_ref().map_or(0.0, |c| c.levels().normal));
     config.kv_dtype = used.kv_dtype.map_or_else(|| "auto".to_owned(), |d| format!("{d:?}").to_lowercase());
     config.languages = Languages::new(&settings.show, loaded.languages.as_deref()).on();
     let raw_settings = RawSettings {

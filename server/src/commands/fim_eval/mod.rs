@@ -2,6 +2,7 @@
 
 mod build;
 mod compare;
+mod confidence;
 mod confined;
 mod evidence;
 mod generator;
@@ -27,6 +28,7 @@ enum Command {
     Compare(compare::Args),
     Report(report::Args),
     Confined(confined::Args),
+    Confidence(confidence::Args),
     Evidence(evidence::Args),
 }
 
@@ -37,6 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Command::Compare(args) => compare::run(args),
         Command::Report(args) => report::run(args),
         Command::Confined(args) => confined::run(args),
+        Command::Confidence(args) => confidence::run(args),
         Command::Evidence(args) => evidence::run(args),
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args as ClapArgs, Subcommand};
+use lacuna_engine::Card;
 
 use crate::{Answer, models};
 
@@ -33,9 +34,9 @@ enum Command {
         /// `embedded`, a directory in Hugging Face layout, or a packed file
         model: String,
     },
-    /// Quantise a directory in Hugging Face layout to one INT4 file
+    /// Quantise a directory in Hugging Face layout to one INT4 file, or change what a packed file says of its model
     Pack {
-        /// The directory
+        /// The directory, or a packed file: of it only what the options say is changed
         directory: PathBuf,
         /// The file to write (`NAME.lacuna.safetensors`); the tokenizer is put beside it
         #[arg(short, long)]
@@ -43,6 +44,10 @@ enum Command {
         /// LSP ids of the languages that it was trained for: others are off unless show.languages says otherwise [default: as config.json says]
         #[arg(long, value_delimiter = ',', value_name = "LIST")]
         languages: Option<Vec<String>>,
+        /// JSON with the weights by which the model says how likely a suggestion is right (datasets/embedded/fit_confidence.py)
+        /// [default: as config.json says]
+        #[arg(long, value_name = "FILE")]
+        confidence: Option<PathBuf>,
     },
     Synth(synth::Args),
     Convert(convert::Args),
@@ -65,14 +70,21 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
             }
             writeln!(out, "{model}: ok")?;
         }
-        Command::Pack { directory, output, languages } => {
+        Command::Pack { directory, output, languages, confidence } => {
             // The tokenizer is checked first: weights without it are of no use.
             models::load(&directory.display().to_string())?;
-            lacuna_engine::pack_for(directory, output, languages.as_deref())?;
+            let confidence = confidence.as_deref().map(models::read_confidence).transpose()?;
+            let card = Card { languages: languages.as_deref(), confidence: confidence.as_ref() };
+            let is_packed = directory.is_file();
+            if is_packed {
+                lacuna_engine::describe(directory, output, &card)?;
+            } else {
+                lacuna_engine::pack_for(directory, output, &card)?;
+            }
+            let beside = if is_packed { directory.with_file_name("tokenizer.json") } else { directory.join("tokenizer.json") };
             let tokenizer = output.with_file_name("tokenizer.json");
-            if std::path::absolute(directory.join("tokenizer.json"))? != std::path::absolute(&tokenizer)? {
-                std::fs::copy(directory.join("tokenizer.json"), &tokenizer)
-                    .with_context(|| format!("{} cannot be written", tokenizer.display()))?;
+            if std::path::absolute(&beside)? != std::path::absolute(&tokenizer)? {
+                std::fs::copy(&beside, &tokenizer).with_context(|| format!("{} cannot be written", tokenizer.display()))?;
             }
             crate::say(&format!("wrote {} ({} bytes)", output.display(), std::fs::metadata(output)?.len()));
         }

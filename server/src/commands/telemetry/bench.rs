@@ -196,8 +196,9 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
         let word = lacuna_context::cursor_facts(&open.tree, open.document.rope(), cursor).word_start;
         let restated = open.document.slice(word..cursor);
         let reply = Reply {
-            outcome: Outcome::Suggest(vec![Item { text: item.to_owned(), logprob: -1.0 }]),
+            outcome: Outcome::Suggest(vec![Item { text: item.to_owned(), logprob: -1.0, mean: 0.5, probability: None }]),
             from_memory: false,
+            probability: None,
             tokens: Tokens { prompt: 900, cached: 890, prefilled: 10, generated: 8, ..Tokens::default() },
             ms: Milliseconds::default(),
             explanation: None,
