@@ -156,8 +156,8 @@ fn parts(bytes: &[u8]) -> [&[u8]; 2] {
 
 /// `config.json` of a model.
 fn config_json(bytes: &[u8]) {
-    if let Ok(config) = lacuna_engine::Config::from_json(bytes) {
-        config.tensors();
+    if let Ok(spec) = lacuna_model::read_spec(bytes) {
+        spec.tensors();
     }
 }
 

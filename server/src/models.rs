@@ -87,7 +87,7 @@ impl Loaded {
         ids.push(s.suffix);
         ids.extend(self.tokenizer.encode("\n\nprint(area(3))\n"));
         ids.push(s.middle);
-        let longest = self.model.config().max_positions;
+        let longest = self.model.spec().max_positions;
         ids.truncate(longest.saturating_sub(TRIAL_TOKENS));
         let sampling = Sampling { max_tokens: TRIAL_TOKENS, ..Sampling::default() };
         let mut cache = KvCache::new(&self.model, longest.min(ids.len() + TRIAL_TOKENS));
@@ -103,9 +103,9 @@ impl Loaded {
         let mut settings = config.settings(self.sentinels.order, true);
         settings.calibration = self.calibration.clone();
         settings.beam = config.model.beam.unwrap_or_else(|| beam(self.model.info().parameters));
-        settings.suffix.weight = self.model.config().suffix_weight;
+        settings.suffix.weight = self.model.spec().suffix_weight;
         settings.evidence.suffix = settings.suffix.weight > 0.0;
-        let limit = self.model.config().max_positions;
+        let limit = self.model.spec().max_positions;
         let longest = settings.line_tokens.max(settings.block_tokens) + 1;
         if longest + 32 > limit {
             bail!("model {} has a context of {limit} tokens: lower show.block_tokens below {}", self.name, limit / 2);
@@ -197,12 +197,12 @@ pub fn sha256(path: &str) -> anyhow::Result<String> {
 fn finish(name: String, model: Model, tokenizer_file: &[u8], tokenizer_name: &str) -> anyhow::Result<Loaded> {
     let tokenizer = Tokenizer::from_json(tokenizer_file).with_context(|| tokenizer_name.to_owned())?;
     let sentinels = Sentinels::resolve(&tokenizer).with_context(|| tokenizer_name.to_owned())?;
-    let (ids, rows) = (tokenizer.n_vocab(), model.config().n_vocab);
+    let (ids, rows) = (tokenizer.n_vocab(), model.spec().n_vocab);
     if ids > rows {
         bail!("model {name}: {tokenizer_name} has {ids} ids but the weights have {rows}: they belong to different models");
     }
-    let languages = model.config().code_languages.clone();
-    let weights = model.config().confidence.as_deref().map(Calibration::from_json).transpose();
+    let languages = model.spec().code_languages.clone();
+    let weights = model.spec().confidence.as_deref().map(Calibration::from_json).transpose();
     let calibration = weights.with_context(|| format!("model {name}"))?.map(Arc::new);
     let (model, tokenizer) = (Arc::new(model), Arc::new(tokenizer));
     Ok(Loaded { name, model, tokenizer, sentinels, languages, calibration, scheduler: Scheduler::new(), serving: Mutex::default() })

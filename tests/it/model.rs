@@ -73,7 +73,7 @@ fn synth_overwrites_nothing() {
     synth("tiny", "full").expect_failure(&["-o full", "not empty", "new directory"]);
     synth("tiny", "file").expect_failure(&["-o file", "is a file", "new directory"]);
     synth("tiny", "file/below").expect_failure(&["-o file/below"]);
-    synth("starcoder2-3b", "new").expect_failure(&["starcoder2-3b", "Llama, Qwen2", "qwen2.5-coder-0.5b", "codellama-7b"]);
+    synth("starcoder2-3b", "new").expect_failure(&["starcoder2-3b", "Llama, Qwen2, Qwen3", "qwen2.5-coder-0.5b", "codellama-7b"]);
     assert_eq!(names(&home.work()), ["file", "full"].map(str::to_owned).into());
     assert_eq!(names(&home.work().join("full")), ["precious".to_owned()].into());
     // An empty one is as good as a new one.

@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [path, rest @ ..] = args.as_slice() else { return Err("usage: cancel_latency MODEL [TOKENS] [ROUNDS]".into()) };
     let model = Model::load(path, Precision::Int4)?;
     let number = |i: usize, otherwise: usize| rest.get(i).map_or(Ok(otherwise), |n| n.parse());
-    let n = number(0, 1024)?.min(model.config().max_positions);
+    let n = number(0, 1024)?.min(model.spec().max_positions);
     let rounds = number(1, 100)?.max(1);
     set_threads(number(2, 0)?);
     let mut random = 1u64;
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (random >> 33) as usize
     };
-    let ids: Vec<u32> = (0..n).map(|_| (next() % model.config().n_vocab) as u32).collect();
+    let ids: Vec<u32> = (0..n).map(|_| (next() % model.spec().n_vocab) as u32).collect();
     // When each chunk is done, from the start: the median of a few runs.
     let mut ends: Vec<Duration> = Vec::new();
     for end in (CHUNK..n).step_by(CHUNK).chain([n]) {
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ends.push(times[times.len() / 2].max(ends.last().copied().unwrap_or_default()));
     }
     let whole = *ends.last().ok_or("no tokens")?;
-    let layers = model.config().layers as u32;
+    let layers = model.spec().layers() as u32;
     // What a layer takes in the chunk that is in flight after so long.
     let layer_at = |after: Duration| {
         let chunk = ends.iter().position(|end| after < *end).unwrap_or(ends.len() - 1);

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [path, ids, rest @ ..] = args.as_slice() else { return Err("usage: kv_quality MODEL IDS [TOKENS]".into()) };
     let model = Model::load(path, Precision::Int4)?;
-    let limit = rest.first().map_or(Ok(usize::MAX), |n| n.parse())?.min(model.config().max_positions);
+    let limit = rest.first().map_or(Ok(usize::MAX), |n| n.parse())?.min(model.spec().max_positions);
     let parse = |line: &str| line.split_whitespace().take(limit).map(str::parse).collect::<Result<Vec<u32>, _>>();
     let sequences = std::fs::read_to_string(ids)?.lines().map(parse).collect::<Result<Vec<_>, _>>()?;
     let mut exact: Vec<f64> = Vec::new();

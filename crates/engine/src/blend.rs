@@ -21,7 +21,7 @@ pub(crate) const CHECK_LAYER: usize = 1;
 
 /// Copies a run of `source` to its place in `target`, in all layers. The target is grown as needed.
 pub(crate) fn move_run(model: &Model, target: &mut Sequence, source: &Sequence, run: &Run) {
-    let width = model.config.kv_width();
+    let width = model.spec.kv_width();
     let (mut k, mut v) = (vec![0f32; width], vec![0f32; width]);
     let (mut cos, mut sin) = (Vec::new(), Vec::new());
     let distance = run.at as i64 - run.from as i64;
@@ -41,7 +41,7 @@ pub(crate) fn move_run(model: &Model, target: &mut Sequence, source: &Sequence, 
 /// Rows to go on with: all that were not moved (`moves` is 0 at their position) and the share `ratio` of the others whose values in
 /// `w.qkv` are farthest, in squares, from those in the store.
 pub(crate) fn choose(model: &Model, kv: &KvStore, positions: &[usize], moves: &[u8], ratio: f32, w: &Workspace) -> Vec<usize> {
-    let (q_width, kv_width) = (model.config.q_width(), model.config.kv_width());
+    let (q_width, kv_width) = (model.spec.q_width(), model.spec.kv_width());
     let width = q_width + 2 * kv_width;
     let (mut k, mut old) = (vec![0f32; kv_width], vec![0f32; kv_width]);
     let (moved, mut chosen): (Vec<usize>, Vec<usize>) = (0..positions.len()).partition(|row| moves[positions[*row]] > 0);
@@ -67,8 +67,8 @@ pub(crate) fn keep_rows(model: &Model, rows: &[usize], w: &mut Workspace) {
         }
         all.truncate(rows.len() * width);
     };
-    keep(&mut w.x, model.config.hidden);
-    keep(&mut w.qkv, model.config.q_width() + 2 * model.config.kv_width());
+    keep(&mut w.x, model.spec.hidden);
+    keep(&mut w.qkv, model.spec.q_width() + 2 * model.spec.kv_width());
 }
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ mod tests {
                     let mut fresh = KvCache::with_dtype(&model, 128, dtype);
                     prefill(&model, &mut fresh, &later, &Cancel::new()).expect("fits");
                     let (mut a, mut b) = (Vec::new(), Vec::new());
-                    let width = model.config.kv_width();
+                    let width = model.spec.kv_width();
                     let mut worst = 0f32;
                     let mut largest = 0f32;
                     for p in distance..distance + 50 {

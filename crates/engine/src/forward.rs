@@ -68,7 +68,7 @@ fn each_logits(model: &Model, ids: &[u32], cancel: &Cancel, mut body: impl FnMut
     if ids.len() > kv.capacity() {
         return Err(PromptError::TooLong { tokens: ids.len(), capacity: kv.capacity() });
     }
-    let (d, n_vocab) = (model.config.hidden, model.config.n_vocab);
+    let (d, n_vocab) = (model.spec.hidden, model.spec.n_vocab);
     let mut logits = Vec::new();
     let mut workspace = workspace::borrow();
     for (c, part) in ids.chunks(CHUNK).enumerate() {
@@ -87,7 +87,7 @@ fn each_logits(model: &Model, ids: &[u32], cancel: &Cancel, mut body: impl FnMut
 
 /// Errors: no ids, or one that the model does not know.
 pub(crate) fn check_ids(model: &Model, ids: &[u32]) -> Result<(), PromptError> {
-    let n_vocab = model.config.n_vocab;
+    let n_vocab = model.spec.n_vocab;
     if ids.is_empty() {
         return Err(PromptError::Empty);
     }
@@ -113,7 +113,7 @@ fn chunk(model: &Model, layers: &mut [KvStore], ids: &[u32], start: usize, cance
 
 /// The embeddings of `ids` into `w.x`.
 pub(crate) fn embed(model: &Model, ids: impl ExactSizeIterator<Item = u32>, w: &mut Workspace) {
-    let d = model.config.hidden;
+    let d = model.spec.hidden;
     w.x.resize(ids.len() * d, 0.0);
     for (id, x) in ids.zip(w.x.chunks_exact_mut(d)) {
         model.embedding.row(id as usize, x);
@@ -129,19 +129,37 @@ pub(crate) fn attention_half(model: &Model, layer: &Layer, kv: &mut KvStore, at:
 
 /// Queries, keys and values of `norm(x)` into `w.qkv` `[m, q_width + 2·kv_width]`, rotated by `w.cos` and `w.sin`.
 pub(crate) fn project(model: &Model, layer: &Layer, w: &mut Workspace) {
-    let config = &model.config;
-    let (q_width, kv_width) = (config.q_width(), config.kv_width());
-    let m = w.x.len() / config.hidden;
+    let spec = &model.spec;
+    let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
+    let m = w.x.len() / spec.hidden;
     let width = q_width + 2 * kv_width;
     w.qkv.resize(m * width, 0.0);
-    let norm = Norm { weight: &layer.attention_norm, eps: config.rms_eps };
+    let norm = Norm { weight: &layer.attention_norm, eps: spec.norm_eps };
     layer.qkv.apply(Input::Normed(&w.x, norm), &mut w.qkv, &mut w.product);
+    if let Some(norms) = &layer.head_norms {
+        for row in w.qkv.chunks_exact_mut(width) {
+            let (queries, rest) = row.split_at_mut(q_width);
+            norm_heads(queries, &norms[0], spec.norm_eps);
+            norm_heads(&mut rest[..kv_width], &norms[1], spec.norm_eps);
+        }
+    }
     ops::rope_rows(&mut w.qkv, width, q_width + kv_width, &w.cos, &w.sin, model.rope.width());
+}
+
+/// RMSNorm of each head of a token, `weight` `[head_dim]`.
+fn norm_heads(heads: &mut [f32], weight: &[f32], eps: f32) {
+    for head in heads.chunks_exact_mut(weight.len()) {
+        let mean = head.iter().map(|v| v * v).sum::<f32>() / weight.len() as f32;
+        let scale = 1.0 / (mean + eps).sqrt();
+        for (v, w) in head.iter_mut().zip(weight) {
+            *v *= scale * w;
+        }
+    }
 }
 
 /// The keys and values of `w.qkv` into the store.
 pub(crate) fn put(model: &Model, kv: &mut KvStore, at: At, w: &Workspace) {
-    let (q_width, kv_width) = (model.config.q_width(), model.config.kv_width());
+    let (q_width, kv_width) = (model.spec.q_width(), model.spec.kv_width());
     let width = q_width + 2 * kv_width;
     let m = w.qkv.len() / width;
     let (k, v) = (&w.qkv[q_width..], &w.qkv[q_width + kv_width..]);
@@ -161,11 +179,11 @@ pub(crate) fn put(model: &Model, kv: &mut KvStore, at: At, w: &Workspace) {
 
 /// `x += output(attention(q))` of the queries in `w.qkv`.
 pub(crate) fn attend(model: &Model, layer: &Layer, kv: &KvStore, at: At, w: &mut Workspace) {
-    let (q_width, kv_width) = (model.config.q_width(), model.config.kv_width());
+    let (q_width, kv_width) = (model.spec.q_width(), model.spec.kv_width());
     let width = q_width + 2 * kv_width;
     let m = w.qkv.len() / width;
     w.attended.resize(m * q_width, 0.0);
-    let shape = |past| Attention { heads: model.config.heads, past, q_stride: width };
+    let shape = |past| Attention { heads: model.spec.attention().heads, past, q_stride: width };
     match at {
         At::From(start) => ops::attention(&shape(start), &w.qkv, kv, &mut w.attended),
         At::Each(positions) => ops::attention_at(&shape(0), positions, &w.qkv, kv, &mut w.attended),
@@ -175,18 +193,18 @@ pub(crate) fn attend(model: &Model, layer: &Layer, kv: &KvStore, at: At, w: &mut
 
 /// `x += down(silu(gate(norm(x))) · up(norm(x)))`
 pub(crate) fn feed_forward_half(model: &Model, layer: &Layer, w: &mut Workspace) {
-    let norm = Norm { weight: &layer.mlp_norm, eps: model.config.rms_eps };
+    let norm = Norm { weight: &layer.mlp_norm, eps: model.spec.norm_eps };
     weights::feed_forward(&layer.gate_up, &layer.down, norm, &mut w.x, &mut w.product);
 }
 
 /// Logits of the last token of the workspace into `logits` `[n_vocab]`.
 pub(crate) fn last_logits(model: &Model, w: &mut Workspace, logits: &mut [f32]) {
-    head(model, &w.x[w.x.len() - model.config.hidden..], logits, &mut w.product);
+    head(model, &w.x[w.x.len() - model.spec.hidden..], logits, &mut w.product);
 }
 
 /// `logits[m, n_vocab]` of the states `x` `[m, hidden]`.
 pub(crate) fn head(model: &Model, x: &[f32], logits: &mut [f32], product: &mut ProductBuffers) {
-    let norm = Norm { weight: &model.norm, eps: model.config.rms_eps };
+    let norm = Norm { weight: &model.norm, eps: model.spec.norm_eps };
     let matrix = model.head.as_ref().unwrap_or(&model.embedding);
     matrix.apply(Input::Normed(x, norm), Epilogue::default(), logits, product);
 }

@@ -247,7 +247,7 @@ impl<'a> Passes<'a> {
         if let Some(drafter) = &mut self.drafter {
             let limit = self.max_draft.min(wanted - 1).min(kv.capacity() - kv.ids().len() - 1);
             let draft = drafter.draft(limit);
-            let known = self.model.config.n_vocab;
+            let known = self.model.spec.n_vocab;
             let allowed = draft.first().is_some_and(|id| constraint.is_none_or(|constraint| constraint.allows(*id)));
             for id in draft.iter().take_while(|id| allowed && (**id as usize) < known) {
                 self.ids[self.n] = *id;

@@ -108,16 +108,16 @@ impl KvCache {
 
     /// [`KvCache::with_dtype`] with the bytes of its blocks counted by `memory`.
     pub(crate) fn counted(model: &Model, capacity: usize, dtype: KvDtype, memory: &KvMemory) -> Self {
-        let config = model.config();
-        let store = KvStore::counted(dtype, config.kv_heads, config.head_dim, memory);
-        let layers = vec![store; config.layers];
+        let spec = model.spec();
+        let store = KvStore::counted(dtype, spec.attention().kv_heads, spec.attention().head_dim, memory);
+        let layers = vec![store; spec.layers()];
         KvCache {
             model: model.id,
-            capacity: capacity.min(config.max_positions),
+            capacity: capacity.min(spec.max_positions),
             sequence: Sequence { ids: Vec::new(), moves: Vec::new(), exact: 0, layers },
             logits: Vec::new(),
             logits_row: 0,
-            n_vocab: config.n_vocab,
+            n_vocab: spec.n_vocab,
             unfinished: Vec::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! lacuna-engine: checkpoints, forward pass, KV cache, sampling. Token ids only: no text, no files of the user's, no prompts.
+//! lacuna-engine: models in memory, forward pass, KV cache, sampling. Token ids only: no text, no files of the user's, no prompts.
 //!
 //! Start at [`Model::load`] (or [`Model::from_packed`] for a model in memory), give it a [`KvCache`], then [`prefill`] and
 //! [`generate`]. Everything that can be long takes a [`Cancel`]. Numeric work is in `lacuna-kernels`.
@@ -6,18 +6,14 @@
 mod beam;
 mod blend;
 mod cancel;
-mod config;
 mod draft;
 mod error;
 mod forward;
 mod generate;
-pub mod gguf;
 mod kv;
 mod lookup;
-mod map;
 mod model;
 mod ngrams;
-mod packed;
 mod pool;
 mod prefill;
 mod prepack;
@@ -26,16 +22,13 @@ mod rope;
 mod runs;
 mod sample;
 mod schedule;
-pub mod synth;
-mod tensors;
 mod weights;
 mod workspace;
 
 pub use beam::{Beam, Continuation, Found, Rules, Start, Texts, Verdict, likeliest};
 pub use cancel::Cancel;
-pub use config::{Config, ConfigError, Family, RopeScaling, TensorSpec};
 pub use draft::{Confidence, DraftSource, DraftStats, Drafter, MAX_DRAFT};
-pub use error::{LoadError, PromptError};
+pub use error::PromptError;
 pub use forward::{forward_all, log_probs};
 pub use generate::{Constraint, Finish, GenerateOptions, Generation, Times, Token, generate, generate_with};
 pub use kv::{DEFAULT_KV, KvCache, KvSnapshot};
@@ -43,7 +36,6 @@ pub use lacuna_kernels::kv::KvDtype;
 pub use lookup::Lookup;
 pub use model::{Info, Model, Precision};
 pub use ngrams::{Count, Counts, MAX_ORDER, Mixture, Ngrams, Weights};
-pub use packed::{Card, PACKED_FORMAT, PACKED_SUFFIX, describe, pack, pack_for};
 pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
 pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};
 pub use prepack::{PackedRequest, Reading, generate_packed, prefill_packed, score_behind, score_packed};

@@ -1,20 +1,15 @@
-//! The model: which tensors a config asks for, and how they come into memory.
+//! The model in memory: how the tensors of a [`ModelSpec`] come into it.
 //!
-//! Two sources give the same structure: a checkpoint in Hugging Face layout (quantised here when INT4 is asked for) and our
-//! packed file. q, k and v, and gate and up, are joined row-wise into one matrix each.
+//! Sources give them as values (quantised here when INT4 is asked for) or as INT4. q, k and v, and gate and up, are joined
+//! row-wise into one matrix each.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use half::f16;
 use lacuna_kernels::{Int4Matrix, isa};
+use lacuna_model::{Checkpoint, Head, Int4Parts, LoadError, ModelSpec, Packed, Role, TensorSpec, WeightSource, read_spec};
 
-use crate::config::Config;
-use crate::error::LoadError;
-use crate::map;
-use crate::packed;
 use crate::rope::Rope;
-use crate::tensors::{Checkpoint, Files};
 use crate::weights::{Linear, Matrix};
 
 /// How weights are held in memory.
@@ -40,7 +35,7 @@ pub struct Info {
 pub struct Model {
     /// Tells a cache of this model from one of another.
     pub(crate) id: u64,
-    pub(crate) config: Config,
+    pub(crate) spec: ModelSpec,
     info: Info,
     pub(crate) embedding: Matrix,
     pub(crate) layers: Vec<Layer>,
@@ -54,6 +49,8 @@ pub(crate) struct Layer {
     pub(crate) attention_norm: Vec<f32>,
     /// q, k, v row-wise.
     pub(crate) qkv: Linear,
+    /// Norms of each head of the queries and of the keys, `[head_dim]` each.
+    pub(crate) head_norms: Option<[Vec<f32>; 2]>,
     pub(crate) output: Linear,
     pub(crate) mlp_norm: Vec<f32>,
     /// gate, up row-wise.
@@ -66,81 +63,65 @@ impl Model {
     ///
     /// Errors: see [`LoadError`]; also a `LACUNA_ISA` that names no usable kernel row.
     pub fn load(path: impl AsRef<Path>, precision: Precision) -> Result<Self, LoadError> {
-        let path = path.as_ref();
-        let metadata = std::fs::metadata(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-        if !metadata.is_dir() {
-            return Self::load_packed(path, precision);
-        }
-        if let Some(file) = packed::find(path)? {
-            return Self::load_packed(&file, precision);
-        }
-        let config = read_config(path)?;
-        let files = Files::of_directory(path)?;
-        let source = Source { checkpoint: Checkpoint::open(&files)?, packed: false, precision };
-        Self::build(config, source)
+        let files = lacuna_model::open(path.as_ref())?;
+        let (spec, mut source) = files.source()?;
+        Self::build(spec, &mut *source, precision)
     }
 
     /// Loads a checkpoint from memory: the bytes of `config.json` and of one `.safetensors` file.
     pub fn from_checkpoint(config: &[u8], weights: &[u8], precision: Precision) -> Result<Self, LoadError> {
-        let config = Config::from_json(config).map_err(|source| LoadError::Config { file: "config.json".to_owned(), source })?;
-        let checkpoint = Checkpoint::of_bytes("model.safetensors", weights)?;
-        Self::build(config, Source { checkpoint, packed: false, precision })
+        let spec = read_spec(config).map_err(|source| LoadError::Config { file: "config.json".to_owned(), source })?;
+        Self::build(spec, &mut Checkpoint::of_bytes("model.safetensors", weights)?, precision)
     }
 
     /// Loads a packed model from memory, for example one embedded in the binary.
     pub fn from_packed(bytes: &[u8]) -> Result<Self, LoadError> {
-        Self::from_packed_as("embedded model", bytes, Precision::Int4)
+        let (spec, mut source) = Packed::of_bytes("embedded model", bytes)?;
+        Self::build(spec, &mut source, Precision::Int4)
     }
 
-    fn load_packed(path: &Path, precision: Precision) -> Result<Self, LoadError> {
-        Self::from_packed_as(&path.display().to_string(), &map::map(path)?, precision)
-    }
-
-    fn from_packed_as(file: &str, bytes: &[u8], precision: Precision) -> Result<Self, LoadError> {
-        let config = packed::read_config(file, bytes)?;
-        let source = Source { checkpoint: Checkpoint::of_bytes(file, bytes)?, packed: true, precision };
-        Self::build(config, source)
-    }
-
-    fn build(config: Config, mut source: Source) -> Result<Self, LoadError> {
+    fn build(spec: ModelSpec, source: &mut dyn WeightSource, precision: Precision) -> Result<Self, LoadError> {
         isa::selected().map_err(Clone::clone)?;
-        let layer_name = |l: usize, name: &str| format!("model.layers.{l}.{name}");
+        let tensors = spec.tensors();
         // A config with too many layers fails here rather than after loading the rest.
-        source.checkpoint.expect(&layer_name(config.layers - 1, "input_layernorm.weight"))?;
-        let (d, q, kv, ff) = (config.hidden, config.q_width(), config.kv_width(), config.ff);
-        let embedding = source.matrix(&[("model.embed_tokens".to_owned(), config.n_vocab)], d)?;
+        let last = tensors.iter().rev().find(|tensor| tensor.role == Role::AttentionNorm);
+        last.map_or(Ok(()), |tensor| source.expect(tensor))?;
+        let mut reader = Reader { tensors: &tensors, source, precision };
+        let embedding = reader.matrix(None, &[Role::Embedding])?;
         let mut layers = Vec::new();
-        for l in 0..config.layers {
-            let part = |name: &str, n: usize| (layer_name(l, name), n);
+        for (l, block) in spec.blocks.iter().enumerate() {
+            let l = Some(l);
+            let head_norms = match block.attention.qk_norm {
+                true => Some([reader.vector(l, Role::QueryNorm)?, reader.vector(l, Role::KeyNorm)?]),
+                false => None,
+            };
             layers.push(Layer {
-                attention_norm: source.vector(&layer_name(l, "input_layernorm.weight"), d)?,
-                qkv: source.linear(
-                    &[part("self_attn.q_proj", q), part("self_attn.k_proj", kv), part("self_attn.v_proj", kv)],
-                    d,
-                    config.qkv_bias,
-                )?,
-                output: source.linear(&[part("self_attn.o_proj", d)], q, config.output_bias)?,
-                mlp_norm: source.vector(&layer_name(l, "post_attention_layernorm.weight"), d)?,
-                gate_up: source.linear(&[part("mlp.gate_proj", ff), part("mlp.up_proj", ff)], d, config.mlp_bias)?,
-                down: source.linear(&[part("mlp.down_proj", d)], ff, config.mlp_bias)?,
+                attention_norm: reader.vector(l, Role::AttentionNorm)?,
+                qkv: reader.linear(l, &[Role::Query, Role::Key, Role::Value])?,
+                head_norms,
+                output: reader.linear(l, &[Role::Output])?,
+                mlp_norm: reader.vector(l, Role::MlpNorm)?,
+                gate_up: reader.linear(l, &[Role::Gate, Role::Up])?,
+                down: reader.linear(l, &[Role::Down])?,
             });
         }
-        let norm = source.vector("model.norm.weight", d)?;
-        let head = if config.tied_embeddings { None } else { Some(source.matrix(&[("lm_head".to_owned(), config.n_vocab)], d)?) };
-        let precision = source.precision;
-        source.checkpoint.ignore_spare(&config);
-        source.checkpoint.finish()?;
+        let norm = reader.vector(None, Role::FinalNorm)?;
+        let head = match spec.head {
+            Head::Tied => None,
+            Head::Own => Some(reader.matrix(None, &[Role::Head])?),
+        };
+        source.finish(&spec)?;
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let rope = Rope::new(&config);
-        let info = Info { parameters: 0, bytes: 0, precision };
-        let mut model = Model { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), config, info, embedding, layers, norm, head, rope };
-        model.info = model.count(precision);
+        let rope = Rope::new(&spec);
+        let info = Info { parameters: spec.parameters(), bytes: 0, precision };
+        let mut model = Model { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), spec, info, embedding, layers, norm, head, rope };
+        model.info.bytes = model.bytes();
         Ok(model)
     }
 
     /// The shape of this model.
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
     }
 
     /// Parameters, bytes, precision.
@@ -148,108 +129,86 @@ impl Model {
         &self.info
     }
 
-    fn count(&self, precision: Precision) -> Info {
-        let c = &self.config;
-        let (d, q, kv, ff) = (c.hidden as u64, c.q_width() as u64, c.kv_width() as u64, c.ff as u64);
-        let biases = u64::from(c.qkv_bias) * (q + 2 * kv) + u64::from(c.output_bias) * d + u64::from(c.mlp_bias) * (2 * ff + d);
-        let layer = d * (2 * q + 2 * kv) + 3 * d * ff + 2 * d + biases;
-        let tables = if c.tied_embeddings { 1 } else { 2 };
-        let parameters = tables * c.n_vocab as u64 * d + c.layers as u64 * layer + d;
-        let vectors = |l: &Layer| size_of_val(&l.attention_norm[..]) + size_of_val(&l.mlp_norm[..]);
-        let of_layer = |l: &Layer| l.qkv.bytes() + l.output.bytes() + l.gate_up.bytes() + l.down.bytes() + vectors(l);
-        let bytes = self.embedding.bytes()
-            + self.layers.iter().map(of_layer).sum::<usize>()
+    /// Bytes of weights in memory.
+    fn bytes(&self) -> usize {
+        let vectors = |all: &[Vec<f32>]| all.iter().map(|vector| size_of_val(&vector[..])).sum::<usize>();
+        let head_norms = |layer: &Layer| layer.head_norms.as_ref().map_or(0, |norms| vectors(norms));
+        let norms = |layer: &Layer| size_of_val(&layer.attention_norm[..]) + size_of_val(&layer.mlp_norm[..]) + head_norms(layer);
+        let matrices = |layer: &Layer| layer.qkv.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes();
+        self.embedding.bytes()
+            + self.layers.iter().map(|layer| matrices(layer) + norms(layer)).sum::<usize>()
             + size_of_val(&self.norm[..])
-            + self.head.as_ref().map_or(0, Matrix::bytes);
-        Info { parameters, bytes, precision }
+            + self.head.as_ref().map_or(0, Matrix::bytes)
     }
 }
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model").field("config", &self.config).field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("Model").field("spec", &self.spec).field("info", &self.info).finish_non_exhaustive()
     }
 }
 
-/// `config.json` of a directory, at most 1 MB of it.
-pub(crate) fn read_config(dir: &Path) -> Result<Config, LoadError> {
-    let (file, text) = read_config_text(dir)?;
-    Config::from_json(text.as_bytes()).map_err(|source| LoadError::Config { file, source })
-}
-
-/// Name and text of `config.json`.
-pub(crate) fn read_config_text(dir: &Path) -> Result<(String, String), LoadError> {
-    use std::io::Read;
-    let path = dir.join("config.json");
-    if !path.is_file() {
-        return Err(LoadError::NotAModel { path: dir.to_owned() });
-    }
-    let mut text = String::new();
-    std::fs::File::open(&path)
-        .and_then(|f| f.take(1 << 20).read_to_string(&mut text))
-        .map_err(|source| LoadError::Read { path: path.clone(), source })?;
-    Ok((path.display().to_string(), text))
-}
-
-/// Where weights come from and how they shall be held.
-struct Source<'a> {
-    checkpoint: Checkpoint<'a>,
-    /// Linear weights are stored as `NAME.weight.q4` and `NAME.weight.scale`.
-    packed: bool,
+/// Takes the tensors of a model from its source, as they shall be held.
+struct Reader<'a> {
+    tensors: &'a [TensorSpec],
+    source: &'a mut dyn WeightSource,
     precision: Precision,
 }
 
-impl Source<'_> {
-    fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
-        let taken = self.checkpoint.take(name, &[len])?;
-        let mut out = Vec::with_capacity(len);
-        taken.append_f32(&mut out)?;
+impl<'a> Reader<'a> {
+    /// The tensor of a role that the spec has.
+    fn tensor(&self, layer: Option<usize>, role: Role, is_bias: bool) -> Option<&'a TensorSpec> {
+        self.tensors.iter().find(|tensor| (tensor.layer, tensor.role, tensor.is_bias) == (layer, role, is_bias))
+    }
+
+    fn weight(&self, layer: Option<usize>, role: Role) -> &'a TensorSpec {
+        self.tensor(layer, role, false).expect("a spec lists the weights of its roles")
+    }
+
+    fn vector(&mut self, layer: Option<usize>, role: Role) -> Result<Vec<f32>, LoadError> {
+        let mut out = Vec::new();
+        self.source.append_values(self.weight(layer, role), &mut out)?;
         Ok(out)
     }
 
-    /// Matrices of equal `k` joined row-wise; `parts` are names (without `.weight`) and rows.
-    fn matrix(&mut self, parts: &[(String, usize)], k: usize) -> Result<Matrix, LoadError> {
-        let n = parts.iter().map(|(_, n)| n).sum();
-        let file = self.checkpoint.file().to_owned();
-        let int4 = |source| LoadError::Int4 { file, name: parts[0].0.clone(), source };
-        if !self.packed {
-            let mut data = Vec::new();
-            for (name, n) in parts {
-                self.checkpoint.take(&format!("{name}.weight"), &[*n, k])?.append_f32(&mut data)?;
+    /// Matrices of equal width joined row-wise.
+    fn matrix(&mut self, layer: Option<usize>, roles: &[Role]) -> Result<Matrix, LoadError> {
+        let parts: Vec<&TensorSpec> = roles.iter().map(|role| self.weight(layer, *role)).collect();
+        let n = parts.iter().map(|part| part.rows).sum();
+        let k = parts[0].columns.unwrap_or(1);
+        let (file, name) = (self.source.file().to_owned(), parts[0].name.clone());
+        let int4 = |source| LoadError::Int4 { file, name, source };
+        if self.precision == Precision::Int4 {
+            let mut stored = Int4Parts::default();
+            let mut is_stored = true;
+            for part in &parts {
+                is_stored = is_stored && self.source.append_int4(part, &mut stored)?;
             }
-            return match self.precision {
-                Precision::F32 => Ok(Matrix::F32 { n, k, data }),
-                Precision::Int4 => Int4Matrix::quantize(n, k, &data).map(Matrix::Int4).map_err(int4),
-            };
+            if is_stored {
+                return Int4Matrix::from_file_parts(n, k, &stored.nibbles, &stored.scales).map(Matrix::Int4).map_err(int4);
+            }
         }
-        let (mut nibbles, mut scales) = (Vec::new(), Vec::<f16>::new());
-        for (name, n) in parts {
-            nibbles.extend_from_slice(self.checkpoint.take(&packed::q4_name(name), &[*n, k.div_ceil(2)])?.bytes()?);
-            self.checkpoint.take(&packed::scale_name(name), &[*n, k.div_ceil(32)])?.append_f16(&mut scales)?;
+        let mut data = Vec::new();
+        for part in &parts {
+            self.source.append_values(part, &mut data)?;
         }
-        let matrix = Int4Matrix::from_file_parts(n, k, &nibbles, &scales).map_err(int4)?;
         match self.precision {
-            Precision::Int4 => Ok(Matrix::Int4(matrix)),
-            Precision::F32 => {
-                let mut data = vec![0f32; n * k];
-                for (i, row) in data.chunks_exact_mut(k).enumerate() {
-                    matrix.dequantize_row(i, row);
-                }
-                Ok(Matrix::F32 { n, k, data })
-            }
+            Precision::F32 => Ok(Matrix::F32 { n, k, data }),
+            Precision::Int4 => Int4Matrix::quantize(n, k, &data).map(Matrix::Int4).map_err(int4),
         }
     }
 
-    fn linear(&mut self, parts: &[(String, usize)], k: usize, with_bias: bool) -> Result<Linear, LoadError> {
-        let matrix = self.matrix(parts, k)?;
-        let mut bias = None;
-        if with_bias {
-            let mut all = Vec::new();
-            for (name, n) in parts {
-                self.checkpoint.take(&format!("{name}.bias"), &[*n])?.append_f32(&mut all)?;
-            }
-            bias = Some(all);
+    /// As [`Reader::matrix`], with the biases where there are some.
+    fn linear(&mut self, layer: Option<usize>, roles: &[Role]) -> Result<Linear, LoadError> {
+        let matrix = self.matrix(layer, roles)?;
+        let biases: Vec<&TensorSpec> = roles.iter().filter_map(|role| self.tensor(layer, *role, true)).collect();
+        if biases.is_empty() {
+            return Ok(Linear { matrix, bias: None });
         }
-        Ok(Linear { matrix, bias })
+        let mut all = Vec::new();
+        for bias in biases {
+            self.source.append_values(bias, &mut all)?;
+        }
+        Ok(Linear { matrix, bias: Some(all) })
     }
 }

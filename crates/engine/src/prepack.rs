@@ -53,7 +53,7 @@ pub fn prefill_packed(
     let mut branches: Vec<Sequence> = caches.iter().zip(&cached).map(|(kv, n)| kv.sequence.branch(*n)).collect();
     let mut stores: Vec<&mut [KvStore]> = branches.iter_mut().map(|b| &mut b.layers[..]).collect();
     let mut w = workspace::borrow();
-    let d = model.config.hidden;
+    let d = model.spec.hidden;
     let parts: Vec<(usize, &[u32])> = prompts.iter().zip(&cached).map(|(ids, n)| (*n, &ids[*n..])).collect();
     let mut last = vec![0.0; prompts.len() * d];
     passes(model, &mut stores, &parts, cancel, &mut w, &mut |segments, w| {
@@ -192,7 +192,7 @@ fn read_on(model: &Model, mut sequences: Vec<Sequence>, texts: &[Reading], cance
     let starts: Vec<usize> = sequences.iter().map(|sequence| sequence.ids.len()).collect();
     let parts: Vec<(usize, &[u32])> = starts.iter().copied().zip(inputs).collect();
     let mut stores: Vec<&mut [KvStore]> = sequences.iter_mut().map(|sequence| &mut sequence.layers[..]).collect();
-    let (d, n_vocab) = (model.config.hidden, model.config.n_vocab);
+    let (d, n_vocab) = (model.spec.hidden, model.spec.n_vocab);
     let mut scores: Vec<Vec<f32>> = vec![Vec::new(); texts.len()];
     let (mut logits, mut states) = (Vec::new(), Vec::new());
     let _working = cancel.enter();
@@ -242,7 +242,7 @@ pub(crate) fn extend(model: &Model, caches: &mut [&mut KvCache], ids: &[u32], ca
 
 /// Logits of the states `[caches, hidden]` into the caches.
 fn logits(model: &Model, caches: &mut [&mut KvCache], states: &[f32], w: &mut Workspace) {
-    let (d, n_vocab) = (model.config.hidden, model.config.n_vocab);
+    let (d, n_vocab) = (model.spec.hidden, model.spec.n_vocab);
     let mut all = Vec::new();
     for (caches, states) in caches.chunks_mut(HEADS).zip(states.chunks(HEADS * d)) {
         all.resize(caches.len() * n_vocab, 0.0);

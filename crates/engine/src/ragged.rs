@@ -50,7 +50,7 @@ pub(crate) fn pass(
 
 /// `x += output(attention(q))`, each segment over its own sequence.
 fn attend(model: &Model, layer: &Layer, l: usize, stores: &mut [&mut [KvStore]], segments: &[Segment], w: &mut Workspace) {
-    let (q_width, kv_width) = (model.config.q_width(), model.config.kv_width());
+    let (q_width, kv_width) = (model.spec.q_width(), model.spec.kv_width());
     let width = q_width + 2 * kv_width;
     w.attended.resize(w.qkv.len() / width * q_width, 0.0);
     for Segment { sequence, start, rows } in segments {
@@ -58,7 +58,7 @@ fn attend(model: &Model, layer: &Layer, l: usize, stores: &mut [&mut [KvStore]],
         let qkv = &w.qkv[rows.start * width..rows.end * width];
         kv.grow(start + rows.len());
         kv.put_many(*start, rows.len(), &qkv[q_width..], &qkv[q_width + kv_width..], width);
-        let shape = Attention { heads: model.config.heads, past: *start, q_stride: width };
+        let shape = Attention { heads: model.spec.attention().heads, past: *start, q_stride: width };
         ops::attention(&shape, qkv, kv, &mut w.attended[rows.start * q_width..rows.end * q_width]);
     }
     layer.output.add_to(Input::Plain(&w.attended), &mut w.x, &mut w.product);

@@ -1,19 +1,17 @@
-//! Rotary position embedding: the frequencies of a model and the rotation of given positions.
+//! Rotary position embedding: the rotation of given positions.
 
-use crate::config::{Config, RopeScaling};
+use lacuna_model::ModelSpec;
 
-/// Inverse frequencies `[head_dim/2]`, scaling applied.
+/// The frequencies of a model.
 #[derive(Debug)]
 pub(crate) struct Rope {
+    /// `[head_dim/2]`, scaling applied.
     inverse_frequencies: Vec<f32>,
 }
 
 impl Rope {
-    pub(crate) fn new(config: &Config) -> Self {
-        let d = config.head_dim;
-        let base = |i: usize| 1.0 / config.rope_theta.powf(2.0 * i as f32 / d as f32);
-        let inverse_frequencies = (0..d / 2).map(base).map(|f| scale(f, config.rope_scaling)).collect();
-        Rope { inverse_frequencies }
+    pub(crate) fn new(spec: &ModelSpec) -> Self {
+        Rope { inverse_frequencies: spec.rope.inverse_frequencies(spec.attention().head_dim) }
     }
 
     /// Writes cos and sin of each position to `cos` and `sin`, `[positions, head_dim/2]` each.
@@ -35,32 +33,8 @@ impl Rope {
         (*sin, *cos) = angles.map(|(s, c)| (s as f32, c as f32)).unzip();
     }
 
-    /// Inverse frequencies `[head_dim/2]`, scaling applied.
-    pub(crate) fn inverse_frequencies(&self) -> &[f32] {
-        &self.inverse_frequencies
-    }
-
     /// Elements a position, `head_dim/2`.
     pub(crate) fn width(&self) -> usize {
         self.inverse_frequencies.len()
-    }
-}
-
-fn scale(frequency: f32, scaling: RopeScaling) -> f32 {
-    match scaling {
-        RopeScaling::None => frequency,
-        RopeScaling::Linear { factor } => frequency / factor,
-        RopeScaling::Llama3 { factor, low, high, original_positions } => {
-            let original = original_positions as f32;
-            let wavelength = std::f32::consts::TAU / frequency;
-            if wavelength < original / high {
-                frequency
-            } else if wavelength > original / low {
-                frequency / factor
-            } else {
-                let smooth = (original / wavelength - low) / (high - low);
-                (1.0 - smooth) * frequency / factor + smooth * frequency
-            }
-        }
     }
 }

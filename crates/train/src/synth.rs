@@ -27,7 +27,7 @@ pub enum Style {
 }
 
 impl Style {
-    /// The style of a shape of `lacuna_engine::synth` by its name.
+    /// The style of a shape of `lacuna_model::synth` by its name.
     pub fn of_shape(name: &str) -> Style {
         [("qwen", Style::Qwen), ("deepseek-coder", Style::DeepSeekCoder), ("codellama", Style::CodeLlama)]
             .into_iter()

@@ -173,11 +173,7 @@ pub fn without_layers(parameters: &[f32], shape: &Shape, drop: &[usize]) -> Resu
         return Err(TrimError::Layers { drop: drop.to_vec(), layers: shape.layers });
     }
     let layout = Layout::new(shape);
-    let dropped = |name: &str| {
-        let number = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        number.is_some_and(|l| drop.contains(&l))
-    };
-    let stays = layout.tensors.iter().filter(|t| !dropped(&t.name));
+    let stays = layout.tensors.iter().filter(|t| t.layer.is_none_or(|l| !drop.contains(&l)));
     let out = stays.flat_map(|t| parameters[t.range.clone()].iter().copied()).collect();
     Ok((Shape { layers: shape.layers - drop.len(), ..shape.clone() }, out))
 }
@@ -214,10 +210,7 @@ pub fn least_missed(
         Ok::<f64, TrainError>(losses.mean())
     };
     let layout = Layout::new(shape);
-    let outputs = |l: usize| {
-        let (o, down) = (format!("model.layers.{l}.self_attn.o_proj.weight"), format!("model.layers.{l}.mlp.down_proj.weight"));
-        layout.tensors.iter().filter(move |t| t.name == o || t.name == down).map(|t| t.range.clone()).collect::<Vec<_>>()
-    };
+    let outputs = |l: usize| [layout.layers[l].o.clone(), layout.layers[l].down.clone()];
     let mut p = parameters.to_vec();
     let mut dropped: Vec<usize> = Vec::new();
     for _ in 0..n {

@@ -238,8 +238,8 @@ impl Observer {
 
 /// A model's shape: enough to tell models apart, nothing of where they lie.
 fn model_label(loaded: &Loaded) -> String {
-    let config = loaded.model.config();
-    let shape = format!("{}x{}x{}", config.layers, config.hidden, config.n_vocab);
+    let spec = loaded.model.spec();
+    let shape = format!("{}x{}x{}", spec.layers(), spec.hidden, spec.n_vocab);
     if loaded.name == models::EMBEDDED { format!("{} {shape}", models::EMBEDDED) } else { shape }
 }
 

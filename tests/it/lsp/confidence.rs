@@ -117,7 +117,7 @@ fn a_packed_file_learns_how_sure_it_is_and_its_weights_stay() {
 fn the_embedded_model_is_surer_of_what_is_likelier() {
     let file = workspace().join("datasets/embedded/model.lacuna.safetensors");
     let model = Model::load(&file, Precision::Int4).expect("the embedded model");
-    let calibration = Calibration::from_json(model.config().confidence.as_deref().expect("it says how sure it is")).expect("weights");
+    let calibration = Calibration::from_json(model.spec().confidence.as_deref().expect("it says how sure it is")).expect("weights");
     let levels = calibration.levels();
     assert!(0.0 < levels.high && levels.high < levels.normal && levels.normal < levels.low && levels.low < 1.0, "{levels:?}");
     let p = |signs: &Signs| calibration.probability(signs);

@@ -66,7 +66,7 @@ fn models() -> [Model; 2] {
 #[test]
 fn width_one_is_greedy_generation() {
     for model in models() {
-        let n_vocab = model.config().n_vocab;
+        let n_vocab = model.spec().n_vocab;
         for seed in 0..6 {
             let prompt = fixtures::ids(seed, 20, n_vocab);
             let stops: Vec<u32> = fixtures::ids(seed + 100, n_vocab / 12, n_vocab);
@@ -99,7 +99,7 @@ fn score(model: &Model, prompt: &[u32], ids: &[u32], end: Option<u32>) -> f32 {
 #[test]
 fn a_wide_beam_finds_the_likeliest_of_all_continuations() {
     let model = fixtures::load("llama-tied-gqa", Precision::F32);
-    let n_vocab = model.config().n_vocab as u32;
+    let n_vocab = model.spec().n_vocab as u32;
     let stop = 7;
     for seed in 0..4 {
         let prompt = fixtures::ids(seed, 9, n_vocab as usize);
@@ -126,7 +126,7 @@ fn a_wide_beam_finds_the_likeliest_of_all_continuations() {
 fn what_the_texts_say_is_mixed_in_by_its_definition_and_finds_what_the_model_would_not() {
     const WEIGHTS: Weights = Weights { orders: [-1.0; MAX_ORDER], count: 1.0, fan_out: -1.0, confidence: -0.2 };
     let model = fixtures::load("llama-tied-gqa", Precision::F32);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let probabilities = |ids: &[u32]| -> Vec<f32> {
         let mut kv = KvCache::new(&model, 32);
         prefill(&model, &mut kv, ids, &Cancel::new()).expect("prefills");
@@ -167,7 +167,7 @@ fn what_the_texts_say_is_mixed_in_by_its_definition_and_finds_what_the_model_wou
 #[test]
 fn the_wider_beam_is_not_less_likely_here_and_leaves_a_cache_that_goes_on() {
     for model in models() {
-        let n_vocab = model.config().n_vocab;
+        let n_vocab = model.spec().n_vocab;
         let (mut likelier, mut scores) = (0, [0.0; 2]);
         for seed in 0..12 {
             let prompt = fixtures::ids(seed, 70, n_vocab);
@@ -206,7 +206,7 @@ fn the_wider_beam_is_not_less_likely_here_and_leaves_a_cache_that_goes_on() {
 #[test]
 fn limits_constraints_and_cancellation_end_it() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
-    let prompt = fixtures::ids(1, 12, model.config().n_vocab);
+    let prompt = fixtures::ids(1, 12, model.spec().n_vocab);
     let never = |_: &[u32]| false;
     let search = Search { width: 3, max_tokens: 5, stops: &[], even: 0, ends: &never };
     let mut kv = KvCache::new(&model, 64);
@@ -284,7 +284,7 @@ fn find(model: &Model, prompt: &[u32], beam: Beam<EvenFirst>, rules: &mut Picky)
 #[test]
 fn a_refused_continuation_makes_room_for_the_next_best_of_all() {
     let model = fixtures::load("llama-tied-gqa", Precision::F32);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let ends = |ids: &[u32]| ids.len() == 2;
     for seed in 0..4 {
         let prompt = fixtures::ids(seed, 9, n_vocab);
@@ -322,7 +322,7 @@ fn a_refused_continuation_makes_room_for_the_next_best_of_all() {
 #[test]
 fn a_bonus_is_worth_what_it_says_and_a_margin_brings_who_comes_close() {
     let model = fixtures::load("llama-tied-gqa", Precision::F32);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let ends = |ids: &[u32]| ids.len() == 2;
     let accept = |_: &[u32]| Verdict::Accept;
     for seed in 0..4 {
@@ -345,7 +345,7 @@ fn a_bonus_is_worth_what_it_says_and_a_margin_brings_who_comes_close() {
 #[test]
 fn closers_count_together_and_an_end_that_says_nothing_only_where_it_is_likeliest() {
     let model = fixtures::load("llama-tied-gqa", Precision::F32);
-    let n_vocab = model.config().n_vocab as u32;
+    let n_vocab = model.spec().n_vocab as u32;
     let never = |_: &[u32]| false;
     let accept = |_: &[u32]| Verdict::Accept;
     let closers: Vec<u32> = (0..n_vocab).step_by(3).collect();
@@ -380,7 +380,7 @@ fn closers_count_together_and_an_end_that_says_nothing_only_where_it_is_likelies
 #[test]
 fn starts_do_not_compete_for_places() {
     let model = fixtures::load("llama-tied-gqa", Precision::F32);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let ends = |ids: &[u32]| ids.len() == 3;
     let accept = |_: &[u32]| Verdict::Accept;
     let prompt = fixtures::ids(3, 9, n_vocab);
@@ -402,7 +402,7 @@ fn starts_do_not_compete_for_places() {
 #[test]
 fn cut_off_what_has_ended_counts() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let prompt = fixtures::ids(1, 12, n_vocab);
     // Some continuations end early, most go on for long.
     let ends = |ids: &[u32]| ids.last().is_some_and(|id| id.is_multiple_of(3));

@@ -59,7 +59,7 @@ fn cancelling_at_any_layer_leaves_the_cache_as_it_was() {
         let (ids, _) = fixtures::expected("llama-tied-gqa");
         let mut other = ids.clone();
         other[5] ^= 1;
-        let checks = 2 * model.config().layers as u32;
+        let checks = 2 * model.spec().layers() as u32;
         for check in 0..checks {
             let mut kv = KvCache::with_dtype(&model, 64, dtype);
             prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
@@ -141,13 +141,13 @@ fn prompts_that_cannot_be_taken_are_errors_and_change_nothing() {
 #[test]
 fn a_cache_holds_no_more_than_the_model_has_positions() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
-    assert_eq!(KvCache::new(&model, usize::MAX).capacity(), model.config().max_positions);
+    assert_eq!(KvCache::new(&model, usize::MAX).capacity(), model.spec().max_positions);
 }
 
 #[test]
 fn a_long_prompt_in_chunks_equals_the_same_prompt_token_by_token() {
     let model = fixtures::load("llama-tied-gqa", Precision::F32);
-    let ids: Vec<u32> = (0..model.config().max_positions as u32).map(|i| i * 7 % 96).collect();
+    let ids: Vec<u32> = (0..model.spec().max_positions as u32).map(|i| i * 7 % 96).collect();
     let mut at_once = KvCache::new(&model, 1024);
     prefill(&model, &mut at_once, &ids, &Cancel::new()).expect("fits");
     let mut step_by_step = KvCache::new(&model, 1024);

@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use lacuna_engine::{LoadError, Model, Precision, synth};
+use lacuna_engine::{Model, Precision};
+use lacuna_model::{LoadError, synth};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// Every committed checkpoint; see `fixtures/make.py`.
-pub const ALL: [&str; 4] = ["llama-tied-gqa", "llama-untied-sharded", "qwen2-bias", "llama3-rope"];
+pub const ALL: [&str; 5] = ["llama-tied-gqa", "llama-untied-sharded", "qwen2-bias", "llama3-rope", "qwen3-head-norms"];
 
 pub fn directory(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

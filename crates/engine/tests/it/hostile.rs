@@ -1,6 +1,7 @@
 //! Damaged and lying files: each gives an error that names the thing; none panics or allocates by what it claims.
 
-use lacuna_engine::{Config, LoadError, Model, PACKED_SUFFIX, Precision, pack};
+use lacuna_engine::{Model, Precision};
+use lacuna_model::{LoadError, PACKED_SUFFIX, pack, read_spec};
 use serde_json::{Value, json};
 
 use crate::fixtures::{self, Copy};
@@ -165,7 +166,7 @@ fn absurd_configs() {
     let check = |key: &str, value: Value, named: &str| {
         let mut config = original.clone();
         config[key] = value.clone();
-        let error = Config::from_json(config.to_string().as_bytes()).expect_err("absurd");
+        let error = read_spec(config.to_string().as_bytes()).expect_err("absurd");
         assert!(error.to_string().contains(named), "{key} = {value}: {error}");
     };
     let sizes = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"];
@@ -192,7 +193,7 @@ fn absurd_configs() {
     check("rope_scaling", json!("yes"), "rope_scaling");
     check("tie_word_embeddings", json!("yes"), "tie_word_embeddings");
     for text in ["", "{", "[]", "7", "\u{feff}{}", "{\"model_type\": \"llama\"}"] {
-        assert!(Config::from_json(text.as_bytes()).is_err(), "{text:?}");
+        assert!(read_spec(text.as_bytes()).is_err(), "{text:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The packed file: round trip, determinism, and the ways to load it.
 
-use lacuna_engine::{LoadError, Model, PACKED_FORMAT, Precision, forward_all, pack};
+use lacuna_engine::{Model, Precision, forward_all};
+use lacuna_model::{LoadError, PACKED_FORMAT, pack};
 
 use crate::fixtures::{self, ALL};
 
@@ -17,7 +18,7 @@ fn a_packed_model_computes_what_the_directory_quantised_at_load_computes() {
         let in_memory = Model::from_packed(&bytes).expect("loads");
         let expected = forward_all(&direct, &ids).expect("in range");
         for model in [&by_path, &in_memory] {
-            assert_eq!(model.config(), direct.config());
+            assert_eq!(model.spec(), direct.spec());
             assert_eq!(model.info(), direct.info());
             assert_eq!(forward_all(model, &ids).expect("in range"), expected, "{name}");
         }

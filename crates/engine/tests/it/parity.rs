@@ -1,6 +1,9 @@
 //! Logits against the reference library, and INT4 against f32.
 
-use lacuna_engine::{Precision, forward_all, log_probs, pack};
+use std::ops::ControlFlow;
+
+use lacuna_engine::{Model, Precision, forward_all, log_probs};
+use lacuna_model::{pack, synth};
 
 use crate::fixtures::{self, ALL};
 
@@ -37,7 +40,7 @@ fn int4_kernels_are_near_their_own_weights_in_f32() {
     for name in ALL {
         let file = dir.path().join("model.lacuna.safetensors");
         pack(fixtures::directory(name), &file).expect("packs");
-        let load = |precision| lacuna_engine::Model::load(&file, precision).expect("loads");
+        let load = |precision| Model::load(&file, precision).expect("loads");
         let (ids, _) = fixtures::expected(name);
         let int4 = forward_all(&load(Precision::Int4), &ids).expect("in range");
         let f32 = forward_all(&load(Precision::F32), &ids).expect("in range");
@@ -47,6 +50,19 @@ fn int4_kernels_are_near_their_own_weights_in_f32() {
     }
 }
 
+/// Random weights are made so that activations keep their size: logits are neither flat nor one-hot.
+#[test]
+fn random_weights_behave_like_trained_ones() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let shape = synth::shape("tiny").expect("a shape of the table");
+    synth::write(shape, 1, dir.path(), |_, _| ControlFlow::Continue(())).expect("written");
+    let model = Model::load(dir.path(), Precision::F32).expect("loads");
+    let logits = forward_all(&model, &[1, 5, 900, 44]).expect("in range");
+    let row = &logits[logits.len() - shape.n_vocab..];
+    let deviation = (row.iter().map(|v| v * v).sum::<f32>() / row.len() as f32).sqrt();
+    assert!((0.5..2.0).contains(&deviation), "{deviation}");
+}
+
 #[test]
 fn log_probs_are_the_log_softmax_of_the_logits() {
     let name = "qwen2-bias";
@@ -54,7 +70,7 @@ fn log_probs_are_the_log_softmax_of_the_logits() {
     let (ids, expected) = fixtures::expected(name);
     let got = log_probs(&model, &ids, &lacuna_engine::Cancel::new()).expect("in range");
     assert_eq!(got.len(), ids.len() - 1);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     for (i, got) in got.iter().enumerate() {
         let row = &expected[i * n_vocab..(i + 1) * n_vocab];
         let sum: f64 = row.iter().map(|v| f64::from(*v).exp()).sum();

@@ -37,7 +37,7 @@ fn packed_prefills_are_those_of_one_after_another() {
     for (round, precision) in [Precision::Int4, Precision::F32].into_iter().enumerate() {
         for name in ALL {
             let model = fixtures::load(name, precision);
-            let n_vocab = model.config().n_vocab;
+            let n_vocab = model.spec().n_vocab;
             for seed in 0..12u64 {
                 let mut random = Random(seed << 8 | round as u64);
                 let n = 1 + random.below(9);
@@ -77,7 +77,7 @@ fn packed_prefills_are_those_of_one_after_another() {
 #[test]
 fn prompts_longer_than_a_pass_are_cut_and_still_the_same() {
     let model = fixtures::random();
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let prompts: Vec<Vec<u32>> = [700, 3, 511, 1, 30].iter().enumerate().map(|(i, n)| fixtures::ids(i as u64, *n, n_vocab)).collect();
     let mut packed: Vec<KvCache> = prompts.iter().map(|_| KvCache::new(&model, 1024)).collect();
     pack(&model, &mut packed, &prompts, &Cancel::new()).expect("fits");
@@ -91,10 +91,10 @@ fn prompts_longer_than_a_pass_are_cut_and_still_the_same() {
 #[test]
 fn cancelling_at_any_layer_leaves_every_cache_as_it_was() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let old: Vec<Vec<u32>> = (0..3).map(|i| fixtures::ids(i, 20, n_vocab)).collect();
     let new: Vec<Vec<u32>> = old.iter().map(|ids| [&ids[..10], &[7, 8, 9][..]].concat()).collect();
-    for layer in 0..model.config().layers as u32 {
+    for layer in 0..model.spec().layers() as u32 {
         let mut caches: Vec<KvCache> = old.iter().map(|_| KvCache::new(&model, 64)).collect();
         pack(&model, &mut caches, &old, &Cancel::new()).expect("fits");
         let before: Vec<Vec<f32>> = caches.iter().map(|kv| kv.logits().to_vec()).collect();
@@ -114,7 +114,7 @@ fn cancelling_at_any_layer_leaves_every_cache_as_it_was() {
 #[test]
 fn prompts_that_cannot_be_taken_are_errors_and_change_nothing() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let mut caches = vec![KvCache::new(&model, 8), KvCache::new(&model, 8)];
     let mut error = |second: Vec<u32>| pack(&model, &mut caches, &[vec![1, 2], second], &Cancel::new()).unwrap_err();
     assert_eq!(error(vec![]), PromptError::Empty);
@@ -154,7 +154,7 @@ fn alone(model: &Model, prompt: &[u32], sampling: &Sampling, even: usize, after:
 #[test]
 fn generations_together_are_those_of_each_alone() {
     let model = fixtures::load("qwen2-bias", Precision::Int4);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let mut finishes = std::collections::HashSet::new();
     for seed in 0..20u64 {
         let mut random = Random(seed);
@@ -192,7 +192,7 @@ fn generations_together_are_those_of_each_alone() {
 #[test]
 fn a_cancelled_batch_keeps_what_it_has() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
-    let layers = model.config().layers as u32;
+    let layers = model.spec().layers() as u32;
     let prompts = [vec![1, 2, 3], vec![4, 5]];
     let run = |checks: u32| {
         let sampling = Sampling { max_tokens: 5, ..Sampling::default() };
@@ -219,7 +219,7 @@ fn continuations_scored_together_have_the_log_probabilities_of_each_alone() {
     for (precision, names) in [(Precision::Int4, &ALL[..]), (Precision::F32, &ALL[..1])] {
         for name in names {
             let model = fixtures::load(name, precision);
-            let n_vocab = model.config().n_vocab;
+            let n_vocab = model.spec().n_vocab;
             for seed in 0..8u64 {
                 let mut random = Random(seed);
                 let n = 1 + random.below(7);
@@ -249,7 +249,7 @@ fn continuations_scored_together_have_the_log_probabilities_of_each_alone() {
 #[test]
 fn continuations_that_cannot_be_scored_are_errors() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let mut caches = [KvCache::new(&model, 8)];
     let mut score = |prompt: &[u32], rest: &[u32], cancel: &Cancel| {
         score_packed(&model, &mut caches.iter_mut().collect::<Vec<_>>(), &[prompt], &[rest], cancel)
@@ -257,7 +257,7 @@ fn continuations_that_cannot_be_scored_are_errors() {
     assert_eq!(score(&[1, 2], &[3; 7], &Cancel::new()), Err(PromptError::TooLong { tokens: 9, capacity: 8 }));
     assert_eq!(score(&[1], &[n_vocab as u32], &Cancel::new()), Err(PromptError::TokenOutOfRange { id: n_vocab as u32, n_vocab }));
     assert_eq!(score(&[], &[1], &Cancel::new()), Err(PromptError::Empty));
-    let layers = model.config().layers as u32;
+    let layers = model.spec().layers() as u32;
     assert_eq!(score(&[1, 2], &[3, 4], &Cancel::new().at_check(layers + 1)), Err(PromptError::Cancelled));
     assert_eq!(score(&[1, 2], &[], &Cancel::new()), Ok(vec![vec![]]));
     assert_eq!(score(&[1, 2], &[3; 6], &Cancel::new()).map(|s| s[0].len()), Ok(6));
@@ -269,7 +269,7 @@ fn texts_behind_one_prefix_have_the_scores_of_each_alone_warm_or_cold() {
     for (precision, names) in [(Precision::Int4, &ALL[..]), (Precision::F32, &ALL[..1])] {
         for name in names {
             let model = fixtures::load(name, precision);
-            let n_vocab = model.config().n_vocab;
+            let n_vocab = model.spec().n_vocab;
             for seed in 0..8u64 {
                 let mut random = Random(seed << 4);
                 let prefix = fixtures::ids(seed, random.below(40), n_vocab);
@@ -326,14 +326,14 @@ fn assert_close(precision: Precision, got: &[Vec<f32>], expected: &[Vec<f32>], b
 #[test]
 fn reading_that_is_cancelled_or_refused_leaves_the_cache_usable() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let (prefix, text) = (fixtures::ids(1, 10, n_vocab), fixtures::ids(2, 6, n_vocab));
     let read = |kv: &mut KvCache, text: &[u32], from, cancel: &Cancel| {
         score_behind(&model, kv, &prefix, &[Reading { ids: text, from }, Reading { ids: text, from: from + 1 }], cancel)
     };
     let mut kv = KvCache::new(&model, 16);
     let expected = read(&mut kv, &text, 2, &Cancel::new()).expect("fits");
-    let layers = model.config().layers as u32;
+    let layers = model.spec().layers() as u32;
     // Warm: a check a layer. Cold: also one for each half of a layer of the prefix.
     for check in 0..3 * layers {
         let cancel = || Cancel::new().at_check(check);

@@ -20,14 +20,14 @@ fn held(model: &Model, ids: &[u32], dtype: KvDtype) -> KvCache {
 
 /// Attention and feed-forward of each layer.
 fn checks_of_a_chunk(model: &Model) -> usize {
-    2 * model.config().layers
+    2 * model.spec().layers()
 }
 
 #[test]
 fn cancelled_at_any_layer_of_any_chunk_it_goes_on_from_there() {
     let model = fixtures::embedded();
     let checks = checks_of_a_chunk(&model);
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     // Something visible that shares its beginning with the prompt.
     let before = fixtures::ids(1, 300, n_vocab);
     let mut prompt = before[..20].to_vec();
@@ -78,7 +78,7 @@ fn half_a_layer_at_a_time_it_comes_to_an_end_and_the_old_prompt_stays_usable() {
 #[test]
 fn a_prompt_that_differs_later_takes_up_the_part_that_agrees() {
     let model = fixtures::random();
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let of_a_chunk = checks_of_a_chunk(&model) as u32;
     let first = fixtures::ids(5, TOKENS, n_vocab);
     // Where the next prompt leaves the first one, and how many checks that one got.
@@ -114,7 +114,7 @@ fn a_prompt_that_differs_later_takes_up_the_part_that_agrees() {
 fn a_prompt_that_is_the_beginning_of_a_cancelled_one_is_answered_too() {
     let model = fixtures::random();
     let of_a_chunk = checks_of_a_chunk(&model) as u32;
-    let long = fixtures::ids(7, TOKENS, model.config().n_vocab);
+    let long = fixtures::ids(7, TOKENS, model.spec().n_vocab);
     for n in [1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 600] {
         let mut kv = KvCache::new(&model, 2048);
         prefill(&model, &mut kv, &long, &Cancel::new().at_check(of_a_chunk + 4)).expect_err("cancelled");
@@ -131,7 +131,7 @@ fn a_prompt_that_is_the_beginning_of_a_cancelled_one_is_answered_too() {
 fn warming_interrupted_by_requests_is_taken_up_again() {
     let model = fixtures::embedded();
     let of_a_chunk = checks_of_a_chunk(&model) as u32;
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let (visible, warming) = (fixtures::ids(8, 60, n_vocab), fixtures::ids(9, TOKENS, n_vocab));
     let mut kv = held(&model, &visible, KvDtype::Int8);
     prefill(&model, &mut kv, &warming, &Cancel::new().at_check(of_a_chunk + 2)).expect_err("cancelled");
@@ -153,7 +153,7 @@ fn warming_interrupted_by_requests_is_taken_up_again() {
 #[test]
 fn forks_and_donors_share_and_do_not_disturb_each_other() {
     let model = fixtures::embedded();
-    let n_vocab = model.config().n_vocab;
+    let n_vocab = model.spec().n_vocab;
     let common = fixtures::ids(11, 520, n_vocab);
     let with = |tail: u64| {
         let mut ids = common.clone();

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use lacuna_context::{Language, Rope, SyntaxTree};
+use lacuna_context::{Language, ParseLimit, Rope, SyntaxTree};
 
 use super::resolve::{FileIndex, resolve};
 use super::vendored;
@@ -34,7 +34,7 @@ pub fn imported(language: Language, path: &str, prefix: &str, suffix: &str, file
     let text = Rope::from_str(&format!("{prefix}{suffix}"));
     let near = names_near(prefix, suffix);
     let mut ranked: Vec<(std::cmp::Reverse<usize>, usize, String)> = Vec::new();
-    for import in SyntaxTree::parse(language, &text).imports(&text) {
+    for import in SyntaxTree::parse_within(language, &text, ParseLimit::REPEATABLE).imports(&text) {
         for found in resolve(language, path, &import.text, files) {
             if vendored::is_vendored(&found) || ranked.iter().any(|(_, _, p)| *p == found) {
                 continue;

@@ -67,7 +67,7 @@ impl ModelGenerator {
         mut settings: RawSettings,
         workers: usize,
     ) -> ModelGenerator {
-        let limit = model.config().max_positions;
+        let limit = model.spec().max_positions;
         settings.max_tokens = settings.max_tokens.min(limit / 2);
         settings.line_tokens = settings.line_tokens.min(settings.max_tokens);
         settings.prompt_tokens = settings.prompt_tokens.min(limit - settings.max_tokens - 1);
@@ -196,8 +196,8 @@ impl ModelGenerator {
 
 /// Bytes of a full cache, about: INT8 with its scales, or f32.
 fn cache_bytes(model: &Model, tokens: usize) -> usize {
-    let config = model.config();
-    let elements = 2 * tokens * config.layers * config.kv_heads * config.head_dim;
+    let spec = model.spec();
+    let elements = 2 * tokens * spec.layers() * spec.kv_width();
     match model.info().precision {
         Precision::Int4 => elements * 5 / 4,
         Precision::F32 => elements * 4,

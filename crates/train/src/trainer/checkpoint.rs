@@ -192,9 +192,7 @@ fn read_state(dir: &Path, shape: &Shape) -> Result<StateFile, TrainError> {
 /// The sizes in a model directory's `config.json`.
 pub fn read_shape(dir: &Path) -> Result<Shape, TrainError> {
     let path = dir.join("config.json");
-    let value = serde_json::from_slice(&read_bounded(&path, 1 << 20)?)
-        .map_err(|e| TrainError::malformed(&path, format!("no model configuration: {e}")))?;
-    Shape::from_config_json(&value, &path)
+    Shape::from_config_json(&read_bounded(&path, 1 << 20)?, &path)
 }
 
 /// The weights of a model directory (`model.safetensors`: f32, f16 or bf16), which must have the given shape, or of a checkpoint

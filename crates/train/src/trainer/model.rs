@@ -218,13 +218,12 @@ impl Model {
         if !row.is_available() {
             return Err(TrainError::Config(format!("this CPU cannot compute with `{row}`: leave --compute out or use f32")));
         }
-        let half = shape.head_dim / 2;
+        let frequencies = shape.spec().rope.inverse_frequencies(shape.head_dim);
         let mut rope = vec![0.0; max_document * shape.head_dim];
         for (position, angles) in rope.chunks_exact_mut(shape.head_dim).enumerate() {
-            let (cos, sin) = angles.split_at_mut(half);
-            for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
-                let frequency = f64::from(shape.rope_theta).powf(-(i as f64) / half as f64);
-                let (s, c) = (position as f64 * frequency).sin_cos();
+            let (cos, sin) = angles.split_at_mut(frequencies.len());
+            for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&frequencies) {
+                let (s, c) = (position as f64 * f64::from(*frequency)).sin_cos();
                 (*cos, *sin) = (c as f32, s as f32);
             }
         }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use lacuna_model::{ConfigError, Head, ModelSpec, Role, RopeScaling, read_spec};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -58,33 +59,25 @@ impl Default for Shape {
 impl Shape {
     /// Refuses sizes that make no model or one beyond what this trainer is for (2³¹ parameters).
     pub fn check(&self) -> Result<(), TrainError> {
-        let sizes = [self.d, self.layers, self.heads, self.kv_heads, self.head_dim, self.ff, self.vocab];
-        let sound = sizes.iter().all(|&n| n > 0 && n <= 1 << 20)
-            && self.layers <= 512
-            && self.heads.is_multiple_of(self.kv_heads)
-            && self.head_dim.is_multiple_of(2)
-            && self.max_positions > 0
-            && self.max_positions <= 1 << 20
-            && self.rope_theta.is_finite()
-            && self.rope_theta > 1.0
-            && self.eps > 0.0
-            && self.eps < 1.0;
-        if !sound || self.n_parameters_wide() > 1 << 31 {
-            return Err(TrainError::Config(format!("model sizes cannot be trained: {self:?}")));
-        }
-        Ok(())
+        let refused = |why: String| TrainError::Config(format!("model sizes cannot be trained: {why}"));
+        let n = self.read().map_err(|e| refused(e.to_string()))?.parameters();
+        if n > 1 << 31 { Err(refused(format!("{n} parameters, more than 2³¹"))) } else { Ok(()) }
     }
 
-    fn n_parameters_wide(&self) -> u128 {
-        let (d, ff) = (self.d as u128, self.ff as u128);
-        let qkv = (self.heads + 2 * self.kv_heads) as u128 * self.head_dim as u128;
-        let layer = qkv * d + d * (self.heads * self.head_dim) as u128 + 3 * ff * d + 2 * d;
-        self.vocab as u128 * d + self.layers as u128 * layer + d
+    fn read(&self) -> Result<ModelSpec, ConfigError> {
+        read_spec(self.to_config_json().to_string().as_bytes())
     }
 
-    /// Number of trained parameters.
+    /// The model that a checked shape describes.
+    ///
+    /// Panics: the shape does not pass [`Shape::check`].
+    pub fn spec(&self) -> ModelSpec {
+        self.read().expect("a checked shape")
+    }
+
+    /// Number of trained parameters of a checked shape.
     pub fn n_parameters(&self) -> usize {
-        self.n_parameters_wide() as usize
+        self.spec().parameters() as usize
     }
 
     /// Columns of the joined q, k, v projection.
@@ -118,33 +111,33 @@ impl Shape {
     }
 
     /// Reads `config.json`; `path` only names the file in errors.
-    pub fn from_config_json(value: &serde_json::Value, path: &Path) -> Result<Shape, TrainError> {
-        let number = |key: &str| {
-            let n = value.get(key).and_then(serde_json::Value::as_u64).and_then(|n| usize::try_from(n).ok());
-            n.ok_or_else(|| TrainError::malformed(path, format!("`{key}` is missing or no whole number")))
-        };
-        let real = |key: &str| {
-            let x = value.get(key).and_then(serde_json::Value::as_f64);
-            x.map(|x| x as f32).ok_or_else(|| TrainError::malformed(path, format!("`{key}` is missing or no number")))
-        };
-        if value.get("tie_word_embeddings").and_then(serde_json::Value::as_bool) != Some(true) {
-            return Err(TrainError::malformed(path, "only models with `tie_word_embeddings: true` can be trained here"));
+    pub fn from_config_json(config_json: &[u8], path: &Path) -> Result<Shape, TrainError> {
+        let spec = read_spec(config_json).map_err(|e| TrainError::malformed(path, e.to_string()))?;
+        let (attention, mlp) = (spec.attention(), spec.mlp());
+        let refused = |what: &str| Err(TrainError::malformed(path, what));
+        if spec.head != Head::Tied {
+            return refused("only models with `tie_word_embeddings: true` can be trained here");
         }
-        if value.get("model_type").and_then(serde_json::Value::as_str) != Some("llama") {
-            return Err(TrainError::malformed(path, "only `model_type: llama` can be trained here"));
+        if spec.family.model_type != "llama" {
+            return refused("only `model_type: llama` can be trained here");
         }
-        let (d, heads) = (number("hidden_size")?, number("num_attention_heads")?);
+        if attention.qkv_bias || attention.output_bias || mlp.bias {
+            return refused("models with biases cannot be trained here");
+        }
+        if spec.rope.scaling != RopeScaling::None {
+            return refused("models with scaled positions (`rope_scaling`) cannot be trained here");
+        }
         let shape = Shape {
-            d,
-            heads,
-            layers: number("num_hidden_layers")?,
-            kv_heads: number("num_key_value_heads")?,
-            head_dim: if value.get("head_dim").is_some() { number("head_dim")? } else { d / heads.max(1) },
-            ff: number("intermediate_size")?,
-            vocab: number("vocab_size")?,
-            rope_theta: real("rope_theta")?,
-            eps: real("rms_norm_eps")?,
-            max_positions: number("max_position_embeddings")?,
+            d: spec.hidden,
+            layers: spec.layers(),
+            heads: attention.heads,
+            kv_heads: attention.kv_heads,
+            head_dim: attention.head_dim,
+            ff: mlp.width,
+            vocab: spec.n_vocab,
+            rope_theta: spec.rope.theta,
+            eps: spec.norm_eps,
+            max_positions: spec.max_positions,
         };
         shape.check()?;
         Ok(shape)
@@ -166,11 +159,26 @@ pub enum Kind {
     Adapter,
 }
 
+impl Kind {
+    fn of(role: Role) -> Kind {
+        match role {
+            Role::Embedding | Role::Head => Kind::Embedding,
+            Role::Output | Role::Down => Kind::Residual,
+            Role::AttentionNorm | Role::QueryNorm | Role::KeyNorm | Role::MlpNorm | Role::FinalNorm => Kind::Norm,
+            Role::Query | Role::Key | Role::Value | Role::Gate | Role::Up => Kind::Matrix,
+        }
+    }
+}
+
 /// One named tensor of the flat vector.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// Hugging Face name.
     pub name: String,
+    /// What it does in the model.
+    pub role: Role,
+    /// The layer that has it; none for the embedding and the last norm.
+    pub layer: Option<usize>,
     /// Where its elements lie, row-major.
     pub range: Range<usize>,
     /// Output width (1 for a norm).
@@ -203,45 +211,35 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of a checked shape.
+    /// The layout of a checked shape: tensors in the order in which a pass reads them.
     pub fn new(shape: &Shape) -> Layout {
-        let Shape { d, ff, .. } = *shape;
-        let (q, kv) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
-        let mut tensors = Vec::new();
+        let mut specs = shape.spec().tensors();
+        specs.sort_by_key(|tensor| (tensor.role == Role::FinalNorm, tensor.layer, tensor.role));
+        let mut tensors = Vec::with_capacity(specs.len());
         let mut end = 0;
-        let mut place = |name: String, rows: usize, cols: usize, kind: Kind| {
+        for spec in specs {
+            // A norm is a row.
+            let (rows, cols) = spec.columns.map_or((1, spec.rows), |columns| (spec.rows, columns));
             let range = end..end + rows * cols;
             end = range.end;
-            tensors.push(Tensor { name, range: range.clone(), rows, cols, kind });
-            range
-        };
-        let embedding = place("model.embed_tokens.weight".into(), shape.vocab, d, Kind::Embedding);
-        let mut layers = Vec::with_capacity(shape.layers);
-        for l in 0..shape.layers {
-            let mut layer = |part: &str, rows, cols, kind| place(format!("model.layers.{l}.{part}.weight"), rows, cols, kind);
-            let norm1 = layer("input_layernorm", 1, d, Kind::Norm);
-            let first = layer("self_attn.q_proj", q, d, Kind::Matrix);
-            layer("self_attn.k_proj", kv, d, Kind::Matrix);
-            let qkv = first.start..layer("self_attn.v_proj", kv, d, Kind::Matrix).end;
-            let o = layer("self_attn.o_proj", d, q, Kind::Residual);
-            let norm2 = layer("post_attention_layernorm", 1, d, Kind::Norm);
-            let gate = layer("mlp.gate_proj", ff, d, Kind::Matrix);
-            let gate_up = gate.start..layer("mlp.up_proj", ff, d, Kind::Matrix).end;
-            let down = layer("mlp.down_proj", d, ff, Kind::Residual);
-            layers.push(Layer { norm1, qkv, o, norm2, gate_up, down });
+            let kind = Kind::of(spec.role);
+            tensors.push(Tensor { name: spec.name, role: spec.role, layer: spec.layer, range, rows, cols, kind });
         }
-        let norm = place("model.norm.weight".into(), 1, d, Kind::Norm);
+        let place = |layer, role| {
+            let tensor = tensors.iter().find(|t| (t.layer, t.role) == (layer, role));
+            tensor.map(|t| t.range.clone()).expect("a spec lists the weights of its roles")
+        };
+        let join = |layer, first, last| place(layer, first).start..place(layer, last).end;
+        let layers = (0..shape.layers).map(Some).map(|l| Layer {
+            norm1: place(l, Role::AttentionNorm),
+            qkv: join(l, Role::Query, Role::Value),
+            o: place(l, Role::Output),
+            norm2: place(l, Role::MlpNorm),
+            gate_up: join(l, Role::Gate, Role::Up),
+            down: place(l, Role::Down),
+        });
+        let (layers, embedding, norm) = (layers.collect(), place(None, Role::Embedding), place(None, Role::FinalNorm));
         Layout { tensors, layers, embedding, norm }
-    }
-
-    /// Whether a tensor of this layout is the embedding.
-    pub(crate) fn is_embedding(&self, tensor: &Tensor) -> bool {
-        tensor.range == self.embedding
-    }
-
-    /// The layer that a tensor of this layout belongs to; none for the embedding and the last norm.
-    pub(crate) fn layer_of(&self, tensor: &Tensor) -> Option<usize> {
-        self.layers.iter().position(|l| (l.norm1.start..l.down.end).contains(&tensor.range.start))
     }
 
     /// Length of the flat vector.

@@ -523,7 +523,10 @@ fn hostile_checkpoints_are_refused_by_name() {
     check("state.json", b"{", "no checkpoint state");
     let text = std::fs::read_to_string(checkpoint.join("config.json")).expect("a configuration");
     check("config.json", text.replace("40", "41").as_bytes(), "sizes");
-    check("config.json", text.replace("\"hidden_size\": 16", "\"hidden_size\": 99999999999").as_bytes(), "model sizes");
+    check("config.json", text.replace("\"hidden_size\": 16", "\"hidden_size\": 99999999999").as_bytes(), "hidden_size");
+    check("config.json", text.replace("\"attention_bias\": false", "\"attention_bias\": true").as_bytes(), "biases");
+    let scaled = text.replace("\"model_type\"", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2.0}, \"model_type\"");
+    check("config.json", scaled.as_bytes(), "rope_scaling");
     check("config.json", text.replace("true", "false").as_bytes(), "tie_word_embeddings");
     std::fs::write(run.join("latest"), "../../etc").expect("written");
     assert!(Trainer::resume(&run, config, &shards, Row::F32, 1).is_err());

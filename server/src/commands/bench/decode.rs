@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use lacuna_engine::synth::{SHAPES, shape};
-use lacuna_engine::{DEFAULT_KV, KvDtype, Model, PACKED_SUFFIX, Precision, set_threads};
+use lacuna_engine::{DEFAULT_KV, KvDtype, Model, Precision, set_threads};
 use lacuna_kernels::isa::{self, ISA_VARIABLE, Isa};
 use lacuna_kernels::threads;
+use lacuna_model::PACKED_SUFFIX;
+use lacuna_model::synth::{SHAPES, shape};
 
 use super::machine::{self, Machine, limits_of};
 use super::ours::Ours;
@@ -134,7 +135,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let program = args.against.map(|Against::LlamaCpp| peer::find(args.llama_bench.as_deref(), args.isa)).transpose()?;
     let files = Files::of(args, program.is_some())?;
     let model = Model::load(&files.ours, Precision::Int4).with_context(|| format!("model {}", files.ours.display()))?;
-    let limit = model.config().max_positions;
+    let limit = model.spec().max_positions;
     let (fits, too_long): (Vec<Plan>, Vec<Plan>) = args.tests.iter().partition(|plan| plan.capacity() <= limit + 1);
     for plan in &too_long {
         super::note(&format!("{} is left out: the model has {limit} positions", plan.name()));
@@ -185,15 +186,15 @@ fn compare(args: &Args, isa: Isa, mut ours: Ours, peers: &[Peer], plans: &[Plan]
             }
         }
     }
-    let config = ours.model().config();
-    let (layer_ops, head_ops) = weights::ops(config);
+    let spec = ours.model().spec();
+    let (layer_ops, head_ops) = weights::ops(spec);
     let engine =
         |name: String, head: &str, kv: String, token_bytes| Engine { name, head: head.to_owned(), kv, token_bytes, layer_ops, head_ops };
-    let (layer_weights, head_weights) = weights::read_weights(config);
+    let (layer_weights, head_weights) = weights::read_weights(spec);
     let their_bytes = |head: &str| {
         // Of 256 weights; those of layers are Q4_0.
         let bytes = HEADS.iter().find(|(name, _)| *name == head).map_or(0, |(_, bytes)| *bytes);
-        layer_weights * 18 / 32 + head_weights * bytes / 256 + weights::vector_bytes(config)
+        layer_weights * 18 / 32 + head_weights * bytes / 256 + weights::vector_bytes(spec)
     };
     let tests = plans.iter().zip(test_limits).zip(ours_ms).zip(peer_ms).map(|(((plan, limits), ours), peers)| Test {
         name: plan.name(),
@@ -210,7 +211,7 @@ fn compare(args: &Args, isa: Isa, mut ours: Ours, peers: &[Peer], plans: &[Plan]
         like: name.to_owned(),
         isa: isa.name().to_owned(),
         limits: limits_of(&limits),
-        ours: engine("lacuna".to_owned(), "int4", args.kv.unwrap_or(DEFAULT_KV).name().to_owned(), weights::int4_token_bytes(config)),
+        ours: engine("lacuna".to_owned(), "int4", args.kv.unwrap_or(DEFAULT_KV).name().to_owned(), weights::int4_token_bytes(spec)),
         peers: peers.iter().map(|p| engine(p.name(), &p.head, "f16".to_owned(), their_bytes(&p.head))).collect(),
         tests: tests.collect(),
         machine,

@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use lacuna_engine::synth::{SHAPES, shape};
-use lacuna_engine::{Config, DEFAULT_KV, KvDtype, set_threads};
+use lacuna_engine::{DEFAULT_KV, KvDtype, set_threads};
 use lacuna_kernels::isa::{self, ISA_VARIABLE, Isa};
 use lacuna_kernels::kv::KvStore;
 use lacuna_kernels::ops::{self, Attention};
 use lacuna_kernels::{Activations, Int4Matrix, matmul_int4, threads};
+use lacuna_model::ModelSpec;
+use lacuna_model::synth::{SHAPES, shape};
 
 use super::machine::{self, Machine, limits_of};
 use super::record::{KernelCase, KernelRow, Kernels, Limits, Record};
@@ -127,8 +128,8 @@ fn measure(args: &Args, isa: Isa, machine: &Machine) -> KernelRow {
     };
     let cold_bytes = if tiny { 1 << 16 } else { 4 * machine.last_cache };
     for like in &args.like {
-        let config = shape(like).expect("checked at the start").config();
-        for (name, n, k) in products(&config) {
+        let spec = shape(like).expect("checked at the start").spec();
+        for (name, n, k) in products(&spec) {
             if !"int4 product".contains(&args.only) {
                 continue;
             }
@@ -148,16 +149,16 @@ fn measure(args: &Args, isa: Isa, machine: &Machine) -> KernelRow {
         let past: &[usize] = if tiny { &[48] } else { &[1024, 4096] };
         if "attention".contains(&args.only) {
             let stores: Vec<(KvDtype, Vec<KvStore>)> =
-                [DEFAULT_KV, KvDtype::F16].map(|dtype| (dtype, kv_stores(&config, dtype, past))).into();
+                [DEFAULT_KV, KvDtype::F16].map(|dtype| (dtype, kv_stores(&spec, dtype, past))).into();
             let mut cases = Vec::new();
             for (dtype, stores) in &stores {
-                cases.extend(past.iter().map(|past| attention(&config, *dtype, stores, *past, 1)));
-                cases.push(attention(&config, *dtype, stores, 0, past[0].min(512)));
+                cases.extend(past.iter().map(|past| attention(&spec, *dtype, stores, *past, 1)));
+                cases.push(attention(&spec, *dtype, stores, 0, past[0].min(512)));
             }
             group(like, cases);
         }
         let tokens: [usize; 2] = if tiny { [1, 4] } else { [1, 512] };
-        group(like, tokens.into_iter().flat_map(|m| small_operations(&config, m)).chain(over_vocabulary(&config)).collect());
+        group(like, tokens.into_iter().flat_map(|m| small_operations(&spec, m)).chain(over_vocabulary(&spec)).collect());
     }
     KernelRow { isa: isa.name().to_owned(), limits: limits_of(&measured), cases: done }
 }
@@ -207,27 +208,27 @@ fn product<'a>(name: &str, copies: &'a [Int4Matrix], m: usize, cold: bool) -> Ca
 }
 
 /// One store a layer, as in a model, with room for the longest prefix and the tokens after it.
-fn kv_stores(config: &Config, dtype: KvDtype, past: &[usize]) -> Vec<KvStore> {
+fn kv_stores(spec: &ModelSpec, dtype: KvDtype, past: &[usize]) -> Vec<KvStore> {
     let tokens = past.iter().max().expect("some prefix") + 512;
-    let width = config.kv_width();
+    let width = spec.kv_width();
     let rows = Random(13).floats(64 * width);
     let filled = |_| {
-        let mut store = KvStore::new(dtype, config.kv_heads, config.head_dim);
+        let mut store = KvStore::new(dtype, spec.attention().kv_heads, spec.attention().head_dim);
         store.grow(tokens);
         for first in (0..tokens).step_by(64) {
             store.put_many(first, 64.min(tokens - first), &rows, &rows, width);
         }
         store
     };
-    (0..config.layers).map(filled).collect()
+    (0..spec.layers()).map(filled).collect()
 }
 
 /// Attention of `m` tokens after `past`, layer after layer.
-fn attention<'a>(config: &Config, dtype: KvDtype, stores: &'a [KvStore], past: usize, m: usize) -> Case<'a, About> {
-    let width = config.heads * config.head_dim;
+fn attention<'a>(spec: &ModelSpec, dtype: KvDtype, stores: &'a [KvStore], past: usize, m: usize) -> Case<'a, About> {
+    let width = spec.attention().heads * spec.attention().head_dim;
     let q = Random(17).floats(m * width);
     let mut out = vec![0f32; m * width];
-    let shape = Attention { heads: config.heads, past, q_stride: width };
+    let shape = Attention { heads: spec.attention().heads, past, q_stride: width };
     let mut next = 0;
     let a_token = stores[0].bytes() as f64 / stores[0].tokens() as f64;
     // Scores and weighted values, each a multiply-add an element; a token sees half of what comes with it.
@@ -236,7 +237,12 @@ fn attention<'a>(config: &Config, dtype: KvDtype, stores: &'a [KvStore], past: u
     Case {
         about: About {
             op: "attention",
-            what: format!("{dtype} after {past}, {}/{} heads of {}", config.heads, config.kv_heads, config.head_dim),
+            what: format!(
+                "{dtype} after {past}, {}/{} heads of {}",
+                spec.attention().heads,
+                spec.attention().kv_heads,
+                spec.attention().head_dim
+            ),
             m,
             cold: true,
             bytes: a_token * (past + m) as f64,
@@ -252,8 +258,8 @@ fn attention<'a>(config: &Config, dtype: KvDtype, stores: &'a [KvStore], past: u
 }
 
 /// What lies between the products of a layer; its data is in a cache.
-fn small_operations<'a>(config: &Config, m: usize) -> Vec<Case<'a, About>> {
-    let (d, ff, eps) = (config.hidden, config.ff, config.rms_eps);
+fn small_operations<'a>(spec: &ModelSpec, m: usize) -> Vec<Case<'a, About>> {
+    let (d, ff, eps) = (spec.hidden, spec.mlp().width, spec.norm_eps);
     let about = |op, what: String, floats: usize| About { op, what, m, cold: false, bytes: 4.0 * floats as f64, ops: 0.0, limited: false };
     let mut cases = Vec::new();
 
@@ -292,8 +298,8 @@ fn small_operations<'a>(config: &Config, m: usize) -> Vec<Case<'a, About>> {
     });
     cases.push(Case { about: about("quantise", format!("{d}"), m * d), call });
 
-    let (half, rotated) = (config.head_dim / 2, config.q_width() + config.kv_width());
-    let width = rotated + config.kv_width();
+    let (half, rotated) = (spec.attention().head_dim / 2, spec.q_width() + spec.kv_width());
+    let width = rotated + spec.kv_width();
     let angles: Vec<f32> = (0..m * half).map(|i| i as f32 * 0.01).collect();
     let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
     let mut x = Random(31).floats(m * width);
@@ -304,7 +310,7 @@ fn small_operations<'a>(config: &Config, m: usize) -> Vec<Case<'a, About>> {
     cases.push(Case { about: about("rope", format!("{rotated}"), 2 * m * rotated), call });
 
     let (mut store, rows, kv) =
-        (KvStore::new(DEFAULT_KV, config.kv_heads, config.head_dim), Random(37).floats(m * width), config.kv_width());
+        (KvStore::new(DEFAULT_KV, spec.attention().kv_heads, spec.attention().head_dim), Random(37).floats(m * width), spec.kv_width());
     store.grow(m);
     let call = Box::new(move || {
         store.put_many(0, m, &rows[..rows.len() - kv], &rows[kv..], width);
@@ -315,8 +321,8 @@ fn small_operations<'a>(config: &Config, m: usize) -> Vec<Case<'a, About>> {
 }
 
 /// The choice of a token from its logits.
-fn over_vocabulary<'a>(config: &Config) -> Vec<Case<'a, About>> {
-    let n = config.n_vocab;
+fn over_vocabulary<'a>(spec: &ModelSpec) -> Vec<Case<'a, About>> {
+    let n = spec.n_vocab;
     let about =
         |op, passes: f64| About { op, what: format!("{n}"), m: 1, cold: false, bytes: 4.0 * n as f64 * passes, ops: 0.0, limited: false };
     let logits = Random(41).floats(n);

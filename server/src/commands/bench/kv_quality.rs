@@ -293,7 +293,7 @@ fn cursor(text: &str, random: &mut Random) -> usize {
 
 fn prompt(loaded: &Loaded, name: &str, (prefix, suffix): (&str, &str), args: &Args) -> Vec<u32> {
     let input = Input { path: Some(name), excerpts: &[], prefix, suffix };
-    let limit = loaded.model.config().max_positions.saturating_sub(usize::from(args.tokens) + 1);
+    let limit = loaded.model.spec().max_positions.saturating_sub(usize::from(args.tokens) + 1);
     let budget = usize::from(args.prompt_tokens).min(limit);
     let order = loaded.sentinels.order;
     // Greedy answers are compared with the rows', which a healed prompt would have to be held to.

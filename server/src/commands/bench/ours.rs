@@ -30,7 +30,7 @@ impl Ours {
     ///
     /// Prompts: one prefill of all tokens, logits of the last one. Generation: greedy, choosing the tokens included.
     pub fn run(&mut self, plan: &Plan, repeats: usize) -> anyhow::Result<Vec<f64>> {
-        let context: Vec<u32> = (0..plan.depth).map(|i| (i * 7919 % self.model.config().n_vocab) as u32).collect();
+        let context: Vec<u32> = (0..plan.depth).map(|i| (i * 7919 % self.model.spec().n_vocab) as u32).collect();
         if !context.is_empty() {
             prefill(&self.model, &mut self.kv, &context, &Cancel::new())?;
         }
@@ -63,7 +63,7 @@ impl Ours {
     }
 
     fn fresh(&mut self, n: usize) -> Vec<u32> {
-        let n_vocab = self.model.config().n_vocab as u64;
+        let n_vocab = self.model.spec().n_vocab as u64;
         (0..n).map(|_| (self.random.next() % n_vocab) as u32).collect()
     }
 }

@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     lacuna_engine::set_threads(args.threads.unwrap_or(0));
     let mut text = format!("{}; row {}\n", Machine::here().line(threads()), kernel_row().unwrap_or("unknown"));
     let mut add = |loaded: &Loaded| -> anyhow::Result<()> {
-        let positions = loaded.model.config().max_positions;
+        let positions = loaded.model.spec().max_positions;
         if usize::from(args.budget) + usize::from(args.tokens) > positions {
             bail!("--budget {} and --tokens {} exceed the model's {positions} positions: lower one", args.budget, args.tokens);
         }

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use lacuna_engine::Config;
-use lacuna_engine::gguf::{self, Encoding, Options, Value};
+use lacuna_model::gguf::{self, Encoding, Options, Value};
+use lacuna_model::read_spec;
 use lacuna_prompt::vocabulary::{PieceKind, Vocabulary};
 use lacuna_prompt::{Sentinels, Tokenizer};
 
@@ -14,7 +14,7 @@ use super::progress::Progress;
 /// Convert a directory in Hugging Face layout to a GGUF file, which llama.cpp loads
 #[derive(clap::Args)]
 pub struct Args {
-    /// The directory: config.json, *.safetensors and tokenizer.json of a Llama or Qwen2 model
+    /// The directory: config.json, *.safetensors and tokenizer.json of a Llama or Qwen model
     directory: PathBuf,
     /// The format to write
     #[arg(long, value_enum)]
@@ -84,12 +84,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{shown} holds no model: expected config.json, *.safetensors and tokenizer.json in it");
     }
     let config_text = read(&config_file, MAX_CONFIG_BYTES)?;
-    let config = Config::from_json(&config_text).with_context(|| config_file.display().to_string())?;
+    let spec = read_spec(&config_text).with_context(|| config_file.display().to_string())?;
     let tokenizer_file = dir.join("tokenizer.json");
     if !tokenizer_file.is_file() {
         bail!("{shown} has no tokenizer: put its tokenizer.json there");
     }
-    let metadata = tokenizer_metadata(&read(&tokenizer_file, MAX_TOKENIZER_BYTES)?, &config_text, config.n_vocab)
+    let metadata = tokenizer_metadata(&read(&tokenizer_file, MAX_TOKENIZER_BYTES)?, &config_text, spec.n_vocab)
         .with_context(|| tokenizer_file.display().to_string())?;
 
     let options = Options {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args as ClapArgs, Subcommand};
-use lacuna_engine::Card;
+use lacuna_model::Card;
 
 use crate::{Answer, models};
 
@@ -77,9 +77,9 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
             let card = Card { languages: languages.as_deref(), confidence: confidence.as_ref() };
             let is_packed = directory.is_file();
             if is_packed {
-                lacuna_engine::describe(directory, output, &card)?;
+                lacuna_model::describe(directory, output, &card)?;
             } else {
-                lacuna_engine::pack_for(directory, output, &card)?;
+                lacuna_model::pack_for(directory, output, &card)?;
             }
             let beside = if is_packed { directory.with_file_name("tokenizer.json") } else { directory.join("tokenizer.json") };
             let tokenizer = output.with_file_name("tokenizer.json");
@@ -96,14 +96,21 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 
 /// Lines about a model, for `info` and `doctor`.
 pub fn facts(loaded: &models::Loaded) -> Vec<(&'static str, String)> {
-    let (config, info, s) = (loaded.model.config(), loaded.model.info(), &loaded.sentinels);
+    let (spec, info, s) = (loaded.model.spec(), loaded.model.info(), &loaded.sentinels);
+    let attention = spec.attention();
     vec![
         ("model", loaded.name.clone()),
         (
             "shape",
             format!(
                 "{:?}, {} layers, width {}, {} heads ({} for keys), feed-forward {}, context {}",
-                config.family, config.layers, config.hidden, config.heads, config.kv_heads, config.ff, config.max_positions
+                spec.family,
+                spec.layers(),
+                spec.hidden,
+                attention.heads,
+                attention.kv_heads,
+                spec.mlp().width,
+                spec.max_positions
             ),
         ),
         ("weights", format!("{:.1} M parameters, {:.1} MB as {:?}", info.parameters as f64 / 1e6, info.bytes as f64 / 1e6, info.precision)),

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use lacuna_engine::synth::{SHAPES, Shape, shape, write};
+use lacuna_model::FAMILIES;
+use lacuna_model::synth::{SHAPES, Shape, shape, write};
 use lacuna_train::synth::{Style, tokenizer};
 
 use super::progress::Progress;
@@ -29,7 +30,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Some(shape) = shape(&args.like) else {
         let names: Vec<&str> = SHAPES.iter().map(|s| s.name).collect();
-        bail!("--like {}: no such shape of a supported family (Llama, Qwen2); use one of {}", args.like, names.join(", "));
+        let known = FAMILIES.map(|family| family.name).join(", ");
+        bail!("--like {}: no such shape of a supported family ({known}); use one of {}", args.like, names.join(", "));
     };
     let dir = &args.output;
     let shown = dir.display();

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use lacuna_kernels::gemm::{MatMut, MatRef, Row, gemm};
+use lacuna_model::Role;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -104,16 +105,17 @@ impl Adapter {
         let rows = 0..values.len();
         if !tokens.is_empty() {
             let name = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta".to_owned();
-            tensors.push(Tensor { name, range: rows.clone(), rows: tokens.len(), cols: d, kind: Kind::Embedding });
+            let (role, kind) = (Role::Embedding, Kind::Embedding);
+            tensors.push(Tensor { name, role, layer: None, range: rows.clone(), rows: tokens.len(), cols: d, kind });
         }
         for (i, t) in layout.tensors.iter().enumerate() {
-            if layout.is_embedding(t) || layout.layer_of(t).is_some_and(|l| l < frozen_layers) {
+            if t.role == Role::Embedding || t.layer.is_some_and(|l| l < frozen_layers) {
                 continue;
             }
             let mut place = |suffix: &str, rows: usize, cols: usize, kind: Kind, values: &[f32]| {
                 let range = values.len() - rows * cols..values.len();
                 let name = format!("base_model.model.{}{suffix}", t.name.strip_suffix(".weight").unwrap_or(&t.name));
-                tensors.push(Tensor { name, range: range.clone(), rows, cols, kind });
+                tensors.push(Tensor { name, role: t.role, layer: t.layer, range: range.clone(), rows, cols, kind });
                 range
             };
             if t.kind == Kind::Norm {

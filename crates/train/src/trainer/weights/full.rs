@@ -1,6 +1,7 @@
 //! All parameters are trained, but for those of frozen lower layers.
 
 use lacuna_kernels::gemm::Row;
+use lacuna_model::Role;
 
 use super::Weights;
 use crate::trainer::optimizer::{Optimizer, OptimizerConfig};
@@ -18,7 +19,7 @@ impl Full {
     /// Panics: if the parameters do not fit the layout.
     pub fn new(layout: &Layout, parameters: Vec<f32>, frozen_layers: usize) -> Full {
         assert_eq!(parameters.len(), layout.n_parameters(), "parameters do not fit the model");
-        let trained = |t: &&Tensor| frozen_layers == 0 || layout.layer_of(t).is_none_or(|l| l >= frozen_layers) && !layout.is_embedding(t);
+        let trained = |t: &&Tensor| frozen_layers == 0 || t.layer.is_none_or(|l| l >= frozen_layers) && t.role != Role::Embedding;
         Full { parameters, tensors: layout.tensors.iter().filter(trained).cloned().collect() }
     }
 }

@@ -13,10 +13,12 @@ use lacuna_kernels::Int4Matrix;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, TensorSpec};
+use super::safetensors::{Checkpoint, containers};
+use super::{Int4Parts, WeightSource, read_config_text, temporary_beside};
 use crate::error::LoadError;
-use crate::model;
-use crate::tensors::{Checkpoint, Files};
+use crate::family::read_spec;
+use crate::role::TensorSpec;
+use crate::spec::ModelSpec;
 
 /// Value of `format` in the metadata.
 pub const PACKED_FORMAT: &str = "lacuna-int4-v1";
@@ -26,18 +28,68 @@ pub const PACKED_SUFFIX: &str = ".lacuna.safetensors";
 /// Bytes of the length that a container begins with.
 const LENGTH: usize = 8;
 
-/// Name of the nibbles of module `name`.
-pub(crate) fn q4_name(name: &str) -> String {
-    format!("{name}.weight.q4")
+/// A packed model.
+pub struct Packed<'a>(Checkpoint<'a>);
+
+impl<'a> Packed<'a> {
+    /// What is packed in `bytes`; `file` is their name in messages.
+    ///
+    /// Errors: see [`LoadError`].
+    pub fn of_bytes(file: &'a str, bytes: &'a [u8]) -> Result<(ModelSpec, Packed<'a>), LoadError> {
+        Ok((read_config(file, bytes)?, Packed(Checkpoint::of_bytes(file, bytes)?)))
+    }
 }
 
-/// Name of the scales of module `name`.
-pub(crate) fn scale_name(name: &str) -> String {
-    format!("{name}.weight.scale")
+impl WeightSource for Packed<'_> {
+    fn file(&self) -> &str {
+        self.0.file()
+    }
+
+    fn expect(&self, tensor: &TensorSpec) -> Result<(), LoadError> {
+        match tensor.columns {
+            None => self.0.expect(tensor),
+            Some(_) => self.0.expect_name(&q4_name(&tensor.name)),
+        }
+    }
+
+    fn append_values(&mut self, tensor: &TensorSpec, out: &mut Vec<f32>) -> Result<(), LoadError> {
+        let (n, Some(k)) = (tensor.rows, tensor.columns) else { return self.0.append_values(tensor, out) };
+        let mut parts = Int4Parts::default();
+        self.append_int4(tensor, &mut parts)?;
+        let int4 = |source| LoadError::Int4 { file: self.0.file().to_owned(), name: tensor.name.clone(), source };
+        let matrix = Int4Matrix::from_file_parts(n, k, &parts.nibbles, &parts.scales).map_err(int4)?;
+        let start = out.len();
+        out.resize(start + n * k, 0.0);
+        for (i, row) in out[start..].chunks_exact_mut(k).enumerate() {
+            matrix.dequantize_row(i, row);
+        }
+        Ok(())
+    }
+
+    fn append_int4(&mut self, matrix: &TensorSpec, out: &mut Int4Parts) -> Result<bool, LoadError> {
+        let (n, Some(k)) = (matrix.rows, matrix.columns) else { return Ok(false) };
+        out.nibbles.extend_from_slice(self.0.take(&q4_name(&matrix.name), &[n, k.div_ceil(2)])?.bytes()?);
+        self.0.take(&scale_name(&matrix.name), &[n, k.div_ceil(32)])?.append_f16(&mut out.scales)?;
+        Ok(true)
+    }
+
+    fn finish(&mut self, spec: &ModelSpec) -> Result<(), LoadError> {
+        self.0.finish(spec)
+    }
+}
+
+/// Name of the nibbles of matrix `name`.
+fn q4_name(name: &str) -> String {
+    format!("{name}.q4")
+}
+
+/// Name of the scales of matrix `name`.
+fn scale_name(name: &str) -> String {
+    format!("{name}.scale")
 }
 
 /// The one packed file of a directory that holds no `model.safetensors`.
-pub(crate) fn find(dir: &Path) -> Result<Option<PathBuf>, LoadError> {
+pub(super) fn find(dir: &Path) -> Result<Option<PathBuf>, LoadError> {
     if dir.join("model.safetensors").is_file() || dir.join("model.safetensors.index.json").is_file() {
         return Ok(None);
     }
@@ -56,7 +108,7 @@ pub(crate) fn find(dir: &Path) -> Result<Option<PathBuf>, LoadError> {
 }
 
 /// The config in a packed file's metadata.
-pub(crate) fn read_config(file: &str, bytes: &[u8]) -> Result<Config, LoadError> {
+fn read_config(file: &str, bytes: &[u8]) -> Result<ModelSpec, LoadError> {
     let container = |source| LoadError::Container { file: file.to_owned(), source };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
     let not_packed = || LoadError::NotPacked { file: file.to_owned(), expected: PACKED_FORMAT };
@@ -70,7 +122,7 @@ pub(crate) fn read_config(file: &str, bytes: &[u8]) -> Result<Config, LoadError>
         return Err(LoadError::PackedFormat { file: file.to_owned(), expected: PACKED_FORMAT, got });
     }
     let config = map.get("config").ok_or_else(not_packed)?;
-    Config::from_json(config.as_bytes()).map_err(|source| LoadError::Config { file: file.to_owned(), source })
+    read_spec(config.as_bytes()).map_err(|source| LoadError::Config { file: file.to_owned(), source })
 }
 
 /// Quantises the model in `model_dir` (Hugging Face layout) into the packed file `out`; an existing one is replaced at the end.
@@ -85,7 +137,7 @@ pub fn pack(model_dir: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<(), Lo
 pub struct Card<'a> {
     /// LSP ids of the languages that it was trained for.
     pub languages: Option<&'a [String]>,
-    /// See [`Config::confidence`].
+    /// See [`ModelSpec::confidence`].
     pub confidence: Option<&'a Value>,
 }
 
@@ -115,7 +167,7 @@ pub fn describe(packed: impl AsRef<Path>, out: impl AsRef<Path>, card: &Card<'_>
     let (header_len, metadata) = SafeTensors::read_metadata(&bytes).map_err(container)?;
     let text = metadata.metadata().as_ref().and_then(|map| map.get("config")).cloned().unwrap_or_default();
     let text = card.on(text);
-    Config::from_json(text.as_bytes()).map_err(|source| LoadError::Config { file: file.clone(), source })?;
+    read_spec(text.as_bytes()).map_err(|source| LoadError::Config { file: file.clone(), source })?;
     // The container has been read: its header is an object.
     let mut map: Map<String, Value> = serde_json::from_slice(&bytes[LENGTH..LENGTH + header_len]).unwrap_or_default();
     map.insert("__metadata__".to_owned(), metadata_of(&text));
@@ -127,23 +179,22 @@ pub fn describe(packed: impl AsRef<Path>, out: impl AsRef<Path>, card: &Card<'_>
 /// As [`pack`]; the file says what the card does.
 pub fn pack_for(model_dir: impl AsRef<Path>, out: impl AsRef<Path>, card: &Card<'_>) -> Result<(), LoadError> {
     let (model_dir, out) = (model_dir.as_ref(), out.as_ref());
-    let (file, config_text) = model::read_config_text(model_dir)?;
+    let (file, config_text) = read_config_text(model_dir)?;
     let config_text = card.on(config_text);
-    let config = Config::from_json(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
-    let files = Files::of_directory(model_dir)?;
-    let mut checkpoint = Checkpoint::open(&files)?;
-    checkpoint.ignore_spare(&config);
-    let specs = config.tensors();
-    for spec in &specs {
-        checkpoint.expect(&spec.name)?;
+    let spec = read_spec(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
+    let containers = containers(model_dir)?;
+    let mut checkpoint = Checkpoint::open(&containers)?;
+    let tensors = spec.tensors();
+    for tensor in &tensors {
+        checkpoint.expect(tensor)?;
     }
 
     write_whole(out, |to| {
-        to.write_all(&header(&config_text, &specs)).map_err(|source| unwritten(out, source))?;
-        for spec in &specs {
-            to.write_all(&data(&mut checkpoint, spec)?).map_err(|source| unwritten(out, source))?;
+        to.write_all(&header(&config_text, &tensors)).map_err(|source| unwritten(out, source))?;
+        for tensor in &tensors {
+            to.write_all(&data(&mut checkpoint, tensor)?).map_err(|source| unwritten(out, source))?;
         }
-        checkpoint.finish()
+        checkpoint.finish(&spec)
     })
 }
 
@@ -168,15 +219,8 @@ fn write_whole(out: &Path, content: impl FnOnce(&mut BufWriter<File>) -> Result<
     result
 }
 
-/// A name in the folder of `out` for what becomes `out` once it is complete.
-pub(crate) fn temporary_beside(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    out.with_file_name(name)
-}
-
-/// Length, JSON header and padding. The tensors' data follows in the order of `specs`.
-fn header(config_text: &str, specs: &[TensorSpec]) -> Vec<u8> {
+/// Length, JSON header and padding. The tensors' data follows in the order of `tensors`.
+fn header(config_text: &str, tensors: &[TensorSpec]) -> Vec<u8> {
     let mut map = Map::new();
     map.insert("__metadata__".to_owned(), metadata_of(config_text));
     let mut at = 0;
@@ -185,12 +229,12 @@ fn header(config_text: &str, specs: &[TensorSpec]) -> Vec<u8> {
         map.insert(name, json!({ "dtype": dtype, "shape": shape, "data_offsets": [at, end] }));
         at = end;
     };
-    for spec in specs {
-        match spec.columns {
-            None => add(spec.name.clone(), "F32", &[spec.rows], 4),
+    for tensor in tensors {
+        match tensor.columns {
+            None => add(tensor.name.clone(), "F32", &[tensor.rows], 4),
             Some(k) => {
-                add(format!("{}.q4", spec.name), "U8", &[spec.rows, k.div_ceil(2)], 1);
-                add(format!("{}.scale", spec.name), "F16", &[spec.rows, k.div_ceil(32)], 2);
+                add(q4_name(&tensor.name), "U8", &[tensor.rows, k.div_ceil(2)], 1);
+                add(scale_name(&tensor.name), "F16", &[tensor.rows, k.div_ceil(32)], 2);
             }
         }
     }
@@ -209,12 +253,12 @@ fn as_header(map: Map<String, Value>) -> Vec<u8> {
     header
 }
 
-fn data(checkpoint: &mut Checkpoint, spec: &TensorSpec) -> Result<Vec<u8>, LoadError> {
+fn data(checkpoint: &mut Checkpoint, tensor: &TensorSpec) -> Result<Vec<u8>, LoadError> {
     let mut values = Vec::new();
-    checkpoint.take(&spec.name, &spec.shape())?.append_f32(&mut values)?;
-    let Some(k) = spec.columns else { return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()) };
-    let int4 = |source| LoadError::Int4 { file: checkpoint.file().to_owned(), name: spec.name.clone(), source };
-    let (mut bytes, scales) = Int4Matrix::quantize(spec.rows, k, &values).map_err(int4)?.to_file_parts();
+    checkpoint.append_values(tensor, &mut values)?;
+    let Some(k) = tensor.columns else { return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()) };
+    let int4 = |source| LoadError::Int4 { file: checkpoint.file().to_owned(), name: tensor.name.clone(), source };
+    let (mut bytes, scales) = Int4Matrix::quantize(tensor.rows, k, &values).map_err(int4)?.to_file_parts();
     bytes.extend(scales.into_iter().flat_map(f16::to_le_bytes));
     Ok(bytes)
 }

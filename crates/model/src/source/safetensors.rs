@@ -11,35 +11,28 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 
-use crate::config::Config;
+use super::map::{self, Bytes};
+use super::{WeightSource, named};
 use crate::error::LoadError;
-use crate::map::{self, Bytes};
+use crate::role::{Role, TensorSpec};
+use crate::spec::{Head, ModelSpec};
 
 /// Shards of one model that are accepted.
 const MAX_SHARDS: usize = 1024;
 
-/// The containers of a model, mapped; parse them with [`Checkpoint::open`].
-pub(crate) struct Files(Vec<(String, Bytes)>);
-
-impl Files {
-    /// The files of a directory in Hugging Face layout: `model.safetensors`, or the shards of its index.
-    pub(crate) fn of_directory(dir: &Path) -> Result<Self, LoadError> {
-        let single = dir.join("model.safetensors");
-        if single.is_file() {
-            return Ok(Files(vec![named(&single)?]));
-        }
-        let index = dir.join("model.safetensors.index.json");
-        if !index.is_file() {
-            return Err(LoadError::NotAModel { path: dir.to_owned() });
-        }
-        let file = index.display().to_string();
-        let names = shard_names(&file, &map::map(&index)?)?;
-        names.iter().map(|name| named(&dir.join(name))).collect::<Result<_, _>>().map(Files)
+/// The containers of a directory in Hugging Face layout: `model.safetensors`, or the shards of its index.
+pub(crate) fn containers(dir: &Path) -> Result<Vec<(String, Bytes)>, LoadError> {
+    let single = dir.join("model.safetensors");
+    if single.is_file() {
+        return Ok(vec![named(&single)?]);
     }
-}
-
-fn named(path: &Path) -> Result<(String, Bytes), LoadError> {
-    Ok((path.display().to_string(), map::map(path)?))
+    let index = dir.join("model.safetensors.index.json");
+    if !index.is_file() {
+        return Err(LoadError::NotAModel { path: dir.to_owned() });
+    }
+    let file = index.display().to_string();
+    let names = shard_names(&file, &map::map(&index)?)?;
+    names.iter().map(|name| named(&dir.join(name))).collect()
 }
 
 /// The distinct shard names of an index, each a plain file name.
@@ -63,7 +56,7 @@ fn shard_names(file: &str, bytes: &[u8]) -> Result<BTreeSet<String>, LoadError> 
 }
 
 /// Parsed containers; remembers which tensors were taken.
-pub(crate) struct Checkpoint<'a> {
+pub struct Checkpoint<'a> {
     /// Name for messages about the whole.
     file: String,
     tensors: BTreeMap<String, (&'a str, TensorView<'a>)>,
@@ -71,28 +64,24 @@ pub(crate) struct Checkpoint<'a> {
 
 impl<'a> Checkpoint<'a> {
     /// Parses all containers. Errors: an invalid one, or a tensor that two of them hold.
-    pub(crate) fn open(files: &'a Files) -> Result<Self, LoadError> {
+    pub(crate) fn open(containers: &'a [(String, Bytes)]) -> Result<Self, LoadError> {
         let mut all = BTreeMap::new();
-        for (file, bytes) in &files.0 {
+        for (file, bytes) in containers {
             add(&mut all, file, bytes)?;
         }
-        let file = files.0.first().map(|(f, _)| f.clone()).unwrap_or_default();
+        let file = containers.first().map(|(f, _)| f.clone()).unwrap_or_default();
         Ok(Checkpoint { file, tensors: all })
     }
 
     /// Parses one container in memory.
-    pub(crate) fn of_bytes(file: &'a str, bytes: &'a [u8]) -> Result<Self, LoadError> {
+    pub fn of_bytes(file: &'a str, bytes: &'a [u8]) -> Result<Self, LoadError> {
         let mut all = BTreeMap::new();
         add(&mut all, file, bytes)?;
         Ok(Checkpoint { file: file.to_owned(), tensors: all })
     }
 
-    pub(crate) fn file(&self) -> &str {
-        &self.file
-    }
-
     /// Errors: there is no such tensor (any more).
-    pub(crate) fn expect(&self, name: &str) -> Result<(), LoadError> {
+    pub(super) fn expect_name(&self, name: &str) -> Result<(), LoadError> {
         let missing = || LoadError::MissingTensor { file: self.file.clone(), name: name.to_owned() };
         self.tensors.contains_key(name).then_some(()).ok_or_else(missing)
     }
@@ -109,14 +98,29 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// Drops tensors that some checkpoints carry and no computation needs.
-    pub(crate) fn ignore_spare(&mut self, config: &Config) {
-        let spare = |name: &str| name.ends_with(".rotary_emb.inv_freq") || config.tied_embeddings && name.starts_with("lm_head.weight");
+    fn ignore_spare(&mut self, spec: &ModelSpec) {
+        let head = format!("{}.weight", Role::Head.module(None));
+        let spare = |name: &str| name.ends_with(".rotary_emb.inv_freq") || spec.head == Head::Tied && name == head;
         self.tensors.retain(|name, _| !spare(name));
     }
+}
 
-    /// Everything must have been taken.
-    pub(crate) fn finish(self) -> Result<(), LoadError> {
-        match self.tensors.into_iter().next() {
+impl WeightSource for Checkpoint<'_> {
+    fn file(&self) -> &str {
+        &self.file
+    }
+
+    fn expect(&self, tensor: &TensorSpec) -> Result<(), LoadError> {
+        self.expect_name(&tensor.name)
+    }
+
+    fn append_values(&mut self, tensor: &TensorSpec, out: &mut Vec<f32>) -> Result<(), LoadError> {
+        self.take(&tensor.name, &tensor.shape())?.append_f32(out)
+    }
+
+    fn finish(&mut self, spec: &ModelSpec) -> Result<(), LoadError> {
+        self.ignore_spare(spec);
+        match std::mem::take(&mut self.tensors).into_iter().next() {
             None => Ok(()),
             Some((name, (file, _))) => Err(LoadError::UnexpectedTensor { file: file.to_owned(), name }),
         }

@@ -7,13 +7,15 @@ use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::config::{Config, Family, RopeScaling, TensorSpec};
 use crate::error::LoadError;
+use crate::family::read_spec;
 use crate::gguf::container::{self, ALIGNMENT, Entry};
 use crate::gguf::{Encoding, Value};
-use crate::model;
-use crate::packed::temporary_beside;
-use crate::tensors::{Checkpoint, Files, Taken};
+use crate::role::{Role, TensorSpec};
+use crate::rope::{RopeScaling, RopeSpec};
+use crate::source::safetensors::{Checkpoint, Taken, containers};
+use crate::source::{WeightSource, read_config_text, temporary_beside};
+use crate::spec::ModelSpec;
 
 /// Values encoded at once.
 const CHUNK: usize = 1 << 20;
@@ -51,7 +53,7 @@ pub enum ConvertError {
 
 /// A tensor of the source and what becomes of it.
 struct Plan {
-    spec: TensorSpec,
+    tensor: TensorSpec,
     entry: Entry,
     /// Head width, where the rows of each head are to be interleaved.
     interleave: Option<usize>,
@@ -67,17 +69,16 @@ pub fn convert(
     options: &Options,
     mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Converted, ConvertError> {
-    let (file, config_text) = model::read_config_text(model_dir)?;
-    let config = Config::from_json(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
-    let files = Files::of_directory(model_dir)?;
-    let mut checkpoint = Checkpoint::open(&files)?;
-    checkpoint.ignore_spare(&config);
+    let (file, config_text) = read_config_text(model_dir)?;
+    let spec = read_spec(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
+    let containers = containers(model_dir)?;
+    let mut checkpoint = Checkpoint::open(&containers)?;
     let mut plans = Vec::new();
-    for spec in config.tensors() {
-        checkpoint.expect(&spec.name)?;
-        plans.push(plan(spec, &config, options));
+    for tensor in spec.tensors() {
+        checkpoint.expect(&tensor)?;
+        plans.push(plan(tensor, &spec, options));
     }
-    let frequencies = rope_factors(&config);
+    let frequencies = rope_factors(&spec);
 
     let mut entries: Vec<Entry> = plans.iter().map(|p| p.entry.clone()).collect();
     entries.extend(frequencies.as_ref().map(|f| Entry {
@@ -85,7 +86,7 @@ pub fn convert(
         shape: vec![f.len()],
         encoding: Encoding::F32,
     }));
-    let mut metadata = architecture(&config, options);
+    let mut metadata = architecture(&spec, options);
     metadata.extend(options.metadata.iter().cloned());
     let header = container::header(&metadata, &entries);
     let padded = |entry: &Entry| entry.bytes().next_multiple_of(ALIGNMENT);
@@ -103,7 +104,7 @@ pub fn convert(
             if progress(done, total).is_break() { Err(ConvertError::Interrupted) } else { Ok(()) }
         };
         for plan in &plans {
-            let taken = checkpoint.take(&plan.spec.name, &plan.spec.shape())?;
+            let taken = checkpoint.take(&plan.tensor.name, &plan.tensor.shape())?;
             tensor(&taken, plan, &mut put)?;
             put(&padding(&plan.entry))?;
         }
@@ -113,7 +114,7 @@ pub fn convert(
             bytes.extend(padding(entry));
             put(&bytes)?;
         }
-        checkpoint.finish()?;
+        checkpoint.finish(&spec)?;
         to.into_inner().map_err(|e| write(e.into_error()))?.sync_all().map_err(write)?;
         std::fs::rename(&temporary, out).map_err(write)?;
         Ok(())
@@ -123,7 +124,7 @@ pub fn convert(
         let _ = std::fs::remove_file(&temporary);
         return Err(error);
     }
-    let wanted_blocks = |p: &&Plan| p.spec.columns.is_some_and(|k| !wanted(&p.spec, options).fits(k));
+    let wanted_blocks = |p: &&Plan| p.tensor.columns.is_some_and(|k| !wanted(&p.tensor, options).fits(k));
     let kept_f16 = plans.iter().filter(wanted_blocks).map(|p| p.entry.name.clone()).collect();
     Ok(Converted { bytes: total, tensors: entries.len(), kept_f16 })
 }
@@ -134,13 +135,13 @@ fn padding(entry: &Entry) -> Vec<u8> {
 
 /// Encodes and hands out a tensor in runs of whole rows.
 fn tensor(taken: &Taken, plan: &Plan, put: &mut impl FnMut(&[u8]) -> Result<(), ConvertError>) -> Result<(), ConvertError> {
-    let k = plan.spec.columns.unwrap_or(1);
+    let k = plan.tensor.columns.unwrap_or(1);
     // A head's rows are interleaved among themselves: runs are of whole heads.
     let step = plan.interleave.unwrap_or(1);
     let run = (CHUNK / k / step).max(1) * step;
     let (mut values, mut bytes) = (Vec::new(), Vec::new());
-    for start in (0..plan.spec.rows).step_by(run) {
-        let rows = start..plan.spec.rows.min(start + run);
+    for start in (0..plan.tensor.rows).step_by(run) {
+        let rows = start..plan.tensor.rows.min(start + run);
         values.clear();
         taken.append_f32_range(rows.start * k..rows.end * k, &mut values)?;
         if let Some(head_dim) = plan.interleave {
@@ -167,51 +168,26 @@ fn interleave(values: &[f32], head_dim: usize, k: usize) -> Vec<f32> {
     out
 }
 
-fn plan(spec: TensorSpec, config: &Config, options: &Options) -> Plan {
-    let encoding = match spec.columns {
+fn plan(tensor: TensorSpec, spec: &ModelSpec, options: &Options) -> Plan {
+    let encoding = match tensor.columns {
         None => Encoding::F32,
-        Some(k) => Some(wanted(&spec, options)).filter(|e| e.fits(k)).unwrap_or(Encoding::F16),
+        Some(k) => Some(wanted(&tensor, options)).filter(|e| e.fits(k)).unwrap_or(Encoding::F16),
     };
-    let rotated = spec.name.contains(".self_attn.q_proj.") || spec.name.contains(".self_attn.k_proj.");
-    let interleave = (config.family == Family::Llama && rotated).then_some(config.head_dim);
-    let entry = Entry { name: name(&spec.name), shape: spec.shape(), encoding };
-    Plan { spec, entry, interleave }
+    let rotated = matches!(tensor.role, Role::Query | Role::Key);
+    let interleave = (spec.family.interleaves_in_gguf && rotated).then_some(spec.attention().head_dim);
+    let entry = Entry { name: tensor.gguf_name(), shape: tensor.shape(), encoding };
+    Plan { tensor, entry, interleave }
 }
 
 /// The encoding that the options ask for a matrix.
-fn wanted(spec: &TensorSpec, options: &Options) -> Encoding {
-    if spec.name.starts_with("model.layers.") { options.matrices } else { options.head }
-}
-
-/// GGUF's name for a tensor of [`Config::tensors`].
-fn name(hugging_face: &str) -> String {
-    let mut name = hugging_face.to_owned();
-    for (from, to) in [
-        ("model.embed_tokens", "token_embd"),
-        ("model.norm", "output_norm"),
-        ("lm_head", "output"),
-        ("model.layers", "blk"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-        ("input_layernorm", "attn_norm"),
-        ("post_attention_layernorm", "ffn_norm"),
-    ] {
-        name = name.replace(from, to);
-    }
-    name
+fn wanted(tensor: &TensorSpec, options: &Options) -> Encoding {
+    if tensor.layer.is_some() { options.matrices } else { options.head }
 }
 
 /// Metadata of the architecture.
-fn architecture(config: &Config, options: &Options) -> Vec<(String, Value)> {
-    let family = match config.family {
-        Family::Llama => "llama",
-        Family::Qwen2 => "qwen2",
-    };
+fn architecture(spec: &ModelSpec, options: &Options) -> Vec<(String, Value)> {
+    let family = spec.family.gguf;
+    let attention = spec.attention();
     let text = |v: &str| Value::String(v.to_owned());
     let number = |v: usize| Value::U32(v as u32);
     // The numbers of llama.cpp's `llama_ftype`.
@@ -230,20 +206,20 @@ fn architecture(config: &Config, options: &Options) -> Vec<(String, Value)> {
         ("alignment", Value::U32(ALIGNMENT as u32)),
     ];
     let mut own = vec![
-        ("vocab_size", number(config.n_vocab)),
-        ("context_length", number(config.max_positions)),
-        ("embedding_length", number(config.hidden)),
-        ("block_count", number(config.layers)),
-        ("feed_forward_length", number(config.ff)),
-        ("attention.head_count", number(config.heads)),
-        ("attention.head_count_kv", number(config.kv_heads)),
-        ("attention.key_length", number(config.head_dim)),
-        ("attention.value_length", number(config.head_dim)),
-        ("attention.layer_norm_rms_epsilon", Value::F32(config.rms_eps)),
-        ("rope.dimension_count", number(config.head_dim)),
-        ("rope.freq_base", Value::F32(config.rope_theta)),
+        ("vocab_size", number(spec.n_vocab)),
+        ("context_length", number(spec.max_positions)),
+        ("embedding_length", number(spec.hidden)),
+        ("block_count", number(spec.layers())),
+        ("feed_forward_length", number(spec.mlp().width)),
+        ("attention.head_count", number(attention.heads)),
+        ("attention.head_count_kv", number(attention.kv_heads)),
+        ("attention.key_length", number(attention.head_dim)),
+        ("attention.value_length", number(attention.head_dim)),
+        ("attention.layer_norm_rms_epsilon", Value::F32(spec.norm_eps)),
+        ("rope.dimension_count", number(attention.head_dim)),
+        ("rope.freq_base", Value::F32(spec.rope.theta)),
     ];
-    if let RopeScaling::Linear { factor } = config.rope_scaling {
+    if let RopeScaling::Linear { factor } = spec.rope.scaling {
         own.push(("rope.scaling.type", text("linear")));
         own.push(("rope.scaling.factor", Value::F32(factor)));
     }
@@ -252,11 +228,12 @@ fn architecture(config: &Config, options: &Options) -> Vec<(String, Value)> {
 }
 
 /// What llama.cpp divides the frequencies by, for a scaling that is not one factor: `[head_dim/2]`.
-fn rope_factors(config: &Config) -> Option<Vec<f32>> {
-    let RopeScaling::Llama3 { .. } = config.rope_scaling else { return None };
-    let plain = Config { rope_scaling: RopeScaling::None, ..config.clone() };
-    let (plain, scaled) = (crate::rope::Rope::new(&plain), crate::rope::Rope::new(config));
-    Some(plain.inverse_frequencies().iter().zip(scaled.inverse_frequencies()).map(|(plain, scaled)| plain / scaled).collect())
+fn rope_factors(spec: &ModelSpec) -> Option<Vec<f32>> {
+    let RopeScaling::Llama3 { .. } = spec.rope.scaling else { return None };
+    let head_dim = spec.attention().head_dim;
+    let plain = RopeSpec { scaling: RopeScaling::None, ..spec.rope }.inverse_frequencies(head_dim);
+    let scaled = spec.rope.inverse_frequencies(head_dim);
+    Some(plain.iter().zip(scaled).map(|(plain, scaled)| plain / scaled).collect())
 }
 
 #[cfg(test)]
@@ -269,21 +246,5 @@ mod tests {
         assert_eq!(interleave(&[0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0], 4, 1), [0.0, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0]);
         // Two columns: rows move as a whole.
         assert_eq!(interleave(&[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5], 4, 2), [0.0, 0.5, 2.0, 2.5, 1.0, 1.5, 3.0, 3.5]);
-    }
-
-    #[test]
-    fn names_are_those_of_llama_cpp() {
-        for (from, to) in [
-            ("model.embed_tokens.weight", "token_embd.weight"),
-            ("model.layers.11.self_attn.q_proj.bias", "blk.11.attn_q.bias"),
-            ("model.layers.1.self_attn.o_proj.weight", "blk.1.attn_output.weight"),
-            ("model.layers.0.mlp.down_proj.weight", "blk.0.ffn_down.weight"),
-            ("model.layers.0.input_layernorm.weight", "blk.0.attn_norm.weight"),
-            ("model.layers.0.post_attention_layernorm.weight", "blk.0.ffn_norm.weight"),
-            ("model.norm.weight", "output_norm.weight"),
-            ("lm_head.weight", "output.weight"),
-        ] {
-            assert_eq!(name(from), to);
-        }
     }
 }

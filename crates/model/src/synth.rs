@@ -14,13 +14,17 @@ use std::path::{Path, PathBuf};
 use half::bf16;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, Family, TensorSpec};
+use crate::family::llama::LLAMA;
+use crate::family::qwen2::QWEN2;
+use crate::family::{Family, read_spec};
+use crate::role::TensorSpec;
+use crate::spec::ModelSpec;
 
 /// A shape by name; the numbers are those of the published `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     pub name: &'static str,
-    pub family: Family,
+    pub family: &'static Family,
     pub hidden: usize,
     /// Inner width of the feed-forward part.
     pub ff: usize,
@@ -41,7 +45,7 @@ pub struct Shape {
 
 const QWEN: Shape = Shape {
     name: "",
-    family: Family::Qwen2,
+    family: &QWEN2,
     hidden: 0,
     ff: 0,
     layers: 0,
@@ -59,7 +63,7 @@ const QWEN: Shape = Shape {
 
 const DEEPSEEK: Shape = Shape {
     name: "",
-    family: Family::Llama,
+    family: &LLAMA,
     hidden: 0,
     ff: 0,
     layers: 0,
@@ -77,7 +81,7 @@ const DEEPSEEK: Shape = Shape {
 
 const TINY: Shape = Shape {
     name: "tiny",
-    family: Family::Llama,
+    family: &LLAMA,
     hidden: 128,
     ff: 320,
     layers: 3,
@@ -96,7 +100,7 @@ const TINY: Shape = Shape {
 /// The shapes that [`write`] knows by name.
 pub const SHAPES: [Shape; 11] = [
     TINY,
-    Shape { name: "tiny-qwen2", family: Family::Qwen2, rms_eps: 1e-6, rope_theta: 1e6, tied_embeddings: true, ..TINY },
+    Shape { name: "tiny-qwen2", family: &QWEN2, rms_eps: 1e-6, rope_theta: 1e6, tied_embeddings: true, ..TINY },
     // The model inside the binary; datasets/embedded/snapshot/config.json.
     Shape {
         name: "embedded",
@@ -175,12 +179,8 @@ const CHUNK: usize = 1 << 16;
 impl Shape {
     /// The `config.json` of this shape, as `transformers` writes it.
     pub fn config_json(&self) -> Value {
-        let (model_type, class) = match self.family {
-            Family::Llama => ("llama", "LlamaForCausalLM"),
-            Family::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
-        };
         let mut json = json!({
-            "architectures": [class],
+            "architectures": [self.family.class],
             "attention_dropout": 0.0,
             "bos_token_id": self.bos,
             "eos_token_id": self.eos,
@@ -189,7 +189,7 @@ impl Shape {
             "initializer_range": 0.02,
             "intermediate_size": self.ff,
             "max_position_embeddings": self.max_positions,
-            "model_type": model_type,
+            "model_type": self.family.model_type,
             "num_attention_heads": self.heads,
             "num_hidden_layers": self.layers,
             "num_key_value_heads": self.kv_heads,
@@ -200,12 +200,8 @@ impl Shape {
             "use_cache": true,
             "vocab_size": self.n_vocab,
         });
-        match self.family {
-            Family::Llama => {
-                json["attention_bias"] = false.into();
-                json["mlp_bias"] = false.into();
-            }
-            Family::Qwen2 => json["use_sliding_window"] = false.into(),
+        for (flag, usual) in self.family.flags {
+            json[*flag] = (*usual).into();
         }
         if let Some(factor) = self.rope_linear {
             json["rope_scaling"] = json!({ "factor": factor, "rope_type": "linear", "type": "linear" });
@@ -213,15 +209,15 @@ impl Shape {
         json
     }
 
-    /// What the engine makes of [`Shape::config_json`].
-    pub fn config(&self) -> Config {
+    /// [`Shape::config_json`], read.
+    pub fn spec(&self) -> ModelSpec {
         // The table is checked by a test: every shape is valid.
-        Config::from_json(self.config_json().to_string().as_bytes()).expect("a valid shape")
+        read_spec(self.config_json().to_string().as_bytes()).expect("a valid shape")
     }
 
     /// Bytes of the weights in bf16.
     pub fn weight_bytes(&self) -> u64 {
-        self.config().tensors().iter().map(bytes_of).sum()
+        self.spec().tensors().iter().map(bytes_of).sum()
     }
 }
 
@@ -244,9 +240,9 @@ fn write_sharded(
     shard_bytes: u64,
     mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<u64, SynthError> {
-    let specs = shape.config().tensors();
-    let total = specs.iter().map(bytes_of).sum();
-    let shards = shards(&specs, shard_bytes);
+    let tensors = shape.spec().tensors();
+    let total = tensors.iter().map(bytes_of).sum();
+    let shards = shards(&tensors, shard_bytes);
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| SynthError::Write { path, bytes: total, source }
@@ -265,12 +261,12 @@ fn write_sharded(
         };
         let path = dir.join(&name);
         let mut to = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed(&path))?);
-        to.write_all(&header(&specs[range.clone()])).map_err(failed(&path))?;
+        to.write_all(&header(&tensors[range.clone()])).map_err(failed(&path))?;
         for index in range.clone() {
-            weight_map.insert(specs[index].name.clone(), name.clone().into());
+            weight_map.insert(tensors[index].name.clone(), name.clone().into());
             let mut normal = Normal::new(seed, index as u64);
-            let (mean, deviation) = distribution(&specs[index]);
-            let mut left = elements(&specs[index]);
+            let (mean, deviation) = distribution(&tensors[index]);
+            let mut left = tensors[index].elements();
             let mut bytes = Vec::with_capacity(2 * CHUNK);
             while left > 0 {
                 let n = left.min(CHUNK);
@@ -293,38 +289,34 @@ fn write_sharded(
     Ok(total)
 }
 
-fn elements(spec: &TensorSpec) -> usize {
-    spec.rows * spec.columns.unwrap_or(1)
-}
-
-fn bytes_of(spec: &TensorSpec) -> u64 {
-    2 * elements(spec) as u64
+fn bytes_of(tensor: &TensorSpec) -> u64 {
+    2 * tensor.elements() as u64
 }
 
 /// Consecutive tensors in files of at most `limit` bytes each (more, where one tensor alone is larger).
-fn shards(specs: &[TensorSpec], limit: u64) -> Vec<Range<usize>> {
+fn shards(tensors: &[TensorSpec], limit: u64) -> Vec<Range<usize>> {
     let mut all = Vec::new();
     let (mut start, mut bytes) = (0, 0);
-    for (i, spec) in specs.iter().enumerate() {
-        if i > start && bytes + bytes_of(spec) > limit {
+    for (i, tensor) in tensors.iter().enumerate() {
+        if i > start && bytes + bytes_of(tensor) > limit {
             all.push(start..i);
             (start, bytes) = (i, 0);
         }
-        bytes += bytes_of(spec);
+        bytes += bytes_of(tensor);
     }
-    all.push(start..specs.len());
+    all.push(start..tensors.len());
     all
 }
 
-/// Length, JSON header and padding; the tensors' data follows in the order of `specs`.
-fn header(specs: &[TensorSpec]) -> Vec<u8> {
+/// Length, JSON header and padding; the tensors' data follows in the order of `tensors`.
+fn header(tensors: &[TensorSpec]) -> Vec<u8> {
     let mut map = Map::new();
     // `transformers` refuses a file that does not say that its tensors are laid out as PyTorch's.
     map.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
     let mut at = 0;
-    for spec in specs {
-        let end = at + bytes_of(spec);
-        map.insert(spec.name.clone(), json!({ "dtype": "BF16", "shape": spec.shape(), "data_offsets": [at, end] }));
+    for tensor in tensors {
+        let end = at + bytes_of(tensor);
+        map.insert(tensor.name.clone(), json!({ "dtype": "BF16", "shape": tensor.shape(), "data_offsets": [at, end] }));
         at = end;
     }
     let mut json = Value::Object(map).to_string().into_bytes();
@@ -335,10 +327,10 @@ fn header(specs: &[TensorSpec]) -> Vec<u8> {
 }
 
 /// Mean and standard deviation of a tensor.
-fn distribution(spec: &TensorSpec) -> (f32, f32) {
-    match spec.columns {
+fn distribution(tensor: &TensorSpec) -> (f32, f32) {
+    match tensor.columns {
         Some(k) => (0.0, 1.0 / (k as f32).sqrt()),
-        None if spec.name.ends_with(".bias") => (0.0, 0.1),
+        None if tensor.is_bias => (0.0, 0.1),
         None => (1.0, 0.1),
     }
 }
@@ -381,7 +373,6 @@ fn mix(mut z: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Model, Precision, forward_all};
 
     fn tiny() -> &'static Shape {
         shape("tiny").expect("in the table")
@@ -403,7 +394,7 @@ mod tests {
             assert_eq!(shape(name).expect(name).weight_bytes(), 2 * parameters, "{name}");
         }
         for shape in &SHAPES {
-            assert_eq!(shape.config().n_vocab, shape.n_vocab, "{}", shape.name);
+            assert_eq!(shape.spec().n_vocab, shape.n_vocab, "{}", shape.name);
         }
     }
 
@@ -424,6 +415,18 @@ mod tests {
         assert_eq!(sum, 16_137_889_862_805_480_735, "FNV-1a of the weights");
     }
 
+    /// The values of all tensors, in the order of the spec.
+    fn values(dir: &tempfile::TempDir) -> Vec<f32> {
+        let files = crate::open(dir.path()).expect("a model");
+        let (spec, mut source) = files.source().expect("readable");
+        let mut all = Vec::new();
+        for tensor in spec.tensors() {
+            source.append_values(&tensor, &mut all).expect("a tensor of the shape");
+        }
+        source.finish(&spec).expect("nothing else");
+        all
+    }
+
     #[test]
     fn shards_hold_the_same_model() {
         let (whole, parts) = (tempfile::tempdir().expect("temporary directory"), tempfile::tempdir().expect("temporary directory"));
@@ -431,14 +434,7 @@ mod tests {
         write_sharded(tiny(), 1, parts.path(), 400_000, |_, _| ControlFlow::Continue(())).expect("written");
         let files = std::fs::read_dir(parts.path()).expect("readable").count();
         assert!(files > 4, "several shards, an index and a config: {files}");
-        let load = |dir: &tempfile::TempDir| Model::load(dir.path(), Precision::F32).expect("loads");
-        let ids = [1, 5, 900, 44];
-        let logits = forward_all(&load(&whole), &ids).expect("in range");
-        assert_eq!(logits, forward_all(&load(&parts), &ids).expect("in range"));
-        // Neither flat nor one-hot.
-        let row = &logits[logits.len() - tiny().n_vocab..];
-        let deviation = (row.iter().map(|v| v * v).sum::<f32>() / row.len() as f32).sqrt();
-        assert!((0.5..2.0).contains(&deviation), "{deviation}");
+        assert_eq!(values(&whole), values(&parts));
     }
 
     #[test]
