@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`cli`] and [`lsp`]; [`architecture`] checks the source tree itself.
 
+mod accepted;
 mod architecture;
 mod bad_input;
 mod bench;

@@ -3,6 +3,9 @@
 //! Its layers are random, so that what it says depends on all of the prompt; its head allows lower-case letters only, so that every
 //! completion goes on with a word and fits nearly everywhere. Half of the residual stream is a constant which carries the "letters
 //! only" through INT4 quantisation (its groups of 32 are separate from the random half).
+//!
+//! [`TinyModel::saying`] makes one that always says the same text, whatever stands before it: its layers add nothing, and its head knows
+//! for every token only the one that follows.
 
 use std::path::Path;
 
@@ -43,6 +46,8 @@ const LAYERS: usize = 2;
 const HEADS: usize = 2;
 const KV_HEADS: usize = 1;
 const FF: usize = 96;
+/// Pieces of a script: each has a dimension of the residual stream to itself, as all other tokens have one together.
+const MAX_PIECES: usize = HIDDEN - 1;
 
 impl Default for TinyModel {
     fn default() -> TinyModel {
@@ -53,15 +58,17 @@ impl Default for TinyModel {
 impl TinyModel {
     /// Equal seeds give equal files.
     pub fn new(seed: u64) -> TinyModel {
-        let tokenizer = tokenizer();
-        let vocab = tokenizer["model"]["vocab"].as_object().map_or(0, Map::len);
-        let config = json!({
-            "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN, "num_hidden_layers": LAYERS,
-            "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "intermediate_size": FF, "vocab_size": vocab,
-            "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": false,
-        });
+        let tokenizer = tokenizer(&[]);
         let weights = weights(seed, &tokenizer);
-        TinyModel { config, tokenizer, weights }
+        TinyModel { config: config(&tokenizer), tokenizer, weights }
+    }
+
+    /// A model that says `text` and a line break and ends, line by line. It says it again behind whatever a healed word makes it restate.
+    pub fn saying(text: &str) -> TinyModel {
+        let pieces = pieces(text);
+        let tokenizer = tokenizer(&pieces);
+        let weights = script(&pieces, &tokenizer);
+        TinyModel { config: config(&tokenizer), tokenizer, weights }
     }
 
     /// The model in a fresh directory.
@@ -114,9 +121,40 @@ impl Container {
     }
 }
 
-/// Byte-level BPE: the special tokens, all 256 bytes, a few merges.
-fn tokenizer() -> Value {
+fn config(tokenizer: &Value) -> Value {
+    let vocab = tokenizer["model"]["vocab"].as_object().map_or(0, Map::len);
+    json!({
+        "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN, "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "intermediate_size": FF, "vocab_size": vocab,
+        "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": false,
+    })
+}
+
+/// The letter that stands for each byte in a byte-level vocabulary.
+fn letters() -> Vec<char> {
     let printable = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let mut stand_ins = 0x100..;
+    let letter = |byte| char::from_u32(if printable(byte) { byte } else { stand_ins.next().expect("endless") }).expect("a letter");
+    (0..0x100).map(letter).collect()
+}
+
+/// The lines of a text as pieces of a vocabulary that no text is encoded with; none is there twice.
+fn pieces(text: &str) -> Vec<String> {
+    let letters = letters();
+    let text = format!("{}\n", text.trim_end_matches('\n'));
+    let spelled = |line: &str| line.bytes().map(|byte| letters[usize::from(byte)]).collect::<String>();
+    let mut pieces: Vec<String> = text.split_inclusive('\n').map(spelled).collect();
+    let is_distinct = pieces.iter().enumerate().all(|(i, piece)| piece.chars().count() > 1 && !pieces[..i].contains(piece));
+    if !is_distinct || pieces.len() > MAX_PIECES {
+        pieces = vec![pieces.concat()];
+    }
+    // One byte is a piece already, and so are the merges.
+    let is_known = |piece: &str| piece.chars().count() < 2 || MERGES.iter().any(|(a, b)| piece == format!("{a}{b}"));
+    pieces.into_iter().filter(|piece| !is_known(piece)).collect()
+}
+
+/// Byte-level BPE: the special tokens, all 256 bytes, a few merges, and `pieces` that nothing is merged to.
+fn tokenizer(pieces: &[String]) -> Value {
     let mut vocab = Map::new();
     let mut add = |piece: String| {
         let id = vocab.len();
@@ -125,18 +163,14 @@ fn tokenizer() -> Value {
     for name in SPECIALS {
         add(name.to_owned());
     }
-    let mut stand_in = 0x100;
-    for byte in 0..0x100 {
-        let code = if printable(byte) {
-            byte
-        } else {
-            stand_in += 1;
-            stand_in - 1
-        };
-        add(char::from_u32(code).expect("a letter").to_string());
+    for letter in letters() {
+        add(letter.to_string());
     }
     for (a, b) in MERGES {
         add(format!("{a}{b}"));
+    }
+    for piece in pieces {
+        add(piece.clone());
     }
     let added = SPECIALS.iter().enumerate().map(|(id, name)| {
         json!({"id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true})
@@ -161,41 +195,79 @@ fn weights(seed: u64, tokenizer: &Value) -> Container {
         spoken[id] = piece.chars().all(|c| c.is_ascii_lowercase());
     }
     let random = &mut Random::new(seed);
-    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    let mut add = |name: &str, shape: &[usize], values: Vec<f32>| {
-        assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}");
-        tensors.push((name.to_owned(), shape.to_vec(), values.into_iter().flat_map(f32::to_le_bytes).collect()));
-    };
-    // `[rows, columns]`, each value by its row, column and a random number in −1..1.
-    let mut matrix = |rows: usize, columns: usize, value: &dyn Fn(usize, usize, f32) -> f32| {
-        let at = (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c)));
-        at.map(|(r, c)| value(r, c, random.unit())).collect::<Vec<f32>>()
-    };
     // A layer's output matrix leaves the constant half alone.
     let silent = |r: usize, x: f32| if r < CONSTANT { 0.0 } else { x };
-
-    add("model.embed_tokens.weight", &[vocab.len(), HIDDEN], matrix(vocab.len(), HIDDEN, &|_, c, x| if c < CONSTANT { 0.5 } else { x }));
-    let width = HIDDEN / HEADS;
-    for layer in 0..LAYERS {
-        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
-        for (part, rows) in [("q_proj", HEADS * width), ("k_proj", KV_HEADS * width), ("v_proj", KV_HEADS * width)] {
-            add(&name(&format!("self_attn.{part}")), &[rows, HIDDEN], matrix(rows, HIDDEN, &|_, _, x| 0.5 * x));
-        }
-        add(&name("self_attn.o_proj"), &[HIDDEN, HEADS * width], matrix(HIDDEN, HEADS * width, &|r, _, x| silent(r, 0.5 * x)));
-        for part in ["mlp.gate_proj", "mlp.up_proj"] {
-            add(&name(part), &[FF, HIDDEN], matrix(FF, HIDDEN, &|_, _, x| 0.3 * x));
-        }
-        add(&name("mlp.down_proj"), &[HIDDEN, FF], matrix(HIDDEN, FF, &|r, _, x| silent(r, 0.3 * x)));
-        add(&name("input_layernorm"), &[HIDDEN], vec![1.0; HIDDEN]);
-        add(&name("post_attention_layernorm"), &[HIDDEN], vec![1.0; HIDDEN]);
-    }
-    add("model.norm.weight", &[HIDDEN], vec![1.0; HIDDEN]);
-    let head = |r: usize, c: usize, x: f32| match (spoken[r], c < CONSTANT) {
-        (true, true) => 2.0,
-        (false, true) => -2.0,
-        (_, false) => x,
+    let value = |name: &str, r: usize, c: usize, x: f32| match (name, spoken[r.min(vocab.len() - 1)], c < CONSTANT) {
+        ("model.embed_tokens", _, true) => 0.5,
+        ("model.embed_tokens", ..) => x,
+        ("lm_head", true, true) => 2.0,
+        ("lm_head", false, true) => -2.0,
+        ("lm_head", ..) => x,
+        ("self_attn.q_proj" | "self_attn.k_proj" | "self_attn.v_proj", ..) => 0.5 * x,
+        ("self_attn.o_proj", ..) => silent(r, 0.5 * x),
+        ("mlp.down_proj", ..) => silent(r, 0.3 * x),
+        _ => 0.3 * x,
     };
-    add("lm_head.weight", &[vocab.len(), HIDDEN], matrix(vocab.len(), HIDDEN, &head));
+    container(vocab.len(), &mut |name, rows, columns| {
+        let at = (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c)));
+        at.map(|(r, c)| value(name, r, c, random.unit())).collect()
+    })
+}
+
+/// The weights that say `pieces` one after the other and then the end. Dimension 0 of the residual stream tells that none was said, dimension
+/// `i` that piece `i` was said last.
+fn script(pieces: &[String], tokenizer: &Value) -> Container {
+    let vocab = tokenizer["model"]["vocab"].as_object().expect("just made");
+    let id = |piece: &str| vocab[piece].as_u64().expect("just made") as usize;
+    let said: Vec<usize> = pieces.iter().map(|piece| id(piece)).collect();
+    container(vocab.len(), &mut |name, rows, columns| {
+        let mut matrix = vec![0.0; rows * columns];
+        match name {
+            "model.embed_tokens" => {
+                for token in 0..rows {
+                    let at = said.iter().position(|piece| *piece == token).map_or(0, |i| i + 1);
+                    matrix[token * columns + at] = 1.0;
+                }
+            }
+            "lm_head" => {
+                for (at, token) in said.iter().copied().chain([id(SPECIALS[0])]).enumerate() {
+                    matrix[token * columns + at] = 2.0;
+                }
+            }
+            _ => {}
+        }
+        matrix
+    })
+}
+
+/// A model whose matrices, `[rows, columns]`, are made by their name (a layer's without the layer), in the order in which they are used.
+fn container(vocab: usize, matrix: &mut dyn FnMut(&str, usize, usize) -> Vec<f32>) -> Container {
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut add = |name: String, shape: &[usize], values: Vec<f32>| {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}");
+        tensors.push((format!("{name}.weight"), shape.to_vec(), values.into_iter().flat_map(f32::to_le_bytes).collect()));
+    };
+    let width = HIDDEN / HEADS;
+    let parts = [
+        ("self_attn.q_proj", HEADS * width, HIDDEN),
+        ("self_attn.k_proj", KV_HEADS * width, HIDDEN),
+        ("self_attn.v_proj", KV_HEADS * width, HIDDEN),
+        ("self_attn.o_proj", HIDDEN, HEADS * width),
+        ("mlp.gate_proj", FF, HIDDEN),
+        ("mlp.up_proj", FF, HIDDEN),
+        ("mlp.down_proj", HIDDEN, FF),
+    ];
+    add("model.embed_tokens".to_owned(), &[vocab, HIDDEN], matrix("model.embed_tokens", vocab, HIDDEN));
+    for layer in 0..LAYERS {
+        for (part, rows, columns) in parts {
+            add(format!("model.layers.{layer}.{part}"), &[rows, columns], matrix(part, rows, columns));
+        }
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            add(format!("model.layers.{layer}.{norm}"), &[HIDDEN], vec![1.0; HIDDEN]);
+        }
+    }
+    add("model.norm".to_owned(), &[HIDDEN], vec![1.0; HIDDEN]);
+    add("lm_head".to_owned(), &[vocab, HIDDEN], matrix("lm_head", vocab, HIDDEN));
 
     let views = tensors
         .iter()

@@ -10,25 +10,37 @@ const NEAR: usize = 4 << 10;
 /// A longer text before the cursor is not read for brackets.
 const MAX_BEFORE: usize = 256 << 10;
 
-/// Whether inserting `completion` at `cursor` adds parse errors. Always false without a tree.
+/// Whether inserting `completion` at `cursor` adds parse errors; without a tree: whether it closes what nothing opened.
 ///
-/// What a completion opens on purpose is closed for the comparison: after `if x:` the user goes on to write the body. Where the code around does
-/// not parse without the cursor's line either (macros, templates, another language's header), or that line does not however it is closed, errors
-/// say nothing: there only a bracket that closes nothing is refused.
+/// What a completion opens on purpose is closed for the comparison: after `if x:` the user goes on to write the body. Where the line so far has
+/// errors itself, as many are allowed as it has when it ends at the cursor. Where the code around does not parse without the cursor's line either
+/// (macros, templates, another language's header), or that line does not however it is closed, errors say nothing: there only a bracket that
+/// closes nothing is refused.
 pub(crate) fn parses_worse(tree: &SyntaxTree, document: &Document, cursor: usize, completion: &str) -> bool {
-    if !tree.is_present() {
-        return false;
-    }
     let language = tree.language();
+    if !tree.is_present() {
+        return closes_too_much(language, document, cursor, completion);
+    }
     let without = tree.n_errors();
     let errors = |at: Range<usize>, text: &str| errors_with(tree, document, at, text, 0..usize::MAX);
     let n_new = errors(cursor..cursor, completion).min(errors(cursor..cursor, &format!("{completion}{}", closing(language, completion))));
+    // Where nothing is wrong the parser knows better than the brackets.
+    if n_new > 0 && closes_too_much(language, document, cursor, completion) {
+        return true;
+    }
     if n_new <= without {
         return false;
     }
     let line = cursors_line(document, cursor);
     let near = line.start.saturating_sub(NEAR)..cursor.saturating_add(NEAR);
+    // Nothing was wrong so far, on the line or around it.
+    if tree.n_errors_in(near.clone()) == 0 {
+        return true;
+    }
     if errors_with(tree, document, line.clone(), "", near) == 0 {
+        if tree.n_errors_in(line.clone()) == 0 {
+            return true;
+        }
         let begun = document.slice(line.start..cursor);
         let end = if language.has_braces() { ";" } else { "" };
         return n_new > errors(cursor..line.end, &format!("{}{end}", closing(language, &begun)));
@@ -57,6 +69,21 @@ fn closes_nothing(language: Language, document: &Document, cursor: usize, comple
     }
     let text = format!("{}{completion}", document.slice(0..cursor));
     balance(language, &text).unmatched_closers.iter().any(|bracket| bracket.offset >= cursor)
+}
+
+/// Whether more brackets close in vain with the completion than without. Without a grammar, kinds that do so already (arms of a shell's `case`,
+/// smileys) tell nothing.
+fn closes_too_much(language: Language, document: &Document, cursor: usize, completion: &str) -> bool {
+    if document.len_bytes() > MAX_BEFORE || balance(language, completion).unmatched_closers.is_empty() {
+        return false;
+    }
+    let (before, after) = (document.slice(0..cursor), document.slice(cursor..document.len_bytes()));
+    let in_vain = |text: &str| {
+        let closers = balance(language, text).unmatched_closers;
+        [b')', b']', b'}'].map(|byte| closers.iter().filter(|bracket| bracket.byte == byte).count())
+    };
+    let (old, new) = (in_vain(&format!("{before}{after}")), in_vain(&format!("{before}{completion}{after}")));
+    old.iter().zip(new).any(|(old, new)| new > *old && (*old == 0 || language != Language::Text))
 }
 
 /// What closes the brackets and the block that `completion` leaves open.
@@ -162,7 +189,10 @@ mod tests {
             ("a.rs", "fn f() { let x = ", " }\n", "g(|y| {", false),
             ("a.js", "let x = [", "];\n", "1, }", true),
             ("a.ts", "const x: number = ", ";\n", "(1", false),
-            ("a.txt", "(", "", "]", false),
+            ("a.txt", "(", "", "]", true),
+            ("a.txt", "(", "", "x)", false),
+            ("a.css", "a {\n  b: c(1", ");\n}\n", ") d", true),
+            ("a.sh", "case $1 in\n    a)\n        ;;\n    ", "\nesac\n", "b)", false),
         ] {
             let document = Document::new(&format!("{prefix}{suffix}"), 0);
             let tree = SyntaxTree::parse(Language::from_path(std::path::Path::new(path)), document.rope());

@@ -51,7 +51,8 @@ pub(crate) fn text_after(document: &Document, cursor: usize) -> Cow<'_, str> {
 
 /// What of `text` is shown at the request's cursor, or why nothing.
 ///
-/// First what may not be shown is cut, then what is left is brought into the file's form, then it is asked whether it may stand there.
+/// First what may not be shown is cut, then it is asked whether what is left may stand there. Lines are compared with the file's when they have
+/// the file's indentation.
 pub(crate) fn show(request: &Request<'_>, text: String, answer: &mut Answer) -> Result<String, Reason> {
     let Request { document, language, tree, cursor, .. } = *request;
     let before = document.slice(cursor.saturating_sub(BRACKET_WINDOW)..cursor);
@@ -66,6 +67,7 @@ pub(crate) fn show(request: &Request<'_>, text: String, answer: &mut Answer) -> 
     text = answer.filter("word", text, |t| before_word(language, prefix, t, suffix).unwrap_or("").to_owned());
     text = answer.filter("repeated-closers", text, |t| t[..cut_repeated_closers(language, prefix, t, suffix)].to_owned());
     text = answer.filter("rest-of-line", text, |t| repeated_rest_of_line(t, suffix).to_owned());
+    text = answer.filter("indentation", text, |t| as_the_file(prefix, t, suffix));
     text = answer.filter("following-lines", text, |t| repeated_lines(prefix, t, suffix).to_owned());
     text = answer.filter("opener-below", text, |t| before_opener_below(t, suffix).to_owned());
     text = answer.filter("line-above", text, |t| line_above_again(prefix, t).to_owned());
@@ -77,7 +79,6 @@ pub(crate) fn show(request: &Request<'_>, text: String, answer: &mut Answer) -> 
         answer.dropped("idle-mark", &text);
         return Err(Reason::Empty);
     }
-    text = answer.filter("indentation", text, |t| as_the_file(prefix, t, suffix));
     text = answer.filter("closer-on-own-line", text, |t| closer_on_own_line(language, prefix, t.to_owned(), suffix));
     if parses_worse(tree, document, cursor, &text) {
         // A block that breaks the file may still begin with a good line.
