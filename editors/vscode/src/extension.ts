@@ -49,7 +49,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
         command("lacuna.pauseLanguage", pauseIn(language)),
         command("lacuna.pauseEverywhere", () => pauses.pause({}, server.connection)),
         command("lacuna.resumeAll", () => pauses.resume({}, server.connection)),
-        command("lacuna.snooze", () => snooze.begin(server.connection)),
+        command("lacuna.beginSnooze", () => snooze.begin(server.connection)),
         command("lacuna.endSnooze", () => snooze.end(server.connection)),
         command("lacuna.dismiss", () => provider.dismiss()),
         command("lacuna.languageOn", () => turnOn(vscode.window.activeTextEditor?.document)),

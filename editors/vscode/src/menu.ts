@@ -22,7 +22,7 @@ export async function showMenu(server: Server, pauses: Pauses, snooze: Snooze, b
         pause("Everywhere", {}),
         snooze.lasts
             ? { label: "$(bell) End Snooze", run: run("lacuna.endSnooze") }
-            : { label: "$(bell-slash) Snooze for 5 Minutes", run: run("lacuna.snooze") },
+            : { label: "$(bell-slash) Snooze for 5 Minutes", run: run("lacuna.beginSnooze") },
         ...(document && bar.isOff(document) ? [{ label: `$(check) Turn On for ${document.languageId}`, run: run("lacuna.languageOn") }] : []),
         { label: "", kind: vscode.QuickPickItemKind.Separator },
         { label: "$(question) Why No Suggestion?", run: run("lacuna.why") },
