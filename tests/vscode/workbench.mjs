@@ -107,9 +107,14 @@ export class Workbench {
         writeFileSync(this.settingsFile, JSON.stringify({ ...editorSettings, ...settings }));
     }
 
-    /** The user's settings as they are on disk. */
+    /** The user's settings as they are on disk; none while VS Code is writing them. */
     userSettings() {
-        return JSON.parse(readFileSync(this.settingsFile, "utf8"));
+        const text = readFileSync(this.settingsFile, "utf8");
+        try {
+            return JSON.parse(text);
+        } catch {
+            return {};
+        }
     }
 
     /** Whether "Why No Suggestion?" gives this code now. */
