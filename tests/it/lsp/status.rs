@@ -64,7 +64,7 @@ fn a_silence_has_a_code_a_meaning_and_a_remedy() {
         (json!({"show": {"disabled_languages": ["go", "python"]}}), URI, "x = fo\n".to_owned(), "language-off"),
         (json!({"context": {"ignore": ["secret/**"]}}), "file:///project/secret/a.py", "x = fo\n".to_owned(), "ignored-path"),
         (json!({}), "file:///project/deep/.env", "TOKEN=\n".to_owned(), "ignored-path"),
-        (json!({"show": {"min_confidence": 1.0}}), URI, "x = fo\n".to_owned(), "low-confidence"),
+        (json!({"show": {"min_confidence": 1.0}}), URI, "x =\n".to_owned(), "low-confidence"),
     ] {
         let mut session = watching(settings);
         session.open(uri, "python", &text);

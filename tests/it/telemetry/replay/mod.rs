@@ -18,7 +18,7 @@ const TRACES: &str = include_str!("traces.jsonl");
 
 /// What the script does to the traces of this folder, in every protocol. It depends on what the tiny model suggests on the scalar row, which
 /// every machine has, and so on how prompts are laid out; that all protocols tell the same does not.
-const GOLDEN: Counts = Counts { accepted: 16, partly: 2, typed_through: 7, dismissed: 183, superseded: 4, closed: 3, accepted_chars: 0 };
+const GOLDEN: Counts = Counts { accepted: 15, partly: 2, typed_through: 7, dismissed: 174, superseded: 3, closed: 3, accepted_chars: 0 };
 
 #[test]
 fn what_is_stored_is_what_was_done_in_every_protocol() {
