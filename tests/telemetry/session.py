@@ -33,7 +33,7 @@ def record_a_session(lacuna):
     file = lacuna.home / "area.py"
     file.write_text(TEXT)
     editor = Editor(lacuna)
-    editor.send("initialize", {"capabilities": {}, "initializationOptions": {"latency": {"deadline_ms": 0}}}, request=True)
+    editor.send("initialize", {"capabilities": {}, "initializationOptions": {"latency": {"deadline_ms": 0}, "show": {"min_confidence": 0}}}, request=True)
     editor.send("initialized", {})
     document = {"uri": file.as_uri(), "version": 1}
     editor.send("textDocument/didOpen", {"textDocument": {**document, "languageId": "python", "text": TEXT}})
