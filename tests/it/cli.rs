@@ -170,7 +170,7 @@ fn a_silence_has_exit_code_1_and_a_reason() {
     let home = Home::new();
     let model = TinyModel::default().write();
     home.write("lacuna.toml", "[context]\nmax_file_bytes = 1024\n");
-    let file = home.write("a.py", &"x = fo\n".repeat(200));
+    let file = home.write("a.py", "x = fo\n".repeat(200));
     let file = file.to_str().unwrap();
     let plain = complete(&home, file, "1:7", model.arg(), &[]).expect_code(1);
     assert_eq!((plain.stdout.as_str(), plain.stderr.as_str()), ("", "lacuna: no suggestion: file-too-large\n"));

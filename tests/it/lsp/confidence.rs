@@ -98,7 +98,7 @@ fn a_packed_file_learns_how_sure_it_is_and_its_weights_stay() {
     let (before, places, data) = tensors();
     assert!(before["confidence"].is_null());
     let weights = json!({"version": 1, "bias": -1.5, "weights": {"mean": 2.0}, "levels": {"low": 0.7, "normal": 0.5, "high": 0.3}});
-    let written = home.write("confidence.json", &weights.to_string());
+    let written = home.write("confidence.json", weights.to_string());
     let with = ["--confidence", written.to_str().expect("UTF-8"), "--languages", "python"];
     home.lacuna(["model", "pack", file, "-o", file].iter().chain(&with)).expect_code(0);
     let (after, places_after, data_after) = tensors();
