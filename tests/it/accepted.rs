@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use lacuna_complete::{Asked, Completer, Item, Outcome, Request, Settings};
+use lacuna_complete::{Completer, Item, Outcome, Request, Settings};
 use lacuna_context::{Language, SyntaxTree, balance};
 use lacuna_engine::{Cancel, Model, Precision};
 use lacuna_prompt::{Sentinels, Tokenizer};
@@ -295,18 +295,7 @@ fn ask(place: &Place, text: &str, beam: usize) -> (bool, Vec<String>) {
     let document = Document::new(&format!("{}{}", place.before, place.after), 0);
     let tree = SyntaxTree::parse(language, document.rope());
     let completer = completer(text, Settings { prompt_tokens: 192, beam, ..Settings::default() });
-    let request = Request {
-        key: "a",
-        path: Some(&place.name),
-        language,
-        document: &document,
-        tree: &tree,
-        cursor: place.before.len(),
-        excerpts: &[],
-        n: 2,
-        asked: Asked::Explicitly,
-        explain: false,
-    };
+    let request = Request { n: 2, ..Request::at("a", Some(&place.name), &document, &tree, place.before.len()) };
     let Outcome::Suggest(items) = completer.complete(&request, &Cancel::default()).outcome else { return (false, Vec::new()) };
     let told = |item: &Item| {
         let fault = fault(place, &item.text)?;

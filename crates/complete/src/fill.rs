@@ -21,7 +21,7 @@ use crate::search::{Line, Wanted, closers, ends_here, search};
 use crate::show::{show, shown};
 use crate::state::lock;
 use crate::wishes::Wishes;
-use crate::{Asked, Completer, Milliseconds, Nearby, Reason, Request, Tokens};
+use crate::{Completer, Milliseconds, Nearby, Reason, Request, Tokens};
 
 /// What becomes of the generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,18 +284,7 @@ impl Shaped {
     }
 
     fn request<'a>(&'a self, fill: &'a Fill<'_>) -> Request<'a> {
-        Request {
-            key: fill.key,
-            path: fill.path,
-            language: self.language,
-            document: &self.document,
-            tree: &self.tree,
-            cursor: fill.prefix.len(),
-            excerpts: &[],
-            n: 1,
-            asked: Asked::Explicitly,
-            explain: false,
-        }
+        Request::at(fill.key, fill.path, &self.document, &self.tree, fill.prefix.len())
     }
 
     fn place<'a>(&self, prefix: &'a str) -> Place<'a> {

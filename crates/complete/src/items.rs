@@ -145,22 +145,25 @@ impl Core {
             return Ok(Err(Reason::Empty));
         }
 
+        // Signs cost a look over the file, an end another pass of the model: not where nobody reads them.
+        let are_signs_read = self.settings.calibration.is_some() || answer.explanation.is_some();
+        let is_unweighed = self.settings.calibration.is_none() && ask.request.asked == Asked::Automatically;
         let mut ends_here = None;
-        if !lines.is_empty() && ask.place.extent == Extent::Line && may_be_finished(ask.request, &after) {
+        let is_end_asked = are_signs_read || is_unweighed;
+        if is_end_asked && !lines.is_empty() && ask.place.extent == Extent::Line && may_be_finished(ask.request, &after) {
             // On a branch: what the cache holds of the answer is worth more than the end of a line.
             let mut branch = kv.fork();
             let end = end_probability(self.engine(ask, 1, &mut branch, drafter), &(ask.unhealed)(), &self.closers, &cancel)?;
             // A calibration weighs it among other signs.
-            let is_unweighed = self.settings.calibration.is_none() && ask.request.asked == Asked::Automatically;
             if is_unweighed && end >= LIKELY_END {
                 // What was dismissed was better than what is left.
                 return Ok(Err(reason.filter(|reason| *reason == Reason::DismissedBefore).unwrap_or(Reason::Empty)));
             }
             ends_here = Some(end);
         }
-        let signs = |line: &Line, rivals: &[Option<Line>; 2]| {
+        let signs = |line: &Line, rivals: [Option<&Line>; 2]| {
             let (wishes, nearby, extent) = (wishes.as_ref(), nearby.as_ref(), ask.place.extent);
-            Signs::of(ask.request, &signs::Found { line, rivals, extent, ends_here, wishes, nearby })
+            are_signs_read.then(|| Signs::of(ask.request, &signs::Found { line, rivals, extent, ends_here, wishes, nearby }))
         };
 
         if let Some(witness) = &witness {
@@ -179,8 +182,8 @@ impl Core {
         let mut silence = reason;
         for (i, line) in lines.iter().enumerate() {
             // The best other line: the next one of the first, the first of all others.
-            let other = lines.get(usize::from(i == 0)).or(rivals[0].as_ref()).cloned();
-            let signs = signs(line, &[other, rivals[1].clone()]);
+            let other = lines.get(usize::from(i == 0)).or(rivals[0].as_ref());
+            let signs = signs(line, [other, rivals[1].as_ref()]);
             let line_item = (line.clone(), line.text.clone());
             let (line, text) = match ask.place.extent {
                 Extent::Line => line_item,
@@ -206,7 +209,7 @@ impl Core {
                 line.text = whole_words(&line.text).to_owned();
             }
             let text = line.text.clone();
-            let signs = signs(&line, &rivals);
+            let signs = signs(&line, rivals.each_ref().map(Option::as_ref));
             match self.accept_line(ask, &line, text, signs, answer) {
                 Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
                 Ok(_) => {}
@@ -288,14 +291,14 @@ impl Core {
     }
 
     /// The item that a found line becomes.
-    fn accept_line(&self, ask: &Ask<'_>, line: &Line, text: String, signs: Signs, answer: &mut Answer) -> Result<Item, Reason> {
+    fn accept_line(&self, ask: &Ask<'_>, line: &Line, text: String, signs: Option<Signs>, answer: &mut Answer) -> Result<Item, Reason> {
         // The rules have noted what they did when the line was judged.
         let shown = rules(ask, &text, &mut Answer::new(false))?;
-        let (mean, probability) =
-            (line.confidence(), self.settings.calibration.as_ref().map(|calibration| calibration.probability(&signs)));
+        let mean = line.confidence();
+        let probability = self.settings.calibration.as_ref().zip(signs.as_ref()).map(|(weights, signs)| weights.probability(signs));
         if let Some(explanation) = &mut answer.explanation {
             explanation.generated.get_or_insert(Generated { text, confidence: mean });
-            explanation.signs.get_or_insert(signs);
+            explanation.signs = explanation.signs.take().or(signs);
         }
         Ok(Item { text: shown, logprob: line.score, mean, probability })
     }

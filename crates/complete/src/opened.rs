@@ -138,26 +138,12 @@ fn unit(language: Language, before: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Asked;
 
     fn opened(path: &str, before: &str, after: &str) -> Option<(String, String)> {
         let language = Language::from_path(Path::new(path));
         let document = Document::new(&format!("{before}{after}"), 0);
         let tree = SyntaxTree::parse(language, document.rope());
-        let (cursor, path) = (before.len(), Some(path));
-        let request = Request {
-            key: "a",
-            path,
-            language,
-            document: &document,
-            tree: &tree,
-            cursor,
-            excerpts: &[],
-            n: 1,
-            asked: Asked::Automatically,
-            explain: false,
-        };
-        Opened::at(&request).map(|opened| (opened.lead, opened.trail))
+        Opened::at(&Request::at("a", Some(path), &document, &tree, before.len())).map(|opened| (opened.lead, opened.trail))
     }
 
     #[test]

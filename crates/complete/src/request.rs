@@ -36,6 +36,14 @@ pub struct Request<'a> {
     pub explain: bool,
 }
 
+impl<'a> Request<'a> {
+    /// A cursor in a text that stands alone; one suggestion is asked for explicitly.
+    pub fn at(key: &'a str, path: Option<&'a str>, document: &'a Document, tree: &'a SyntaxTree, cursor: usize) -> Request<'a> {
+        let (language, asked) = (tree.language(), Asked::Explicitly);
+        Request { key, path, language, document, tree, cursor, excerpts: &[], n: 1, asked, explain: false }
+    }
+}
+
 /// A document as it is now, with a place in it: cheap, the text is shared.
 #[derive(Clone)]
 pub struct Snapshot {

@@ -7,6 +7,7 @@ use lacuna_engine::{Beam, Cancel, Continuation, Generation, PromptError, Rules, 
 use lacuna_prompt::{Prompt, Tokenizer};
 
 use crate::decode::{Engine, Extent, Heal, Place, end, valid_utf8};
+use crate::request::is_beginning;
 use crate::trim::says_the_rest;
 use crate::wishes::Wishes;
 use crate::{Flight, Nearby, Reason};
@@ -107,8 +108,7 @@ pub(crate) fn search(
         shown,
         wishes: wanted.wishes,
         is_restated: false,
-        seen: Vec::new(),
-        ranks: Vec::new(),
+        accepted: Vec::new(),
         n_judged: 0,
         reason: None,
     };
@@ -132,9 +132,9 @@ pub(crate) fn search(
             flight.note(valid_utf8(tokenizer.decode(ids).get(healed..).unwrap_or(&[])));
         }
     })?;
-    let ranked = found.accepted.iter().zip(&rules.ranks);
-    let mut lines: Vec<Line> = ranked.map(|(continuation, rank)| Line { rank: *rank, ..rules.line(continuation) }).collect();
-    lines.iter_mut().zip(&rules.seen).for_each(|(line, shown)| line.shown.clone_from(shown));
+    let accepted = found.accepted.iter().zip(&rules.accepted);
+    let accepted = accepted.map(|(continuation, (shown, rank))| Line { shown: shown.clone(), rank: *rank, ..rules.line(continuation) });
+    let lines: Vec<Line> = accepted.collect();
     let rivals = found.rivals.each_ref().map(|rival| rival.as_ref().map(|continuation| rules.line(continuation)));
     let unfinished: Vec<Line> = found.unfinished.iter().map(|continuation| rules.line(continuation)).collect();
     let (reason, is_restated) = (rules.reason, rules.is_restated);
@@ -198,10 +198,9 @@ struct Judge<'a> {
     wishes: Option<&'a Wishes>,
     /// See [`Searched::is_restated`].
     is_restated: bool,
-    /// What would be shown of the accepted lines.
-    seen: Vec<String>,
-    /// How many were judged before each accepted line, and how many were in all.
-    ranks: Vec<usize>,
+    /// What would be shown of each accepted line, and how many were judged before it.
+    accepted: Vec<(String, usize)>,
+    /// How many were judged in all.
     n_judged: usize,
     /// Why the best line is not shown.
     reason: Option<Reason>,
@@ -263,7 +262,7 @@ impl Rules for Judge<'_> {
                 self.reason.get_or_insert(Reason::Empty);
                 return Verdict::Over;
             }
-            self.is_restated |= self.seen.is_empty() && self.reason.is_none();
+            self.is_restated |= self.accepted.is_empty() && self.reason.is_none();
             return Verdict::Refuse;
         }
         // As good as an end: what stands there is likelier than anything that is refused before it.
@@ -273,10 +272,9 @@ impl Rules for Judge<'_> {
         }
         match (self.shown)(&line) {
             // One that another begins with says less or no more.
-            Ok(text) if self.seen.iter().any(|other| other.starts_with(&text) || text.starts_with(other)) => Verdict::Refuse,
+            Ok(text) if self.accepted.iter().any(|(other, _)| is_beginning(other, &text)) => Verdict::Refuse,
             Ok(text) => {
-                self.seen.push(text);
-                self.ranks.push(line.rank);
+                self.accepted.push((text, line.rank));
                 Verdict::Accept
             }
             Err(reason) => {

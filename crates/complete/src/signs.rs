@@ -6,6 +6,7 @@
 use lacuna_context::{Language, balance};
 
 use crate::decode::Extent;
+use crate::request::is_beginning;
 use crate::search::Line;
 use crate::wishes::Wishes;
 use crate::word::{is_in, leading_word};
@@ -153,7 +154,7 @@ impl Signs {
 pub(crate) struct Found<'a> {
     pub line: &'a Line,
     /// The best others: one that had ended, one that was still followed.
-    pub rivals: &'a [Option<Line>; 2],
+    pub rivals: [Option<&'a Line>; 2],
     pub extent: Extent,
     /// See [`Signs::ends_here`].
     pub ends_here: Option<f32>,
@@ -170,8 +171,8 @@ impl Signs {
         let left = before.rsplit('\n').next().unwrap_or("");
         let text = line.text.trim();
         let words = || text.split(|c| !language.is_word_char(c)).filter(|word| word.chars().nth(1).is_some());
-        let over = |rival: &Option<Line>| rival.as_ref().map(|rival| line.score - rival.score);
-        let next = ended.as_ref().or(followed.as_ref());
+        let over = |rival: &Option<&Line>| rival.map(|rival| line.score - rival.score);
+        let next = ended.or(*followed);
         let (foretold, order) = found.nearby.map_or((0.0, 0.0), |nearby| nearby.foretold(&line.ids));
         Signs {
             mean: line.logprobs.iter().sum::<f32>() / line.logprobs.len().max(1) as f32,
@@ -208,7 +209,7 @@ impl Signs {
 
 fn is_alike(language: Language, other: &str, text: &str) -> bool {
     let word = leading_word(language, text);
-    !word.is_empty() && leading_word(language, other) == word || other.starts_with(text) || text.starts_with(other)
+    !word.is_empty() && leading_word(language, other) == word || is_beginning(other, text)
 }
 
 fn stand(language: Language, left: &str) -> Stand {

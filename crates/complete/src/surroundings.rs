@@ -109,26 +109,12 @@ fn opener_len(text: &str, offset: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Asked;
 
     fn told(path: &str, before: &str, after: &str) -> Option<Reason> {
         let language = Language::from_path(std::path::Path::new(path));
         let document = Document::new(&format!("{before}{after}"), 0);
         let tree = SyntaxTree::parse(language, document.rope());
-        let cursor = before.len();
-        let request = Request {
-            key: "",
-            path: None,
-            language,
-            document: &document,
-            tree: &tree,
-            cursor,
-            excerpts: &[],
-            n: 1,
-            asked: Asked::Automatically,
-            explain: false,
-        };
-        nothing_to_guess(&request)
+        nothing_to_guess(&Request::at("", None, &document, &tree, before.len()))
     }
 
     #[test]

@@ -188,26 +188,13 @@ mod tests {
     use lacuna_context::SyntaxTree;
 
     use super::*;
-    use crate::Asked;
 
     fn wishes(path: &str, fixture: &str) -> Option<Wishes> {
         let (prefix, suffix) = fixture.split_once("$0").expect("a cursor");
         let document = Document::new(&format!("{prefix}{suffix}"), 0);
         let language = Language::from_path(Path::new(path));
         let tree = SyntaxTree::parse(language, document.rope());
-        let cursor = prefix.len();
-        Wishes::of(&Request {
-            key: "",
-            path: None,
-            language,
-            document: &document,
-            tree: &tree,
-            cursor,
-            excerpts: &[],
-            n: 1,
-            asked: Asked::Automatically,
-            explain: false,
-        })
+        Wishes::of(&Request::at("", None, &document, &tree, prefix.len()))
     }
 
     #[test]

@@ -139,22 +139,18 @@ pub(crate) fn project(model: &Model, layer: &Layer, w: &mut Workspace) {
     if let Some(norms) = &layer.head_norms {
         for row in w.qkv.chunks_exact_mut(width) {
             let (queries, rest) = row.split_at_mut(q_width);
-            norm_heads(queries, &norms[0], spec.norm_eps);
-            norm_heads(&mut rest[..kv_width], &norms[1], spec.norm_eps);
+            norm_heads(queries, &norms[0], spec.norm_eps, &mut w.attended);
+            norm_heads(&mut rest[..kv_width], &norms[1], spec.norm_eps, &mut w.attended);
         }
     }
     ops::rope_rows(&mut w.qkv, width, q_width + kv_width, &w.cos, &w.sin, model.rope.width());
 }
 
-/// RMSNorm of each head of a token, `weight` `[head_dim]`.
-fn norm_heads(heads: &mut [f32], weight: &[f32], eps: f32) {
-    for head in heads.chunks_exact_mut(weight.len()) {
-        let mean = head.iter().map(|v| v * v).sum::<f32>() / weight.len() as f32;
-        let scale = 1.0 / (mean + eps).sqrt();
-        for (v, w) in head.iter_mut().zip(weight) {
-            *v *= scale * w;
-        }
-    }
+/// RMSNorm of each head of a token in place, `weight` `[head_dim]`.
+fn norm_heads(heads: &mut [f32], weight: &[f32], eps: f32, scratch: &mut Vec<f32>) {
+    scratch.clear();
+    scratch.extend_from_slice(heads);
+    ops::rms_norm(scratch, weight, eps, heads);
 }
 
 /// The keys and values of `w.qkv` into the store.

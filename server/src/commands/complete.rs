@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use lacuna_complete::{Asked, Explanation, Outcome, Reply, Request};
+use lacuna_complete::{Explanation, Outcome, Reply, Request};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position};
@@ -70,18 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let language = Language::from_path(&args.file);
     let tree = SyntaxTree::parse(language, document.rope());
     let shown = relative(&args.file);
-    let request = Request {
-        key: &shown,
-        path: Some(&shown),
-        language,
-        document: &document,
-        tree: &tree,
-        cursor,
-        excerpts: &[],
-        n: usize::from(args.n),
-        asked: Asked::Explicitly,
-        explain: args.explain,
-    };
+    let request = Request { n: usize::from(args.n), explain: args.explain, ..Request::at(&shown, Some(&shown), &document, &tree, cursor) };
     // What keeps an editor's document quiet keeps this one quiet.
     let uri = format!("file://{}", std::path::absolute(&args.file)?.display());
     let status = Status::new(&loaded.name, loaded.languages.clone());

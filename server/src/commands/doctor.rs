@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context;
-use lacuna_complete::{Asked, Outcome, Request};
+use lacuna_complete::{Outcome, Request};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::Document;
@@ -136,18 +136,7 @@ fn try_out(completer: &lacuna_complete::Completer, (path, prefix, suffix): &(&'s
     let document = Document::new(&format!("{prefix}{suffix}"), 0);
     let language = Language::from_path(std::path::Path::new(path));
     let tree = SyntaxTree::parse(language, document.rope());
-    let request = Request {
-        key: path,
-        path: Some(path),
-        language,
-        document: &document,
-        tree: &tree,
-        cursor: prefix.len(),
-        excerpts: &[],
-        n: 1,
-        asked: Asked::Explicitly,
-        explain: false,
-    };
+    let request = Request::at(path, Some(path), &document, &tree, prefix.len());
     let reply = completer.complete(&request, &Cancel::new());
     let (suggestion, reason) = match &reply.outcome {
         Outcome::Suggest(items) => (Some(items[0].text.lines().next().unwrap_or("").to_owned()), None),

@@ -6,7 +6,7 @@ mod suffix;
 
 use std::sync::Arc;
 
-use lacuna_complete::{Asked, Completer, Reply, Request, Settings};
+use lacuna_complete::{Completer, Reply, Request, Settings};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::{Cancel, Model, Precision};
 use lacuna_prompt::{Order, Sentinels, Tokenizer};
@@ -66,18 +66,7 @@ impl Buffer {
     }
 
     pub fn request<'a>(&'a self, key: &'a str, n: usize) -> Request<'a> {
-        Request {
-            key,
-            path: Some("src/a.py"),
-            language: Language::Python,
-            document: &self.document,
-            tree: &self.tree,
-            cursor: self.cursor,
-            excerpts: &[],
-            n,
-            asked: Asked::Explicitly,
-            explain: false,
-        }
+        Request { n, ..Request::at(key, Some("src/a.py"), &self.document, &self.tree, self.cursor) }
     }
 
     pub fn complete(&self, completer: &Completer, cancel: &Cancel) -> Reply {

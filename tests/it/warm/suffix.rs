@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lacuna_complete::{Asked, Completer, Considered, Evidence, Request, Settings, Snapshot, Suffix};
+use lacuna_complete::{Completer, Considered, Evidence, Request, Settings, Snapshot, Suffix};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::{Cancel, Model, Precision, kernel_row, log_probs};
 use lacuna_prompt::{Sentinels, Tokenizer, plain};
@@ -78,19 +78,7 @@ impl Place {
     }
 
     fn request<'a>(&'a self, key: &'a str) -> Request<'a> {
-        let (document, tree, cursor) = (&self.document, &self.tree, self.cursor);
-        Request {
-            key,
-            path: Some("a.py"),
-            language: Language::Python,
-            document,
-            tree,
-            cursor,
-            excerpts: &[],
-            n: 1,
-            asked: Asked::Explicitly,
-            explain: true,
-        }
+        Request { explain: true, ..Request::at(key, Some("a.py"), &self.document, &self.tree, self.cursor) }
     }
 
     fn snapshot(&self) -> Snapshot {

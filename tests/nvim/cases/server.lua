@@ -13,6 +13,16 @@ local function assert_ends(pid)
   end, 10), "still running")
 end
 
+--- Kills a server and waits for the one that takes its place.
+---@param pid integer
+local function kill_and_await_next(child, pid)
+  vim.uv.kill(pid, "sigkill")
+  child:wait("new server", function()
+    local now = child:servers()[1]
+    return now and now ~= pid and child:await_server()
+  end)
+end
+
 return {
   {
     "killed in the middle of a request: it comes back, nothing is lost",
@@ -27,11 +37,7 @@ return {
       child:type("9")
       child:await_no_ghost()
       local text = child:text()
-      vim.uv.kill(pid, "sigkill")
-      child:wait("new server", function()
-        local now = child:servers()[1]
-        return now and now ~= pid and child:await_server()
-      end)
+      kill_and_await_next(child, pid)
       assert(child:text() == text)
       child:type("<BS>")
       child:type("<M-Bslash>")
@@ -48,11 +54,7 @@ return {
       child:edit("account.py", samples.ACCOUNT)
       local pid = child:await_server()
       child:lua("vim.cmd('Lacuna snooze 30')")
-      vim.uv.kill(pid, "sigkill")
-      child:wait("new server", function()
-        local now = child:servers()[1]
-        return now and now ~= pid and child:await_server()
-      end)
+      kill_and_await_next(child, pid)
       child:type("10GA")
       child:wait("snooze", function()
         return child:lua("return require('lacuna').statusline()"):find("^lacuna: snoozed until %d%d:%d%d$")
@@ -67,11 +69,7 @@ return {
       child:edit("account.py", samples.ACCOUNT)
       local pid = child:await_server()
       child:lua("vim.cmd('Lacuna pause language')")
-      vim.uv.kill(pid, "sigkill")
-      child:wait("new server", function()
-        local now = child:servers()[1]
-        return now and now ~= pid and child:await_server()
-      end)
+      kill_and_await_next(child, pid)
       child:type("10GA")
       child:wait("pause", function()
         return child:lua("return require('lacuna').statusline()") == "lacuna: paused"

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use lacuna_complete::{Asked, Completer, Outcome, Request, Signs};
+use lacuna_complete::{Completer, Outcome, Request, Signs};
 use lacuna_context::{ParseLimit, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::Document;
@@ -48,18 +48,7 @@ fn row(completer: &Completer, example: &Example, prefix: &str, middle: &str, pla
     let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
     completer.forget("eval");
     let path = path(example);
-    let request = Request {
-        key: "eval",
-        path: Some(&path),
-        language: example.syntax(),
-        document: &document,
-        tree: &tree,
-        cursor: prefix.len(),
-        excerpts: &[],
-        n: 1,
-        asked: Asked::Explicitly,
-        explain: true,
-    };
+    let request = Request { explain: true, ..Request::at("eval", Some(&path), &document, &tree, prefix.len()) };
     let reply = completer.complete(&request, cancel);
     let group = &example.group;
     let _ = write!(rows, "{}\t{group}\t{place}\t{}", example.id.replace(['\t', '\n'], " "), example.language);

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use lacuna_complete::{Asked, Completer, Nearby, Request, Snapshot, WEIGHTS};
+use lacuna_complete::{Completer, Nearby, Request, Snapshot, WEIGHTS};
 use lacuna_context::{ParseLimit, SyntaxTree};
 use lacuna_engine::{Cancel, KvCache, Model, PromptError, prefill};
 use lacuna_prompt::{Input, Options, Order, Sentinels, Tokenizer, build};
@@ -76,7 +76,7 @@ pub fn lines_behind_suffix(completer: &Completer, example: &Example, cancel: &Ca
     });
     completer.settle();
     let (path, document, tree) = (Some(path.as_str()), &document, &tree);
-    let request = Request { key, path, language, document, tree, cursor, excerpts: &[], n: 1, asked: Asked::Explicitly, explain: true };
+    let request = Request { explain: true, ..Request::at(key, path, document, tree, cursor) };
     let reply = completer.complete(&request, cancel);
     completer.settle();
     let mut lines = reply.explanation.map(|explanation| explanation.lines).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The post-process stage of one output: the rules by which an editor shows a text or does not.
 
-use lacuna_complete::{Asked, Request, passes, post_process};
+use lacuna_complete::{Request, passes, post_process};
 use lacuna_context::{ParseLimit, SyntaxTree};
 use lacuna_text::Document;
 
@@ -16,18 +16,7 @@ pub fn answer(example: &Example, output: &Output, least: f32) -> Answer {
     let withheld = !passes(output.probability.unwrap_or(mean), least);
     let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
     let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
-    let request = Request {
-        key: "",
-        path: example.path.as_deref(),
-        language: example.syntax(),
-        document: &document,
-        tree: &tree,
-        cursor: example.prefix.len(),
-        excerpts: &[],
-        n: 1,
-        asked: Asked::Explicitly,
-        explain: true,
-    };
+    let request = Request { explain: true, ..Request::at("", example.path.as_deref(), &document, &tree, example.prefix.len()) };
     let (shown, filters) = post_process(&request, text);
     let rules = filters.into_iter().map(|f| f.name.to_owned()).collect();
     match shown {
