@@ -1,7 +1,9 @@
-//! Time of attention for one token (all layers of a model) over a long prefix, and for a chunk of a prompt, by type.
+//! Time of attention for one token (all layers of a model) over a long prefix, and for a chunk of a
+//! prompt, by type.
 //!
-//! `cargo run --release -p lacuna-kernels --example attention`. Medians. Cold: between two tokens 256 MB are read, as the weights
-//! of a large model would be; warm: nothing else is read, as with a model that fits the cache.
+//! `cargo run --release -p lacuna-kernels --example attention`. Medians. Cold: between two tokens
+//! 256 MB are read, as the weights of a large model would be; warm: nothing else is read, as with a
+//! model that fits the cache.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,10 @@ const CHUNK: usize = 256;
 
 fn main() {
     println!("kernels: {}", isa::active().isa());
-    println!("{:9} {:5} {:>7} {:>9} {:>9} {:>9} {:>18}", "model", "type", "threads", "cold ms", "GB/s", "warm ms", "ms/256 after 1024");
+    println!(
+        "{:9} {:5} {:>7} {:>9} {:>9} {:>9} {:>18}",
+        "model", "type", "threads", "cold ms", "GB/s", "warm ms", "ms/256 after 1024"
+    );
     let weights = vec![1u64; 32 << 20];
     for model in &MODELS {
         let Model { name, layers, heads, head_dim, prefix, .. } = *model;
@@ -60,7 +65,13 @@ fn main() {
                 let bytes = stores.iter().map(|s| s.bytes() * prefix / s.tokens()).sum::<usize>();
                 let rate = bytes as f64 / cold.as_secs_f64() / 1e9;
                 let ms = |time: Duration| time.as_secs_f64() * 1e3;
-                println!("{name:9} {:5} {n:>7} {:>9.3} {rate:>9.1} {:>9.3} {:>18.2}", dtype.name(), ms(cold), ms(warm), ms(chunk));
+                println!(
+                    "{name:9} {:5} {n:>7} {:>9.3} {rate:>9.1} {:>9.3} {:>18.2}",
+                    dtype.name(),
+                    ms(cold),
+                    ms(warm),
+                    ms(chunk)
+                );
             }
         }
     }
@@ -79,7 +90,8 @@ fn filled(dtype: KvDtype, model: &Model) -> KvStore {
 fn noise(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 32).to_le_bytes()[..4].iter().map(|b| f32::from(*b) - 127.5).sum::<f32>() / 148.0
     };
     (0..n).map(|_| next()).collect()

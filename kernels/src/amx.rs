@@ -24,18 +24,21 @@ pub(crate) fn cpu_has(element: Element) -> bool {
     features >> 24 & 1 == 1 && features >> bit & 1 == 1
 }
 
-/// Whether the CPU has AMX for `element` and the operating system lets this process use it (asked for once).
+/// Whether the CPU has AMX for `element` and the operating system lets this process use it (asked
+/// for once).
 pub(crate) fn is_available(element: Element) -> bool {
     static PERMITTED: OnceLock<bool> = OnceLock::new();
     cpu_has(element) && *PERMITTED.get_or_init(permitted)
 }
 
-/// Asks Linux for the tile data state; without the grant the first tile instruction would be a fault. Threads inherit it.
+/// Asks Linux for the tile data state; without the grant the first tile instruction would be a
+/// fault. Threads inherit it.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_int = 18;
-    // SAFETY: a system call with two plain numbers that changes nothing but this process's permissions.
+    // SAFETY: a system call with two plain numbers that changes nothing but this process's
+    // permissions.
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
 }
 
@@ -57,8 +60,8 @@ impl TileConfig {
         unsafe { Self::load_shapes([(16, 64); 8]) }
     }
 
-    /// For products 32 bytes deep: registers 0–3 hold `tokens` (at most 16) rows of sums, 4 and 5 as many rows of 32 bytes, 6 and 7
-    /// eight rows of 64 bytes.
+    /// For products 32 bytes deep: registers 0–3 hold `tokens` (at most 16) rows of sums, 4 and 5
+    /// as many rows of 32 bytes, 6 and 7 eight rows of 64 bytes.
     ///
     /// # Safety
     /// [`is_available`] must have returned true in this process.
@@ -82,7 +85,8 @@ impl TileConfig {
             config.0[16 + 2 * i] = bytes; // low byte of a u16
             config.0[48 + i] = rows;
         }
-        // SAFETY: the caller vouches for AMX and the shapes; the operand is the 64 bytes that the instruction reads.
+        // SAFETY: the caller vouches for AMX and the shapes; the operand is the 64 bytes that the
+        // instruction reads.
         unsafe { asm!("ldtilecfg [{}]", in(reg) config.0.as_ptr(), options(nostack, readonly)) };
         TileConfig(())
     }

@@ -1,7 +1,8 @@
-//! Which instruction set runs: detection, the `LACUNA_ISA` override and the table of function pointers.
+//! Which instruction set runs: detection, the `LACUNA_ISA` override and the table of function
+//! pointers.
 //!
-//! Owns the choice and nothing numeric. The table is filled once per process ([`selected`]); tests ask for a given row
-//! with [`row`]. Start reading at [`Row`].
+//! Owns the choice and nothing numeric. The table is filled once per process ([`selected`]); tests
+//! ask for a given row with [`row`]. Start reading at [`Row`].
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -25,7 +26,8 @@ pub enum Isa {
     Avx512Vnni,
     /// AVX-512 VNNI and, for many tokens, AMX INT8.
     Amx,
-    /// The same with tile products in plain Rust: slow, for tests of the AMX row on any CPU with AVX-512 VNNI. Never chosen by itself.
+    /// The same with tile products in plain Rust: slow, for tests of the AMX row on any CPU with
+    /// AVX-512 VNNI. Never chosen by itself.
     AmxEmulated,
 }
 
@@ -82,11 +84,17 @@ impl fmt::Display for IsaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             IsaError::Unknown(value) => {
-                write!(f, "{ISA_VARIABLE}={value:?} is not a kernel row; use scalar, avx2, avxvnni, avx512vnni or amx, or unset it")
+                write!(
+                    f,
+                    "{ISA_VARIABLE}={value:?} is not a kernel row; use scalar, avx2, avxvnni, avx512vnni or amx, or unset it"
+                )
             }
             IsaError::Unsupported(isa) => {
                 let best = best();
-                write!(f, "{ISA_VARIABLE}={isa} is not supported by this CPU; the best it can run is {best}")
+                write!(
+                    f,
+                    "{ISA_VARIABLE}={isa} is not supported by this CPU; the best it can run is {best}"
+                )
             }
         }
     }
@@ -96,8 +104,8 @@ impl std::error::Error for IsaError {}
 
 /// One row of the table: the kernels of one instruction set.
 ///
-/// The pointers are `unsafe` because their functions assume the instruction set; a `Row` can only be had from
-/// [`row`] or [`selected`], which check it, and that is what their callers rely on.
+/// The pointers are `unsafe` because their functions assume the instruction set; a `Row` can only
+/// be had from [`row`] or [`selected`], which check it, and that is what their callers rely on.
 #[derive(Clone, Copy)]
 pub struct Row {
     isa: Isa,
@@ -154,21 +162,33 @@ mod x86 {
         ..AVX2
     };
     /// The same instructions as AVX-512 encodes them, where the short encoding is missing.
-    pub(super) static AVX512VL: Row =
-        Row { int4_tile: int4::avx512vl::tile, int4_panel: int4::Panels { kernel: int4::avx512vl::panel, tiles: 1 }, ..AVXVNNI };
+    pub(super) static AVX512VL: Row = Row {
+        int4_tile: int4::avx512vl::tile,
+        int4_panel: int4::Panels { kernel: int4::avx512vl::panel, tiles: 1 },
+        ..AVXVNNI
+    };
     pub(super) static AVX512VNNI: Row = Row {
         isa: Isa::Avx512Vnni,
         int4_tile: int4::avx512vnni::tile,
-        int4_panel: int4::Panels { kernel: int4::avx512vnni::panel, tiles: int4::avx512vnni::PANEL_TILES },
+        int4_panel: int4::Panels {
+            kernel: int4::avx512vnni::panel,
+            tiles: int4::avx512vnni::PANEL_TILES,
+        },
         int4_few: None,
         int4_coarse: None,
         quantize: int4::avx512vnni::quantize,
         ops: ops::AVX512,
     };
-    const COARSE: int4::Coarse =
-        int4::Coarse { block: int4::amx::BLOCK, tile_tokens: int4::amx::TILE_TOKENS, quantize: int4::amx::quantize };
-    const SOME: int4::SomeTokens =
-        int4::SomeTokens { kernel: int4::amx_few::few_emulated, least: int4::amx_few::LEAST, padded: int4::amx_few::padded };
+    const COARSE: int4::Coarse = int4::Coarse {
+        block: int4::amx::BLOCK,
+        tile_tokens: int4::amx::TILE_TOKENS,
+        quantize: int4::amx::quantize,
+    };
+    const SOME: int4::SomeTokens = int4::SomeTokens {
+        kernel: int4::amx_few::few_emulated,
+        least: int4::amx_few::LEAST,
+        padded: int4::amx_few::padded,
+    };
     pub(super) static AMX: Row = Row {
         isa: Isa::Amx,
         int4_panel: int4::Panels { kernel: int4::amx::panel, tiles: int4::amx::PANEL_TILES },
@@ -176,8 +196,14 @@ mod x86 {
         int4_coarse: Some(COARSE),
         ..AVX512VNNI
     };
-    pub(super) static AMX_EMULATED: Row =
-        Row { isa: Isa::AmxEmulated, int4_panel: int4::Panels { kernel: int4::amx::panel_emulated, tiles: int4::amx::PANEL_TILES }, ..AMX };
+    pub(super) static AMX_EMULATED: Row = Row {
+        isa: Isa::AmxEmulated,
+        int4_panel: int4::Panels {
+            kernel: int4::amx::panel_emulated,
+            tiles: int4::amx::PANEL_TILES,
+        },
+        ..AMX
+    };
 }
 
 /// The kernels of `isa`, or `None` when this CPU cannot run them.
@@ -190,7 +216,9 @@ pub fn row(isa: Isa) -> Option<&'static Row> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => Some(&x86::AVX2),
         #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => Some(if int4::avxvnni::is_available() { &x86::AVXVNNI } else { &x86::AVX512VL }),
+        Isa::AvxVnni => {
+            Some(if int4::avxvnni::is_available() { &x86::AVXVNNI } else { &x86::AVX512VL })
+        }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => Some(&x86::AVX512VNNI),
         #[cfg(target_arch = "x86_64")]
@@ -206,7 +234,9 @@ pub fn row(isa: Isa) -> Option<&'static Row> {
 pub fn withheld() -> Option<&'static str> {
     #[cfg(target_arch = "x86_64")]
     if crate::amx::cpu_has(crate::amx::Element::Int8) && !Isa::Amx.is_available() {
-        return Some("the CPU has AMX, but the system does not let this process use it (an old kernel or a container's seccomp profile)");
+        return Some(
+            "the CPU has AMX, but the system does not let this process use it (an old kernel or a container's seccomp profile)",
+        );
     }
     None
 }
@@ -231,16 +261,22 @@ pub fn choose(value: Option<&str>) -> Result<&'static Row, IsaError> {
 
 /// The row in use in this process; `LACUNA_ISA` is read once, at the first call.
 ///
-/// Errors: the variable names an unknown or unsupported row. Loading a model reports it; see [`active`].
+/// Errors: the variable names an unknown or unsupported row. Loading a model reports it; see
+/// [`active`].
 pub fn selected() -> Result<&'static Row, &'static IsaError> {
     static CHOICE: OnceLock<Result<&'static Row, IsaError>> = OnceLock::new();
     CHOICE
-        .get_or_init(|| choose(std::env::var_os(ISA_VARIABLE).map(|v| v.to_string_lossy().into_owned()).as_deref()))
+        .get_or_init(|| {
+            choose(
+                std::env::var_os(ISA_VARIABLE).map(|v| v.to_string_lossy().into_owned()).as_deref(),
+            )
+        })
         .as_ref()
         .map(|row| *row)
 }
 
-/// The row in use; the scalar one where [`selected`] is an error (the caller that loads a model reports that error).
+/// The row in use; the scalar one where [`selected`] is an error (the caller that loads a model
+/// reports that error).
 pub fn active() -> &'static Row {
     selected().unwrap_or(&SCALAR)
 }

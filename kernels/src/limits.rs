@@ -1,7 +1,9 @@
-//! The physical limits of this machine, to print beside every figure: how fast memory can be read, how fast integers multiply.
+//! The physical limits of this machine, to print beside every figure: how fast memory can be read,
+//! how fast integers multiply.
 //!
-//! Both are measured with the threads that the kernels use, by loops that do nothing else. Decoding a token cannot be faster than
-//! reading the weights once ([`read_bandwidth`]); a product cannot be faster than its multiply-adds ([`integer_peak`]).
+//! Both are measured with the threads that the kernels use, by loops that do nothing else. Decoding
+//! a token cannot be faster than reading the weights once ([`read_bandwidth`]); a product cannot be
+//! faster than its multiply-adds ([`integer_peak`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,12 +21,16 @@ const _: () = assert!(size_of::<Line>() == 64);
 // SAFETY: eight integers: no padding, every bit pattern is a value.
 unsafe impl Plain for Line {}
 
-/// Gigabytes (10⁹ bytes) a second that `threads` threads read at best from `bytes` of memory on huge pages: the best of `rounds`
-/// rounds over several numbers of streams and prefetch distances.
+/// Gigabytes (10⁹ bytes) a second that `threads` threads read at best from `bytes` of memory on
+/// huge pages: the best of `rounds` rounds over several numbers of streams and prefetch distances.
 ///
-/// Take several times the last cache's size, or the cache is measured. Panics: 0 threads, less than 64 KB a thread, 0 rounds.
+/// Take several times the last cache's size, or the cache is measured. Panics: 0 threads, less than
+/// 64 KB a thread, 0 rounds.
 pub fn read_bandwidth(threads: usize, bytes: usize, rounds: usize) -> f64 {
-    assert!(threads > 0 && rounds > 0 && bytes / threads >= 1 << 16, "{bytes} bytes, {threads} threads, {rounds} rounds");
+    assert!(
+        threads > 0 && rounds > 0 && bytes / threads >= 1 << 16,
+        "{bytes} bytes, {threads} threads, {rounds} rounds"
+    );
     let mut lines = HugeSlice::<Line>::zeroed(bytes / size_of::<Line>());
     // Pages that were never written are all the same one.
     for (i, line) in lines.iter_mut().enumerate() {
@@ -39,7 +45,8 @@ pub fn read_bandwidth(threads: usize, bytes: usize, rounds: usize) -> f64 {
                 let sum = AtomicU64::new(0);
                 let start = Instant::now();
                 team::run(threads, threads, &|part| {
-                    let part = &lines[lines.len() * part / threads..lines.len() * (part + 1) / threads];
+                    let part =
+                        &lines[lines.len() * part / threads..lines.len() * (part + 1) / threads];
                     // SAFETY: `kernel` chose it for this CPU.
                     sum.fetch_add(unsafe { kernel(part, streams, ahead) }, Ordering::Relaxed);
                 });
@@ -53,10 +60,12 @@ pub fn read_bandwidth(threads: usize, bytes: usize, rounds: usize) -> f64 {
 
 /// Places of a thread's part that are read side by side.
 const STREAMS: [usize; 3] = [1, 4, 8];
-/// Bytes that are prefetched ahead of a stream, a line before each that is read (several at once hold up the loads behind them); 0: none.
+/// Bytes that are prefetched ahead of a stream, a line before each that is read (several at once
+/// hold up the loads behind them); 0: none.
 const AHEAD: [usize; 4] = [0, 2048, 4096, 9216];
 
-/// Reads `lines` as so many `streams`, with a prefetch so many bytes `ahead` of each; the sum of all words.
+/// Reads `lines` as so many `streams`, with a prefetch so many bytes `ahead` of each; the sum of
+/// all words.
 type Kernel = unsafe fn(lines: &[Line], streams: usize, ahead: usize) -> u64;
 
 fn kernel() -> Kernel {
@@ -113,12 +122,13 @@ fn prefetch(address: *const u64) {
     let _ = address;
 }
 
-/// Integer operations (a multiply and an add are two) in units of 10¹² a second, that `threads` threads reach at best in `time`
-/// with the multiply-add of `isa` and nothing but registers. `None`: the CPU lacks it, or there is none to measure here.
+/// Integer operations (a multiply and an add are two) in units of 10¹² a second, that `threads`
+/// threads reach at best in `time` with the multiply-add of `isa` and nothing but registers.
+/// `None`: the CPU lacks it, or there is none to measure here.
 ///
-/// What is counted: `vpdpbusd` for the VNNI rows; for AVX2, per eight `vpmaddubsw` the additions that keep their sums exact (seven
-/// `vpaddw`, one `vpmaddwd`, one `vpaddd`); `tdpbssd` for AMX; `pmaddwd` and `paddd`, which x86-64 always has, for the scalar row.
-/// Panics: 0 threads.
+/// What is counted: `vpdpbusd` for the VNNI rows; for AVX2, per eight `vpmaddubsw` the additions
+/// that keep their sums exact (seven `vpaddw`, one `vpmaddwd`, one `vpaddd`); `tdpbssd` for AMX;
+/// `pmaddwd` and `paddd`, which x86-64 always has, for the scalar row. Panics: 0 threads.
 pub fn integer_peak(isa: Isa, threads: usize, time: Duration) -> Option<f64> {
     assert!(threads > 0, "0 threads");
     let (kernel, ops) = multiply_adds(isa)?;
@@ -164,7 +174,8 @@ fn multiply_adds(_isa: Isa) -> Option<(Loop, f64)> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    //! The loops. Operands are whatever the registers hold: integer arithmetic takes the same time for any value.
+    //! The loops. Operands are whatever the registers hold: integer arithmetic takes the same time
+    //! for any value.
 
     use std::arch::asm;
 
@@ -287,7 +298,8 @@ mod x86 {
     pub(super) unsafe fn tdpbssd(loops: usize) {
         // SAFETY: the caller's promise.
         let config = unsafe { TileConfig::load() };
-        // SAFETY: registers only, all declared; the configuration is loaded and makes every tile 16 rows of 64 bytes.
+        // SAFETY: registers only, all declared; the configuration is loaded and makes every tile 16
+        // rows of 64 bytes.
         unsafe {
             asm!(
                 "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
@@ -315,13 +327,18 @@ mod tests {
 
     #[test]
     fn every_word_is_read_once_whatever_the_streams() {
-        let lines: Vec<Line> = (0..64u64).map(|i| Line(std::array::from_fn(|j| i * 8 + j as u64))).collect();
+        let lines: Vec<Line> =
+            (0..64u64).map(|i| Line(std::array::from_fn(|j| i * 8 + j as u64))).collect();
         let expected = (0..512).sum::<u64>();
         let kernel = kernel();
         for streams in STREAMS {
             for ahead in AHEAD {
                 // SAFETY: `kernel` chose it for this CPU.
-                assert_eq!(unsafe { kernel(&lines, streams, ahead) }, expected, "{streams} streams, {ahead} ahead");
+                assert_eq!(
+                    unsafe { kernel(&lines, streams, ahead) },
+                    expected,
+                    "{streams} streams, {ahead} ahead"
+                );
                 assert_eq!(read_body(&lines, streams, ahead), expected);
             }
         }
@@ -333,8 +350,16 @@ mod tests {
         assert!(read > 0.1 && read < 10_000.0, "{read} GB/s");
         let peak = |isa| integer_peak(isa, 1, Duration::from_millis(20));
         for isa in Isa::ALL {
-            assert_eq!(peak(isa).is_some(), isa.is_available() && cfg!(target_arch = "x86_64"), "{isa}");
-            assert!(peak(isa).is_none_or(|tops| tops > 1e-4 && tops < 1000.0), "{isa}: {:?}", peak(isa));
+            assert_eq!(
+                peak(isa).is_some(),
+                isa.is_available() && cfg!(target_arch = "x86_64"),
+                "{isa}"
+            );
+            assert!(
+                peak(isa).is_none_or(|tops| tops > 1e-4 && tops < 1000.0),
+                "{isa}: {:?}",
+                peak(isa)
+            );
         }
         if let (Some(narrow), Some(wide)) = (peak(Isa::Scalar), peak(Isa::Avx512Vnni)) {
             assert!(wide > 2.0 * narrow, "{wide} TOPS in 512 bits, {narrow} in 128");

@@ -1,7 +1,9 @@
-//! The f32 operations of a transformer layer: RMSNorm, RoPE, SwiGLU, softmax, attention over a KV cache, f32 products.
+//! The f32 operations of a transformer layer: RMSNorm, RoPE, SwiGLU, softmax, attention over a KV
+//! cache, f32 products.
 //!
-//! Each body is plain Rust that vectorises ([`body`]) and is compiled once per instruction set; the public functions check
-//! lengths and go through the kernel table. `reference.rs` says what each must equal.
+//! Each body is plain Rust that vectorises ([`body`]) and is compiled once per instruction set; the
+//! public functions check lengths and go through the kernel table. `reference.rs` says what each
+//! must equal.
 
 use crate::int4::{Finished, Gated};
 use crate::isa;
@@ -31,7 +33,8 @@ pub(crate) struct Table {
 pub(crate) use body::{AVX2, AVX512};
 pub(crate) use body::{SCALAR, silu_mul};
 
-/// `out[m,d] = x · weight / rms(x)` row by row; `d = weight.len()`. Panics: lengths. Equals `reference::rms_norm`.
+/// `out[m,d] = x · weight / rms(x)` row by row; `d = weight.len()`. Panics: lengths. Equals
+/// `reference::rms_norm`.
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let d = weight.len();
     assert!(d > 0 && x.len().is_multiple_of(d), "x is not [m,{d}]");
@@ -43,8 +46,8 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-/// `out[m,f] = silu(gate) · up` where a row of `gate_up` `[m,2f]` holds `gate` then `up`. Panics: lengths.
-/// Equals `reference::silu_mul`.
+/// `out[m,f] = silu(gate) · up` where a row of `gate_up` `[m,2f]` holds `gate` then `up`. Panics:
+/// lengths. Equals `reference::silu_mul`.
 pub fn swiglu(gate_up: &[f32], f: usize, out: &mut [f32]) {
     assert!(f > 0 && gate_up.len().is_multiple_of(2 * f), "gate_up is not [m,{}]", 2 * f);
     assert_eq!(gate_up.len(), 2 * out.len(), "output of swiglu");
@@ -56,13 +59,15 @@ pub fn swiglu(gate_up: &[f32], f: usize, out: &mut [f32]) {
     }
 }
 
-/// Softmax in place over one row (`exp` to 2 ulp; an empty row stays empty). Equals `reference::softmax`.
+/// Softmax in place over one row (`exp` to 2 ulp; an empty row stays empty). Equals
+/// `reference::softmax`.
 pub fn softmax(x: &mut [f32]) {
     // SAFETY: the active row's instruction set was checked when it was chosen.
     unsafe { (isa::active().ops.softmax)(x) }
 }
 
-/// `log Σ exp(x)`, which turns a logit into a log-probability by subtraction. NaN if any element is.
+/// `log Σ exp(x)`, which turns a logit into a log-probability by subtraction. NaN if any element
+/// is.
 pub fn log_sum_exp(x: &[f32]) -> f32 {
     // SAFETY: the active row's instruction set was checked when it was chosen.
     unsafe { (isa::active().ops.log_sum_exp)(x) }
@@ -98,7 +103,8 @@ pub fn top(logits: &[f32]) -> Top {
         threads::split(blocks, logits.len() as u64 / 1_500, |range| {
             for b in range {
                 let block = &logits[b * TOP_BLOCK..logits.len().min((b + 1) * TOP_BLOCK)];
-                // SAFETY: `found` outlives the split; a block belongs to one thread. The active row was checked for this CPU.
+                // SAFETY: `found` outlives the split; a block belongs to one thread. The active row
+                // was checked for this CPU.
                 unsafe { shared.part(b, 1)[0] = (row.ops.top)(block) };
             }
         });
@@ -108,19 +114,28 @@ pub fn top(logits: &[f32]) -> Top {
                 (best.logit, best.index) = (*logit, (part * TOP_BLOCKS + b) * TOP_BLOCK + index);
             }
             // A block of nothing but minus infinity (or NaN) has no distance to the best.
-            sum += if *logit == best.logit { *block_sum } else { block_sum * (logit - best.logit).exp() };
+            sum += if *logit == best.logit {
+                *block_sum
+            } else {
+                block_sum * (logit - best.logit).exp()
+            };
         }
     }
     best.log_sum_exp = best.logit + sum.ln();
     best
 }
 
-/// Rotates every head of `x` `[heads·d]` in place; `cos` and `sin` `[d/2]` belong to the token's position.
+/// Rotates every head of `x` `[heads·d]` in place; `cos` and `sin` `[d/2]` belong to the token's
+/// position.
 ///
 /// Pairs are `(i, i + d/2)`, as in the Hugging Face checkpoints. Panics: lengths.
 pub fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
     let half = cos.len();
-    assert!(half > 0 && sin.len() == half && x.len().is_multiple_of(2 * half), "heads of {} elements", 2 * half);
+    assert!(
+        half > 0 && sin.len() == half && x.len().is_multiple_of(2 * half),
+        "heads of {} elements",
+        2 * half
+    );
     for head in x.chunks_exact_mut(2 * half) {
         let (a, b) = head.split_at_mut(half);
         for ((a, b), (cos, sin)) in a.iter_mut().zip(b).zip(cos.iter().zip(sin)) {
@@ -129,12 +144,22 @@ pub fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// [`rope`] of the first `rotated` elements of each row of `x` `[m,width]`; row `i` of `cos` and `sin` `[m,half]` belongs to it.
-/// Panics: lengths.
-pub fn rope_rows(x: &mut [f32], width: usize, rotated: usize, cos: &[f32], sin: &[f32], half: usize) {
+/// [`rope`] of the first `rotated` elements of each row of `x` `[m,width]`; row `i` of `cos` and
+/// `sin` `[m,half]` belongs to it. Panics: lengths.
+pub fn rope_rows(
+    x: &mut [f32],
+    width: usize,
+    rotated: usize,
+    cos: &[f32],
+    sin: &[f32],
+    half: usize,
+) {
     assert!(width > 0 && rotated <= width && x.len().is_multiple_of(width), "x is not [m,{width}]");
     let m = x.len() / width;
-    assert!(half > 0 && cos.len() == m * half && sin.len() == cos.len(), "cos and sin are not [{m},{half}]");
+    assert!(
+        half > 0 && cos.len() == m * half && sin.len() == cos.len(),
+        "cos and sin are not [{m},{half}]"
+    );
     let shared = SharedOut::new(x);
     threads::split(m, (m * rotated) as u64 / 2_000, |rows| {
         for row in rows {
@@ -145,7 +170,8 @@ pub fn rope_rows(x: &mut [f32], width: usize, rotated: usize, cos: &[f32], sin: 
     });
 }
 
-/// `y[m,n] = x[m,k] · wᵀ`, `w` `[n,k]` row-major f32. Panics: lengths. Equals `reference::matmul_f32`.
+/// `y[m,n] = x[m,k] · wᵀ`, `w` `[n,k]` row-major f32. Panics: lengths. Equals
+/// `reference::matmul_f32`.
 pub fn matmul_f32(n: usize, k: usize, w: &[f32], x: &[f32], y: &mut [f32]) {
     assert!(n > 0 && k > 0, "a matrix of {n} x {k}");
     assert_eq!(w.len(), n.checked_mul(k).expect("n * k fits"), "w is not [{n},{k}]");
@@ -154,8 +180,13 @@ pub fn matmul_f32(n: usize, k: usize, w: &[f32], x: &[f32], y: &mut [f32]) {
     assert_eq!(y.len(), m * n, "y is not [{m},{n}]");
     if m >= 4 {
         let threads = if m as u64 * (n * k) as u64 > 4_000_000 { threads::threads() } else { 1 };
-        let parallelism = if threads > 1 { ::gemm::Parallelism::Rayon(threads) } else { ::gemm::Parallelism::None };
-        // SAFETY: the strides describe `y` [m,n], `x` [m,k] and the transpose of `w` [n,k]; their lengths were checked.
+        let parallelism = if threads > 1 {
+            ::gemm::Parallelism::Rayon(threads)
+        } else {
+            ::gemm::Parallelism::None
+        };
+        // SAFETY: the strides describe `y` [m,n], `x` [m,k] and the transpose of `w` [n,k]; their
+        // lengths were checked.
         unsafe {
             ::gemm::gemm(
                 m,

@@ -1,7 +1,8 @@
 //! Memory on huge pages, for weights and for keys and values.
 //!
-//! A core that streams hundreds of megabytes in 4 KB pages misses its TLB and stops its hardware prefetchers at every page (measured:
-//! 32 against 45 GB/s). Matrices are often smaller than a few huge pages, so they share slabs that are asked for in one piece.
+//! A core that streams hundreds of megabytes in 4 KB pages misses its TLB and stops its hardware
+//! prefetchers at every page (measured: 32 against 45 GB/s). Matrices are often smaller than a few
+//! huge pages, so they share slabs that are asked for in one piece.
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -12,7 +13,8 @@ pub(crate) const HUGE: usize = 2 << 20;
 /// Bytes of a slab; only what is written takes memory.
 const SLAB: usize = 64 << 20;
 
-/// Gives memory that was freed back to the system, where the allocator keeps it (glibc does). Takes milliseconds.
+/// Gives memory that was freed back to the system, where the allocator keeps it (glibc does). Takes
+/// milliseconds.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: takes no pointers, and may be called from any thread at any time.
@@ -59,7 +61,8 @@ impl Drop for Slab {
 /// The slab that is being handed out and the first free byte of it.
 static CURRENT: Mutex<Option<(Arc<Slab>, usize)>> = Mutex::new(None);
 
-/// A fixed number of plain values in a slab, zero at first. `T` is plain data for which all zeros is a value.
+/// A fixed number of plain values in a slab, zero at first. `T` is plain data for which all zeros
+/// is a value.
 pub(crate) struct HugeSlice<T: Plain> {
     start: NonNull<T>,
     len: usize,
@@ -86,7 +89,8 @@ impl<T: Plain> HugeSlice<T> {
         }
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
         let align = align_of::<T>().max(64);
-        let fits = |(slab, used): &(Arc<Slab>, usize)| used.next_multiple_of(align) + bytes <= slab.bytes;
+        let fits =
+            |(slab, used): &(Arc<Slab>, usize)| used.next_multiple_of(align) + bytes <= slab.bytes;
         if !current.as_ref().is_some_and(fits) {
             *current = Some((Arc::new(Slab::new(bytes.max(SLAB))), 0));
         }
@@ -125,27 +129,34 @@ impl<T: Plain> Clone for HugeSlice<T> {
 
 #[cfg(target_os = "linux")]
 mod memory {
-    //! Straight from the system: the allocator would write zeros before it can be told that huge pages are wanted, and pages
-    //! that have been written stay small.
+    //! Straight from the system: the allocator would write zeros before it can be told that huge
+    //! pages are wanted, and pages that have been written stay small.
 
     use std::alloc::{Layout, handle_alloc_error};
     use std::ptr::{NonNull, null_mut};
 
     use super::HUGE;
 
-    /// `bytes` (whole huge pages) of zeros at a multiple of [`HUGE`]; they take memory when they are written.
+    /// `bytes` (whole huge pages) of zeros at a multiple of [`HUGE`]; they take memory when they
+    /// are written.
     pub(super) fn zeroed(bytes: usize) -> NonNull<u8> {
         let mapped = bytes.checked_add(HUGE).expect("a slab below isize::MAX");
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+        let (access, kind) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        );
         // SAFETY: a new mapping, wherever the system likes.
         let start = unsafe { libc::mmap(null_mut(), mapped, access, kind, -1, 0) };
         if start == libc::MAP_FAILED {
-            handle_alloc_error(Layout::from_size_align(bytes, HUGE).expect("a slab below isize::MAX"));
+            handle_alloc_error(
+                Layout::from_size_align(bytes, HUGE).expect("a slab below isize::MAX"),
+            );
         }
         let before = start.align_offset(HUGE);
         let start = start.cast::<u8>();
-        // SAFETY: the mapping is `HUGE` longer than what is kept, and `before` is less than that; what lies before and behind is
-        // given back. The advice changes no contents, and its failure nothing at all.
+        // SAFETY: the mapping is `HUGE` longer than what is kept, and `before` is less than that;
+        // what lies before and behind is given back. The advice changes no contents, and its
+        // failure nothing at all.
         unsafe {
             let aligned = start.add(before);
             if before > 0 {
@@ -181,7 +192,8 @@ mod memory {
     /// `bytes`, more than 0, of zeros at a multiple of [`HUGE`].
     pub(super) fn zeroed(bytes: usize) -> NonNull<u8> {
         // SAFETY: the layout has a size above 0.
-        NonNull::new(unsafe { alloc_zeroed(layout(bytes)) }).unwrap_or_else(|| handle_alloc_error(layout(bytes)))
+        NonNull::new(unsafe { alloc_zeroed(layout(bytes)) })
+            .unwrap_or_else(|| handle_alloc_error(layout(bytes)))
     }
 
     /// # Safety
@@ -201,7 +213,8 @@ mod tests {
 
     #[test]
     fn slices_are_zero_apart_and_keep_their_slab() {
-        let mut all: Vec<HugeSlice<u64>> = [0, 1, 7, 8, 1000, SLAB / 8 + 5, 3].map(HugeSlice::zeroed).into();
+        let mut all: Vec<HugeSlice<u64>> =
+            [0, 1, 7, 8, 1000, SLAB / 8 + 5, 3].map(HugeSlice::zeroed).into();
         for (i, slice) in all.iter_mut().enumerate() {
             assert!(slice.iter().all(|v| *v == 0), "slice {i}");
             slice.fill(i as u64 + 1);
@@ -220,7 +233,8 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_slab_lies_on_huge_pages_where_the_system_has_them() {
-        let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+        let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+            .unwrap_or_default();
         if !enabled.contains("[madvise]") && !enabled.contains("[always]") {
             println!("skipped: no transparent huge pages here ({})", enabled.trim());
             return;
@@ -229,15 +243,23 @@ mod tests {
         slice.fill(1);
         let address = slice.as_ptr() as usize;
         let smaps = std::fs::read_to_string("/proc/self/smaps").expect("the process's own map");
-        // A head line `start-end …`, then lines `Name: value kB`; neighbours with equal rights may share one mapping.
+        // A head line `start-end …`, then lines `Name: value kB`; neighbours with equal rights may
+        // share one mapping.
         let mut inside = false;
         let mut huge = 0;
         for line in smaps.lines() {
             let range = line.split(' ').next().and_then(|range| range.split_once('-'));
-            if let Some((Ok(start), Ok(end))) = range.map(|(s, e)| (usize::from_str_radix(s, 16), usize::from_str_radix(e, 16))) {
+            if let Some((Ok(start), Ok(end))) =
+                range.map(|(s, e)| (usize::from_str_radix(s, 16), usize::from_str_radix(e, 16)))
+            {
                 inside = start <= address && address < end;
             } else if let Some(kilobytes) = line.strip_prefix("AnonHugePages:").filter(|_| inside) {
-                huge = kilobytes.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of kB") << 10;
+                huge = kilobytes
+                    .trim()
+                    .trim_end_matches(" kB")
+                    .parse::<usize>()
+                    .expect("a number of kB")
+                    << 10;
             }
         }
         // Memory may be too torn for some of them, not for all.

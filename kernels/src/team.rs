@@ -1,11 +1,14 @@
 //! The thread team: workers for regions of a few microseconds.
 //!
-//! A region is cut into chunks that the caller and the workers claim one by one, so a worker that another process holds up costs
-//! at most the chunk it has begun, and one that sleeps is not waited for at all. Workers spin for [`SPIN`] after the last
-//! region, then park: an idle process uses no CPU. There is one region at a time; a caller that finds the team busy runs its
-//! work alone, so that concurrent requests never use more threads than the team has. Nothing here allocates after the start.
+//! A region is cut into chunks that the caller and the workers claim one by one, so a worker that
+//! another process holds up costs at most the chunk it has begun, and one that sleeps is not waited
+//! for at all. Workers spin for [`SPIN`] after the last region, then park: an idle process uses no
+//! CPU. There is one region at a time; a caller that finds the team busy runs its work alone, so
+//! that concurrent requests never use more threads than the team has. Nothing here allocates after
+//! the start.
 //!
-//! Start at [`run`]. `threads.rs` decides how many threads take part and whether a region is worth it.
+//! Start at [`run`]. `threads.rs` decides how many threads take part and whether a region is worth
+//! it.
 
 use std::cell::{Cell, UnsafeCell};
 use std::num::NonZeroUsize;
@@ -15,7 +18,8 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long a worker looks for the next region before it parks: longer than what lies between two layers or two tokens.
+/// How long a worker looks for the next region before it parks: longer than what lies between two
+/// layers or two tokens.
 const SPIN: Duration = Duration::from_micros(200);
 /// Spins between two looks at the clock.
 const SPINS_PER_LOOK: u32 = 32;
@@ -27,12 +31,14 @@ const MAX_WORKERS: usize = 255;
 /// A region's body: runs chunk `i` of the region.
 type Body<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// Keeps what different threads write on different cache lines (two, because lines are fetched in pairs).
+/// Keeps what different threads write on different cache lines (two, because lines are fetched in
+/// pairs).
 #[repr(align(128))]
 pub(crate) struct Line<T>(pub(crate) T);
 
-/// The claim word: epoch (24 bits), chunks (20), next chunk (20). One `fetch_add` claims a chunk and tells whether it exists, so a
-/// worker that comes late can never take part in a region it knows nothing of.
+/// The claim word: epoch (24 bits), chunks (20), next chunk (20). One `fetch_add` claims a chunk
+/// and tells whether it exists, so a worker that comes late can never take part in a region it
+/// knows nothing of.
 mod claim {
     pub(super) const MAX_CHUNKS: usize = (1 << 19) - 1;
     const EPOCHS: u64 = 1 << 24;
@@ -55,7 +61,8 @@ thread_local! {
     static SEAT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Which thread of a region this is: 0 for the one that called [`run`], below `width` for the others.
+/// Which thread of a region this is: 0 for the one that called [`run`], below `width` for the
+/// others.
 pub(crate) fn seat() -> usize {
     SEAT.get()
 }
@@ -82,8 +89,9 @@ struct Team {
     caller_cpu: AtomicU32,
 }
 
-// SAFETY: `body` is written by the one caller that holds `busy`, before the claim word that lets workers read it is published
-// (release), and not again before every claimed chunk is done (acquire).
+// SAFETY: `body` is written by the one caller that holds `busy`, before the claim word that lets
+// workers read it is published (release), and not again before every claimed chunk is done
+// (acquire).
 unsafe impl Sync for Team {}
 
 static TEAM: Team = Team {
@@ -100,31 +108,37 @@ static TEAM: Team = Team {
 
 static PIN: AtomicBool = AtomicBool::new(true);
 
-/// Whether workers are bound to one CPU each of those the process may use (the default), or left to the scheduler.
-/// Takes effect when a worker is next woken.
+/// Whether workers are bound to one CPU each of those the process may use (the default), or left to
+/// the scheduler. Takes effect when a worker is next woken.
 pub fn set_pinned(pinned: bool) {
     PIN.store(pinned, Ordering::Relaxed);
 }
 
-/// Runs `body(0) … body(chunks - 1)`, each once, on at most `width` threads (the calling one among them), and returns when all
-/// are done. Chunks are handed out in order. A panic in a chunk is raised again here; whether later chunks have run is open then.
+/// Runs `body(0) … body(chunks - 1)`, each once, on at most `width` threads (the calling one among
+/// them), and returns when all are done. Chunks are handed out in order. A panic in a chunk is
+/// raised again here; whether later chunks have run is open then.
 ///
-/// Regions do not nest: a region inside of a region, or one beside another thread's, runs on its calling thread alone.
+/// Regions do not nest: a region inside of a region, or one beside another thread's, runs on its
+/// calling thread alone.
 pub fn run(chunks: usize, width: usize, body: &(dyn Fn(usize) + Sync)) {
     let width = width.min(chunks).min(MAX_WORKERS + 1);
     if width <= 1 || chunks > claim::MAX_CHUNKS || TEAM.busy.0.swap(true, Ordering::Acquire) {
         return (0..chunks).for_each(body);
     }
     TEAM.ensure_workers(width - 1);
-    // SAFETY: only the lifetime is extended; this function does not return while a worker may still call it.
-    let lasting = unsafe { std::mem::transmute::<*const Body<'_>, *const Body<'static>>(std::ptr::from_ref(body)) };
+    // SAFETY: only the lifetime is extended; this function does not return while a worker may still
+    // call it.
+    let lasting = unsafe {
+        std::mem::transmute::<*const Body<'_>, *const Body<'static>>(std::ptr::from_ref(body))
+    };
     // SAFETY: `busy` is held and no claimed chunk is open, so nobody reads `body` now.
     unsafe { *TEAM.body.get() = lasting };
     TEAM.done.0.store(0, Ordering::Relaxed);
     TEAM.width.0.store(width, Ordering::Relaxed);
     let epoch = claim::epoch(TEAM.claim.0.load(Ordering::Relaxed)) + 1;
     TEAM.claim.0.store(claim::new(epoch, chunks), Ordering::Release);
-    // Pairs with the fence of a worker that is about to park: it sees the new claim word, or we see it asleep.
+    // Pairs with the fence of a worker that is about to park: it sees the new claim word, or we see
+    // it asleep.
     fence(Ordering::SeqCst);
     TEAM.wake(width - 1);
     let first_panic = TEAM.work();
@@ -151,7 +165,8 @@ impl Team {
         let mut finished = 0;
         let mut panic = None;
         while let Some(chunk) = claim::chunk(self.claim.0.fetch_add(1, Ordering::AcqRel)) {
-            // SAFETY: a claimed chunk that is not yet counted in `done` keeps the region, and so its body, alive.
+            // SAFETY: a claimed chunk that is not yet counted in `done` keeps the region, and so
+            // its body, alive.
             let body = unsafe { &**self.body.get() };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| body(chunk))) {
                 panic.get_or_insert(payload);
@@ -169,7 +184,9 @@ impl Team {
         let workers = self.workers.read().unwrap_or_else(PoisonError::into_inner);
         let mut located = false;
         for worker in workers.iter().take(n) {
-            if worker.asleep.0.load(Ordering::Relaxed) && worker.asleep.0.swap(false, Ordering::AcqRel) {
+            if worker.asleep.0.load(Ordering::Relaxed)
+                && worker.asleep.0.swap(false, Ordering::AcqRel)
+            {
                 if !located {
                     self.caller_cpu.store(cpu::current(), Ordering::Relaxed);
                     located = true;
@@ -179,7 +196,8 @@ impl Team {
         }
     }
 
-    /// Starts workers until there are `n`. A system that gives no more threads leaves the team smaller.
+    /// Starts workers until there are `n`. A system that gives no more threads leaves the team
+    /// smaller.
     fn ensure_workers(&'static self, n: usize) {
         if self.started.load(Ordering::Relaxed) >= n {
             return;
@@ -188,9 +206,14 @@ impl Team {
         self.caller_cpu.store(cpu::current(), Ordering::Relaxed);
         while workers.len() < n {
             let index = workers.len();
-            let asleep: &'static Line<AtomicBool> = Box::leak(Box::new(Line(AtomicBool::new(false))));
+            let asleep: &'static Line<AtomicBool> =
+                Box::leak(Box::new(Line(AtomicBool::new(false))));
             let body = move || self.worker(index, asleep);
-            let Ok(handle) = std::thread::Builder::new().name(format!("lacuna-team-{}", index + 1)).spawn(body) else { break };
+            let Ok(handle) =
+                std::thread::Builder::new().name(format!("lacuna-team-{}", index + 1)).spawn(body)
+            else {
+                break;
+            };
             workers.push(Worker { thread: handle.thread().clone(), asleep });
         }
         self.started.store(n, Ordering::Relaxed);
@@ -225,7 +248,11 @@ impl Team {
                 while asleep.0.load(Ordering::Acquire) {
                     std::thread::park();
                 }
-                seat.take(index, self.caller_cpu.load(Ordering::Relaxed), PIN.load(Ordering::Relaxed));
+                seat.take(
+                    index,
+                    self.caller_cpu.load(Ordering::Relaxed),
+                    PIN.load(Ordering::Relaxed),
+                );
             }
             asleep.0.store(false, Ordering::Relaxed);
             idle_since = Instant::now();
@@ -259,13 +286,15 @@ mod cpu {
     }
 
     impl Seat {
-        /// Binds the calling worker to the `index`-th allowed CPU that is not the caller's; frees it if it shall not be bound.
+        /// Binds the calling worker to the `index`-th allowed CPU that is not the caller's; frees
+        /// it if it shall not be bound.
         pub(super) fn take(&mut self, index: usize, caller: u32, pinned: bool) {
             if self.allowed.is_empty() {
                 self.allowed = affinity();
             }
             let others = || self.allowed.iter().filter(|cpu| **cpu != caller);
-            let wanted = others().cycle().nth(index % others().count().max(1)).copied().filter(|_| pinned);
+            let wanted =
+                others().cycle().nth(index % others().count().max(1)).copied().filter(|_| pinned);
             if wanted == self.taken {
                 return;
             }
@@ -291,7 +320,8 @@ mod cpu {
 
     /// Where the system refuses, the worker stays where it is: slower, not wrong.
     fn bind(cpus: &[u32]) {
-        // SAFETY: the set is initialised to no CPU, the indices come from `affinity` (below CPU_SETSIZE).
+        // SAFETY: the set is initialised to no CPU, the indices come from `affinity` (below
+        // CPU_SETSIZE).
         unsafe {
             let mut set: libc::cpu_set_t = zeroed();
             for cpu in cpus {

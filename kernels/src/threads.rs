@@ -12,14 +12,16 @@ pub use crate::team::set_pinned;
 
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 
-/// Estimated time below which work is not split, in microseconds: handing over and waiting cost about half a microsecond.
+/// Estimated time below which work is not split, in microseconds: handing over and waiting cost
+/// about half a microsecond.
 const SPLIT_ABOVE_US: u64 = 4;
 /// Chunks a thread: more than one, so that a thread that is held up does not hold up the others.
 const CHUNKS_PER_THREAD: usize = 4;
 /// Estimated time of a chunk at least.
 const CHUNK_US: u64 = 2;
 
-/// Sets how many threads kernels may use in this process; 0 means all cores that the process may use.
+/// Sets how many threads kernels may use in this process; 0 means all cores that the process may
+/// use.
 pub fn set_threads(n: usize) {
     LIMIT.store(n, Ordering::Relaxed);
 }
@@ -29,7 +31,8 @@ thread_local! {
     static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `body` with kernels on the calling thread alone: for work that already has a thread a core. The result is the same.
+/// Runs `body` with kernels on the calling thread alone: for work that already has a thread a core.
+/// The result is the same.
 pub fn alone<T>(body: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
@@ -41,7 +44,8 @@ pub fn alone<T>(body: impl FnOnce() -> T) -> T {
     body()
 }
 
-/// How many threads kernels use at most: one inside of [`alone`], else what was set, else the cores that the process may use.
+/// How many threads kernels use at most: one inside of [`alone`], else what was set, else the cores
+/// that the process may use.
 pub fn threads() -> usize {
     if ALONE.get() {
         return 1;
@@ -52,19 +56,22 @@ pub fn threads() -> usize {
     }
 }
 
-/// Shares of a region that threads begin with; where there are more threads, some have a share together.
+/// Shares of a region that threads begin with; where there are more threads, some have a share
+/// together.
 const SHARES: usize = 16;
 
-/// Runs `body` over `0..n_items` in contiguous ranges, on several threads when `estimated_us` is worth it.
+/// Runs `body` over `0..n_items` in contiguous ranges, on several threads when `estimated_us` is
+/// worth it.
 ///
-/// A thread begins with its own share, the same in every region, and then takes what others have left: what a thread wrote in one
-/// region it mostly reads itself in the next, from its own cache.
+/// A thread begins with its own share, the same in every region, and then takes what others have
+/// left: what a thread wrote in one region it mostly reads itself in the next, from its own cache.
 pub(crate) fn split(n_items: usize, estimated_us: u64, body: impl Fn(Range<usize>) + Sync) {
     let width = if estimated_us < SPLIT_ABOVE_US { 1 } else { threads().min(n_items) };
     if width <= 1 {
         return body(0..n_items);
     }
-    let chunks = (width * CHUNKS_PER_THREAD).min((estimated_us / CHUNK_US) as usize).clamp(width, n_items);
+    let chunks =
+        (width * CHUNKS_PER_THREAD).min((estimated_us / CHUNK_US) as usize).clamp(width, n_items);
     let shares = width.min(SHARES);
     let next: [Line<AtomicUsize>; SHARES] = [const { Line(AtomicUsize::new(0)) }; SHARES];
     let first = |share: usize| chunks * share / shares;
@@ -109,10 +116,14 @@ impl<T> SharedOut<T> {
     /// A part of the output; the bounds are checked.
     ///
     /// # Safety
-    /// The slice given to `new` outlives the use, and no other thread touches `start..start + len` meanwhile.
+    /// The slice given to `new` outlives the use, and no other thread touches `start..start + len`
+    /// meanwhile.
     #[allow(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
     pub(crate) unsafe fn part(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "part outside of the output");
+        assert!(
+            start.checked_add(len).is_some_and(|end| end <= self.len),
+            "part outside of the output"
+        );
         // SAFETY: in bounds by the assertion; exclusive and alive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(start), len) }
     }

@@ -1,8 +1,9 @@
 //! Vector operations of training over rows of f32: norms, softmax, SwiGLU, rotary positions, AdamW.
 //!
-//! Each body is plain Rust, written so that it vectorises, and compiled three times: for AVX-512, for AVX2 with FMA, and
-//! for whatever the build's baseline is. The choice is made once per call. Results of one machine are the same to the bit
-//! from run to run; between instruction sets they differ by rounding.
+//! Each body is plain Rust, written so that it vectorises, and compiled three times: for AVX-512,
+//! for AVX2 with FMA, and for whatever the build's baseline is. The choice is made once per call.
+//! Results of one machine are the same to the bit from run to run; between instruction sets they
+//! differ by rounding.
 
 /// Lanes of the partial sums: wide enough for four AVX-512 chains' worth of independent additions.
 const LANES: usize = 32;
@@ -40,8 +41,8 @@ macro_rules! vectorised {
 }
 
 vectorised! {
-    /// Root-mean-square norm of each row of `x` (rows of `weight.len()`): `z = x / rms(x) · weight`; `inverse` takes
-    /// `1 / rms` of each row.
+    /// Root-mean-square norm of each row of `x` (rows of `weight.len()`): `z = x / rms(x) ·
+    /// weight`; `inverse` takes `1 / rms` of each row.
     ///
     /// Panics: if the lengths do not fit each other.
     pub fn rms_norm = rms_norm_body(x: &[f32], weight: &[f32], eps: f32, z: &mut [f32], inverse: &mut [f32]);
@@ -54,19 +55,23 @@ vectorised! {
     /// `h = silu(g) · u` for one row; `gu` is `g` and `u` one after the other.
     pub fn swiglu = swiglu_body(gu: &[f32], h: &mut [f32]);
 
-    /// Backward of [`swiglu`]: from `dh` the gradient of `gu`, overwritten; `dh` becomes `h`, computed again.
+    /// Backward of [`swiglu`]: from `dh` the gradient of `gu`, overwritten; `dh` becomes `h`,
+    /// computed again.
     pub fn swiglu_backward = swiglu_backward_body(gu: &[f32], dh: &mut [f32], dgu: &mut [f32]);
 
-    /// Scales one row of scores and takes its softmax in place; returns the logarithm of the sum of exponentials.
+    /// Scales one row of scores and takes its softmax in place; returns the logarithm of the sum of
+    /// exponentials.
     pub fn softmax = softmax_body(scores: &mut [f32], scale: f32) -> f32;
 
-    /// From the raw scores of a row and its `log_sum` the probabilities, in place, and from the gradient of the
-    /// probabilities that of the raw scores, in place; `delta` is `Σ p · dp` of the row.
+    /// From the raw scores of a row and its `log_sum` the probabilities, in place, and from the
+    /// gradient of the probabilities that of the raw scores, in place; `delta` is `Σ p · dp` of the
+    /// row.
     pub fn softmax_backward = softmax_backward_body(
         scores: &mut [f32], dscores: &mut [f32], scale: f32, log_sum: f32, delta: f32,
     );
 
-    /// Takes more logits (at least one) into a sum of exponentials: of `Σ e^(x − top)` and its `top` (−∞ and 0 for nothing yet) the new ones.
+    /// Takes more logits (at least one) into a sum of exponentials: of `Σ e^(x − top)` and its
+    /// `top` (−∞ and 0 for nothing yet) the new ones.
     pub fn add_exp = add_exp_body(logits: &[f32], top: f32, sum: f32) -> (f32, f32);
 
     /// Logits become `weight · e^(x − log_sum)`.
@@ -75,9 +80,9 @@ vectorised! {
     /// Inner product.
     pub fn dot = dot_body(a: &[f32], b: &[f32]) -> f32;
 
-    /// Rotates the halves of each head of a row by the position's angles (Hugging Face order: element `i` pairs with
-    /// `i + head_dim / 2`). `cos_sin` holds `head_dim / 2` cosines, then as many sines; the inverse rotation takes them
-    /// with the sines negated.
+    /// Rotates the halves of each head of a row by the position's angles (Hugging Face order:
+    /// element `i` pairs with `i + head_dim / 2`). `cos_sin` holds `head_dim / 2` cosines, then as
+    /// many sines; the inverse rotation takes them with the sines negated.
     pub fn rotate = rotate_body(row: &mut [f32], cos_sin: &[f32], direction: f32);
 
     /// `to += from`.
@@ -113,7 +118,8 @@ fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e^x` to about 1e-7 relative; 0 below −87, so that masked scores vanish, and `e^88` above 88. No branches.
+/// `e^x` to about 1e-7 relative; 0 below −87, so that masked scores vanish, and `e^88` above 88. No
+/// branches.
 #[inline(always)]
 fn exp<const FMA: bool>(x: f32) -> f32 {
     // Adding 1.5 · 2²³ leaves the nearest integer in the low bits of the sum.
@@ -188,7 +194,13 @@ fn exp_all<const FMA: bool>(x: &mut [f32], scale: f32, shift: f32) -> f32 {
 }
 
 #[inline(always)]
-fn rms_norm_body<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, z: &mut [f32], inverse: &mut [f32]) {
+fn rms_norm_body<const FMA: bool>(
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    z: &mut [f32],
+    inverse: &mut [f32],
+) {
     let d = weight.len();
     assert!(d > 0 && x.len() == z.len() && x.len() == inverse.len() * d);
     for ((x, z), inverse) in x.chunks_exact(d).zip(z.chunks_exact_mut(d)).zip(inverse) {
@@ -201,7 +213,14 @@ fn rms_norm_body<const FMA: bool>(x: &[f32], weight: &[f32], eps: f32, z: &mut [
 }
 
 #[inline(always)]
-fn rms_norm_backward_body<const FMA: bool>(dz: &[f32], x: &[f32], weight: &[f32], inverse: &[f32], dx: &mut [f32], dweight: &mut [f32]) {
+fn rms_norm_backward_body<const FMA: bool>(
+    dz: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    inverse: &[f32],
+    dx: &mut [f32],
+    dweight: &mut [f32],
+) {
     let d = weight.len();
     assert!(d > 0 && dweight.len() == d && x.len() == inverse.len() * d);
     assert!(dz.len() == x.len() && dx.len() == x.len());
@@ -261,7 +280,13 @@ fn softmax_body<const FMA: bool>(scores: &mut [f32], scale: f32) -> f32 {
 }
 
 #[inline(always)]
-fn softmax_backward_body<const FMA: bool>(scores: &mut [f32], dscores: &mut [f32], scale: f32, log_sum: f32, delta: f32) {
+fn softmax_backward_body<const FMA: bool>(
+    scores: &mut [f32],
+    dscores: &mut [f32],
+    scale: f32,
+    log_sum: f32,
+    delta: f32,
+) {
     assert_eq!(scores.len(), dscores.len());
     for (p, d) in scores.iter_mut().zip(dscores) {
         *p = exp::<FMA>(mul_add::<FMA>(*p, scale, -log_sum));
@@ -324,7 +349,13 @@ fn add_body<const FMA: bool>(to: &mut [f32], from: &[f32]) {
 }
 
 #[inline(always)]
-fn adamw_body<const FMA: bool>(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamW) {
+fn adamw_body<const FMA: bool>(
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    step: &AdamW,
+) {
     assert!(p.len() == g.len() && p.len() == m.len() && p.len() == v.len());
     let s = *step;
     for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
@@ -391,7 +422,8 @@ mod tests {
     #[test]
     fn rotation_turns_back() {
         let row: Vec<f32> = (0..64).map(|i| i as f32 - 20.0).collect();
-        let cos_sin: Vec<f32> = (0..16).map(|i| (i as f32).cos()).chain((0..16).map(|i| (i as f32).sin())).collect();
+        let cos_sin: Vec<f32> =
+            (0..16).map(|i| (i as f32).cos()).chain((0..16).map(|i| (i as f32).sin())).collect();
         let mut turned = row.clone();
         rotate(&mut turned, &cos_sin, 1.0);
         assert!((dot(&turned, &turned) - dot(&row, &row)).abs() < 0.1);

@@ -1,7 +1,8 @@
 //! Configuration: one struct, four layers, and for every value the layer it came from.
 //!
-//! Order: flags > editor settings > `lacuna.toml` in the workspace > the user's file > defaults. What a workspace may not set (`trust`)
-//! is named and ignored. What cannot be understood is left out and named ([`Problem`]): servers go on without it, commands end with it
+//! Order: flags > editor settings > `lacuna.toml` in the workspace > the user's file > defaults.
+//! What a workspace may not set (`trust`) is named and ignored. What cannot be understood is left
+//! out and named ([`Problem`]): servers go on without it, commands end with it
 //! ([`Resolved::strict`]).
 //!
 //! [`layer`] reads what a layer states, [`schema`] knows every setting.
@@ -43,7 +44,8 @@ pub struct Config {
     pub show: ShowConfig,
     pub kv: KvConfig,
     pub telemetry: TelemetryConfig,
-    /// `[experiment.NAME]`: A/B tests, begun by `lacuna telemetry experiment start NAME`. In files only: not for editors' settings.
+    /// `[experiment.NAME]`: A/B tests, begun by `lacuna telemetry experiment start NAME`. In files
+    /// only: not for editors' settings.
     #[schemars(skip)]
     pub experiment: BTreeMap<String, Definition>,
     pub http: HttpConfig,
@@ -54,7 +56,8 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrustConfig {
-    /// Folders whose `lacuna.toml` may set everything, as absolute paths or from `~`; with `/*` at the end all folders below, too.
+    /// Folders whose `lacuna.toml` may set everything, as absolute paths or from `~`; with `/*` at
+    /// the end all folders below, too.
     pub folders: Vec<String>,
 }
 
@@ -80,10 +83,12 @@ pub struct ModelConfig {
     pub order: OrderSetting,
     /// Token healing; unset: on, except where the model says otherwise.
     pub heal: Option<bool>,
-    /// The last lines before the cursor go behind the middle marker, so that typing only appends to the prompt; unset: with `psm` only.
+    /// The last lines before the cursor go behind the middle marker, so that typing only appends to
+    /// the prompt; unset: with `psm` only.
     pub seam: Option<bool>,
-    /// Hypotheses that are followed while one line is completed, 1 to 16; the likeliest line that the rules let pass is shown. 1 takes the
-    /// likeliest token each time, with drafts; unset: 8 below 50 million parameters, 4 below 300, 2 below 1,000, else 1.
+    /// Hypotheses that are followed while one line is completed, 1 to 16; the likeliest line that
+    /// the rules let pass is shown. 1 takes the likeliest token each time, with drafts; unset: 8
+    /// below 50 million parameters, 4 below 300, 2 below 1,000, else 1.
     #[schemars(range(min = 1, max = 16))]
     pub beam: Option<usize>,
 }
@@ -122,56 +127,68 @@ pub struct ContextConfig {
     /// Larger files are not completed.
     #[schemars(range(min = 1_024, max = 134_217_728))]
     pub max_file_bytes: usize,
-    /// Files that are left alone beside the built-in list, as in `.gitignore`: a pattern without a slash matches a name in any folder.
+    /// Files that are left alone beside the built-in list, as in `.gitignore`: a pattern without a
+    /// slash matches a name in any folder.
     pub ignore: Vec<String>,
     /// The built-in list of names under which keys and passwords are kept is left alone, too.
     pub ignore_defaults: bool,
-    /// Files that `.gitignore` names and that other files' prompts may show all the same, by patterns as in `ignore`.
+    /// Files that `.gitignore` names and that other files' prompts may show all the same, by
+    /// patterns as in `ignore`.
     pub include: Vec<String>,
-    /// Prompts show parts of other open files that resemble the surroundings of the cursor. Off: the embedded model gains nothing by it.
+    /// Prompts show parts of other open files that resemble the surroundings of the cursor. Off:
+    /// the embedded model gains nothing by it.
     pub other_files: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShowConfig {
-    /// Least probability that its first line is right of a suggestion that nobody asked for; what is asked for by hand is always shown. Unset: as the
-    /// model says, so that about half of what is shown is right; a model that does not say shows everything, and its mean probability a
+    /// Least probability that its first line is right of a suggestion that nobody asked for; what
+    /// is asked for by hand is always shown. Unset: as the model says, so that about half of what
+    /// is shown is right; a model that does not say shows everything, and its mean probability a
     /// token is compared if this is set.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_confidence: Option<f64>,
     /// Longest single-line completion, in tokens.
     #[schemars(range(min = 1, max = 1_024))]
     pub line_tokens: usize,
-    /// Lines of a suggestion at most: `1` never breaks a line, more are suggested only where a block is opened that has no body yet; `auto` is 6.
+    /// Lines of a suggestion at most: `1` never breaks a line, more are suggested only where a
+    /// block is opened that has no body yet; `auto` is 6.
     pub lines: Lines,
     /// Longest block, in tokens.
     #[schemars(range(min = 1, max = 4_096))]
     pub block_tokens: usize,
-    /// Languages with suggestions, by LSP language id; `trained` stands for those that the model says it was trained for (all, if it does not
-    /// say), `*` for all. Others are silent, also when asked by hand.
+    /// Languages with suggestions, by LSP language id; `trained` stands for those that the model
+    /// says it was trained for (all, if it does not say), `*` for all. Others are silent, also when
+    /// asked by hand.
     pub languages: Vec<String>,
-    /// Languages without suggestions, whatever `languages` says, by LSP language id, for example `markdown`; `*`: all.
+    /// Languages without suggestions, whatever `languages` says, by LSP language id, for example
+    /// `markdown`; `*`: all.
     pub disabled_languages: Vec<String>,
-    /// How much is shown unasked: `low` only what is very likely right, `high` also what is less likely than `normal`, which asks for
-    /// `min_confidence`.
+    /// How much is shown unasked: `low` only what is very likely right, `high` also what is less
+    /// likely than `normal`, which asks for `min_confidence`.
     pub eagerness: Eagerness,
-    /// What holds for single languages, by LSP language id: `[show.language.python]` with `eagerness = "low"`.
+    /// What holds for single languages, by LSP language id: `[show.language.python]` with
+    /// `eagerness = "low"`.
     pub language: BTreeMap<String, LanguageConfig>,
-    /// Milliseconds without a change before anything is shown unasked. The text on screen goes on at once while it is typed, and who asks by
-    /// hand does not wait.
+    /// Milliseconds without a change before anything is shown unasked. The text on screen goes on
+    /// at once while it is typed, and who asks by hand does not wait.
     #[schemars(range(max = 10_000))]
     pub delay_ms: u64,
-    /// Suggestions in comments: `false` never, `"explicit"` when asked for by hand. Languages with a grammar.
+    /// Suggestions in comments: `false` never, `"explicit"` when asked for by hand. Languages with
+    /// a grammar.
     pub in_comments: Wanted,
-    /// The same in documentation: `///`, `/** */`, Python's docstrings, in Go the comment above a declaration.
+    /// The same in documentation: `///`, `/** */`, Python's docstrings, in Go the comment above a
+    /// declaration.
     pub in_doc_comments: Wanted,
     /// The same in strings. Code in an f-string or a template string is code.
     pub in_strings: Wanted,
 }
 
 /// How much is shown unasked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Eagerness {
     Low,
@@ -216,7 +233,10 @@ impl Wanted {
 impl ShowConfig {
     /// What holds in a language.
     pub fn eagerness_in(&self, language_id: &str) -> Eagerness {
-        self.language.get(language_id).and_then(|language| language.eagerness).unwrap_or(self.eagerness)
+        self.language
+            .get(language_id)
+            .and_then(|language| language.eagerness)
+            .unwrap_or(self.eagerness)
     }
 }
 
@@ -238,7 +258,8 @@ pub struct KvConfig {
     pub budget_mb: usize,
     /// How keys and values are held: `auto` (int8), `f16` or `f32`.
     pub dtype: DtypeSetting,
-    /// What a prompt may take over from text that has moved: `exact` (nothing: only what stands where it stood), `shift` or `blend`.
+    /// What a prompt may take over from text that has moved: `exact` (nothing: only what stands
+    /// where it stood), `shift` or `blend`.
     pub reuse: ReuseSetting,
     /// With `blend`: share of the moved tokens that is computed again (0–1).
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -300,9 +321,11 @@ pub enum DtypeSetting {
 pub struct HttpConfig {
     /// Address and port.
     pub listen: String,
-    /// File whose first line is the token that clients must send; empty: none is asked for, on loopback only.
+    /// File whose first line is the token that clients must send; empty: none is asked for, on
+    /// loopback only.
     pub token_file: String,
-    /// Connections with a request that is under way; as many again wait, at most 64, further ones are refused.
+    /// Connections with a request that is under way; as many again wait, at most 64, further ones
+    /// are refused.
     #[schemars(range(min = 1, max = 4_096))]
     pub max_connections: usize,
     /// Requests that run or wait for their turn; further ones are refused.
@@ -312,13 +335,24 @@ pub struct HttpConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        HttpConfig { listen: "127.0.0.1:8012".to_owned(), token_file: String::new(), max_connections: 128, max_requests: 32 }
+        HttpConfig {
+            listen: "127.0.0.1:8012".to_owned(),
+            token_file: String::new(),
+            max_connections: 128,
+            max_requests: 32,
+        }
     }
 }
 
 impl Default for LatencyConfig {
     fn default() -> Self {
-        LatencyConfig { deadline_ms: 400, threads: 0, pin_threads: true, drafts: true, background: true }
+        LatencyConfig {
+            deadline_ms: 400,
+            threads: 0,
+            pin_threads: true,
+            drafts: true,
+            background: true,
+        }
     }
 }
 
@@ -380,9 +414,15 @@ impl Config {
         let mut value = serde_json::to_value(&plain)?;
         for (name, setting) in settings {
             layer::varied(name, setting).map_err(anyhow::Error::msg)?;
-            let place = name.split_once('.').and_then(|(area, key)| value.get_mut(area)?.get_mut(key));
-            let place = place.with_context(|| format!("{name} is not a setting that can be varied"))?;
-            *place = if trust::reach(name) == Reach::Adds { trust::joined(place, setting) } else { setting.clone() };
+            let place =
+                name.split_once('.').and_then(|(area, key)| value.get_mut(area)?.get_mut(key));
+            let place =
+                place.with_context(|| format!("{name} is not a setting that can be varied"))?;
+            *place = if trust::reach(name) == Reach::Adds {
+                trust::joined(place, setting)
+            } else {
+                setting.clone()
+            };
         }
         Ok(serde_json::from_value(value)?)
     }
@@ -411,7 +451,9 @@ impl Config {
             reuse: match self.kv.reuse {
                 ReuseSetting::Exact => Reuse::Exact,
                 ReuseSetting::Shift => Reuse::Shift { min_run: MIN_RUN },
-                ReuseSetting::Blend => Reuse::Blend { min_run: MIN_RUN, ratio: self.kv.blend_ratio as f32 },
+                ReuseSetting::Blend => {
+                    Reuse::Blend { min_run: MIN_RUN, ratio: self.kv.blend_ratio as f32 }
+                }
             },
             drafts: self.latency.drafts,
             background: self.latency.background,
@@ -463,7 +505,8 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// For commands: the first mistake ends them, before they do anything by halves; what is only doubtful is said.
+    /// For commands: the first mistake ends them, before they do anything by halves; what is only
+    /// doubtful is said.
     pub fn strict(self) -> anyhow::Result<Resolved> {
         if let Some(problem) = self.problems.iter().find(|p| !p.is_doubt) {
             bail!("{problem}");
@@ -481,11 +524,20 @@ impl Resolved {
 }
 
 /// Merges the layers. `near` says whose workspace counts; `editor` are the settings an editor sent.
-pub fn resolve(near: Near<'_>, editor: Option<&Value>, model_flag: Option<&str>) -> anyhow::Result<Resolved> {
+pub fn resolve(
+    near: Near<'_>,
+    editor: Option<&Value>,
+    model_flag: Option<&str>,
+) -> anyhow::Result<Resolved> {
     resolve_for(user_file(), near, editor, model_flag)
 }
 
-fn resolve_for(user_file: Option<PathBuf>, near: Near<'_>, editor: Option<&Value>, model_flag: Option<&str>) -> anyhow::Result<Resolved> {
+fn resolve_for(
+    user_file: Option<PathBuf>,
+    near: Near<'_>,
+    editor: Option<&Value>,
+    model_flag: Option<&str>,
+) -> anyhow::Result<Resolved> {
     let defaults = serde_json::to_value(Config::default())?;
     let mut origins = BTreeMap::new();
     lay(&mut origins, &defaults, &Origin::Default);
@@ -503,7 +555,10 @@ fn resolve_for(user_file: Option<PathBuf>, near: Near<'_>, editor: Option<&Value
         note(&mut layer, &origin);
         lay(&mut origins, &layer.values, &origin);
     }
-    let folders: Vec<String> = origins.get("trust.folders").and_then(|(v, _)| serde_json::from_value(v.clone()).ok()).unwrap_or_default();
+    let folders: Vec<String> = origins
+        .get("trust.folders")
+        .and_then(|(v, _)| serde_json::from_value(v.clone()).ok())
+        .unwrap_or_default();
     let mut untrusted = None;
     if let Some(file) = trust::workspace_file(near, &Trusted::new(&folders)) {
         let origin = Origin::File(file.path.clone());
@@ -512,8 +567,13 @@ fn resolve_for(user_file: Option<PathBuf>, near: Near<'_>, editor: Option<&Value
             Some(text) => {
                 let mut layer = read_file(file.path.clone(), text);
                 note(&mut layer, &origin);
-                let below = |name: &str| origins.get(name).map_or(Value::Null, |(value, _)| value.clone());
-                let (values, refused) = if file.is_trusted { trust::trusted(&layer.values) } else { trust::admit(&layer.values, below) };
+                let below =
+                    |name: &str| origins.get(name).map_or(Value::Null, |(value, _)| value.clone());
+                let (values, refused) = if file.is_trusted {
+                    trust::trusted(&layer.values)
+                } else {
+                    trust::admit(&layer.values, below)
+                };
                 (values, refused.join(", "))
             }
         };
@@ -535,7 +595,13 @@ fn resolve_for(user_file: Option<PathBuf>, near: Near<'_>, editor: Option<&Value
     if let Some(origin) = unclear {
         lay(&mut origins, &serde_json::json!({"telemetry": {"enabled": false}}), &origin);
         let message = "telemetry is off until the mistake above is mended".to_owned();
-        problems.push(Problem { origin, line: None, key: "telemetry.enabled".to_owned(), message, is_doubt: true });
+        problems.push(Problem {
+            origin,
+            line: None,
+            key: "telemetry.enabled".to_owned(),
+            message,
+            is_doubt: true,
+        });
     }
     let mut merged: Map<String, Value> = Map::new();
     for (name, (value, _)) in &origins {
@@ -552,12 +618,14 @@ fn untrusted_text(file: &Path, refused: &str) -> String {
     format!(
         "{} is not trusted, so this is ignored: {refused}. If you trust the folder, add {folder:?} to [trust] folders in your own {}",
         file.display(),
-        user_file_place().map_or_else(|| "config.toml".to_owned(), |path| path.display().to_string()),
+        user_file_place()
+            .map_or_else(|| "config.toml".to_owned(), |path| path.display().to_string()),
         folder = folder.to_string(),
     )
 }
 
-/// Says a thing in the log, once in a process: every editor of a shared engine and every command resolves anew.
+/// Says a thing in the log, once in a process: every editor of a shared engine and every command
+/// resolves anew.
 fn warn_once(text: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
@@ -570,7 +638,9 @@ fn lay(origins: &mut BTreeMap<String, (Value, Origin)>, layer: &Value, origin: &
         for (key, value) in keys.as_object().into_iter().flatten() {
             let name = format!("{area}.{key}");
             let value = match origins.get(&name) {
-                Some((below, _)) if trust::reach(&name) == Reach::Adds => trust::joined(below, value),
+                Some((below, _)) if trust::reach(&name) == Reach::Adds => {
+                    trust::joined(below, value)
+                }
                 Some((below, _)) => over(below, value),
                 None => value.clone(),
             };
@@ -603,7 +673,10 @@ fn read_file(path: PathBuf, text: anyhow::Result<String>) -> Layer {
 
 /// Reads text as a configuration file and, where it is JSON, as an editor's settings.
 pub fn read_any(text: &str) {
-    let layers = [Some(of_text(Path::new("lacuna.toml"), text)), serde_json::from_str(text).ok().map(|sent| of_editor(&sent))];
+    let layers = [
+        Some(of_text(Path::new("lacuna.toml"), text)),
+        serde_json::from_str(text).ok().map(|sent| of_editor(&sent)),
+    ];
     for layer in layers.into_iter().flatten() {
         let mut origins = BTreeMap::new();
         lay(&mut origins, &layer.values, &Origin::Editor);
@@ -634,7 +707,11 @@ mod tests {
     #[test]
     fn layers_and_origins() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("lacuna.toml"), "[show]\nline_tokens = 7\nblock_tokens = 9\n").unwrap();
+        std::fs::write(
+            dir.path().join("lacuna.toml"),
+            "[show]\nline_tokens = 7\nblock_tokens = 9\n",
+        )
+        .unwrap();
         let editor = serde_json::json!({"show": {"block_tokens": 11, "colour": 1}, "nonsense": 3});
         let resolved = resolve(Near::Root(dir.path()), Some(&editor), Some("m")).unwrap();
         assert_eq!((resolved.config.show.line_tokens, resolved.config.show.block_tokens), (7, 11));
@@ -650,10 +727,20 @@ mod tests {
     #[test]
     fn commands_refuse_what_files_say_and_nobody_knows_and_servers_go_on() {
         let dir = tempfile::tempdir().unwrap();
-        for text in ["[shwo]\n", "[show]\nx = 1\n", "[show]\nline_tokens = \"a\"\n", "not toml", "[show]\nmin_confidence = 2.0\n"] {
+        for text in [
+            "[shwo]\n",
+            "[show]\nx = 1\n",
+            "[show]\nline_tokens = \"a\"\n",
+            "not toml",
+            "[show]\nmin_confidence = 2.0\n",
+        ] {
             std::fs::write(dir.path().join("lacuna.toml"), text).unwrap();
             let resolved = resolve(Near::Root(dir.path()), None, None).unwrap();
-            assert_eq!(Config { telemetry: TelemetryConfig::default(), ..resolved.config.clone() }, Config::default(), "{text:?}");
+            assert_eq!(
+                Config { telemetry: TelemetryConfig::default(), ..resolved.config.clone() },
+                Config::default(),
+                "{text:?}"
+            );
             let error = resolved.strict().err().map(|e| format!("{e:#}")).unwrap_or_default();
             assert!(error.contains("lacuna.toml"), "{text:?}: {error}");
         }
@@ -671,27 +758,47 @@ mod tests {
         ] {
             let file = dir.path().join("config.toml");
             std::fs::write(&file, text).unwrap();
-            let resolved = resolve_for(Some(file), Near::Root(Path::new("/nowhere")), None, None).unwrap();
+            let resolved =
+                resolve_for(Some(file), Near::Root(Path::new("/nowhere")), None, None).unwrap();
             assert_eq!(resolved.config.telemetry.enabled, is_on, "{text:?}");
-            assert_eq!(resolved.problems.iter().any(|p| p.message.starts_with("telemetry is off")), !is_on, "{text:?}");
+            assert_eq!(
+                resolved.problems.iter().any(|p| p.message.starts_with("telemetry is off")),
+                !is_on,
+                "{text:?}"
+            );
         }
         let editor = serde_json::json!({"telemetry": {"enable": false}});
-        assert!(!resolve(Near::Root(Path::new("/nowhere")), Some(&editor), None).unwrap().config.telemetry.enabled);
+        assert!(
+            !resolve(Near::Root(Path::new("/nowhere")), Some(&editor), None)
+                .unwrap()
+                .config
+                .telemetry
+                .enabled
+        );
     }
 
     #[test]
     fn experiments_lie_over_the_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let write = |settings: &str| {
-            let text = format!("[show]\nline_tokens = 7\n[experiment.order.variant]\ncontrol = {{}}\nb.settings = {{ {settings} }}\n");
+            let text = format!(
+                "[show]\nline_tokens = 7\n[experiment.order.variant]\ncontrol = {{}}\nb.settings = {{ {settings} }}\n"
+            );
             let file = dir.path().join("config.toml");
             std::fs::write(&file, text).unwrap();
             let nowhere = Near::Root(Path::new("/nowhere"));
-            resolve_for(Some(file), nowhere, None, None).and_then(Resolved::strict).map(|r| r.config).map_err(|e| format!("{e:#}"))
+            resolve_for(Some(file), nowhere, None, None)
+                .and_then(Resolved::strict)
+                .map(|r| r.config)
+                .map_err(|e| format!("{e:#}"))
         };
         let config = write("\"model.order\" = \"psm\", \"show.block_tokens\" = 9").unwrap();
-        let varied = config.with_settings(&config.experiment["order"].variant["b"].settings).unwrap();
-        assert_eq!((varied.model.order, varied.show.block_tokens, varied.show.line_tokens), (OrderSetting::Psm, 9, 7));
+        let varied =
+            config.with_settings(&config.experiment["order"].variant["b"].settings).unwrap();
+        assert_eq!(
+            (varied.model.order, varied.show.block_tokens, varied.show.line_tokens),
+            (OrderSetting::Psm, 9, 7)
+        );
         for (settings, told) in [
             ("\"model.ordre\" = \"psm\"", "model.ordre is not a setting"),
             ("\"telemetry.enabled\" = false", "telemetry.enabled is not a setting"),
@@ -699,16 +806,27 @@ mod tests {
             ("\"show.block_tokens\" = \"many\"", "wrong kind"),
         ] {
             let error = write(settings).unwrap_err();
-            assert!(error.contains(told) && error.contains("experiment order: variant b"), "{settings}: {error}");
+            assert!(
+                error.contains(told) && error.contains("experiment order: variant b"),
+                "{settings}: {error}"
+            );
         }
     }
 
     #[test]
     fn an_editors_mistake_is_reported_and_not_fatal() {
         let dir = tempfile::tempdir().unwrap();
-        for editor in [serde_json::json!({"show": {"line_tokens": "x"}}), serde_json::json!([1]), serde_json::json!({"kv": 1})] {
+        for editor in [
+            serde_json::json!({"show": {"line_tokens": "x"}}),
+            serde_json::json!([1]),
+            serde_json::json!({"kv": 1}),
+        ] {
             let resolved = resolve(Near::Root(dir.path()), Some(&editor), None).unwrap();
-            assert_eq!((resolved.config, resolved.problems.len()), (Config::default(), 1), "{editor}");
+            assert_eq!(
+                (resolved.config, resolved.problems.len()),
+                (Config::default(), 1),
+                "{editor}"
+            );
         }
     }
     #[test]
@@ -724,21 +842,36 @@ mod tests {
         let resolved = || resolve_for(Some(user.clone()), Near::Root(&work), None, None).unwrap();
         let harmless = Config {
             show: ShowConfig { line_tokens: 7, ..ShowConfig::default() },
-            context: ContextConfig { ignore: vec!["mine".to_owned(), "theirs".to_owned()], ..ContextConfig::default() },
+            context: ContextConfig {
+                ignore: vec!["mine".to_owned(), "theirs".to_owned()],
+                ..ContextConfig::default()
+            },
             ..Config::default()
         };
         let strange = resolved();
         assert_eq!(strange.config, harmless);
         let told = strange.untrusted.unwrap();
-        for name in
-            ["lacuna.toml", "context.ignore_defaults", "telemetry.dir", "model.path", "http.listen", "trust.folders", "experiment.e"]
-        {
+        for name in [
+            "lacuna.toml",
+            "context.ignore_defaults",
+            "telemetry.dir",
+            "model.path",
+            "http.listen",
+            "trust.folders",
+            "experiment.e",
+        ] {
             assert!(told.contains(name), "{name}: {told}");
         }
-        std::fs::write(&user, format!("[trust]\nfolders = [{:?}]\n", work.display().to_string())).unwrap();
+        std::fs::write(&user, format!("[trust]\nfolders = [{:?}]\n", work.display().to_string()))
+            .unwrap();
         let trusted = resolved();
-        assert_eq!((trusted.config.model.path.as_str(), trusted.config.http.listen.as_str()), ("m", "0.0.0.0:1"));
-        assert!(trusted.config.experiment.contains_key("e") && !trusted.config.context.ignore_defaults);
+        assert_eq!(
+            (trusted.config.model.path.as_str(), trusted.config.http.listen.as_str()),
+            ("m", "0.0.0.0:1")
+        );
+        assert!(
+            trusted.config.experiment.contains_key("e") && !trusted.config.context.ignore_defaults
+        );
         // Whom to trust is not for a trusted folder to say either, nor for an editor.
         assert_eq!(trusted.config.trust.folders.len(), 1);
         assert!(trusted.untrusted.is_some_and(|told| told.contains("trust")));

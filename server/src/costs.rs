@@ -1,4 +1,5 @@
-//! What this machine's speed is remembered by: a small file in the user's cache folder, one entry a model and kernel row.
+//! What this machine's speed is remembered by: a small file in the user's cache folder, one entry a
+//! model and kernel row.
 //!
 //! A file that is missing, damaged or not ours is no error: it is learned again.
 
@@ -26,7 +27,11 @@ pub fn file() -> Option<PathBuf> {
 
 /// Names what the costs belong to: they change with model, kernel row and threads.
 pub fn key(model: &str) -> String {
-    format!("{model}, {}, {} threads", lacuna_engine::kernel_row().unwrap_or("unknown"), lacuna_engine::threads())
+    format!(
+        "{model}, {}, {} threads",
+        lacuna_engine::kernel_row().unwrap_or("unknown"),
+        lacuna_engine::threads()
+    )
 }
 
 /// What is known about `key`; nothing if the file does not say so soundly.
@@ -42,11 +47,16 @@ pub fn write(file: &Path, key: &str, costs: &Costs) {
     }
     entries.insert(key.to_owned(), costs.clone());
     let stage = file.with_extension(format!("{}.tmp", std::process::id()));
-    let written = serde_json::to_string_pretty(&entries).map_err(std::io::Error::from).and_then(|text| {
-        private::create_folder(file.parent().unwrap_or(Path::new(".")))?;
-        private::options().write(true).truncate(true).open(&stage)?.write_all(text.as_bytes())?;
-        std::fs::rename(&stage, file)
-    });
+    let written =
+        serde_json::to_string_pretty(&entries).map_err(std::io::Error::from).and_then(|text| {
+            private::create_folder(file.parent().unwrap_or(Path::new(".")))?;
+            private::options()
+                .write(true)
+                .truncate(true)
+                .open(&stage)?
+                .write_all(text.as_bytes())?;
+            std::fs::rename(&stage, file)
+        });
     if let Err(error) = written {
         let _ = std::fs::remove_file(&stage);
         tracing::debug!(%error, file = %file.display(), "costs are not remembered");
@@ -86,7 +96,12 @@ mod tests {
             b"\xff\xfe",
         ] {
             std::fs::write(&file, damaged).unwrap();
-            assert_eq!(read(&file, "a"), Costs::default(), "{:?}", String::from_utf8_lossy(damaged));
+            assert_eq!(
+                read(&file, "a"),
+                Costs::default(),
+                "{:?}",
+                String::from_utf8_lossy(damaged)
+            );
             write(&file, "a", &costs);
             assert_eq!(read(&file, "a").prefill(1000), Some(known));
             std::fs::write(&file, damaged).unwrap();

@@ -1,7 +1,9 @@
-//! Every parser of bytes that others made, as a function of those bytes: what fuzzers drive, and tests with the committed corpora.
+//! Every parser of bytes that others made, as a function of those bytes: what fuzzers drive, and
+//! tests with the committed corpora.
 //!
-//! `fuzz/` holds the corpora and the libFuzzer program; a target must neither panic nor take memory or time that its input does not
-//! account for. What a parser answers is asserted where the parsers are tested, not here.
+//! `fuzz/` holds the corpora and the libFuzzer program; a target must neither panic nor take memory
+//! or time that its input does not account for. What a parser answers is asserted where the parsers
+//! are tested, not here.
 
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -57,19 +59,33 @@ fn lsp(bytes: &[u8]) {
     block_on(crate::lsp::read_messages(bytes));
 }
 
-/// What editors say of documents, notebooks and settings: a message a line, and what the server's texts become by them.
+/// What editors say of documents, notebooks and settings: a message a line, and what the server's
+/// texts become by them.
 fn documents(bytes: &[u8]) {
     let (documents, notebooks) = (Documents::default(), Notebooks::default());
     let encodings = [Encoding::Utf8, Encoding::Utf16, Encoding::Utf32];
     for (i, line) in bytes.split(|b| *b == b'\n').take(64).enumerate() {
-        let Ok(Value::Object(mut message)) = serde_json::from_str(&json::readable(line)) else { continue };
+        let Ok(Value::Object(mut message)) = serde_json::from_str(&json::readable(line)) else {
+            continue;
+        };
         let mut params = message.remove("params").unwrap_or_default();
         let open = |params: &Value| {
-            let Ok(Opened { text_document: document }) = Opened::deserialize(params) else { return };
-            documents.open(&document.identifier.uri, Language::Python, document.identifier.version.unwrap_or(0), &document.text.0);
+            let Ok(Opened { text_document: document }) = Opened::deserialize(params) else {
+                return;
+            };
+            documents.open(
+                &document.identifier.uri,
+                Language::Python,
+                document.identifier.version.unwrap_or(0),
+                &document.text.0,
+            );
         };
         let change = |params: &Value| {
-            let Ok(Changed { text_document: document, content_changes }) = Changed::deserialize(params) else { return };
+            let Ok(Changed { text_document: document, content_changes }) =
+                Changed::deserialize(params)
+            else {
+                return;
+            };
             let changes = wire::changes(&content_changes).unwrap_or_default();
             drop(documents.change(&document.uri, document.version, &changes, encodings[i % 3]));
         };
@@ -77,18 +93,29 @@ fn documents(bytes: &[u8]) {
             "initialize" => wire::mend_initialize(&mut params),
             "textDocument/didOpen" => open(&params),
             "textDocument/didChange" => change(&params),
-            "textDocument/didClose" => drop(Closed::deserialize(&params).map(|closed| documents.close(&closed.text_document.uri))),
+            "textDocument/didClose" => drop(
+                Closed::deserialize(&params)
+                    .map(|closed| documents.close(&closed.text_document.uri)),
+            ),
             "workspace/didChangeConfiguration" => drop(settings::ours(&params)),
             "notebookDocument/didOpen" => {
                 let Ok(opened) = OpenedNotebook::deserialize(&params) else { continue };
                 notebooks.opened(opened.notebook_document);
-                opened.cell_text_documents.into_iter().for_each(|cell| open(&notebooks::opening(cell)));
+                opened
+                    .cell_text_documents
+                    .into_iter()
+                    .for_each(|cell| open(&notebooks::opening(cell)));
             }
             "notebookDocument/didChange" => {
                 let Ok(changed) = ChangedNotebook::deserialize(&params) else { continue };
                 let cells = changed.change.cells;
-                cells.structure.into_iter().for_each(|structure| notebooks.changed(&changed.notebook_document.uri, structure.array));
-                cells.text_content.into_iter().for_each(|content| change(&notebooks::changing(content)));
+                cells.structure.into_iter().for_each(|structure| {
+                    notebooks.changed(&changed.notebook_document.uri, structure.array)
+                });
+                cells
+                    .text_content
+                    .into_iter()
+                    .for_each(|content| change(&notebooks::changing(content)));
             }
             _ => drop(documents.lose_named_in(&String::from_utf8_lossy(line))),
         }
@@ -108,7 +135,8 @@ fn http(bytes: &[u8]) {
 
 fn block_on<T>(future: impl Future<Output = T>) -> Option<T> {
     static RUNTIME: OnceLock<Option<tokio::runtime::Runtime>> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| tokio::runtime::Builder::new_current_thread().enable_all().build().ok());
+    let runtime = RUNTIME
+        .get_or_init(|| tokio::runtime::Builder::new_current_thread().enable_all().build().ok());
     runtime.as_ref().map(|runtime| runtime.block_on(future))
 }
 
@@ -119,7 +147,11 @@ fn configuration(bytes: &[u8]) {
 
 /// `.gitignore` and its like, and the name of a file that they may name: the first line.
 fn ignore(bytes: &[u8]) {
-    let Some(folder) = as_folder(&[(".gitignore", bytes), (".ignore", bytes), (".lacunaignore", bytes)]) else { return };
+    let Some(folder) =
+        as_folder(&[(".gitignore", bytes), (".ignore", bytes), (".lacunaignore", bytes)])
+    else {
+        return;
+    };
     let name = String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_owned();
     let rules = LeftAlone::new(&ContextConfig::default(), vec![folder.clone()]);
     for uri in [format!("file://{}/a/{name}", folder.display()), name.clone()] {
@@ -131,16 +163,24 @@ fn ignore(bytes: &[u8]) {
 /// A folder of training data: its list, and behind the first zero byte one file of rows.
 fn shards(bytes: &[u8]) {
     let [list, rows] = parts(bytes);
-    if let Some(folder) = as_folder(&[("shards.json", list), ("rows.zst", rows), ("tokenizer.json", b"{}")]) {
+    if let Some(folder) =
+        as_folder(&[("shards.json", list), ("rows.zst", rows), ("tokenizer.json", b"{}")])
+    {
         drop(lacuna_train::trainer::Shards::load(&folder));
     }
 }
 
-/// A checkpoint of the trainer: `config.json`, `state.json` and weights, with a zero byte after each of the first two.
+/// A checkpoint of the trainer: `config.json`, `state.json` and weights, with a zero byte after
+/// each of the first two.
 fn checkpoint(bytes: &[u8]) {
     let [config, rest] = parts(bytes);
     let [state, weights] = parts(rest);
-    let files = [("config.json", config), ("state.json", state), ("model.safetensors", weights), ("adapter_model.safetensors", weights)];
+    let files = [
+        ("config.json", config),
+        ("state.json", state),
+        ("model.safetensors", weights),
+        ("adapter_model.safetensors", weights),
+    ];
     let Some(folder) = as_folder(&files) else { return };
     drop(lacuna_train::trainer::locate(&folder));
     if let Ok(shape) = lacuna_train::trainer::read_shape(&folder) {
@@ -204,16 +244,28 @@ fn store(bytes: &[u8]) {
     let Ok(store) = Store::open_to_read(&path) else { return };
     drop((store.census(), store.experiments(), store.exposures()));
     let columns = lacuna_telemetry::Columns::ALL;
-    drop(store.scan(&(i64::MIN..i64::MAX), &Window::ALL, &columns, &mut Names::default(), |_, _| ()));
+    drop(store.scan(
+        &(i64::MIN..i64::MAX),
+        &Window::ALL,
+        &columns,
+        &mut Names::default(),
+        |_, _| (),
+    ));
 }
 
 /// Diffs, and their application to a text: the part before the first zero byte.
 fn patch(bytes: &[u8]) {
     let at = bytes.iter().position(|b| *b == 0).unwrap_or(0);
-    let (old, patch) = (String::from_utf8_lossy(&bytes[..at]), String::from_utf8_lossy(&bytes[at..]));
-    for file in lacuna_eval::build::patch::parse(patch.trim_start_matches('\0')).into_iter().flatten() {
+    let (old, patch) =
+        (String::from_utf8_lossy(&bytes[..at]), String::from_utf8_lossy(&bytes[at..]));
+    for file in
+        lacuna_eval::build::patch::parse(patch.trim_start_matches('\0')).into_iter().flatten()
+    {
         if let Ok((new, blocks)) = lacuna_eval::build::patch::apply(&old, &file.hunks) {
-            assert!(blocks.iter().all(|block| new.get(block.range.clone()).is_some()), "blocks lie in the new text");
+            assert!(
+                blocks.iter().all(|block| new.get(block.range.clone()).is_some()),
+                "blocks lie in the new text"
+            );
         }
     }
 }
@@ -267,12 +319,14 @@ fn place() -> Option<&'static Path> {
 mod tests {
     use super::*;
 
-    /// Inputs that are made of each committed one, with a fixed seed: no coverage guides them, but they are the same everywhere.
+    /// Inputs that are made of each committed one, with a fixed seed: no coverage guides them, but
+    /// they are the same everywhere.
     const CHANGES_AN_INPUT: usize = 60;
 
     fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
-        let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let entries =
+            std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files.into_iter().map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
@@ -298,7 +352,9 @@ mod tests {
             let end = at + random.below((new.len() - at).min(64) + 1);
             match random.below(7) {
                 0 if !new.is_empty() => new[at] ^= 1 << random.below(8),
-                1 if !new.is_empty() => new[at] = [0, 0xff, 0x7f, 0x80, b'9', b'-', b'{', b'"', b'\n'][random.below(9)],
+                1 if !new.is_empty() => {
+                    new[at] = [0, 0xff, 0x7f, 0x80, b'9', b'-', b'{', b'"', b'\n'][random.below(9)]
+                }
                 2 => drop(new.drain(at..end)),
                 3 => {
                     let part = new[at..end].to_vec();
@@ -326,7 +382,12 @@ mod tests {
                 assert!(bytes.len() <= 64 << 10, "{} is small", path.display());
                 let check = |bytes: &[u8], what: &str| {
                     let ran = std::panic::catch_unwind(|| run(bytes));
-                    assert!(ran.is_ok(), "{name}: {what} of {}: {:?}", path.display(), String::from_utf8_lossy(bytes));
+                    assert!(
+                        ran.is_ok(),
+                        "{name}: {what} of {}: {:?}",
+                        path.display(),
+                        String::from_utf8_lossy(bytes)
+                    );
                 };
                 check(bytes, "all");
                 for n in 0..CHANGES_AN_INPUT {
@@ -339,6 +400,8 @@ mod tests {
 
     #[test]
     fn the_program_of_the_fuzzer_knows_every_target() {
-        assert!(TARGETS.iter().all(|(name, _)| target(name).is_some()) && target("nonsense").is_none());
+        assert!(
+            TARGETS.iter().all(|(name, _)| target(name).is_some()) && target("nonsense").is_none()
+        );
     }
 }

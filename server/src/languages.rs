@@ -1,8 +1,9 @@
 //! Which languages get suggestions.
 //!
-//! One rule: `show.disabled_languages` wins; else a language is on that `show.languages` lists. There `trained` stands for the languages
-//! that the model says it was trained for (a model that does not say: all), `*` for all. What is off is off for every request, also one
-//! that is made by hand.
+//! One rule: `show.disabled_languages` wins; else a language is on that `show.languages` lists.
+//! There `trained` stands for the languages that the model says it was trained for (a model that
+//! does not say: all), `*` for all. What is off is off for every request, also one that is made by
+//! hand.
 
 use std::path::Path;
 
@@ -42,7 +43,11 @@ impl Default for Languages {
 impl Languages {
     /// `trained`: what the model says.
     pub fn new(show: &ShowConfig, trained: Option<&[String]>) -> Languages {
-        Languages { listed: show.languages.clone(), disabled: show.disabled_languages.clone(), trained: trained.map(<[String]>::to_vec) }
+        Languages {
+            listed: show.languages.clone(),
+            disabled: show.disabled_languages.clone(),
+            trained: trained.map(<[String]>::to_vec),
+        }
     }
 
     /// `None`: a document with this language id and name gets suggestions.
@@ -53,7 +58,10 @@ impl Languages {
         };
         // An id that tells nothing (another editor's) counts by the file's name.
         let names = |entry: &String| {
-            let same = entry == id || syntax != Language::Text && Language::from_lsp_id(id) == Language::Text && is_of(entry, syntax);
+            let same = entry == id
+                || syntax != Language::Text
+                    && Language::from_lsp_id(id) == Language::Text
+                    && is_of(entry, syntax);
             same || entry == ALL
         };
         if self.disabled.iter().any(names) {
@@ -92,7 +100,8 @@ pub struct Overview {
     pub trained: Option<Vec<String>>,
     /// `None`: every language but those of `off`.
     pub on: Option<Vec<String>>,
-    /// What the model was trained for and the settings turn off, and what they name so; with `on`, every other language is off too.
+    /// What the model was trained for and the settings turn off, and what they name so; with `on`,
+    /// every other language is off too.
     pub off: Vec<String>,
 }
 
@@ -101,7 +110,14 @@ impl Languages {
         let on = self.on();
         let mut off: Vec<String> = self.disabled.clone();
         let is_off = |id: &&String| on.as_ref().is_some_and(|on| !on.contains(id));
-        off.extend(self.trained.iter().flatten().filter(is_off).filter(|id| !self.disabled.contains(id)).cloned());
+        off.extend(
+            self.trained
+                .iter()
+                .flatten()
+                .filter(is_off)
+                .filter(|id| !self.disabled.contains(id))
+                .cloned(),
+        );
         Overview { trained: self.trained.clone(), on, off }
     }
 }
@@ -116,7 +132,9 @@ impl std::fmt::Display for Overview {
         match (&self.on, &self.off[..]) {
             (None, []) => f.write_str("; all are on"),
             (None, off) => write!(f, "; off: {}", list(off)),
-            (Some(on), []) if Some(on) == self.trained.as_ref() => f.write_str("; all others are off"),
+            (Some(on), []) if Some(on) == self.trained.as_ref() => {
+                f.write_str("; all others are off")
+            }
             (Some(on), []) => write!(f, "; on: {}; all others are off", list(on)),
             (Some(on), off) => write!(f, "; on: {}; off: {} and all others", list(on), list(off)),
         }
@@ -139,12 +157,37 @@ mod tests {
     #[test]
     fn what_is_on_and_off_is_told() {
         for (listed, disabled, trained, told) in [
-            (&["trained"][..], &[][..], Some(&["python", "go"][..]), "trained for python, go; all others are off"),
-            (&["trained"], &["go"], Some(&["python", "go"]), "trained for python, go; on: python; off: go and all others"),
-            (&["trained", "lua"], &[], Some(&["go"]), "trained for go; on: go, lua; all others are off"),
-            (&["go"], &[], Some(&["python", "go"]), "trained for python, go; on: go; off: python and all others"),
+            (
+                &["trained"][..],
+                &[][..],
+                Some(&["python", "go"][..]),
+                "trained for python, go; all others are off",
+            ),
+            (
+                &["trained"],
+                &["go"],
+                Some(&["python", "go"]),
+                "trained for python, go; on: python; off: go and all others",
+            ),
+            (
+                &["trained", "lua"],
+                &[],
+                Some(&["go"]),
+                "trained for go; on: go, lua; all others are off",
+            ),
+            (
+                &["go"],
+                &[],
+                Some(&["python", "go"]),
+                "trained for python, go; on: go; off: python and all others",
+            ),
             (&["*"], &["lua"], Some(&["python"]), "trained for python; off: lua"),
-            (&["trained"], &["*"], Some(&["python"]), "trained for python; on: none; off: *, python and all others"),
+            (
+                &["trained"],
+                &["*"],
+                Some(&["python"]),
+                "trained for python; on: none; off: *, python and all others",
+            ),
             (&["trained"], &[], None, "the model does not say what it was trained for; all are on"),
         ] {
             assert_eq!(languages(listed, disabled, trained).overview().to_string(), told);
@@ -178,7 +221,10 @@ mod tests {
             let found = languages(listed, disabled, trained).off(id, path);
             assert_eq!(found, off, "{listed:?} {disabled:?} {trained:?}: {id} {path}");
         }
-        assert_eq!(languages(&["trained", "lua"], &["python"], some).on(), Some(["javascript", "cpp", "lua"].map(str::to_owned).to_vec()));
+        assert_eq!(
+            languages(&["trained", "lua"], &["python"], some).on(),
+            Some(["javascript", "cpp", "lua"].map(str::to_owned).to_vec())
+        );
         assert_eq!(languages(&["trained"], &[], None).on(), None);
         assert_eq!(languages(&["*"], &["lua"], some).on(), None);
     }

@@ -1,7 +1,9 @@
-//! Which files are left alone, and which stay out of other files' prompts: by the names of secrets, the user's patterns, and the files in
-//! which a project says so (`.lacunaignore`, `.ignore`, `.gitignore`).
+//! Which files are left alone, and which stay out of other files' prompts: by the names of secrets,
+//! the user's patterns, and the files in which a project says so (`.lacunaignore`, `.ignore`,
+//! `.gitignore`).
 //!
-//! Whoever asks — an editor or the command line — asks here. Start reading at [`LeftAlone::names`] and [`LeftAlone::stays_home`].
+//! Whoever asks — an editor or the command line — asks here. Start reading at [`LeftAlone::names`]
+//! and [`LeftAlone::stays_home`].
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +13,8 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::config::ContextConfig;
 
-/// Names under which keys and passwords are kept, as patterns without a slash (any folder) and with one (the end of a path).
+/// Names under which keys and passwords are kept, as patterns without a slash (any folder) and with
+/// one (the end of a path).
 const SECRETS: &[&str] = &[
     ".env",
     ".env.*",
@@ -67,7 +70,11 @@ const SECRETS: &[&str] = &[
     ".m2/settings{,-security}.xml",
 ];
 /// Names that [`SECRETS`] covers and that are written to be read.
-const TEMPLATES: &[&str] = &["*.{example,sample,template,tmpl,dist,defaults,schema}", "*.{example,sample,template}.*", "*.pub"];
+const TEMPLATES: &[&str] = &[
+    "*.{example,sample,template,tmpl,dist,defaults,schema}",
+    "*.{example,sample,template}.*",
+    "*.pub",
+];
 
 /// Files in which a project says what shall be left alone.
 const LEAVE_FILES: [&str; 2] = [".lacunaignore", ".ignore"];
@@ -77,14 +84,18 @@ const MAX_IGNORE_BYTES: u64 = 1 << 20;
 /// Folders between a root and a file.
 const MAX_DEPTH: usize = 64;
 
-/// Patterns as `.gitignore` reads them, as far as people use them here: without a slash they match a name in any folder, with
-/// one the path below the workspace. Upper and lower case are the same: on many file systems they are.
-pub fn globs<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<GlobSet, globset::Error> {
+/// Patterns as `.gitignore` reads them, as far as people use them here: without a slash they match
+/// a name in any folder, with one the path below the workspace. Upper and lower case are the same:
+/// on many file systems they are.
+pub fn globs<S: AsRef<str>>(
+    patterns: impl IntoIterator<Item = S>,
+) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         let pattern = pattern.as_ref();
         let anchored = pattern.trim_start_matches('/');
-        let pattern = if pattern.contains('/') { anchored.to_owned() } else { format!("**/{pattern}") };
+        let pattern =
+            if pattern.contains('/') { anchored.to_owned() } else { format!("**/{pattern}") };
         set.add(GlobBuilder::new(&pattern).literal_separator(true).case_insensitive(true).build()?);
     }
     set.build()
@@ -102,10 +113,14 @@ pub struct LeftAlone {
 }
 
 impl LeftAlone {
-    /// `roots`: the workspace's folders. The configuration's globs have been checked when it was read.
+    /// `roots`: the workspace's folders. The configuration's globs have been checked when it was
+    /// read.
     pub fn new(config: &ContextConfig, roots: Vec<PathBuf>) -> LeftAlone {
-        let in_any_folder = |pattern: &&str| if pattern.contains('/') { format!("**/{pattern}") } else { (*pattern).to_owned() };
-        let built_in = |patterns: &[&str]| globs(patterns.iter().map(in_any_folder)).unwrap_or_default();
+        let in_any_folder = |pattern: &&str| {
+            if pattern.contains('/') { format!("**/{pattern}") } else { (*pattern).to_owned() }
+        };
+        let built_in =
+            |patterns: &[&str]| globs(patterns.iter().map(in_any_folder)).unwrap_or_default();
         LeftAlone {
             patterns: globs(&config.ignore).unwrap_or_default(),
             include: globs(&config.include).unwrap_or_default(),
@@ -118,14 +133,21 @@ impl LeftAlone {
     /// Whether a document is left alone for its name. `path` is the one that the model would see.
     pub fn names(&self, uri: &str, path: &str) -> bool {
         let places = Places::of(uri, path);
-        let by_pattern = places.all.iter().any(|place| self.patterns.is_match(self.relative(place)) || self.patterns.is_match(place));
-        by_pattern || places.all.iter().any(|place| self.is_secret(place)) || self.is_left_by_file(&places)
+        let by_pattern = places.all.iter().any(|place| {
+            self.patterns.is_match(self.relative(place)) || self.patterns.is_match(place)
+        });
+        by_pattern
+            || places.all.iter().any(|place| self.is_secret(place))
+            || self.is_left_by_file(&places)
     }
 
-    /// Whether a document's text is not to leave it: `.gitignore` names it, and the user has not let it out.
+    /// Whether a document's text is not to leave it: `.gitignore` names it, and the user has not
+    /// let it out.
     pub fn stays_home(&self, uri: &str, path: &str) -> bool {
         let places = Places::of(uri, path);
-        if places.all.iter().any(|place| self.include.is_match(self.relative(place)) || self.include.is_match(place)) {
+        if places.all.iter().any(|place| {
+            self.include.is_match(self.relative(place)) || self.include.is_match(place)
+        }) {
             return false;
         }
         let Some(file) = &places.file else { return false };
@@ -134,7 +156,10 @@ impl LeftAlone {
         if repository {
             let global = Gitignore::global().0;
             rules.push((root.clone(), global));
-            rules.push((root.clone(), read_rules(&root, &root.join(".git").join("info").join("exclude"))));
+            rules.push((
+                root.clone(),
+                read_rules(&root, &root.join(".git").join("info").join("exclude")),
+            ));
         }
         is_ignored(&root, file, rules, &[GITIGNORE])
     }
@@ -142,7 +167,11 @@ impl LeftAlone {
     fn is_secret(&self, place: &str) -> bool {
         let (folder, name) = place.rsplit_once('/').unwrap_or(("", place));
         names_behind(name).iter().any(|name| {
-            let place = if folder.is_empty() { name.clone() } else { format!("{}/{name}", folder.trim_start_matches('/')) };
+            let place = if folder.is_empty() {
+                name.clone()
+            } else {
+                format!("{}/{name}", folder.trim_start_matches('/'))
+            };
             self.secrets.is_match(&place) && !self.templates.is_match(&place)
         })
     }
@@ -161,7 +190,8 @@ impl LeftAlone {
 
     /// Where rules for a file begin: its repository (true), else its workspace, else its folder.
     fn root_of(&self, file: &Path) -> (PathBuf, bool) {
-        let repository = file.ancestors().skip(1).take(MAX_DEPTH).find(|folder| folder.join(".git").exists());
+        let repository =
+            file.ancestors().skip(1).take(MAX_DEPTH).find(|folder| folder.join(".git").exists());
         if let Some(repository) = repository {
             return (repository.to_owned(), true);
         }
@@ -172,7 +202,8 @@ impl LeftAlone {
 
 /// What a URI may mean.
 struct Places {
-    /// Paths whose names count: also those in the queries of documents that editors make up (`git:/a/.env?{"path": …}`).
+    /// Paths whose names count: also those in the queries of documents that editors make up
+    /// (`git:/a/.env?{"path": …}`).
     all: Vec<String>,
     /// The file, where there may be one.
     file: Option<PathBuf>,
@@ -180,33 +211,48 @@ struct Places {
 
 impl Places {
     fn of(uri: &str, path: &str) -> Places {
-        let (scheme, rest) = uri.split_once(':').filter(|(scheme, _)| scheme.len() > 1).unwrap_or(("file", uri));
-        let address = rest.strip_prefix("//").map_or(rest, |rest| rest.find('/').map_or("", |slash| &rest[slash..]));
+        let (scheme, rest) =
+            uri.split_once(':').filter(|(scheme, _)| scheme.len() > 1).unwrap_or(("file", uri));
+        let address = rest
+            .strip_prefix("//")
+            .map_or(rest, |rest| rest.find('/').map_or("", |slash| &rest[slash..]));
         let end = address.find(['?', '#']).unwrap_or(address.len());
         let whole = percent_decoded(address);
         let plain = percent_decoded(&address[..end]);
         let file = (!plain.is_empty() && plain.starts_with('/')).then(|| PathBuf::from(&plain));
         let mut all = vec![plain.replace('\\', "/"), path.to_owned()];
-        // An editor that forgot to encode a `?` means the whole; in what others append, every word may be a name.
+        // An editor that forgot to encode a `?` means the whole; in what others append, every word
+        // may be a name.
         all.push(whole.replace('\\', "/"));
         if scheme != "file" {
             let query = percent_decoded(&percent_decoded(&address[end..]));
-            let words = query.split(|c: char| c.is_whitespace() || matches!(c, '?' | '#' | '&' | '=' | '"' | '\'' | '{' | '}' | ',' | ';'));
-            all.extend(words.filter(|word| word.contains('.') || word.contains('/')).map(str::to_owned));
+            let words = query.split(|c: char| {
+                c.is_whitespace()
+                    || matches!(c, '?' | '#' | '&' | '=' | '"' | '\'' | '{' | '}' | ',' | ';')
+            });
+            all.extend(
+                words.filter(|word| word.contains('.') || word.contains('/')).map(str::to_owned),
+            );
         }
         Places { all, file }
     }
 }
 
-/// The name itself and the names of the files that it is a copy of: what editors put beside a file while it is edited, and backups.
+/// The name itself and the names of the files that it is a copy of: what editors put beside a file
+/// while it is edited, and backups.
 fn names_behind(name: &str) -> Vec<String> {
-    const ENDS: [&str; 14] =
-        ["~", "#", ".swp", ".swo", ".swn", ".swx", ".bak", ".backup", ".orig", ".old", ".save", ".saved", ".tmp", ".copy"];
+    const ENDS: [&str; 14] = [
+        "~", "#", ".swp", ".swo", ".swn", ".swx", ".bak", ".backup", ".orig", ".old", ".save",
+        ".saved", ".tmp", ".copy",
+    ];
     let mut names = vec![name.to_owned()];
     let mut bare = name.to_ascii_lowercase();
     loop {
-        let stripped =
-            ENDS.iter().find_map(|end| bare.strip_suffix(end)).or_else(|| bare.strip_prefix(".#")).or_else(|| bare.strip_prefix('#'));
+        let stripped = ENDS
+            .iter()
+            .find_map(|end| bare.strip_suffix(end))
+            .or_else(|| bare.strip_prefix(".#"))
+            .or_else(|| bare.strip_prefix('#'));
         match stripped {
             Some(stripped) if !stripped.is_empty() => bare = stripped.to_owned(),
             _ => break,
@@ -219,7 +265,8 @@ fn names_behind(name: &str) -> Vec<String> {
 }
 
 fn read_rules(folder: &Path, file: &Path) -> Gitignore {
-    let small = std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_IGNORE_BYTES);
+    let small =
+        std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_IGNORE_BYTES);
     if !small {
         return Gitignore::empty();
     }
@@ -229,17 +276,28 @@ fn read_rules(folder: &Path, file: &Path) -> Gitignore {
     builder.build().unwrap_or_else(|_| Gitignore::empty())
 }
 
-/// Whether rule files between `root` and the file name it, as git reads them: a nearer file's last word counts, and below a folder that
-/// is named nothing comes back.
-fn is_ignored(root: &Path, file: &Path, mut rules: Vec<(PathBuf, Gitignore)>, names: &[&str]) -> bool {
+/// Whether rule files between `root` and the file name it, as git reads them: a nearer file's last
+/// word counts, and below a folder that is named nothing comes back.
+fn is_ignored(
+    root: &Path,
+    file: &Path,
+    mut rules: Vec<(PathBuf, Gitignore)>,
+    names: &[&str],
+) -> bool {
     let Ok(below) = file.strip_prefix(root) else { return false };
     let mut place = root.to_owned();
     let n = below.components().count();
     for (i, part) in below.components().enumerate().take(MAX_DEPTH) {
-        rules.extend(names.iter().map(|name| (place.clone(), read_rules(&place, &place.join(name)))));
+        rules.extend(
+            names.iter().map(|name| (place.clone(), read_rules(&place, &place.join(name)))),
+        );
         place.push(part);
         let is_dir = i + 1 < n;
-        let verdict = rules.iter().rev().map(|(_, rules)| rules.matched(&place, is_dir)).find(|verdict| !verdict.is_none());
+        let verdict = rules
+            .iter()
+            .rev()
+            .map(|(_, rules)| rules.matched(&place, is_dir))
+            .find(|verdict| !verdict.is_none());
         if matches!(verdict, Some(Match::Ignore(_))) {
             return true;
         }
@@ -334,9 +392,11 @@ mod tests {
             ".my.cnf",
             "x.kdbx",
         ] {
-            for uri in
-                [format!("file:///w/deep/{name}"), format!("file:///elsewhere/{name}"), format!("git:/w/{name}?%7B%22ref%22%3A%22~%22%7D")]
-            {
+            for uri in [
+                format!("file:///w/deep/{name}"),
+                format!("file:///elsewhere/{name}"),
+                format!("git:/w/{name}?%7B%22ref%22%3A%22~%22%7D"),
+            ] {
                 let uri = uri.replace('#', "%23");
                 assert!(rules.names(&uri, name), "{uri}");
             }
@@ -393,7 +453,10 @@ mod tests {
             "credentials.rs",
             "keystore.rs",
         ] {
-            assert!(!rules.names(&format!("file:///w/src/{name}"), &format!("src/{name}")), "{name}");
+            assert!(
+                !rules.names(&format!("file:///w/src/{name}"), &format!("src/{name}")),
+                "{name}"
+            );
         }
         assert!(!rules.names("untitled:Untitled-1", "Untitled-1"));
         assert!(!rules.names("vscode-notebook-cell:/w/a.ipynb#W0sZmlsZQ%3D%3D", "a.ipynb"));
@@ -401,9 +464,16 @@ mod tests {
 
     #[test]
     fn patterns_add_and_only_the_user_drops_the_list() {
-        let added = rules(|config| config.ignore = vec!["vendor/**".to_owned(), "*.GEN.py".to_owned()]);
-        assert!(added.names("file:///w/.env", ".env") && added.names("file:///w/vendor/a.py", "vendor/a.py"));
-        assert!(added.names("file:///w/a.gen.py", "a.gen.py") && !added.names("file:///w/src/vendor/a.py", "src/vendor/a.py"));
+        let added =
+            rules(|config| config.ignore = vec!["vendor/**".to_owned(), "*.GEN.py".to_owned()]);
+        assert!(
+            added.names("file:///w/.env", ".env")
+                && added.names("file:///w/vendor/a.py", "vendor/a.py")
+        );
+        assert!(
+            added.names("file:///w/a.gen.py", "a.gen.py")
+                && !added.names("file:///w/src/vendor/a.py", "src/vendor/a.py")
+        );
         let dropped = rules(|config| config.ignore_defaults = false);
         assert!(!dropped.names("file:///w/.env", ".env"));
     }
@@ -422,7 +492,10 @@ mod tests {
         let uri = |path: &str| format!("file://{}", root.join(path).display());
         let rules = |include: &[&str]| {
             let include = include.iter().map(ToString::to_string).collect();
-            LeftAlone::new(&ContextConfig { include, ..ContextConfig::default() }, vec![root.clone()])
+            LeftAlone::new(
+                &ContextConfig { include, ..ContextConfig::default() },
+                vec![root.clone()],
+            )
         };
         let plain = rules(&[]);
         for (path, home) in [
@@ -442,7 +515,12 @@ mod tests {
         }
         assert!(!rules(&["*.local"]).stays_home(&uri("a.local"), "a.local"));
         assert!(!rules(&["build/**"]).stays_home(&uri("build/a.py"), "build/a.py"));
-        for (path, left) in [("alone/a.py", true), ("src/alone/a.py", true), ("src/a.dump", true), ("a.dump", false)] {
+        for (path, left) in [
+            ("alone/a.py", true),
+            ("src/alone/a.py", true),
+            ("src/a.dump", true),
+            ("a.dump", false),
+        ] {
             assert_eq!(plain.names(&uri(path), path), left, "{path}");
         }
         assert!(!plain.stays_home("untitled:a.local", "a.local"));

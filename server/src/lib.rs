@@ -1,6 +1,8 @@
-//! What the binary `lacuna` is made of: reads the command line, runs the command, turns errors into one line and an exit code.
+//! What the binary `lacuna` is made of: reads the command line, runs the command, turns errors into
+//! one line and an exit code.
 //!
-//! Owns: command line, configuration, LSP, HTTP. Everything that completes, trains or measures lives in the libraries.
+//! Owns: command line, configuration, LSP, HTTP. Everything that completes, trains or measures
+//! lives in the libraries.
 
 mod commands;
 mod config;
@@ -21,7 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Private, instant code completion: an LSP server with its own inference engine and an embedded model.
+/// Private, instant code completion: an LSP server with its own inference engine and an embedded
+/// model.
 #[derive(Parser)]
 #[command(name = "lacuna", version, about, propagate_version = true)]
 struct Cli {
@@ -70,7 +73,10 @@ pub fn main() -> ExitCode {
         }
     };
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("LACUNA_LOG").unwrap_or_else(|_| "warn".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("LACUNA_LOG")
+                .unwrap_or_else(|_| "warn".into()),
+        )
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         // It would tell on standard error that standard error is closed, and panic.
@@ -133,7 +139,11 @@ fn say(message: &str) {
 
 /// Someone closed our output (`lacuna … | head`): not an error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }
 
 #[cfg(test)]
@@ -145,7 +155,8 @@ mod tests {
     #[test]
     fn a_cause_is_told_once() {
         let io = || std::io::Error::from_raw_os_error(2);
-        let quoted = anyhow::Error::new(io()).context(format!("a.db: {}", io())).context("the store");
+        let quoted =
+            anyhow::Error::new(io()).context(format!("a.db: {}", io())).context("the store");
         assert_eq!(in_one_line(&quoted), format!("the store: a.db: {}", io()));
         let plain = Err::<(), _>(io()).context("a.py cannot be read").unwrap_err();
         assert_eq!(in_one_line(&plain), format!("a.py cannot be read: {}", io()));

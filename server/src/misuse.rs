@@ -2,14 +2,16 @@
 
 use clap::error::ErrorKind;
 
-/// What was wrong, then the hints, then how the command is called. `None` where the whole help is the answer.
+/// What was wrong, then the hints, then how the command is called. `None` where the whole help is
+/// the answer.
 pub fn told(error: &clap::Error) -> Option<String> {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return None;
     }
     let text = error.to_string();
     let (mut what, mut usage) = (String::new(), None);
-    // Paragraphs: the mistake with its arguments on lines of their own, tips, the usage, where help is.
+    // Paragraphs: the mistake with its arguments on lines of their own, tips, the usage, where help
+    // is.
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let line = line.trim_start_matches("error: ");
         if line.starts_with("For more information") {
@@ -53,10 +55,15 @@ mod tests {
             ("lsp --attach --no-attach", &["--attach", "--no-attach", "cannot be used with"]),
             ("complete a.py --at 1:1 -n 9", &["'9'", "-n <N>"]),
         ] {
-            let error = Cli::try_parse_from(["lacuna"].into_iter().chain(line.split(' '))).err().unwrap_or_else(|| panic!("{line}"));
+            let error = Cli::try_parse_from(["lacuna"].into_iter().chain(line.split(' ')))
+                .err()
+                .unwrap_or_else(|| panic!("{line}"));
             let told = told(&error).unwrap();
             assert!(parts.iter().all(|part| told.contains(part)), "{line}: {told}");
-            assert!(told.ends_with("see --help") && !told.contains('\n') && !told.contains(":;"), "{told}");
+            assert!(
+                told.ends_with("see --help") && !told.contains('\n') && !told.contains(":;"),
+                "{told}"
+            );
         }
         assert!(Cli::try_parse_from(["lacuna"]).is_err_and(|e| told(&e).is_none()));
     }

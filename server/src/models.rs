@@ -1,4 +1,5 @@
-//! From `--model` to something that completes: the embedded model, a Hugging Face directory, or a packed file.
+//! From `--model` to something that completes: the embedded model, a Hugging Face directory, or a
+//! packed file.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -35,7 +36,8 @@ pub struct Loaded {
     pub calibration: Option<Arc<Calibration>>,
     /// Completers of one model take turns.
     scheduler: Arc<Scheduler>,
-    /// Those of the language server: clients with equal settings share one, its caches and its budget.
+    /// Those of the language server: clients with equal settings share one, its caches and its
+    /// budget.
     serving: Mutex<Vec<Weak<Completer>>>,
 }
 
@@ -50,14 +52,23 @@ impl Loaded {
     /// The completer for this model with settings that [`Loaded::settings`] gave, perhaps changed.
     pub fn completer_with(&self, settings: Settings) -> Completer {
         let scheduler = Arc::clone(&self.scheduler);
-        Completer::sharing(scheduler, Arc::clone(&self.model), Arc::clone(&self.tokenizer), self.sentinels.clone(), settings)
+        Completer::sharing(
+            scheduler,
+            Arc::clone(&self.model),
+            Arc::clone(&self.tokenizer),
+            self.sentinels.clone(),
+            settings,
+        )
     }
 
-    /// The completer of a client of the language server: prepares things in the background, knows what this machine's speed was.
+    /// The completer of a client of the language server: prepares things in the background, knows
+    /// what this machine's speed was.
     pub fn serving(&self, config: &Config) -> anyhow::Result<Arc<Completer>> {
         let mut settings = self.settings(config)?;
         let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
-        let equal = |completer: &Arc<Completer>| Settings { costs: settings.costs.clone(), ..completer.settings().clone() } == settings;
+        let equal = |completer: &Arc<Completer>| {
+            Settings { costs: settings.costs.clone(), ..completer.settings().clone() } == settings
+        };
         if let Some(completer) = serving.iter().filter_map(Weak::upgrade).find(equal) {
             return Ok(completer);
         }
@@ -77,7 +88,8 @@ impl Loaded {
         }
     }
 
-    /// Generates a few tokens between the sides of a small hole: weights that load may still be out of range.
+    /// Generates a few tokens between the sides of a small hole: weights that load may still be out
+    /// of range.
     ///
     /// Errors: the forward pass gives no numbers, or cannot be made.
     pub fn try_out(&self) -> anyhow::Result<()> {
@@ -91,8 +103,10 @@ impl Loaded {
         ids.truncate(longest.saturating_sub(TRIAL_TOKENS));
         let sampling = Sampling { max_tokens: TRIAL_TOKENS, ..Sampling::default() };
         let mut cache = KvCache::new(&self.model, longest.min(ids.len() + TRIAL_TOKENS));
-        generate(&self.model, &mut cache, &ids, &sampling, None, &Cancel::new(), &mut |_| ControlFlow::Continue(()))
-            .with_context(|| format!("model {} cannot complete", self.name))?;
+        generate(&self.model, &mut cache, &ids, &sampling, None, &Cancel::new(), &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .with_context(|| format!("model {} cannot complete", self.name))?;
         Ok(())
     }
 
@@ -108,15 +122,20 @@ impl Loaded {
         let limit = self.model.spec().max_positions;
         let longest = settings.line_tokens.max(settings.block_tokens) + 1;
         if longest + 32 > limit {
-            bail!("model {} has a context of {limit} tokens: lower show.block_tokens below {}", self.name, limit / 2);
+            bail!(
+                "model {} has a context of {limit} tokens: lower show.block_tokens below {}",
+                self.name,
+                limit / 2
+            );
         }
         settings.prompt_tokens = settings.prompt_tokens.min(limit - longest);
         Ok(settings)
     }
 }
 
-/// Hypotheses that are followed with a model of so many parameters, unless the configuration says (see `lacuna_complete::Settings::beam`):
-/// a pass over several costs a large model more, and its likeliest token is the right one more often.
+/// Hypotheses that are followed with a model of so many parameters, unless the configuration says
+/// (see `lacuna_complete::Settings::beam`): a pass over several costs a large model more, and its
+/// likeliest token is the right one more often.
 fn beam(parameters: u64) -> usize {
     match parameters {
         ..50_000_000 => 8,
@@ -131,18 +150,24 @@ pub fn load(path: &str) -> anyhow::Result<Loaded> {
     load_as(path, Precision::Int4)
 }
 
-/// As [`load`], with a choice of precision for directories (a packed file and the embedded model are INT4 already).
+/// As [`load`], with a choice of precision for directories (a packed file and the embedded model
+/// are INT4 already).
 pub fn load_as(path: &str, precision: Precision) -> anyhow::Result<Loaded> {
     if path.is_empty() || path == EMBEDDED {
-        let model = Model::from_packed(EMBEDDED_WEIGHTS).context("the embedded model is damaged: build lacuna again")?;
+        let model = Model::from_packed(EMBEDDED_WEIGHTS)
+            .context("the embedded model is damaged: build lacuna again")?;
         return finish(EMBEDDED.to_owned(), model, EMBEDDED_TOKENIZER, "the embedded tokenizer");
     }
     let place = Path::new(path);
     if !place.exists() {
-        bail!("model {path} does not exist: give a directory in Hugging Face layout or a packed .safetensors file");
+        bail!(
+            "model {path} does not exist: give a directory in Hugging Face layout or a packed .safetensors file"
+        );
     }
     if place.extension().is_some_and(|e| e == "gguf") {
-        bail!("model {path} is a GGUF file, which this version cannot read yet: give a directory in Hugging Face layout");
+        bail!(
+            "model {path} is a GGUF file, which this version cannot read yet: give a directory in Hugging Face layout"
+        );
     }
     let folder = if place.is_dir() { place } else { place.parent().unwrap_or(Path::new(".")) };
     let tokenizer = folder.join("tokenizer.json");
@@ -150,7 +175,10 @@ pub fn load_as(path: &str, precision: Precision) -> anyhow::Result<Loaded> {
         bail!("model {path} has no tokenizer: put its tokenizer.json into {}", folder.display());
     }
     if std::fs::metadata(&tokenizer)?.len() > MAX_TOKENIZER_BYTES {
-        bail!("{} is larger than {MAX_TOKENIZER_BYTES} bytes: download tokenizer.json again", tokenizer.display());
+        bail!(
+            "{} is larger than {MAX_TOKENIZER_BYTES} bytes: download tokenizer.json again",
+            tokenizer.display()
+        );
     }
     load_from(path, place, &tokenizer, precision)
 }
@@ -160,7 +188,12 @@ pub fn load_apart(name: &str, weights: &Path, tokenizer: &Path) -> anyhow::Resul
     load_from(name, weights, tokenizer, Precision::Int4)
 }
 
-fn load_from(path: &str, place: &Path, tokenizer: &Path, precision: Precision) -> anyhow::Result<Loaded> {
+fn load_from(
+    path: &str,
+    place: &Path,
+    tokenizer: &Path,
+    precision: Precision,
+) -> anyhow::Result<Loaded> {
     let file = std::fs::read(tokenizer).with_context(|| format!("{}", tokenizer.display()))?;
     let model = Model::load(place, precision).with_context(|| format!("model {path}"))?;
     finish(path.to_owned(), model, &file, &tokenizer.display().to_string())
@@ -174,8 +207,8 @@ pub fn read_confidence(path: &Path) -> anyhow::Result<serde_json::Value> {
     serde_json::from_str(&text).with_context(name)
 }
 
-/// SHA-256 of the weights and the tokenizer behind `path`, in hexadecimal: of a folder, that of the hashes of its files in order of
-/// their names.
+/// SHA-256 of the weights and the tokenizer behind `path`, in hexadecimal: of a folder, that of the
+/// hashes of its files in order of their names.
 pub fn sha256(path: &str) -> anyhow::Result<String> {
     if path.is_empty() || path == EMBEDDED {
         return Ok(sha256_of_parts(&[EMBEDDED_WEIGHTS, EMBEDDED_TOKENIZER]));
@@ -183,27 +216,49 @@ pub fn sha256(path: &str) -> anyhow::Result<String> {
     let place = Path::new(path);
     let mut files = if place.is_dir() {
         let named = |p: &Path| p.extension().is_some_and(|e| e == "safetensors" || e == "json");
-        std::fs::read_dir(place)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| named(p)).collect()
+        std::fs::read_dir(place)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|p| named(p))
+            .collect()
     } else {
         vec![place.to_owned(), place.with_file_name("tokenizer.json")]
     };
     files.sort();
-    let hashes: Vec<String> =
-        files.iter().map(|file| sha256_of_file(file).with_context(|| format!("{}", file.display()))).collect::<anyhow::Result<_>>()?;
+    let hashes: Vec<String> = files
+        .iter()
+        .map(|file| sha256_of_file(file).with_context(|| format!("{}", file.display())))
+        .collect::<anyhow::Result<_>>()?;
     let parts: Vec<&[u8]> = hashes.iter().map(String::as_bytes).collect();
     Ok(sha256_of_parts(&parts))
 }
 
-fn finish(name: String, model: Model, tokenizer_file: &[u8], tokenizer_name: &str) -> anyhow::Result<Loaded> {
-    let tokenizer = Tokenizer::from_json(tokenizer_file).with_context(|| tokenizer_name.to_owned())?;
+fn finish(
+    name: String,
+    model: Model,
+    tokenizer_file: &[u8],
+    tokenizer_name: &str,
+) -> anyhow::Result<Loaded> {
+    let tokenizer =
+        Tokenizer::from_json(tokenizer_file).with_context(|| tokenizer_name.to_owned())?;
     let sentinels = Sentinels::resolve(&tokenizer).with_context(|| tokenizer_name.to_owned())?;
     let (ids, rows) = (tokenizer.n_vocab(), model.spec().n_vocab);
     if ids > rows {
-        bail!("model {name}: {tokenizer_name} has {ids} ids but the weights have {rows}: they belong to different models");
+        bail!(
+            "model {name}: {tokenizer_name} has {ids} ids but the weights have {rows}: they belong to different models"
+        );
     }
     let languages = model.spec().code_languages.clone();
     let weights = model.spec().confidence.as_deref().map(Calibration::from_json).transpose();
     let calibration = weights.with_context(|| format!("model {name}"))?.map(Arc::new);
     let (model, tokenizer) = (Arc::new(model), Arc::new(tokenizer));
-    Ok(Loaded { name, model, tokenizer, sentinels, languages, calibration, scheduler: Scheduler::new(), serving: Mutex::default() })
+    Ok(Loaded {
+        name,
+        model,
+        tokenizer,
+        sentinels,
+        languages,
+        calibration,
+        scheduler: Scheduler::new(),
+        serving: Mutex::default(),
+    })
 }

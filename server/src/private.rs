@@ -1,4 +1,5 @@
-//! Files that are nobody's business but their owner's: what was typed, what was recorded, what a machine can do.
+//! Files that are nobody's business but their owner's: what was typed, what was recorded, what a
+//! machine can do.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::path::Path;
@@ -23,7 +24,8 @@ pub fn options() -> OpenOptions {
     options
 }
 
-/// Looks at the rights of a file with a secret in it. Errors: others could put their own secret there. That they can read it is said.
+/// Looks at the rights of a file with a secret in it. Errors: others could put their own secret
+/// there. That they can read it is said.
 pub fn check_secret(path: &Path) -> anyhow::Result<()> {
     #[cfg(unix)]
     {
@@ -32,10 +34,16 @@ pub fn check_secret(path: &Path) -> anyhow::Result<()> {
         let mode = meta.permissions().mode() & 0o777;
         // A pipe (`<(pass show lacuna)`) has rights that mean nothing.
         if meta.is_file() && mode & 0o022 != 0 {
-            bail!("{} can be written by others (mode {mode:o}): chmod 600 it, and put a new secret into it", path.display());
+            bail!(
+                "{} can be written by others (mode {mode:o}): chmod 600 it, and put a new secret into it",
+                path.display()
+            );
         }
         if meta.is_file() && mode & 0o044 != 0 {
-            tracing::warn!("{} can be read by others (mode {mode:o}): chmod 600 it", path.display());
+            tracing::warn!(
+                "{} can be read by others (mode {mode:o}): chmod 600 it",
+                path.display()
+            );
         }
     }
     #[cfg(not(unix))]
@@ -57,8 +65,18 @@ mod tests {
         let file = folder.join("token");
         options().write(true).open(&file).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&folder), mode(&dir.path().join("a")), mode(&file)), (0o700, 0o700, 0o600));
-        for (mode, fine) in [(0o600, true), (0o400, true), (0o644, true), (0o666, false), (0o620, false), (0o602, false)] {
+        assert_eq!(
+            (mode(&folder), mode(&dir.path().join("a")), mode(&file)),
+            (0o700, 0o700, 0o600)
+        );
+        for (mode, fine) in [
+            (0o600, true),
+            (0o400, true),
+            (0o644, true),
+            (0o666, false),
+            (0o620, false),
+            (0o602, false),
+        ] {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(check_secret(&file).is_ok(), fine, "{mode:o}");
         }

@@ -1,10 +1,12 @@
 //! Where the value of a setting may come from.
 //!
-//! A folder that somebody opens is not somebody who may decide: its `lacuna.toml` came with a clone or an archive. [`REACH`] says for every
-//! setting what such a file may do with it; the user's own file, flags and the editor (which has a trust of its own) may set what they like.
-//! A folder that the user's own file lists under `[trust] folders` may do the same.
+//! A folder that somebody opens is not somebody who may decide: its `lacuna.toml` came with a clone
+//! or an archive. [`REACH`] says for every setting what such a file may do with it; the user's own
+//! file, flags and the editor (which has a trust of its own) may set what they like. A folder that
+//! the user's own file lists under `[trust] folders` may do the same.
 //!
-//! Owns: the table, where a workspace's file is looked for, whose it may be. Does not own: layers and errors (`config`).
+//! Owns: the table, where a workspace's file is looked for, whose it may be. Does not own: layers
+//! and errors (`config`).
 
 use std::fs::File;
 use std::io::Read;
@@ -101,7 +103,8 @@ pub fn reach(name: &str) -> Reach {
     REACH.iter().find(|(known, _)| *known == name).map_or(Reach::Nothing, |(_, reach)| *reach)
 }
 
-/// Why a workspace that nobody trusts may not give this setting this value. `below`: what holds without it.
+/// Why a workspace that nobody trusts may not give this setting this value. `below`: what holds
+/// without it.
 fn refusal(name: &str, value: &Value, below: &Value) -> Option<String> {
     match reach(name) {
         Reach::Sets | Reach::Adds => None,
@@ -111,24 +114,31 @@ fn refusal(name: &str, value: &Value, below: &Value) -> Option<String> {
                 (value, Some(none)) if value.as_u64() == Some(none) => Some(f64::INFINITY),
                 (value, _) => value.as_f64(),
             };
-            let is_lower = rank(value).zip(rank(below)).is_some_and(|(value, below)| value <= below);
+            let is_lower =
+                rank(value).zip(rank(below)).is_some_and(|(value, below)| value <= below);
             (!is_lower).then(|| format!("{name} (it may be lowered only)"))
         }
         Reach::Nothing | Reach::UsersFile => Some(name.to_owned()),
     }
 }
 
-/// Splits what a workspace's file states into what it may state and the names of the rest. `below` gives what holds without it.
+/// Splits what a workspace's file states into what it may state and the names of the rest. `below`
+/// gives what holds without it.
 pub fn admit(stated: &Value, below: impl Fn(&str) -> Value) -> (Value, Vec<String>) {
     let (mut admitted, mut refused) = (Map::new(), Vec::new());
     for (area, keys) in stated.as_object().into_iter().flatten() {
         for (key, value) in keys.as_object().into_iter().flatten() {
             let name = format!("{area}.{key}");
-            let why = if area == "experiment" { experiment_refusal(key, value, &below) } else { refusal(&name, value, &below(&name)) };
+            let why = if area == "experiment" {
+                experiment_refusal(key, value, &below)
+            } else {
+                refusal(&name, value, &below(&name))
+            };
             match why {
                 Some(why) => refused.push(why),
                 None => {
-                    let entry = admitted.entry(area.clone()).or_insert_with(|| Value::Object(Map::new()));
+                    let entry =
+                        admitted.entry(area.clone()).or_insert_with(|| Value::Object(Map::new()));
                     entry[key] = value.clone();
                 }
             }
@@ -140,21 +150,31 @@ pub fn admit(stated: &Value, below: impl Fn(&str) -> Value) -> (Value, Vec<Strin
 /// As [`admit`], for a folder that the user trusts: all but what only the user's own file may say.
 pub fn trusted(stated: &Value) -> (Value, Vec<String>) {
     let mut admitted = stated.clone();
-    let refused = admitted.as_object_mut().and_then(|areas| areas.remove("trust")).map(|_| "trust".to_owned());
+    let refused = admitted
+        .as_object_mut()
+        .and_then(|areas| areas.remove("trust"))
+        .map(|_| "trust".to_owned());
     (admitted, refused.into_iter().collect())
 }
 
 /// An experiment may try what the file may state itself.
-fn experiment_refusal(name: &str, definition: &Value, below: impl Fn(&str) -> Value) -> Option<String> {
+fn experiment_refusal(
+    name: &str,
+    definition: &Value,
+    below: impl Fn(&str) -> Value,
+) -> Option<String> {
     let variants = definition["variant"].as_object().into_iter().flatten();
-    let settings = variants.flat_map(|(_, variant)| variant["settings"].as_object().into_iter().flatten());
-    let mut refused: Vec<String> = settings.filter_map(|(setting, value)| refusal(setting, value, &below(setting))).collect();
+    let settings =
+        variants.flat_map(|(_, variant)| variant["settings"].as_object().into_iter().flatten());
+    let mut refused: Vec<String> =
+        settings.filter_map(|(setting, value)| refusal(setting, value, &below(setting))).collect();
     refused.sort();
     refused.dedup();
     (!refused.is_empty()).then(|| format!("experiment.{name} (it varies {})", refused.join(", ")))
 }
 
-/// Folders that may do what the user may, as the user's own file lists them: the folder itself, or with `/*` behind it all below.
+/// Folders that may do what the user may, as the user's own file lists them: the folder itself, or
+/// with `/*` behind it all below.
 #[derive(Debug, Default)]
 pub struct Trusted(Vec<(PathBuf, bool)>);
 
@@ -162,8 +182,12 @@ impl Trusted {
     pub fn new(folders: &[String]) -> Trusted {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let one = |folder: &String| {
-            let (folder, below) = folder.strip_suffix("/*").map_or((folder.as_str(), false), |folder| (folder, true));
-            let folder = match (folder.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')), &home) {
+            let (folder, below) =
+                folder.strip_suffix("/*").map_or((folder.as_str(), false), |folder| (folder, true));
+            let folder = match (
+                folder.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')),
+                &home,
+            ) {
                 (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
                 _ if folder.is_empty() => PathBuf::from("/"),
                 _ => PathBuf::from(folder),
@@ -176,7 +200,9 @@ impl Trusted {
 
     pub fn lists(&self, folder: &Path) -> bool {
         let Ok(folder) = folder.canonicalize() else { return false };
-        self.0.iter().any(|(listed, below)| folder == *listed || *below && folder.starts_with(listed))
+        self.0
+            .iter()
+            .any(|(listed, below)| folder == *listed || *below && folder.starts_with(listed))
     }
 }
 
@@ -185,8 +211,8 @@ impl Trusted {
 pub enum Near<'a> {
     /// The workspace is this folder: an editor says so.
     Root(&'a Path),
-    /// The workspace is around this file or folder: up to the next folder with version control, else the working directory, else the
-    /// file's own folder.
+    /// The workspace is around this file or folder: up to the next folder with version control,
+    /// else the working directory, else the file's own folder.
     Inside(&'a Path),
 }
 
@@ -198,11 +224,19 @@ impl Near<'_> {
             Near::Inside(near) => near,
         };
         let Ok(near) = std::path::absolute(near) else { return Vec::new() };
-        let Some(start) = (if near.is_dir() { Some(near.as_path()) } else { near.parent() }) else { return Vec::new() };
-        let marked = start.ancestors().find(|folder| ROOT_MARKS.iter().any(|mark| folder.join(mark).exists()));
+        let Some(start) = (if near.is_dir() { Some(near.as_path()) } else { near.parent() }) else {
+            return Vec::new();
+        };
+        let marked = start
+            .ancestors()
+            .find(|folder| ROOT_MARKS.iter().any(|mark| folder.join(mark).exists()));
         let here = std::env::current_dir().ok().filter(|here| start.starts_with(here));
         let root = marked.map(Path::to_owned).or(here).unwrap_or_else(|| start.to_owned());
-        start.ancestors().take_while(|folder| folder.starts_with(&root)).map(Path::to_owned).collect()
+        start
+            .ancestors()
+            .take_while(|folder| folder.starts_with(&root))
+            .map(Path::to_owned)
+            .collect()
     }
 }
 
@@ -211,7 +245,8 @@ pub struct WorkspaceFile {
     pub path: PathBuf,
     /// Its folder is one that the user trusts.
     pub is_trusted: bool,
-    /// `None`: it is somebody else's and not read. Errors: it cannot be read, or is no configuration file.
+    /// `None`: it is somebody else's and not read. Errors: it cannot be read, or is no
+    /// configuration file.
     pub text: anyhow::Result<Option<String>>,
 }
 
@@ -219,15 +254,23 @@ pub struct WorkspaceFile {
 pub fn workspace_file(near: Near<'_>, trusted: &Trusted) -> Option<WorkspaceFile> {
     for folder in near.folders() {
         let path = folder.join(WORKSPACE_FILE);
-        // Opened once, then asked: a name may come to mean another file meanwhile. A pipe must not hold us.
+        // Opened once, then asked: a name may come to mean another file meanwhile. A pipe must not
+        // hold us.
         let mut options = File::options();
         options.read(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nix::fcntl::OFlag::O_NONBLOCK.bits());
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            nix::fcntl::OFlag::O_NONBLOCK.bits(),
+        );
         let Ok(file) = options.open(&path) else {
             // One that is there and cannot be read is told, as any configuration file.
             if path.is_file() {
-                return Some(WorkspaceFile { text: read(&path).map(Some), path, is_trusted: false });
+                return Some(WorkspaceFile {
+                    text: read(&path).map(Some),
+                    path,
+                    is_trusted: false,
+                });
             }
             continue;
         };
@@ -288,13 +331,18 @@ mod tests {
     fn every_setting_is_classified() {
         let defaults = serde_json::to_value(Config::default()).unwrap();
         let mut settings: Vec<String> = Vec::new();
-        for (area, keys) in defaults.as_object().unwrap().iter().filter(|(area, _)| *area != "experiment") {
+        for (area, keys) in
+            defaults.as_object().unwrap().iter().filter(|(area, _)| *area != "experiment")
+        {
             settings.extend(keys.as_object().unwrap().keys().map(|key| format!("{area}.{key}")));
         }
         settings.sort();
         let mut known: Vec<&str> = REACH.iter().map(|(name, _)| *name).collect();
         known.sort_unstable();
-        assert_eq!(known, settings, "server/src/trust.rs says of each setting what the file of a folder that nobody trusts may do with it");
+        assert_eq!(
+            known, settings,
+            "server/src/trust.rs says of each setting what the file of a folder that nobody trusts may do with it"
+        );
     }
 
     #[test]
@@ -314,9 +362,18 @@ mod tests {
             (json!({"latency": {"deadline_ms": 0}}), &["latency.deadline_ms"]),
             (json!({"context": {"other_files": true}}), &["context.other_files"]),
             (json!({"telemetry": {"enabled": false, "dir": "x"}}), &["telemetry.dir"]),
-            (json!({"trust": {"folders": ["/"]}, "model": {"path": "m"}}), &["model.path", "trust.folders"]),
-            (json!({"experiment": {"x": {"variant": {"a": {}, "b": {"settings": {"show.line_tokens": 3}}}}}}), &[]),
-            (json!({"experiment": {"x": {"variant": {"a": {"settings": {"model.path": "m"}}}}}}), &["experiment.x"]),
+            (
+                json!({"trust": {"folders": ["/"]}, "model": {"path": "m"}}),
+                &["model.path", "trust.folders"],
+            ),
+            (
+                json!({"experiment": {"x": {"variant": {"a": {}, "b": {"settings": {"show.line_tokens": 3}}}}}}),
+                &[],
+            ),
+            (
+                json!({"experiment": {"x": {"variant": {"a": {"settings": {"model.path": "m"}}}}}}),
+                &["experiment.x"],
+            ),
         ] {
             let (admitted, named) = admit(&stated, below);
             let names: Vec<&str> = named.iter().map(|why| why.split(' ').next().unwrap()).collect();
@@ -336,8 +393,16 @@ mod tests {
         std::fs::create_dir_all(&inner).unwrap();
         let path = dir.path().display().to_string();
         let lists = |listed: &str, folder: &Path| Trusted::new(&[listed.to_owned()]).lists(folder);
-        assert!(lists(&path, dir.path()) && lists(&format!("{path}/"), dir.path()) && lists(&format!("{path}/*"), &inner));
-        assert!(!lists(&path, &inner) && !lists(&format!("{path}/a"), dir.path()) && !lists(&format!("{path}/a/b2"), &inner));
+        assert!(
+            lists(&path, dir.path())
+                && lists(&format!("{path}/"), dir.path())
+                && lists(&format!("{path}/*"), &inner)
+        );
+        assert!(
+            !lists(&path, &inner)
+                && !lists(&format!("{path}/a"), dir.path())
+                && !lists(&format!("{path}/a/b2"), &inner)
+        );
         assert!(lists("/*", &inner));
         for nothing in ["", ".", "*", "a", "~nobody"] {
             assert!(!lists(nothing, &inner), "{nothing}");
@@ -349,7 +414,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("repository").join("src");
         std::fs::create_dir_all(&deep).unwrap();
-        let found = |near: Near<'_>| workspace_file(near, &Trusted::default()).map(|file| file.path);
+        let found =
+            |near: Near<'_>| workspace_file(near, &Trusted::default()).map(|file| file.path);
         std::fs::write(dir.path().join(WORKSPACE_FILE), "").unwrap();
         assert_eq!(found(Near::Inside(&deep)), None, "no root is known: only the folder itself");
         assert_eq!(found(Near::Root(&deep)), None);
@@ -367,7 +433,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(WORKSPACE_FILE);
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(workspace_file(Near::Root(dir.path()), &Trusted::default()).is_none(), "a pipe holds nobody");
+        assert!(
+            workspace_file(Near::Root(dir.path()), &Trusted::default()).is_none(),
+            "a pipe holds nobody"
+        );
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "[show]\nline_tokens = 1\n").unwrap();
         // Only the superuser can make a file that is somebody else's.

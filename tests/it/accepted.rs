@@ -1,8 +1,9 @@
-//! What stands in the file once a suggestion was accepted: whatever a model says, nothing is there twice, nothing is closed twice, and the file
-//! parses no worse.
+//! What stands in the file once a suggestion was accepted: whatever a model says, nothing is there
+//! twice, nothing is closed twice, and the file parses no worse.
 //!
-//! Models are made that say one hostile text each ([`TinyModel::saying`]) and are asked through [`Completer`], at seeded places of files in
-//! many languages. The judgement here is another one than the rules': of the text that results.
+//! Models are made that say one hostile text each ([`TinyModel::saying`]) and are asked through
+//! [`Completer`], at seeded places of files in many languages. The judgement here is another one
+//! than the rules': of the text that results.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +29,8 @@ const FILES: [(&str, &str); 9] = [
     ("report.sql", include_str!("accepted/report.sql")),
 ];
 const SEED: u64 = 17;
-/// Places of each kind in each file, and texts that are said at each. LACUNA_ACCEPTED=N asks N times as many, with other seeds.
+/// Places of each kind in each file, and texts that are said at each. LACUNA_ACCEPTED=N asks N
+/// times as many, with other seeds.
 const PLACES: usize = 1;
 const TEXTS: usize = 6;
 
@@ -45,10 +47,15 @@ struct Place {
 /// Places in every file, the same on every machine.
 fn places(random: &mut Random) -> Vec<Place> {
     let samples = workspace().join("datasets/samples");
-    let mut files: Vec<(String, String)> = FILES.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
-    let mut names: Vec<_> = std::fs::read_dir(&samples).expect("samples").map(|entry| entry.expect("an entry").path()).collect();
+    let mut files: Vec<(String, String)> =
+        FILES.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+    let mut names: Vec<_> = std::fs::read_dir(&samples)
+        .expect("samples")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     names.sort();
-    for path in names.iter().filter(|path| path.extension().is_some_and(|ending| ending != "jsonl")) {
+    for path in names.iter().filter(|path| path.extension().is_some_and(|ending| ending != "jsonl"))
+    {
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
         files.push((name, std::fs::read_to_string(path).expect("text")));
     }
@@ -59,7 +66,15 @@ fn places(random: &mut Random) -> Vec<Place> {
             3 => text.replace("    ", "\t"),
             _ => text.clone(),
         };
-        for kind in ["inside a word", "line's end", "line's tail", "before a closer", "between braces", "above a line", "below a line"] {
+        for kind in [
+            "inside a word",
+            "line's end",
+            "line's tail",
+            "before a closer",
+            "between braces",
+            "above a line",
+            "below a line",
+        ] {
             for _ in 0..PLACES {
                 places.extend(place(name, &text, kind, random));
             }
@@ -81,37 +96,66 @@ fn place(name: &str, text: &str, kind: &'static str, random: &mut Random) -> Opt
     let line_end = |at: usize| text[at..].find(['\n', '\r']).map_or(text.len(), |n| at + n);
     let line_start = |at: usize| text[..at].rfind('\n').map_or(0, |n| n + 1);
     let new = |before: &str, after: &str, gone: &str| {
-        Some(Place { name: name.to_owned(), kind, before: before.to_owned(), after: after.to_owned(), gone: gone.to_owned() })
+        Some(Place {
+            name: name.to_owned(),
+            kind,
+            before: before.to_owned(),
+            after: after.to_owned(),
+            gone: gone.to_owned(),
+        })
     };
     match kind {
         "inside a word" => {
-            let at = chosen(&|at| left(at).is_some_and(is_word) && right(at).is_some_and(is_word), random)?;
+            let at = chosen(
+                &|at| left(at).is_some_and(is_word) && right(at).is_some_and(is_word),
+                random,
+            )?;
             new(&text[..at], &text[at..], "")
         }
         "line's end" => {
-            let at = chosen(&|at| is_eol(at) && left(at).is_some_and(|c| !c.is_whitespace()), random)?;
+            let at =
+                chosen(&|at| is_eol(at) && left(at).is_some_and(|c| !c.is_whitespace()), random)?;
             new(&text[..at], &text[at..], "")
         }
         "line's tail" => {
             let at = chosen(
-                &|at| !is_eol(at) && right(at).is_some_and(|c| !c.is_whitespace()) && !text[line_start(at)..at].trim().is_empty(),
+                &|at| {
+                    !is_eol(at)
+                        && right(at).is_some_and(|c| !c.is_whitespace())
+                        && !text[line_start(at)..at].trim().is_empty()
+                },
                 random,
             )?;
             new(&text[..at], &text[line_end(at)..], &text[at..line_end(at)])
         }
         "before a closer" => {
-            let at = chosen(&|at| right(at).is_some_and(|c| ")]}>".contains(c)) && !text[line_start(at)..at].trim().is_empty(), random)?;
+            let at = chosen(
+                &|at| {
+                    right(at).is_some_and(|c| ")]}>".contains(c))
+                        && !text[line_start(at)..at].trim().is_empty()
+                },
+                random,
+            )?;
             let from = text[..at].rfind(['(', '[', '{', '<', '"', '\n']).map_or(0, |n| n + 1);
             // With what stands between the two, or without.
-            if random.below(2) == 0 { new(&text[..at], &text[at..], "") } else { new(&text[..from], &text[at..], &text[from..at]) }
+            if random.below(2) == 0 {
+                new(&text[..at], &text[at..], "")
+            } else {
+                new(&text[..from], &text[at..], &text[from..at])
+            }
         }
         "between braces" => {
-            let at = chosen(&|at| is_eol(at) && left(at).is_some_and(|c| "{([:".contains(c)), random)?;
+            let at =
+                chosen(&|at| is_eol(at) && left(at).is_some_and(|c| "{([:".contains(c)), random)?;
             let opener = left(at)?;
             let depth = |line: &str| line.len() - line.trim_start().len();
             let own = depth(&text[line_start(at)..at]);
-            let body: usize =
-                text[at..].split_inclusive('\n').skip(1).take_while(|l| l.trim().is_empty() || depth(l) > own).map(str::len).sum();
+            let body: usize = text[at..]
+                .split_inclusive('\n')
+                .skip(1)
+                .take_while(|l| l.trim().is_empty() || depth(l) > own)
+                .map(str::len)
+                .sum();
             let body_end = text[at..].find('\n').map_or(text.len(), |n| at + n + 1 + body);
             let closer = match opener {
                 '{' => "}",
@@ -128,7 +172,10 @@ fn place(name: &str, text: &str, kind: &'static str, random: &mut Random) -> Opt
         }
         // A blank line, as deep as its neighbour, directly above or below a line.
         "above a line" | "below a line" => {
-            let at = chosen(&|at| at == line_start(at) && !text[at..line_end(at)].trim().is_empty(), random)?;
+            let at = chosen(
+                &|at| at == line_start(at) && !text[at..line_end(at)].trim().is_empty(),
+                random,
+            )?;
             let line = &text[at..line_end(at)];
             let indent = &line[..line.len() - line.trim_start().len()];
             if kind == "above a line" {
@@ -154,10 +201,18 @@ fn hostile(place: &Place) -> Vec<String> {
     let above = before.lines().rev().skip(1).find(|line| !line.trim().is_empty()).unwrap_or("");
     let left = before.rsplit('\n').next().unwrap_or("");
     let indent = &left[..left.len() - left.trim_start().len()];
-    let word = |text: &str| text.chars().take_while(|c| *c == '_' || c.is_alphanumeric()).collect::<String>();
+    let word = |text: &str| {
+        text.chars().take_while(|c| *c == '_' || c.is_alphanumeric()).collect::<String>()
+    };
     let right_word = word(rest);
     let last_word: String = word(&left.chars().rev().collect::<String>()).chars().rev().collect();
-    let closers: String = balance(language, before).unmatched_openers.iter().rev().take(3).map(|b| char::from(b.closer())).collect();
+    let closers: String = balance(language, before)
+        .unmatched_openers
+        .iter()
+        .rev()
+        .take(3)
+        .map(|b| char::from(b.closer()))
+        .collect();
     let mut texts = vec![
         rest.to_owned(),
         rest.trim().to_owned(),
@@ -229,20 +284,28 @@ fn fault(place: &Place, item: &str) -> Option<String> {
     let said = item.trim();
 
     // Right of the cursor.
-    if n_letters(rest) > 0 && (said.starts_with(rest) || said.ends_with(rest) || n_letters(said) > 0 && rest.starts_with(said)) {
+    if n_letters(rest) > 0
+        && (said.starts_with(rest)
+            || said.ends_with(rest)
+            || n_letters(said) > 0 && rest.starts_with(said))
+    {
         return Some(format!("says {rest:?} again, which stands right of the cursor"));
     }
     let is_word = |c: char| language.is_word_char(c);
     let right_word: String = after.chars().take_while(|c| is_word(*c)).collect();
     let is_inside = !right_word.is_empty() && before.chars().next_back().is_some_and(is_word);
-    if is_inside && (item.starts_with(&right_word) || item.ends_with(&right_word) && right_word.chars().count() > 1) {
+    if is_inside
+        && (item.starts_with(&right_word)
+            || item.ends_with(&right_word) && right_word.chars().count() > 1)
+    {
         return Some(format!("doubles the word's right half {right_word:?}"));
     }
     // Below.
     let next = after.lines().skip(1).find(|line| !line.trim().is_empty()).unwrap_or("").trim_end();
     let own = format!("{left}{}", after.lines().next().unwrap_or(""));
     let joined = format!("{left}{item}{}", after.lines().next().unwrap_or(""));
-    let lines: Vec<&str> = joined.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> =
+        joined.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
     let is_own = |line: &str| line.trim() == own.trim();
     if n_letters(next) >= 4 && lines.iter().any(|line| *line == next && !is_own(line)) {
         return Some(format!("says {next:?} again, which stands below"));
@@ -257,35 +320,53 @@ fn fault(place: &Place, item: &str) -> Option<String> {
     // Directly above, and among the lines themselves.
     let above = before[..before.len() - left.len()].lines().next_back().unwrap_or("").trim_end();
     let neighbours: Vec<&str> = std::iter::once(above).chain(lines.iter().copied()).collect();
-    if let Some(twice) =
-        neighbours.windows(2).find(|pair| n_letters(pair[0]) > 0 && pair[0] == pair[1] && !is_closing(pair[0]) && !is_own(pair[1]))
-    {
+    if let Some(twice) = neighbours.windows(2).find(|pair| {
+        n_letters(pair[0]) > 0 && pair[0] == pair[1] && !is_closing(pair[0]) && !is_own(pair[1])
+    }) {
         return Some(format!("says {:?} twice, one below the other", twice[0]));
     }
     // Closers. The arms of a shell's `case` have no opener.
     let is_opened = |closer: u8| !(name.ends_with(".sh") && closer == b')');
-    let unmatched = |text: &str| balance(language, text).unmatched_closers.iter().filter(|closer| is_opened(closer.byte)).count();
+    let unmatched = |text: &str| {
+        balance(language, text)
+            .unmatched_closers
+            .iter()
+            .filter(|closer| is_opened(closer.byte))
+            .count()
+    };
     let (old, new) = (format!("{before}{after}"), format!("{before}{item}{after}"));
     if unmatched(&new) > unmatched(&old) {
         return Some("closes what nothing opened".to_owned());
     }
-    // The parse, with what is opened on purpose closed. What is wrong already (a line that was cut off) tells nothing.
+    // The parse, with what is opened on purpose closed. What is wrong already (a line that was cut
+    // off) tells nothing.
     let errors = |text: &str| SyntaxTree::parse_str(language, text).n_errors();
     let mut closed = item.to_owned();
     if language == Language::Python && said.ends_with(':') {
         closed.push_str(" pass");
     }
-    closed.extend(balance(language, item).unmatched_openers.iter().rev().map(|bracket| char::from(bracket.closer())));
+    closed.extend(
+        balance(language, item)
+            .unmatched_openers
+            .iter()
+            .rev()
+            .map(|bracket| char::from(bracket.closer())),
+    );
     let (was, is) = (errors(&old), errors(&new).min(errors(&format!("{before}{closed}{after}"))));
     (was == 0 && is > 0).then(|| format!("parses worse: {was} errors before, {is} after"))
 }
 
 fn completer(text: &str, settings: Settings) -> Completer {
     let tiny = TinyModel::saying(text);
-    let tokenizer = Tokenizer::from_json(tiny.tokenizer.to_string().as_bytes()).expect("our own tokenizer");
+    let tokenizer =
+        Tokenizer::from_json(tiny.tokenizer.to_string().as_bytes()).expect("our own tokenizer");
     let sentinels = Sentinels::resolve(&tokenizer).expect("our own markers");
-    let model =
-        Model::from_checkpoint(tiny.config.to_string().as_bytes(), &tiny.weights.to_bytes(), Precision::F32).expect("our own model");
+    let model = Model::from_checkpoint(
+        tiny.config.to_string().as_bytes(),
+        &tiny.weights.to_bytes(),
+        Precision::F32,
+    )
+    .expect("our own model");
     Completer::new(Arc::new(model), Arc::new(tokenizer), sentinels, settings)
 }
 
@@ -295,14 +376,23 @@ fn ask(place: &Place, text: &str, beam: usize) -> (bool, Vec<String>) {
     let document = Document::new(&format!("{}{}", place.before, place.after), 0);
     let tree = SyntaxTree::parse(language, document.rope());
     let completer = completer(text, Settings { prompt_tokens: 192, beam, ..Settings::default() });
-    let request = Request { n: 2, ..Request::at("a", Some(&place.name), &document, &tree, place.before.len()) };
-    let Outcome::Suggest(items) = completer.complete(&request, &Cancel::default()).outcome else { return (false, Vec::new()) };
+    let request = Request {
+        n: 2,
+        ..Request::at("a", Some(&place.name), &document, &tree, place.before.len())
+    };
+    let Outcome::Suggest(items) = completer.complete(&request, &Cancel::default()).outcome else {
+        return (false, Vec::new());
+    };
     let told = |item: &Item| {
         let fault = fault(place, &item.text)?;
-        let tail = &place.before[place.before.ceil_char_boundary(place.before.len().saturating_sub(90))..];
+        let tail =
+            &place.before[place.before.ceil_char_boundary(place.before.len().saturating_sub(90))..];
         let head = &place.after[..place.after.floor_char_boundary(90)];
         let Place { name, kind, .. } = place;
-        Some(format!("{name}, {kind}, beam {beam}: {fault}\n    {tail:?}\n  + {:?} (said {text:?})\n  + {head:?}", item.text))
+        Some(format!(
+            "{name}, {kind}, beam {beam}: {fault}\n    {tail:?}\n  + {:?} (said {text:?})\n  + {head:?}",
+            item.text
+        ))
     };
     (true, items.iter().filter_map(told).collect())
 }
@@ -327,5 +417,8 @@ fn whatever_a_model_says_nothing_is_there_twice_and_nothing_parses_worse() {
     }
     eprintln!("{asked} asked, shown {shown:?}");
     assert!(faults.is_empty(), "{} faults in {asked}:\n{}", faults.len(), faults.join("\n"));
-    assert!(shown.len() == 7 && shown.values().all(|n| *n >= 3), "something is shown at every kind of place: {shown:?}");
+    assert!(
+        shown.len() == 7 && shown.values().all(|n| *n >= 3),
+        "something is shown at every kind of place: {shown:?}"
+    );
 }

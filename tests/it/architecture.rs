@@ -48,10 +48,14 @@ struct Dependency {
 
 /// All dependencies of our crates: normal, for building, for tests.
 fn dependencies() -> Vec<Dependency> {
-    // Read as plain JSON: the `cargo_metadata` crate turns on features of serde_json, and every build of the workspace
-    // would then compile most crates twice, once with them and once (`cargo build -p lacuna`) without.
+    // Read as plain JSON: the `cargo_metadata` crate turns on features of serde_json, and every
+    // build of the workspace would then compile most crates twice, once with them and once (`cargo
+    // build -p lacuna`) without.
     let mut command = std::process::Command::new(env!("CARGO"));
-    let output = run(command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(workspace())).expect_code(0);
+    let output = run(command
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(workspace()))
+    .expect_code(0);
     let metadata: Value = serde_json::from_str(&output.stdout).expect("cargo speaks JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     assert!(packages.len() >= 10, "all crates are seen");
@@ -61,7 +65,12 @@ fn dependencies() -> Vec<Dependency> {
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let ours = dependency["path"].is_string();
             let for_tests = dependency["kind"] == "dev";
-            all.push(Dependency { of: text(&package["name"]), name: text(&dependency["name"]), ours, for_tests });
+            all.push(Dependency {
+                of: text(&package["name"]),
+                name: text(&dependency["name"]),
+                ours,
+                for_tests,
+            });
         }
     }
     all
@@ -69,17 +78,28 @@ fn dependencies() -> Vec<Dependency> {
 
 #[test]
 fn our_crates_import_downwards_only() {
-    let rank = |name: &str| ORDER.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} is not in the design's list"));
+    let rank = |name: &str| {
+        ORDER
+            .iter()
+            .position(|n| *n == name)
+            .unwrap_or_else(|| panic!("{name} is not in the design's list"))
+    };
     for Dependency { of, name, .. } in dependencies().iter().filter(|d| d.ours) {
         assert!(rank(name) < rank(of), "{of} imports {name}, which lies above it");
-        assert!(!(STRANGERS.contains(&of.as_str()) && STRANGERS.contains(&name.as_str())), "{of} and {name} must not see each other");
+        assert!(
+            !(STRANGERS.contains(&of.as_str()) && STRANGERS.contains(&name.as_str())),
+            "{of} and {name} must not see each other"
+        );
     }
 }
 
 #[test]
 fn the_simulator_is_for_tests_alone() {
     for Dependency { of, name, for_tests, .. } in dependencies() {
-        assert!(name != FOR_TESTS || for_tests || of == "lacuna-tests", "{of} needs {name} to be built");
+        assert!(
+            name != FOR_TESTS || for_tests || of == "lacuna-tests",
+            "{of} needs {name} to be built"
+        );
     }
 }
 
@@ -93,15 +113,25 @@ fn some_dependencies_are_confined_to_their_crates() {
     }
 }
 
-/// The fuzzer's workspace has a lock file of its own, which no ordinary build looks at: with a dependency too few no target can be built.
+/// The fuzzer's workspace has a lock file of its own, which no ordinary build looks at: with a
+/// dependency too few no target can be built.
 #[test]
 fn the_fuzzers_lock_file_knows_every_dependency() {
     let lock = std::fs::read_to_string(workspace().join("fuzz/Cargo.lock")).expect("a lock file");
     let packages: Vec<&str> = lock.split("[[package]]").collect();
     for Dependency { of, name, for_tests, .. } in dependencies() {
-        let Some(package) = packages.iter().find(|package| package.contains(&format!("name = \"{of}\"\n"))) else { continue };
-        let is_known = for_tests || package.contains(&format!("\"{name}\"")) || package.contains(&format!("\"{name} "));
-        assert!(is_known, "{of} needs {name}: `cargo update --offline --workspace --manifest-path fuzz/Cargo.toml`");
+        let Some(package) =
+            packages.iter().find(|package| package.contains(&format!("name = \"{of}\"\n")))
+        else {
+            continue;
+        };
+        let is_known = for_tests
+            || package.contains(&format!("\"{name}\""))
+            || package.contains(&format!("\"{name} "));
+        assert!(
+            is_known,
+            "{of} needs {name}: `cargo update --offline --workspace --manifest-path fuzz/Cargo.toml`"
+        );
     }
 }
 
@@ -114,17 +144,26 @@ fn machine_code_and_unsafe_stay_where_they_are_confined() {
     }
     assert!(files.len() > 50, "the source tree is seen");
     for file in files {
-        let shown = file.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
+        let shown =
+            file.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
         let source = std::fs::read_to_string(&file).expect("source is UTF-8");
         let code = without_comments_and_strings(&source);
         // The simulator is safe code, though its folder lies there.
         let in_kernels = shown.starts_with("kernels/") && !shown.starts_with("kernels/ptxsim/");
         for word in ["std::arch", "core::arch", "asm!", "global_asm!"] {
-            assert!(in_kernels || !code.contains(word), "{shown} mentions {word}: machine code belongs to kernels/");
+            assert!(
+                in_kernels || !code.contains(word),
+                "{shown} mentions {word}: machine code belongs to kernels/"
+            );
         }
         // A counting allocator cannot be written without; it is a test's.
-        let may = in_kernels || ["crates/model/src/source/map.rs", "crates/engine/tests/allocations.rs"].contains(&shown.as_str());
-        assert!(may || !has_word(&code, "unsafe"), "{shown} has an unsafe block: only kernels/ and model's memory map may");
+        let may = in_kernels
+            || ["crates/model/src/source/map.rs", "crates/engine/tests/allocations.rs"]
+                .contains(&shown.as_str());
+        assert!(
+            may || !has_word(&code, "unsafe"),
+            "{shown} has an unsafe block: only kernels/ and model's memory map may"
+        );
     }
 }
 
@@ -141,10 +180,13 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
 
 fn has_word(code: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    code.match_indices(word).any(|(at, _)| !code[..at].ends_with(is_part) && !code[at + word.len()..].starts_with(is_part))
+    code.match_indices(word).any(|(at, _)| {
+        !code[..at].ends_with(is_part) && !code[at + word.len()..].starts_with(is_part)
+    })
 }
 
-/// The code of a file with comments and the insides of string literals blanked. Good enough for rustfmt-formatted source.
+/// The code of a file with comments and the insides of string literals blanked. Good enough for
+/// rustfmt-formatted source.
 fn without_comments_and_strings(source: &str) -> String {
     let mut code = String::new();
     let mut rest = source;
@@ -177,7 +219,9 @@ fn without_comments_and_strings(source: &str) -> String {
 
 /// The number of `#` if a raw string starts here.
 fn raw_string(rest: &str, before: &str) -> Option<usize> {
-    let after = rest.strip_prefix('r').filter(|_| !before.ends_with(|c: char| c.is_alphanumeric() && c != 'b' || c == '_'))?;
+    let after = rest
+        .strip_prefix('r')
+        .filter(|_| !before.ends_with(|c: char| c.is_alphanumeric() && c != 'b' || c == '_'))?;
     let hashes = after.len() - after.trim_start_matches('#').len();
     after[hashes..].starts_with('"').then_some(hashes)
 }

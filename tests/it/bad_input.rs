@@ -1,6 +1,8 @@
-//! Hostile and broken input: an error of one line that names the thing, exit code 2, no panic, no allocation of a lying size.
+//! Hostile and broken input: an error of one line that names the thing, exit code 2, no panic, no
+//! allocation of a lying size.
 //!
-//! Every run has 2 GB of address space: an allocation of the size that a file claims would end it with an abort.
+//! Every run has 2 GB of address space: an allocation of the size that a file claims would end it
+//! with an abort.
 
 use std::os::unix::fs::FileExt;
 
@@ -15,10 +17,15 @@ const CPU_SECONDS: u64 = 20;
 fn complete(home: &Home, file: &str, at: &str, model: &str) -> Output {
     // Building it, where that is still to be done, is not part of the refusal.
     binary();
-    home.lacuna_cpu_within(MEMORY, CPU_SECONDS, ["complete", "--no-deadline", file, "--at", at, "--model", model])
+    home.lacuna_cpu_within(
+        MEMORY,
+        CPU_SECONDS,
+        ["complete", "--no-deadline", file, "--at", at, "--model", model],
+    )
 }
 
-/// Completes a good file with `model`, which is expected to be refused with these names in the message.
+/// Completes a good file with `model`, which is expected to be refused with these names in the
+/// message.
 #[track_caller]
 fn refused(model: &ModelDir, names: &[&str]) {
     let home = Home::new();
@@ -61,16 +68,25 @@ fn positions_outside_the_file() {
     let model = TinyModel::default().write();
     home.write("a.py", "x = 1\ny = 2");
     home.write("empty.py", "");
-    for (file, at) in
-        [("a.py", "3:1"), ("a.py", "1:7"), ("a.py", "2:7"), ("a.py", "4294967295:4294967295"), ("empty.py", "1:2"), ("empty.py", "2:1")]
-    {
-        complete(&home, file, at, model.arg()).expect_failure(&[file, "--at", at, "outside", "line"]);
+    for (file, at) in [
+        ("a.py", "3:1"),
+        ("a.py", "1:7"),
+        ("a.py", "2:7"),
+        ("a.py", "4294967295:4294967295"),
+        ("empty.py", "1:2"),
+        ("empty.py", "2:1"),
+    ] {
+        complete(&home, file, at, model.arg())
+            .expect_failure(&[file, "--at", at, "outside", "line"]);
     }
     for at in ["", "1", "1:", ":1", "0:1", "1:0", "a:b", "1:1:1", "99999999999:1", "1,1"] {
         complete(&home, "a.py", at, model.arg()).expect_failure(&["--at"]);
     }
     for at in ["1:1", "1:6", "2:6"] {
-        assert!(matches!(complete(&home, "a.py", at, model.arg()).code, Some(0 | 1)), "{at} is inside");
+        assert!(
+            matches!(complete(&home, "a.py", at, model.arg()).code, Some(0 | 1)),
+            "{at} is inside"
+        );
     }
 }
 
@@ -109,10 +125,22 @@ fn weights_whose_header_lies() {
     let offsets = |header: &Value, name: &str| header[name]["data_offsets"].clone();
     for (what, model) in [
         ("offsets past the end", with_header(|h| h[Q]["data_offsets"] = json!([0, 1u64 << 60]))),
-        ("offsets that overflow", with_header(|h| h[Q]["data_offsets"] = json!([u64::MAX - 1, u64::MAX]))),
+        (
+            "offsets that overflow",
+            with_header(|h| h[Q]["data_offsets"] = json!([u64::MAX - 1, u64::MAX])),
+        ),
         ("offsets backwards", with_header(|h| h[Q]["data_offsets"] = json!([4096, 0]))),
-        ("two tensors in one place", with_header(|h| h[Q]["data_offsets"] = offsets(h, "lm_head.weight"))),
-        ("overlap", with_header(|h| h[K]["data_offsets"] = json!([offsets(h, K)[0].as_u64().unwrap() - 64, offsets(h, K)[1]]))),
+        (
+            "two tensors in one place",
+            with_header(|h| h[Q]["data_offsets"] = offsets(h, "lm_head.weight")),
+        ),
+        (
+            "overlap",
+            with_header(|h| {
+                h[K]["data_offsets"] =
+                    json!([offsets(h, K)[0].as_u64().unwrap() - 64, offsets(h, K)[1]])
+            }),
+        ),
         ("a size that overflows", with_header(|h| h[Q]["shape"] = json!([1u64 << 40, 1u64 << 40]))),
         ("a size beyond the file", with_header(|h| h[Q]["shape"] = json!([1u64 << 30, 64]))),
         ("an unknown type", with_header(|h| h[Q]["dtype"] = json!("F7"))),
@@ -166,7 +194,8 @@ fn weights_that_do_not_fit_the_config() {
     refused(&missing, &["model.safetensors", Q, "missing"]);
     let spare = with_header(|h| {
         let at = h["lm_head.weight"]["data_offsets"][1].clone();
-        h["model.layers.0.spare.weight"] = json!({"dtype": "F32", "shape": [0], "data_offsets": [at, at]});
+        h["model.layers.0.spare.weight"] =
+            json!({"dtype": "F32", "shape": [0], "data_offsets": [at, at]});
     });
     let home = Home::new();
     home.write("good.py", "x = 1\n");
@@ -199,7 +228,14 @@ fn an_index_of_shards_that_lies() {
 
 #[test]
 fn configs_with_missing_or_absurd_numbers() {
-    let needed = ["model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"];
+    let needed = [
+        "model_type",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "vocab_size",
+    ];
     for key in needed {
         let mut model = TinyModel::default();
         model.config.as_object_mut().unwrap().remove(key);
@@ -245,8 +281,11 @@ fn configs_with_missing_or_absurd_numbers() {
         // A size that is merely wrong is noticed at the weights, an impossible one in the config.
         refused(&model.write(), &["model"]);
     }
-    for (key, value) in [("num_hidden_layers", json!(1_000_000_000)), ("num_attention_heads", json!(0)), ("hidden_size", json!(1u64 << 40))]
-    {
+    for (key, value) in [
+        ("num_hidden_layers", json!(1_000_000_000)),
+        ("num_attention_heads", json!(0)),
+        ("hidden_size", json!(1u64 << 40)),
+    ] {
         let mut model = TinyModel::default();
         model.config[key] = value.clone();
         refused(&model.write(), &["config.json", key, &value.to_string()[..1]]);
@@ -259,7 +298,8 @@ fn a_context_that_is_too_short_or_too_long() {
     model.config["max_position_embeddings"] = json!(16);
     let home = Home::new();
     home.write("good.py", "x = foo\n");
-    complete(&home, "good.py", "1:8", model.write().arg()).expect_failure(&["context of 16 tokens", "block_tokens"]);
+    complete(&home, "good.py", "1:8", model.write().arg())
+        .expect_failure(&["context of 16 tokens", "block_tokens"]);
     // The longest context that is accepted costs nothing until it is used.
     model.config["max_position_embeddings"] = json!(1 << 24);
     home.configure("[context]\nprompt_tokens = 32768\n");
@@ -335,7 +375,10 @@ fn packed_files_that_lie() {
     std::fs::create_dir(home.work().join("packed")).unwrap();
     home.lacuna(["model", "pack", source.arg(), "-o", packed.to_str().unwrap()]).expect_code(0);
     let model = "packed/tiny.lacuna.safetensors";
-    assert!(matches!(complete(&home, "a.py", "1:6", model).code, Some(0 | 1)), "the packed model works");
+    assert!(
+        matches!(complete(&home, "a.py", "1:6", model).code, Some(0 | 1)),
+        "the packed model works"
+    );
 
     let whole = std::fs::read(&packed).unwrap();
     for (what, bytes) in [
@@ -344,7 +387,11 @@ fn packed_files_that_lie() {
         ("cut in the header", whole[..64].to_vec()),
         ("a checkpoint that is not packed", TinyModel::default().weights.to_bytes()),
         ("another format", {
-            let text = whole.iter().map(|&b| b as char).collect::<String>().replace("lacuna-int4-v1", "lacuna-int4-v9");
+            let text = whole
+                .iter()
+                .map(|&b| b as char)
+                .collect::<String>()
+                .replace("lacuna-int4-v1", "lacuna-int4-v9");
             text.chars().map(|c| c as u8).collect()
         }),
     ] {
@@ -407,13 +454,15 @@ fn misuse_of_the_command_line() {
         &["lsp", "--tcp", "x"],
     ] {
         let output = home.lacuna(args).expect_code(2);
-        assert!(output.stdout.is_empty() && !output.stderr.is_empty() && !output.stderr.contains("panicked"), "{output:?}");
+        assert!(
+            output.stdout.is_empty()
+                && !output.stderr.is_empty()
+                && !output.stderr.contains("panicked"),
+            "{output:?}"
+        );
     }
     home.lacuna(["lsp", "--tcp", "127.0.0.1:0"]).expect_failure(&["--token-file"]);
     let token = home.write_secret("token", "0123456789abcdef");
-    home.lacuna(["lsp", "--token-file", token.to_str().unwrap(), "--tcp", "0.0.0.0:0"]).expect_failure(&[
-        "--tcp",
-        "0.0.0.0:0",
-        "127.0.0.1",
-    ]);
+    home.lacuna(["lsp", "--token-file", token.to_str().unwrap(), "--tcp", "0.0.0.0:0"])
+        .expect_failure(&["--tcp", "0.0.0.0:0", "127.0.0.1"]);
 }

@@ -13,7 +13,12 @@ fn json(output: &Output) -> Value {
 /// Median between the ends, something measured.
 fn check_spread(spread: &Value) {
     let number = |key: &str| spread[key].as_f64().unwrap_or_else(|| panic!("no {key} in {spread}"));
-    assert!(0.0 < number("least") && number("least") <= number("median") && number("median") <= number("most"), "{spread}");
+    assert!(
+        0.0 < number("least")
+            && number("least") <= number("median")
+            && number("median") <= number("most"),
+        "{spread}"
+    );
     assert!(spread["repeats"].as_u64().is_some_and(|n| n > 0), "{spread}");
 }
 
@@ -21,7 +26,10 @@ fn check_spread(spread: &Value) {
 fn check_frame(record: &Value, kind: &str) {
     assert_eq!(record["kind"], kind);
     for key in ["cpu", "system", "version", "date"] {
-        assert!(record["machine"][key].as_str().is_some_and(|s| !s.is_empty()), "no machine.{key}: {record}");
+        assert!(
+            record["machine"][key].as_str().is_some_and(|s| !s.is_empty()),
+            "no machine.{key}: {record}"
+        );
     }
     assert!(record["machine"]["cores"].as_u64().is_some_and(|n| n > 0));
     assert_eq!(record["threads"], 1);
@@ -46,21 +54,42 @@ fn kernels_are_timed_on_every_row_beside_the_limits() {
             // What was counted agrees with itself: operations of the product over the time.
             let what = case["what"].as_str().and_then(|s| s.rsplit(' ').next()).expect("a size");
             let (n, k) = what.split_once('x').expect("n x k");
-            let ops = 2.0 * case["m"].as_f64().unwrap() * n.parse::<f64>().unwrap() * k.parse::<f64>().unwrap();
+            let ops = 2.0
+                * case["m"].as_f64().unwrap()
+                * n.parse::<f64>().unwrap()
+                * k.parse::<f64>().unwrap();
             let tops = ops / case["us"]["median"].as_f64().unwrap() / 1e6;
             assert!((case["tops"].as_f64().unwrap() / tops - 1.0).abs() < 1e-6, "{case}");
-            assert!(case["of_limit"].is_null() || case["of_limit"].as_f64().is_some_and(|share| share > 0.0), "{case}");
+            assert!(
+                case["of_limit"].is_null()
+                    || case["of_limit"].as_f64().is_some_and(|share| share > 0.0),
+                "{case}"
+            );
         }
     }
 
     // All operations, as a table and a file, on a row of choice.
-    let output = home.lacuna(toy.iter().chain(&["--isa", "scalar", "-o", "kernels.json"])).expect_code(0);
-    for name in
-        ["Kernels: scalar", "int4 product", "attention", "rms norm", "swiglu", "quantise", "rope", "keys and values", "greedy", "softmax"]
-    {
+    let output =
+        home.lacuna(toy.iter().chain(&["--isa", "scalar", "-o", "kernels.json"])).expect_code(0);
+    for name in [
+        "Kernels: scalar",
+        "int4 product",
+        "attention",
+        "rms norm",
+        "swiglu",
+        "quantise",
+        "rope",
+        "keys and values",
+        "greedy",
+        "softmax",
+    ] {
         assert!(output.stdout.contains(name), "no {name} in {}", output.stdout);
     }
-    assert!(output.stdout.contains("1 threads used") && output.stdout.contains("memory reads"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("1 threads used") && output.stdout.contains("memory reads"),
+        "{}",
+        output.stdout
+    );
     let written = std::fs::read_to_string(home.work().join("kernels.json")).expect("the file");
     check_frame(&serde_json::from_str(&written).expect("JSON"), "kernels");
 }
@@ -109,25 +138,42 @@ fn engines_take_turns_on_the_same_weights() {
     let home = Home::new();
     fake_llama_bench(&home);
     let against = ["--against", "llama.cpp", "--llama-bench", "./llama-bench"];
-    let record = json(&home.lacuna(TOY.iter().chain(&against).chain(&["-o", "decode.json"])).expect_code(0));
+    let record =
+        json(&home.lacuna(TOY.iter().chain(&against).chain(&["-o", "decode.json"])).expect_code(0));
     check_frame(&record, "decode");
     check_spread(&record["limits"]["read_gbs"]);
-    assert_eq!((&record["like"], &record["rounds"], &record["ours"]["head"]), (&"tiny".into(), &2.into(), &"int4".into()));
+    assert_eq!(
+        (&record["like"], &record["rounds"], &record["ours"]["head"]),
+        (&"tiny".into(), &2.into(), &"int4".into())
+    );
     assert_eq!(record["peers"].as_array().map(Vec::len), Some(1));
     assert_eq!(record["peers"][0]["head"], "q8_0");
     let tests = record["tests"].as_array().expect("tests");
-    assert_eq!(tests.iter().map(|t| t["name"].as_str().unwrap()).collect::<Vec<_>>(), ["pp1@8", "pp4@8", "pp16", "tg3"]);
+    assert_eq!(
+        tests.iter().map(|t| t["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["pp1@8", "pp4@8", "pp16", "tg3"]
+    );
     for test in tests {
         check_spread(&test["ours_ms"]);
-        assert_eq!((&test["peer_ms"][0]["median"], &test["peer_ms"][0]["repeats"]), (&3.0.into(), &4.into()), "{test}");
+        assert_eq!(
+            (&test["peer_ms"][0]["median"], &test["peer_ms"][0]["repeats"]),
+            (&3.0.into(), &4.into()),
+            "{test}"
+        );
     }
-    // Each round one call for the tests of one depth; the file was made from the directory beside it.
+    // Each round one call for the tests of one depth; the file was made from the directory beside
+    // it.
     let calls = std::fs::read_to_string(home.work().join("calls")).expect("it was called");
     let gguf = "tiny-q4_0-head-q8_0.gguf";
-    let mut round = vec![format!("{gguf} 1,4 0 8 1"), format!("{gguf} 16 0 0 1"), format!("{gguf} 0 3 0 1")];
+    let mut round =
+        vec![format!("{gguf} 1,4 0 8 1"), format!("{gguf} 16 0 0 1"), format!("{gguf} 0 3 0 1")];
     round.extend(round.clone());
     assert_eq!(calls.lines().collect::<Vec<_>>(), round);
-    let before = |name: &str| std::fs::metadata(home.work().join("cache").join(name)).and_then(|m| m.modified()).expect(name);
+    let before = |name: &str| {
+        std::fs::metadata(home.work().join("cache").join(name))
+            .and_then(|m| m.modified())
+            .expect(name)
+    };
     let made = (before("tiny/config.json"), before(gguf));
 
     // A second time nothing is made again; a file with another head runs too.
@@ -151,7 +197,15 @@ fn engines_take_turns_on_the_same_weights() {
     let args = TOY[..12].iter().chain(&against).chain(&["--kv", "f16", "--isa", "scalar"]);
     let output = home.lacuna(args).expect_code(0);
     assert_eq!(made, (before("tiny/config.json"), before(gguf)));
-    for part in ["tiny, scalar", "keys and values f16", "llama.cpp (q8_0 head) ms", "llama.cpp (q4_0 head) ms", "ratio", "pp4@8", "tok/s"] {
+    for part in [
+        "tiny, scalar",
+        "keys and values f16",
+        "llama.cpp (q8_0 head) ms",
+        "llama.cpp (q4_0 head) ms",
+        "ratio",
+        "pp4@8",
+        "tok/s",
+    ] {
         assert!(output.stdout.contains(part), "no {part} in {}", output.stdout);
     }
 }
@@ -168,31 +222,64 @@ fn our_engine_is_timed_alone_too() {
     assert!(output.stderr.contains("pp4096 is left out"), "{}", output.stderr);
     args.pop();
     let table = home.lacuna(&args).expect_code(0).stdout;
-    assert!(table.contains("600 positions take") && table.contains("M tokens in one go over that of one"), "{table}");
+    assert!(
+        table.contains("600 positions take")
+            && table.contains("M tokens in one go over that of one"),
+        "{table}"
+    );
 }
 
 #[test]
 fn approximations_of_the_kv_cache_are_compared_with_cold_ones() {
     let home = Home::new();
     // Real lines, short enough that the whole text is in the prompt.
-    let lines: Vec<String> = (0..70).map(|i| format!("    total_{i} = price_{} * rate_{}", i % 7, i % 3)).collect();
-    std::fs::write(home.work().join("prices.py"), format!("def total():\n{}\n", lines.join("\n"))).expect("written");
-    let toy = ["bench", "kv-quality", "prices.py", "--points", "1", "--tokens", "3", "--prompt-tokens", "512", "--min-run", "8"];
+    let lines: Vec<String> =
+        (0..70).map(|i| format!("    total_{i} = price_{} * rate_{}", i % 7, i % 3)).collect();
+    std::fs::write(home.work().join("prices.py"), format!("def total():\n{}\n", lines.join("\n")))
+        .expect("written");
+    let toy = [
+        "bench",
+        "kv-quality",
+        "prices.py",
+        "--points",
+        "1",
+        "--tokens",
+        "3",
+        "--prompt-tokens",
+        "512",
+        "--min-run",
+        "8",
+    ];
     let result = json(&home.lacuna(toy.iter().chain(&["--json"])).expect_code(0));
     let rows = result["rows"].as_array().expect("rows");
-    let row = |name: &str| rows.iter().find(|row| row["switch"] == name).unwrap_or_else(|| panic!("no {name} in {result}"));
-    let number = |row: &Value, key: &str| row[key].as_f64().unwrap_or_else(|| panic!("no {key} in {row}"));
+    let row = |name: &str| {
+        rows.iter()
+            .find(|row| row["switch"] == name)
+            .unwrap_or_else(|| panic!("no {name} in {result}"))
+    };
+    let number =
+        |row: &Value, key: &str| row[key].as_f64().unwrap_or_else(|| panic!("no {key} in {row}"));
     for row in rows {
         assert!(row["samples"].as_u64().is_some_and(|n| (1..=4).contains(&n)), "{row}");
-        assert!(number(row, "kl_first_mean") > -1e-9 && number(row, "kl_per_token") > -1e-9, "{row}");
-        assert!((0.0..=1.0).contains(&number(row, "same_answer")) && number(row, "computed") > 0.0, "{row}");
+        assert!(
+            number(row, "kl_first_mean") > -1e-9 && number(row, "kl_per_token") > -1e-9,
+            "{row}"
+        );
+        assert!(
+            (0.0..=1.0).contains(&number(row, "same_answer")) && number(row, "computed") > 0.0,
+            "{row}"
+        );
     }
     // Moving saves what repair computes again; the more is repaired the more is computed.
-    let computed = ["shift (r = 0)", "blend, r = 0.15", "blend, r = 0.3", "blend, r = 1"].map(|name| number(row(name), "computed"));
+    let computed = ["shift (r = 0)", "blend, r = 0.15", "blend, r = 0.3", "blend, r = 1"]
+        .map(|name| number(row(name), "computed"));
     assert!(computed.is_sorted() && computed[0] < 0.8 * computed[3], "{computed:?}");
     assert!(number(row("exact prefix"), "computed") <= computed[3] + 1e-9);
     let table = home.lacuna(toy).expect_code(0).stdout;
-    assert!(table.contains("| blend, r = 0.3 |") && table.contains("| int8 for f32, cold |"), "{table}");
+    assert!(
+        table.contains("| blend, r = 0.3 |") && table.contains("| int8 for f32, cold |"),
+        "{table}"
+    );
     std::fs::write(home.work().join("short.py"), "x = 1\n").expect("written");
     home.lacuna(["bench", "kv-quality", "short.py"]).expect_failure(&["60 lines"]);
     home.lacuna(["bench", "kv-quality", "missing.py"]).expect_failure(&["missing.py"]);
@@ -219,9 +306,15 @@ fn what_cannot_be_measured_is_one_line() {
             assert!(last.contains(name), "no {name} in {last}");
         }
     };
-    last_line(decode(&[against[0], against[1], against[2], "missing"]), &["--llama-bench", "missing", "not a file"]);
+    last_line(
+        decode(&[against[0], against[1], against[2], "missing"]),
+        &["--llama-bench", "missing", "not a file"],
+    );
     last_line(decode(&[against[0], against[1], against[2], "broken"]), &["broken failed", "boom"]);
-    last_line(decode(&[against[0], against[1], against[2], "mute"]), &["mute", "no result for pp1"]);
+    last_line(
+        decode(&[against[0], against[1], against[2], "mute"]),
+        &["mute", "no result for pp1"],
+    );
     last_line(decode(&["--against", "other"]), &["other"]);
     last_line(decode(&["--isa", "nonsense"]), &["nonsense", "--isa"]);
     last_line(decode(&["--kv", "int3"]), &["int3", "f16"]);
@@ -230,7 +323,10 @@ fn what_cannot_be_measured_is_one_line() {
         (&["bench", "decode", "--like", "gpt-9"], &["gpt-9", "qwen2.5-coder-0.5b"]),
         (&["bench", "decode", "--model", "missing"], &["missing", "directory"]),
         (&["bench", "decode", "--like", "tiny", "--tests", "xx5"], &["xx5", "pp512"]),
-        (&["bench", "decode", "--like", "tiny", "--cache", "cache", "--tests", "pp5000"], &["--tests", "2048"]),
+        (
+            &["bench", "decode", "--like", "tiny", "--cache", "cache", "--tests", "pp5000"],
+            &["--tests", "2048"],
+        ),
         (&["bench", "kernels", "--like", "gpt-9"], &["gpt-9", "qwen2.5-coder-0.5b"]),
         (&["bench", "kernels", "--seconds", "99"], &["--seconds"]),
         (&["bench", "report", "missing.json", "-o", "out"], &["missing.json", "read"]),
@@ -243,20 +339,53 @@ fn what_cannot_be_measured_is_one_line() {
 fn records_become_tables_and_graphs_and_a_persons_text_is_kept() {
     let home = Home::new();
     fake_llama_bench(&home);
-    let toy = ["bench", "kernels", "--like", "tiny", "--threads", "1", "--seconds", "0.0003", "--isa", "scalar", "-o", "k.json"];
+    let toy = [
+        "bench",
+        "kernels",
+        "--like",
+        "tiny",
+        "--threads",
+        "1",
+        "--seconds",
+        "0.0003",
+        "--isa",
+        "scalar",
+        "-o",
+        "k.json",
+    ];
     home.lacuna(toy.iter().chain(&["--only", "int4"])).expect_code(0);
-    home.lacuna(TOY.iter().chain(&["--against", "llama.cpp", "--llama-bench", "./llama-bench", "-o", "d.json"])).expect_code(0);
+    home.lacuna(TOY.iter().chain(&[
+        "--against",
+        "llama.cpp",
+        "--llama-bench",
+        "./llama-bench",
+        "-o",
+        "d.json",
+    ]))
+    .expect_code(0);
     let report = |more: &[&str]| home.lacuna(["bench", "report", "-o", "out"].iter().chain(more));
-    let read = |name: &str| std::fs::read_to_string(home.work().join("out").join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let read = |name: &str| {
+        std::fs::read_to_string(home.work().join("out").join(name))
+            .unwrap_or_else(|e| panic!("{name}: {e}"))
+    };
     report(&["k.json", "d.json", "d.json"]).expect_code(0);
     let decode = read("decode.md");
     assert_eq!(decode.matches("## Whole engine: tiny").count(), 2);
     // Every graph that a page shows is there, and no two records share one.
-    let shown: Vec<&str> = decode.split("](").skip(1).map(|s| s.split(')').next().unwrap()).collect();
-    assert!(shown.len() == 6 && shown.iter().collect::<std::collections::BTreeSet<_>>().len() == 6, "{shown:?}");
+    let shown: Vec<&str> =
+        decode.split("](").skip(1).map(|s| s.split(')').next().unwrap()).collect();
+    assert!(
+        shown.len() == 6 && shown.iter().collect::<std::collections::BTreeSet<_>>().len() == 6,
+        "{shown:?}"
+    );
     for name in shown.iter().chain(&["kernels-speed.svg", "kernels-limit.svg"]) {
         let svg = read(name);
-        assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>") && svg.contains("prefers-color-scheme"), "{name}");
+        assert!(
+            svg.starts_with("<svg ")
+                && svg.trim_end().ends_with("</svg>")
+                && svg.contains("prefers-color-scheme"),
+            "{name}"
+        );
     }
     assert!(read("kernels.md").contains("int4 product"));
 
@@ -273,11 +402,15 @@ fn records_become_tables_and_graphs_and_a_persons_text_is_kept() {
     report(&["k.json"]).expect_failure(&["kernels.md", "bench report"]);
     assert_eq!(read("kernels.md"), "# Notes\n");
     assert!(!home.work().join("out/kernels-speed.svg").exists());
-    for (name, text) in [("not.json", "{"), ("other.json", "{\"kind\":\"cake\"}"), ("list.json", "[1]")] {
+    for (name, text) in
+        [("not.json", "{"), ("other.json", "{\"kind\":\"cake\"}"), ("list.json", "[1]")]
+    {
         home.write(name, text);
         report(&[name]).expect_failure(&[name, "bench kernels"]);
     }
-    let mut lying: Value = serde_json::from_str(&std::fs::read_to_string(home.work().join("d.json")).unwrap()).unwrap();
+    let mut lying: Value =
+        serde_json::from_str(&std::fs::read_to_string(home.work().join("d.json")).unwrap())
+            .unwrap();
     lying["tests"][0]["peer_ms"] = Value::Array(Vec::new());
     home.write("lying.json", lying.to_string());
     report(&["lying.json"]).expect_failure(&["lying.json", "each engine"]);

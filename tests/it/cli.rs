@@ -32,27 +32,41 @@ fn complete(home: &Home, file: &str, at: &str, model: &str, more: &[&str]) -> Ou
     home.lacuna(args)
 }
 
-/// Runs `check` with the tiny model and with the embedded one. The flag says whether the model is a real one.
+/// Runs `check` with the tiny model and with the embedded one. The flag says whether the model is a
+/// real one.
 fn with_models(check: impl Fn(&Home, &str, bool)) {
     let home = Home::new();
     check(&home, TinyModel::default().write().arg(), false);
     check(&home, "", true);
 }
 
-/// The object that `--json` printed, after checking that it has exactly the keys and types that scripts rely on.
+/// The object that `--json` printed, after checking that it has exactly the keys and types that
+/// scripts rely on.
 fn parse_json(output: &Output) -> Value {
-    let json: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stdout));
-    let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    let json: Value =
+        serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stdout));
+    let keys =
+        |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&json), ["items", "model", "ms", "outcome", "reason", "tokens"]);
-    assert_eq!(keys(&json["tokens"]), ["accepted", "cached", "drafted", "generated", "prefilled", "prompt"]);
+    assert_eq!(
+        keys(&json["tokens"]),
+        ["accepted", "cached", "drafted", "generated", "prefilled", "prompt"]
+    );
     assert_eq!(keys(&json["ms"]), ["context", "decode", "prefill", "prompt", "suffix", "total"]);
     assert!(json["tokens"].as_object().unwrap().values().all(Value::is_u64), "{json}");
-    assert!(json["ms"].as_object().unwrap().values().all(|v| v.as_f64().is_some_and(|ms| ms >= 0.0)), "{json}");
+    assert!(
+        json["ms"].as_object().unwrap().values().all(|v| v.as_f64().is_some_and(|ms| ms >= 0.0)),
+        "{json}"
+    );
     assert!(json["model"].is_string());
     let items = json["items"].as_array().expect("a list");
     for item in items {
         assert_eq!(keys(item), ["logprob", "probability", "text"]);
-        assert!(item["text"].as_str().is_some_and(|t| !t.is_empty()) && item["logprob"].as_f64().is_some_and(|p| p <= 0.0), "{json}");
+        assert!(
+            item["text"].as_str().is_some_and(|t| !t.is_empty())
+                && item["logprob"].as_f64().is_some_and(|p| p <= 0.0),
+            "{json}"
+        );
     }
     match json["outcome"].as_str() {
         Some("suggest") => assert!(!items.is_empty() && json["reason"].is_null(), "{json}"),
@@ -70,13 +84,21 @@ fn unfinished_lines_of_every_language_are_completed() {
             let text = std::fs::read_to_string(sample(file)).expect(file);
             let (line, column) = at.split_once(':').expect("LINE:COL");
             let line = text.lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
-            assert_eq!(line.chars().take(column.parse::<usize>().unwrap() - 1).collect::<String>(), left, "{file} has moved");
+            assert_eq!(
+                line.chars().take(column.parse::<usize>().unwrap() - 1).collect::<String>(),
+                left,
+                "{file} has moved"
+            );
 
             let output = complete(home, &sample(file), at, model, &[]);
             assert!(matches!(output.code, Some(0 | 1)), "{file} {at}: {output:?}");
             suggested += usize::from(output.code == Some(0));
             // Standard output is the inserted text and a line end, or nothing at all.
-            assert_eq!(output.code == Some(0), output.stdout.len() > 1 && output.stdout.ends_with('\n'), "{output:?}");
+            assert_eq!(
+                output.code == Some(0),
+                output.stdout.len() > 1 && output.stdout.ends_with('\n'),
+                "{output:?}"
+            );
             assert!(!output.stdout.contains("<|"), "no marker is ever shown: {output:?}");
         }
         // Neither model is so wrong that the rules drop most of what it says.
@@ -89,7 +111,10 @@ fn json_has_the_documented_shape_and_says_the_same() {
     with_models(|home, model, _| {
         for (file, at, _) in &UNFINISHED[..4] {
             let plain = complete(home, &sample(file), at, model, &[]);
-            let json = parse_json(&complete(home, &sample(file), at, model, &["--json"]).expect_code(plain.code.unwrap()));
+            let json = parse_json(
+                &complete(home, &sample(file), at, model, &["--json"])
+                    .expect_code(plain.code.unwrap()),
+            );
             assert_eq!(json["model"], if model.is_empty() { "embedded" } else { model });
             let tokens = |name: &str| json["tokens"][name].as_u64().unwrap();
             assert_eq!(tokens("prompt"), tokens("cached") + tokens("prefilled"), "{json}");
@@ -103,7 +128,12 @@ fn json_has_the_documented_shape_and_says_the_same() {
 #[test]
 fn a_cursor_with_code_right_of_it_gets_one_line() {
     with_models(|home, model, _| {
-        for (file, at) in [("inventory.py", "52:16"), ("matrix.rs", "19:21"), ("cart.js", "32:20"), ("event_bus.ts", "34:12")] {
+        for (file, at) in [
+            ("inventory.py", "52:16"),
+            ("matrix.rs", "19:21"),
+            ("cart.js", "32:20"),
+            ("event_bus.ts", "34:12"),
+        ] {
             let json = parse_json(&complete(home, &sample(file), at, model, &["--json"]));
             for item in json["items"].as_array().unwrap() {
                 assert!(!item["text"].as_str().unwrap().contains('\n'), "{file} {at}: {json}");
@@ -135,8 +165,10 @@ fn n_alternatives_differ_and_begin_with_the_single_answer() {
     let model = TinyModel::default().write();
     let (file, at) = (sample("in_progress.py"), "28:22");
     let one = parse_json(&complete(&home, &file, at, model.arg(), &["--json"]).expect_code(0));
-    let three = parse_json(&complete(&home, &file, at, model.arg(), &["--json", "-n", "3"]).expect_code(0));
-    let texts: Vec<&str> = three["items"].as_array().unwrap().iter().map(|i| i["text"].as_str().unwrap()).collect();
+    let three =
+        parse_json(&complete(&home, &file, at, model.arg(), &["--json", "-n", "3"]).expect_code(0));
+    let texts: Vec<&str> =
+        three["items"].as_array().unwrap().iter().map(|i| i["text"].as_str().unwrap()).collect();
     assert_eq!(texts.len(), 3, "a random model hardly repeats itself");
     assert_eq!(texts[0], one["items"][0]["text"], "the first is the likeliest");
     assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0] != texts[2], "{texts:?}");
@@ -154,14 +186,24 @@ fn explain_shows_the_prompt_and_ends_with_the_completion() {
         let plain = complete(home, &file, at, model, &[]);
         let explained = complete(home, &file, at, model, &["--explain"]);
         assert_eq!(plain.code, explained.code);
-        for part in ["[<|fim_prefix|>]", "[<|fim_suffix|>]", "[<|fim_middle|>]", "in_progress.rs", "[prefix]", "[suffix]", "pub fn remove"]
-        {
+        for part in [
+            "[<|fim_prefix|>]",
+            "[<|fim_suffix|>]",
+            "[<|fim_middle|>]",
+            "in_progress.rs",
+            "[prefix]",
+            "[suffix]",
+            "pub fn remove",
+        ] {
             assert!(explained.stdout.contains(part), "no {part} in {}", explained.stdout);
         }
         assert!(explained.stdout.ends_with(&plain.stdout));
         let json = complete(home, &file, at, model, &["--explain", "--json"]);
         let json: Value = serde_json::from_str(&json.stdout).expect("one object");
-        assert!(json["explain"]["prompt"].is_array() && json["explain"]["filters"].is_array(), "{json}");
+        assert!(
+            json["explain"]["prompt"].is_array() && json["explain"]["filters"].is_array(),
+            "{json}"
+        );
     });
 }
 
@@ -173,7 +215,10 @@ fn a_silence_has_exit_code_1_and_a_reason() {
     let file = home.write("a.py", "x = fo\n".repeat(200));
     let file = file.to_str().unwrap();
     let plain = complete(&home, file, "1:7", model.arg(), &[]).expect_code(1);
-    assert_eq!((plain.stdout.as_str(), plain.stderr.as_str()), ("", "lacuna: no suggestion: file-too-large\n"));
+    assert_eq!(
+        (plain.stdout.as_str(), plain.stderr.as_str()),
+        ("", "lacuna: no suggestion: file-too-large\n")
+    );
     let json = parse_json(&complete(&home, file, "1:7", model.arg(), &["--json"]).expect_code(1));
     assert_eq!((&json["outcome"], &json["reason"]), (&"silence".into(), &"file-too-large".into()));
 }
@@ -183,7 +228,9 @@ fn what_is_asked_for_is_shown_however_unsure_it_is() {
     let home = Home::new();
     let model = TinyModel::default().write();
     let file = home.write("a.py", "x = fo\n");
-    let complete = || parse_json(&complete(&home, file.to_str().unwrap(), "1:7", model.arg(), &["--json"]))["items"].clone();
+    let complete = || {
+        parse_json(&complete(&home, file.to_str().unwrap(), "1:7", model.arg(), &["--json"]))["items"].clone()
+    };
     let all = complete();
     assert!(all.is_array(), "{all}");
     home.write("lacuna.toml", "[show]\nmin_confidence = 1.0\n");
@@ -196,7 +243,8 @@ fn text_that_looks_like_a_marker_is_text() {
     let model = TinyModel::default().write();
     let marker = "<|fim_suffix|>";
     let file = home.write("a.txt", format!("{marker} and {marker}\nnow wr"));
-    let explained = complete(&home, file.to_str().unwrap(), "2:7", model.arg(), &["--explain"]).expect_code(0);
+    let explained =
+        complete(&home, file.to_str().unwrap(), "2:7", model.arg(), &["--explain"]).expect_code(0);
     // As a section mark it stands once, in brackets; the user's are part of the prefix.
     assert_eq!(explained.stdout.matches(&format!("[{marker}]")).count(), 1, "{}", explained.stdout);
     assert_eq!(explained.stdout.matches(marker).count(), 3, "{}", explained.stdout);
@@ -212,17 +260,37 @@ fn doctor_tells_what_was_found() {
         }
         let output = home.lacuna(args);
         assert!(output.code == Some(0) || !real && output.code == Some(1), "{output:?}");
-        for name in ["lacuna ", "kernels ", "model ", "tokenizer ", "infill ", "settings", "self-test"] {
-            assert!(output.stdout.lines().any(|l| l.starts_with(name)), "no {name} in {}", output.stdout);
+        for name in
+            ["lacuna ", "kernels ", "model ", "tokenizer ", "infill ", "settings", "self-test"]
+        {
+            assert!(
+                output.stdout.lines().any(|l| l.starts_with(name)),
+                "no {name} in {}",
+                output.stdout
+            );
         }
-        assert!(output.stdout.contains(" cores, ") && output.stdout.contains("memory"), "{}", output.stdout);
+        assert!(
+            output.stdout.contains(" cores, ") && output.stdout.contains("memory"),
+            "{}",
+            output.stdout
+        );
         let setting = |name: &str| {
             let mut lines = output.stdout.lines().map(str::trim_start);
-            lines.find(|l| l.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("no {name} in {}", output.stdout)).to_owned()
+            lines
+                .find(|l| l.starts_with(&format!("{name} ")))
+                .unwrap_or_else(|| panic!("no {name} in {}", output.stdout))
+                .to_owned()
         };
-        assert!(setting("show.line_tokens").contains("17") && setting("show.line_tokens").contains("lacuna.toml"));
+        assert!(
+            setting("show.line_tokens").contains("17")
+                && setting("show.line_tokens").contains("lacuna.toml")
+        );
         assert!(setting("latency.deadline_ms").ends_with("(default)"));
-        assert!(setting("model.path").ends_with(if model.is_empty() { "(default)" } else { "(flag)" }));
+        assert!(setting("model.path").ends_with(if model.is_empty() {
+            "(default)"
+        } else {
+            "(flag)"
+        }));
         for name in [
             "model.order",
             "model.heal",
@@ -247,7 +315,8 @@ fn doctor_tells_what_was_found() {
 fn every_kernel_row_completes_and_an_unknown_one_is_named() {
     let home = Home::new();
     let model = TinyModel::default().write();
-    let (file, args) = (sample("in_progress.py"), ["--at", "46:22", "--json", "--model", model.arg()]);
+    let (file, args) =
+        (sample("in_progress.py"), ["--at", "46:22", "--json", "--model", model.arg()]);
     let run = |row: &str| {
         let mut command = home.command(binary());
         command.env("LACUNA_ISA", row).args(["complete", "--no-deadline"]).arg(&file).args(args);
@@ -273,11 +342,22 @@ fn a_closed_output_is_no_error() {
     let file = sample("in_progress.py");
     for args in [&["--explain"][..], &["--json"], &[]] {
         let mut command = home.command(binary());
-        command.args(["complete", "--no-deadline", &file, "--at", "46:22", "--model", model.arg()]).args(args);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command
+            .args(["complete", "--no-deadline", &file, "--at", "46:22", "--model", model.arg()])
+            .args(args);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();
-        assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""), "{args:?}");
+        assert_eq!(
+            (ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()),
+            (Some(0), ""),
+            "{args:?}"
+        );
     }
 }
 
@@ -299,7 +379,8 @@ fn behind_an_opener(home: &Home, setting: &str, file: &str, text: &str) -> Optio
     home.configure(format!("[show]\n{setting}\n"));
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
     let at = format!("{}:{column}", before.matches('\n').count() + 1);
-    let json = parse_json(&complete(home, path.to_str().expect("a plain path"), &at, "", &["--json"]));
+    let json =
+        parse_json(&complete(home, path.to_str().expect("a plain path"), &at, "", &["--json"]));
     json["items"][0]["text"].as_str().map(str::to_owned)
 }
 
@@ -307,17 +388,31 @@ fn behind_an_opener(home: &Home, setting: &str, file: &str, text: &str) -> Optio
 fn behind_an_opener_a_block_of_as_many_lines_as_are_set() {
     let home = Home::new();
     for (file, text, starts, ends) in [
-        ("a.py", "class Stack:\n  def __init__(self):\n    self.items = []\n\n  def push(self, item):▏\n", "\n    self.", ""),
+        (
+            "a.py",
+            "class Stack:\n  def __init__(self):\n    self.items = []\n\n  def push(self, item):▏\n",
+            "\n    self.",
+            "",
+        ),
         ("a.js", "class Point {\n  constructor(x, y) {▏}\n}\n", "\n    this.", "\n  "),
-        ("a.go", "package main\n\nfunc main() {\n\tfor i := 0; i < 10; i++ {▏}\n}\n", "\n\t\t", "\n\t"),
+        (
+            "a.go",
+            "package main\n\nfunc main() {\n\tfor i := 0; i < 10; i++ {▏}\n}\n",
+            "\n\t\t",
+            "\n\t",
+        ),
     ] {
         let lines = |text: &str| text.trim().lines().count();
-        let auto = behind_an_opener(&home, "lines = \"auto\"", file, text).unwrap_or_else(|| panic!("nothing in {file}"));
+        let auto = behind_an_opener(&home, "lines = \"auto\"", file, text)
+            .unwrap_or_else(|| panic!("nothing in {file}"));
         assert!(auto.starts_with(starts) && auto.ends_with(ends) && lines(&auto) <= 6, "{auto:?}");
         assert_eq!(Some(auto), behind_an_opener(&home, "", file, text), "auto is the default");
         for n in [2, 3, 20] {
             let some = behind_an_opener(&home, &format!("lines = {n}"), file, text);
-            assert!(some.as_ref().is_some_and(|some| some.starts_with(starts) && lines(some) <= n), "{n}: {some:?}");
+            assert!(
+                some.as_ref().is_some_and(|some| some.starts_with(starts) && lines(some) <= n),
+                "{n}: {some:?}"
+            );
         }
         let one = behind_an_opener(&home, "lines = 1", file, text);
         assert!(one.as_ref().is_none_or(|one| !one.contains('\n')), "{one:?}");
@@ -341,7 +436,15 @@ fn the_embedded_model_is_silent_where_it_was_not_trained_unless_it_is_asked_for(
     ] {
         home.configure("");
         let path = home.write(name, "x = fo\n");
-        let reason = |home: &Home| parse_reason(&complete(home, path.to_str().expect("a plain path"), "1:7", "", &["--json"]));
+        let reason = |home: &Home| {
+            parse_reason(&complete(
+                home,
+                path.to_str().expect("a plain path"),
+                "1:7",
+                "",
+                &["--json"],
+            ))
+        };
         assert_eq!(reason(&home) == "language-off", is_off, "{name}");
         home.configure("[show]\nlanguages = [\"*\"]\n");
         assert_ne!(reason(&home), "language-off", "{name}");
@@ -351,7 +454,8 @@ fn the_embedded_model_is_silent_where_it_was_not_trained_unless_it_is_asked_for(
 }
 
 fn parse_reason(output: &Output) -> Value {
-    let json: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    let json: Value =
+        serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
     json["reason"].clone()
 }
 
@@ -361,10 +465,17 @@ fn a_packed_file_says_what_it_was_trained_for() {
     let model = TinyModel::default().write();
     let file = home.work().join("tiny.lacuna.safetensors");
     let packed = file.to_str().expect("a plain path");
-    home.lacuna(["model", "pack", model.arg(), "-o", packed, "--languages", "lua,python"]).expect_code(0);
+    home.lacuna(["model", "pack", model.arg(), "-o", packed, "--languages", "lua,python"])
+        .expect_code(0);
     for (name, is_off) in [("a.py", false), ("a.lua", false), ("a.rs", true)] {
         let path = home.write(name, "x = fo\n");
-        let reason = parse_reason(&complete(&home, path.to_str().expect("a plain path"), "1:7", packed, &["--json"]));
+        let reason = parse_reason(&complete(
+            &home,
+            path.to_str().expect("a plain path"),
+            "1:7",
+            packed,
+            &["--json"],
+        ));
         assert_eq!(reason == "language-off", is_off, "{name}");
     }
 }

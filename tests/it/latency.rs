@@ -10,13 +10,25 @@ fn the_latency_benchmark_runs_at_toy_size() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_latency"));
     command.args(["--positions", "5", "--model", model.arg()]);
     let output = run(&mut command).expect_code(0);
-    let rows: Vec<Vec<&str>> =
-        output.stdout.lines().filter(|l| l.starts_with('|')).map(|l| l.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> = output
+        .stdout
+        .lines()
+        .filter(|l| l.starts_with('|'))
+        .map(|l| l.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
     assert_eq!(rows.len(), 7, "{}", output.stdout);
     assert!(rows.iter().all(|row| row.len() == 6), "{}", output.stdout);
     assert_eq!([rows[2][1], rows[5][1], rows[6][1]], ["5", "5", "5"], "{}", output.stdout);
-    assert!(rows[2..].iter().flat_map(|row| &row[1..]).all(|cell| cell.parse::<f64>().is_ok()), "{}", output.stdout);
-    assert!(output.stdout.contains("kernels ") && !output.stdout.contains("kernels unknown"), "{}", output.stdout);
+    assert!(
+        rows[2..].iter().flat_map(|row| &row[1..]).all(|cell| cell.parse::<f64>().is_ok()),
+        "{}",
+        output.stdout
+    );
+    assert!(
+        output.stdout.contains("kernels ") && !output.stdout.contains("kernels unknown"),
+        "{}",
+        output.stdout
+    );
     assert!(output.stdout.contains(" cached, "), "{}", output.stdout);
 }
 

@@ -1,4 +1,5 @@
-//! The real binary over real pipes: what a user types, what an editor sends, what a hostile file holds.
+//! The real binary over real pipes: what a user types, what an editor sends, what a hostile file
+//! holds.
 //!
 //! Start reading at [`cli`] and [`lsp`]; [`architecture`] checks the source tree itself.
 

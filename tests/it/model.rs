@@ -1,7 +1,9 @@
-//! `lacuna model synth` and `lacuna model convert`: what they write, read back by a parser of our own, and by llama.cpp itself.
+//! `lacuna model synth` and `lacuna model convert`: what they write, read back by a parser of our
+//! own, and by llama.cpp itself.
 //!
-//! The comparison with llama.cpp runs where `LACUNA_LLAMA_CPP` names a folder that `tests/peers/llama_cpp.sh` has built, for
-//! example `target/peers/llama.cpp-native`; it needs python3.
+//! The comparison with llama.cpp runs where `LACUNA_LLAMA_CPP` names a folder that
+//! `tests/peers/llama_cpp.sh` has built, for example `target/peers/llama.cpp-native`; it needs
+//! python3.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,7 +28,9 @@ fn convert(home: &Home, dir: &str, file: &str, more: &[&str]) -> Vec<u8> {
 
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-    entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
+    entries
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect()
 }
 
 fn bytes(dir: &Path, name: &str) -> Vec<u8> {
@@ -45,7 +49,8 @@ fn a_synthetic_model_is_the_same_each_time_and_runs() {
         for name in files {
             assert_eq!(bytes(&first, name), bytes(&again, name), "{shape} {name}");
         }
-        home.lacuna(["model", "synth", "--like", shape, "-o", "other", "--seed", "2"]).expect_code(0);
+        home.lacuna(["model", "synth", "--like", shape, "-o", "other", "--seed", "2"])
+            .expect_code(0);
         let other = home.work().join("other");
         assert_ne!(bytes(&first, "model.safetensors"), bytes(&other, "model.safetensors"));
         assert_eq!(bytes(&first, "tokenizer.json"), bytes(&other, "tokenizer.json"));
@@ -55,13 +60,25 @@ fn a_synthetic_model_is_the_same_each_time_and_runs() {
         home.lacuna(["model", "verify", dir]).expect_code(0);
         let info = home.lacuna(["model", "info", dir]).expect_code(0).stdout;
         assert!(info.contains(family) && info.contains("prefix 1, suffix 3, middle 2"), "{info}");
-        let output = home.lacuna(["complete", "--no-deadline", sample.to_str().expect("plain"), "--at", "46:22", "--model", dir, "--json"]);
+        let output = home.lacuna([
+            "complete",
+            "--no-deadline",
+            sample.to_str().expect("plain"),
+            "--at",
+            "46:22",
+            "--model",
+            dir,
+            "--json",
+        ]);
         assert!(matches!(output.code, Some(0 | 1)), "{output:?}");
         let json: Value = serde_json::from_str(&output.stdout).expect("JSON");
         assert!(json["tokens"]["generated"].as_u64() > Some(0), "{json}");
     }
     let own = synth(&home, "embedded", "own");
-    assert_eq!(bytes(&own, "tokenizer.json"), std::fs::read(workspace().join("datasets/embedded/tokenizer.json")).expect("committed"));
+    assert_eq!(
+        bytes(&own, "tokenizer.json"),
+        std::fs::read(workspace().join("datasets/embedded/tokenizer.json")).expect("committed")
+    );
 }
 
 #[test]
@@ -69,11 +86,17 @@ fn synth_overwrites_nothing() {
     let home = Home::new();
     home.write("full/precious", "x");
     home.write("file", "x");
-    let synth = |shape: &str, out: &str| home.lacuna(["model", "synth", "--like", shape, "-o", out]);
+    let synth =
+        |shape: &str, out: &str| home.lacuna(["model", "synth", "--like", shape, "-o", out]);
     synth("tiny", "full").expect_failure(&["-o full", "not empty", "new directory"]);
     synth("tiny", "file").expect_failure(&["-o file", "is a file", "new directory"]);
     synth("tiny", "file/below").expect_failure(&["-o file/below"]);
-    synth("starcoder2-3b", "new").expect_failure(&["starcoder2-3b", "Llama, Qwen2, Qwen3", "qwen2.5-coder-0.5b", "codellama-7b"]);
+    synth("starcoder2-3b", "new").expect_failure(&[
+        "starcoder2-3b",
+        "Llama, Qwen2, Qwen3",
+        "qwen2.5-coder-0.5b",
+        "codellama-7b",
+    ]);
     assert_eq!(names(&home.work()), ["file", "full"].map(str::to_owned).into());
     assert_eq!(names(&home.work().join("full")), ["precious".to_owned()].into());
     // An empty one is as good as a new one.
@@ -103,7 +126,12 @@ fn an_interrupted_synth_leaves_nothing() {
     let out = home.work().join("m");
     let mut command = home.command(binary());
     command.args(["model", "synth", "--like", "qwen2.5-coder-1.5b", "-o", "m"]);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
     let stage = out.join(format!(".{}.tmp", child.id())).join("model.safetensors");
     let start = Instant::now();
     while !std::fs::metadata(&stage).is_ok_and(|m| m.len() > 0) {
@@ -114,7 +142,11 @@ fn an_interrupted_synth_leaves_nothing() {
     assert!(status.is_ok_and(|s| s.success()), "kill");
     let ended = child.wait_with_output().expect("ended");
     let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.code() == Some(2) && stderr.contains("interrupted"), "{:?} {stderr}", ended.status);
+    assert!(
+        ended.status.code() == Some(2) && stderr.contains("interrupted"),
+        "{:?} {stderr}",
+        ended.status
+    );
     assert!(!out.exists());
 }
 
@@ -193,13 +225,21 @@ impl Gguf {
         let mut end = start;
         let mut tensors = BTreeMap::new();
         for (name, shape, kind, offset) in infos {
-            assert_eq!(start + offset, end.next_multiple_of(32), "{name} follows the one before, aligned");
+            assert_eq!(
+                start + offset,
+                end.next_multiple_of(32),
+                "{name} follows the one before, aligned"
+            );
             let n: usize = shape.iter().product();
             let (size, values) = decode(kind, &file[start + offset..], n);
             end = start + offset + size;
             assert!(tensors.insert(name, Tensor { shape, kind, values }).is_none());
         }
-        assert_eq!(file.len(), end.next_multiple_of(32), "nothing after the last tensor but padding");
+        assert_eq!(
+            file.len(),
+            end.next_multiple_of(32),
+            "nothing after the last tensor but padding"
+        );
         Gguf { metadata, tensors }
     }
 }
@@ -209,16 +249,29 @@ fn decode(kind: u32, data: &[u8], n: usize) -> (usize, Vec<f32>) {
     let half = |b: &[u8]| f16(u16::from_le_bytes([b[0], b[1]]));
     let blocks = |size: usize| data[..n / 32 * size].chunks(size);
     match kind {
-        0 => (4 * n, data[..4 * n].chunks(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect()),
+        0 => (
+            4 * n,
+            data[..4 * n]
+                .chunks(4)
+                .map(|b| f32::from_le_bytes(b.try_into().expect("four")))
+                .collect(),
+        ),
         1 => (2 * n, data[..2 * n].chunks(2).map(half).collect()),
         2 => {
             let block = |b: &[u8]| -> Vec<f32> {
-                (0..32).map(|i| f32::from(if i < 16 { b[2 + i] & 15 } else { b[2 + i - 16] >> 4 }) - 8.0).map(|v| v * half(b)).collect()
+                (0..32)
+                    .map(|i| {
+                        f32::from(if i < 16 { b[2 + i] & 15 } else { b[2 + i - 16] >> 4 }) - 8.0
+                    })
+                    .map(|v| v * half(b))
+                    .collect()
             };
             (n / 32 * 18, blocks(18).flat_map(block).collect())
         }
         8 => {
-            let block = |b: &[u8]| -> Vec<f32> { b[2..].iter().map(|v| f32::from(*v as i8) * half(b)).collect() };
+            let block = |b: &[u8]| -> Vec<f32> {
+                b[2..].iter().map(|v| f32::from(*v as i8) * half(b)).collect()
+            };
             (n / 32 * 34, blocks(34).flat_map(block).collect())
         }
         other => panic!("no such type of tensor: {other}"),
@@ -226,7 +279,8 @@ fn decode(kind: u32, data: &[u8], n: usize) -> (usize, Vec<f32>) {
 }
 
 fn f16(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (bits >> 15, i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    let (sign, exponent, fraction) =
+        (bits >> 15, i32::from(bits >> 10 & 31), f32::from(bits & 1023));
     let magnitude = match exponent {
         0 => fraction * 2f32.powi(-24),
         e => (1.0 + fraction / 1024.0) * 2f32.powi(e - 15),
@@ -239,7 +293,11 @@ fn bf16_tensors(file: &[u8]) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let read = safetensors::SafeTensors::deserialize(file).expect("safetensors");
     let widen = |b: &[u8]| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
     let tensors = read.tensors().into_iter();
-    tensors.map(|(name, view)| (name, (view.shape().to_vec(), view.data().chunks(2).map(widen).collect()))).collect()
+    tensors
+        .map(|(name, view)| {
+            (name, (view.shape().to_vec(), view.data().chunks(2).map(widen).collect()))
+        })
+        .collect()
 }
 
 /// Rows of each head of 32 with both halves interleaved.
@@ -278,7 +336,12 @@ fn a_converted_file_holds_the_same_weights() {
             ("f16", Some("q8_0"), 1, 8),
         ] {
             let head: Vec<&str> = head.into_iter().flat_map(|head| ["--head", head]).collect();
-            let file = Gguf::parse(&convert(&home, shape, "m.gguf", &[&["--type", kind], &head[..]].concat()));
+            let file = Gguf::parse(&convert(
+                &home,
+                shape,
+                "m.gguf",
+                &[&["--type", kind], &head[..]].concat(),
+            ));
             let mut seen = 0;
             for (name, (dimensions, values)) in &source {
                 let (ours, rotated) = gguf_name(name);
@@ -296,8 +359,11 @@ fn a_converted_file_holds_the_same_weights() {
                 };
                 assert_eq!(tensor.kind, expected, "{ours} in {kind}");
                 let columns = if matrix { dimensions[1] } else { 1 };
-                let values = if rotated && llama { interleaved(values, columns) } else { values.clone() };
-                for (block, (got, want)) in tensor.values.chunks(32).zip(values.chunks(32)).enumerate() {
+                let values =
+                    if rotated && llama { interleaved(values, columns) } else { values.clone() };
+                for (block, (got, want)) in
+                    tensor.values.chunks(32).zip(values.chunks(32)).enumerate()
+                {
                     let largest = want.iter().fold(0f32, |a, v| a.max(v.abs()));
                     let step = match expected {
                         // A bf16 value below 2⁻¹⁴ may lose digits.
@@ -306,7 +372,10 @@ fn a_converted_file_holds_the_same_weights() {
                         _ => largest / 127.0 * 0.55,
                     };
                     for (got, want) in got.iter().zip(want) {
-                        assert!((got - want).abs() <= step, "{ours} block {block}: {got} for {want}");
+                        assert!(
+                            (got - want).abs() <= step,
+                            "{ours} block {block}: {got} for {want}"
+                        );
                     }
                 }
             }
@@ -328,14 +397,17 @@ fn gguf_name(name: &str) -> (String, bool) {
     };
     let (layer, rest) = rest.split_once('.').expect("a layer");
     let (module, kind) = rest.rsplit_once('.').expect("a kind");
-    let (_, part, rotated) = PARTS.iter().find(|(from, _, _)| *from == module).unwrap_or_else(|| panic!("{module}"));
+    let (_, part, rotated) =
+        PARTS.iter().find(|(from, _, _)| *from == module).unwrap_or_else(|| panic!("{module}"));
     (format!("blk.{layer}.{part}.{kind}"), *rotated)
 }
 
 #[test]
 fn a_converted_file_says_what_llama_cpp_asks_for() {
     let home = Home::new();
-    for (shape, family, epsilon, base) in [("tiny", "llama", 1e-5, 1e4), ("tiny-qwen2", "qwen2", 1e-6, 1e6)] {
+    for (shape, family, epsilon, base) in
+        [("tiny", "llama", 1e-5, 1e4), ("tiny-qwen2", "qwen2", 1e-6, 1e6)]
+    {
         let dir = synth(&home, shape, shape);
         let file = Gguf::parse(&convert(&home, shape, "m.gguf", &["--type", "q4_0"]));
         let value = |key: &str| file.metadata.get(key).unwrap_or_else(|| panic!("no {key}"));
@@ -355,7 +427,10 @@ fn a_converted_file_says_what_llama_cpp_asks_for() {
         ] {
             assert_eq!(own(key), expected, "{key}");
         }
-        assert_eq!(own("attention.layer_norm_rms_epsilon").as_f64(), Some(f64::from(epsilon as f32)));
+        assert_eq!(
+            own("attention.layer_norm_rms_epsilon").as_f64(),
+            Some(f64::from(epsilon as f32))
+        );
         assert_eq!(own("rope.freq_base").as_f64(), Some(base));
         for (key, expected) in [
             ("model", json!("gpt2")),
@@ -371,7 +446,8 @@ fn a_converted_file_says_what_llama_cpp_asks_for() {
         ] {
             assert_eq!(*value(&format!("tokenizer.ggml.{key}")), expected, "{key}");
         }
-        let tokenizer: Value = serde_json::from_slice(&bytes(&dir, "tokenizer.json")).expect("JSON");
+        let tokenizer: Value =
+            serde_json::from_slice(&bytes(&dir, "tokenizer.json")).expect("JSON");
         let tokens = value("tokenizer.ggml.tokens").as_array().expect("a list");
         let kinds = value("tokenizer.ggml.token_type").as_array().expect("a list");
         assert_eq!((tokens.len(), kinds.len()), (1024, 1024));
@@ -381,18 +457,23 @@ fn a_converted_file_says_what_llama_cpp_asks_for() {
             assert_eq!(kinds[id], if id < 16 { 3 } else { 1 }, "{piece}");
         }
         let merges = tokenizer["model"]["merges"].as_array().expect("merges").iter();
-        let merges: Value = merges.map(|m| format!("{} {}", m[0].as_str().expect("text"), m[1].as_str().expect("text"))).collect();
+        let merges: Value = merges
+            .map(|m| format!("{} {}", m[0].as_str().expect("text"), m[1].as_str().expect("text")))
+            .collect();
         assert_eq!(*value("tokenizer.ggml.merges"), merges);
     }
 }
 
-/// A model of one layer whose widths are no multiples of 32, but for the inner one of the feed-forward part. `largest`: of its weights.
+/// A model of one layer whose widths are no multiples of 32, but for the inner one of the
+/// feed-forward part. `largest`: of its weights.
 fn odd_model(home: &Home, largest: f32) {
     let tiny = TinyModel::default();
     let n_vocab = tiny.config["vocab_size"].as_u64().expect("a size") as usize;
     let (hidden, ff, kv) = (48, 96, 24);
     let mut config = tiny.config.clone();
-    for (key, value) in [("hidden_size", hidden), ("intermediate_size", ff), ("num_hidden_layers", 1)] {
+    for (key, value) in
+        [("hidden_size", hidden), ("intermediate_size", ff), ("num_hidden_layers", 1)]
+    {
         config[key] = value.into();
     }
     let layer = |part: &str| format!("model.layers.0.{part}.weight");
@@ -415,7 +496,10 @@ fn odd_model(home: &Home, largest: f32) {
         let start = data.len();
         let n = shape.iter().product::<usize>();
         data.extend((0..n).flat_map(|_| (largest * random.unit()).to_le_bytes()));
-        header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
+        header.insert(
+            name,
+            json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}),
+        );
     }
     home.write("odd/config.json", config.to_string());
     home.write("odd/tokenizer.json", tiny.tokenizer.to_string());
@@ -428,7 +512,10 @@ fn a_model_that_loads_and_cannot_complete_is_no_model() {
     for largest in [1e30, 3e38] {
         odd_model(&home, largest);
         let output = home.lacuna(["model", "verify", "odd"]).expect_code(1);
-        assert!(output.stdout.contains("odd") && output.stdout.contains("out of range"), "{output:?}");
+        assert!(
+            output.stdout.contains("odd") && output.stdout.contains("out of range"),
+            "{output:?}"
+        );
     }
     home.lacuna(["model", "verify", "embedded"]).expect_code(0);
 }
@@ -438,8 +525,13 @@ fn rows_that_fill_no_blocks_stay_f16() {
     let home = Home::new();
     odd_model(&home, 1.0);
     home.lacuna(["model", "verify", "odd"]).expect_code(0);
-    let output = home.lacuna(["model", "convert", "odd", "--to", "gguf", "--type", "q4_0", "-o", "odd.gguf"]).expect_code(0);
-    assert!(output.stderr.contains("8 tensors stay f16") && output.stderr.contains("multiple of 32"), "{output:?}");
+    let output = home
+        .lacuna(["model", "convert", "odd", "--to", "gguf", "--type", "q4_0", "-o", "odd.gguf"])
+        .expect_code(0);
+    assert!(
+        output.stderr.contains("8 tensors stay f16") && output.stderr.contains("multiple of 32"),
+        "{output:?}"
+    );
     let file = Gguf::parse(&bytes(&home.work(), "odd.gguf"));
     let matrices = file.tensors.iter().filter(|(_, t)| t.shape.len() == 2);
     for (name, tensor) in matrices {
@@ -469,11 +561,19 @@ fn what_cannot_be_converted_is_named_and_nothing_is_lost() {
     };
     home.write("precious.gguf", "precious");
     home.write("empty/readme", "");
-    variant("family", &|dir| edit_json(dir, "config.json", &|c| c["model_type"] = json!("starcoder2")));
+    variant("family", &|dir| {
+        edit_json(dir, "config.json", &|c| c["model_type"] = json!("starcoder2"))
+    });
     variant("untokenized", &|dir| std::fs::remove_file(dir.join("tokenizer.json")).expect("there"));
-    variant("sentencepiece", &|dir| edit_json(dir, "tokenizer.json", &|t| t["model"]["byte_fallback"] = json!(true)));
-    variant("foreign", &|dir| edit_json(dir, "tokenizer.json", &|t| t["model"]["vocab"]["more"] = json!(1024)));
-    variant("weightless", &|dir| std::fs::remove_file(dir.join("model.safetensors")).expect("there"));
+    variant("sentencepiece", &|dir| {
+        edit_json(dir, "tokenizer.json", &|t| t["model"]["byte_fallback"] = json!(true))
+    });
+    variant("foreign", &|dir| {
+        edit_json(dir, "tokenizer.json", &|t| t["model"]["vocab"]["more"] = json!(1024))
+    });
+    variant("weightless", &|dir| {
+        std::fs::remove_file(dir.join("model.safetensors")).expect("there")
+    });
     variant("cut", &|dir| {
         let whole = bytes(dir, "model.safetensors");
         std::fs::write(dir.join("model.safetensors"), &whole[..whole.len() / 2]).expect("written");
@@ -509,7 +609,9 @@ fn what_cannot_be_converted_is_named_and_nothing_is_lost() {
 fn llama_cpp() -> Option<PathBuf> {
     let build = std::env::var_os("LACUNA_LLAMA_CPP").map(PathBuf::from);
     if build.is_none() {
-        eprintln!("skipped: LACUNA_LLAMA_CPP names no build of llama.cpp (tests/peers/llama_cpp.sh makes one)");
+        eprintln!(
+            "skipped: LACUNA_LLAMA_CPP names no build of llama.cpp (tests/peers/llama_cpp.sh makes one)"
+        );
     }
     // cargo runs tests in the folder of their crate; a relative path is meant from the workspace.
     build.map(|path| workspace().join(path))
@@ -522,8 +624,8 @@ fn ask_llama_cpp(home: &Home, build: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stderr))
 }
 
-/// Next-token log-probabilities after each of 48 tokens, over the whole vocabulary: ours in f32 on the original weights against
-/// llama.cpp's on the converted ones.
+/// Next-token log-probabilities after each of 48 tokens, over the whole vocabulary: ours in f32 on
+/// the original weights against llama.cpp's on the converted ones.
 #[test]
 fn llama_cpp_computes_the_same_from_the_converted_file() {
     let Some(build) = llama_cpp() else { return };
@@ -543,15 +645,22 @@ fn llama_cpp_computes_the_same_from_the_converted_file() {
         for (kind, rms_bound, bound) in cases {
             convert(&home, shape, "m.gguf", &["--type", kind, "--head", kind]);
             let theirs = ask_llama_cpp(&home, &build, &["m.gguf", "--ids", &listed]);
-            let theirs: Vec<Vec<f64>> = serde_json::from_value(theirs["logprobs"].clone()).expect("rows of numbers");
+            let theirs: Vec<Vec<f64>> =
+                serde_json::from_value(theirs["logprobs"].clone()).expect("rows of numbers");
             assert_eq!(theirs.len(), ids.len());
             let pairs = ours.iter().flatten().zip(theirs.iter().flatten());
             let differences: Vec<f64> = pairs.map(|(a, b)| (a - b).abs()).collect();
             assert_eq!(differences.len(), 48 * 1024);
-            let rms = (differences.iter().map(|d| d * d).sum::<f64>() / differences.len() as f64).sqrt();
+            let rms =
+                (differences.iter().map(|d| d * d).sum::<f64>() / differences.len() as f64).sqrt();
             let largest = differences.iter().copied().fold(0.0, f64::max);
-            eprintln!("{shape} {kind}: log-probabilities differ by {rms:.2e} (root mean square), at most {largest:.2e}; seed {seed}");
-            assert!(rms <= rms_bound && largest <= bound, "{shape} {kind}: {rms} > {rms_bound} or {largest} > {bound}");
+            eprintln!(
+                "{shape} {kind}: log-probabilities differ by {rms:.2e} (root mean square), at most {largest:.2e}; seed {seed}"
+            );
+            assert!(
+                rms <= rms_bound && largest <= bound,
+                "{shape} {kind}: {rms} > {rms_bound} or {largest} > {bound}"
+            );
         }
     }
 }
@@ -568,8 +677,12 @@ fn llama_cpp_makes_the_same_tokens_of_a_text() {
     let home = Home::new();
     let dir = synth(&home, "tiny", "tiny");
     convert(&home, "tiny", "m.gguf", &[]);
-    let tokenizer = lacuna_prompt::Tokenizer::from_json(&bytes(&dir, "tokenizer.json")).expect("loads");
-    home.write("hard.txt", "a  b\t\tc\r\n\r\n   d'll don't 12345 漢字 é🦀\u{a0}x __init__ <|fim_prefix|>   \n");
+    let tokenizer =
+        lacuna_prompt::Tokenizer::from_json(&bytes(&dir, "tokenizer.json")).expect("loads");
+    home.write(
+        "hard.txt",
+        "a  b\t\tc\r\n\r\n   d'll don't 12345 漢字 é🦀\u{a0}x __init__ <|fim_prefix|>   \n",
+    );
     let samples = workspace().join("datasets/samples");
     let mut texts: Vec<PathBuf> = names(&samples).iter().map(|name| samples.join(name)).collect();
     texts.push(home.work().join("hard.txt"));

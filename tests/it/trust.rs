@@ -1,4 +1,5 @@
-//! A folder that is merely opened decides nothing: hostile `lacuna.toml` files, at every command that reads one.
+//! A folder that is merely opened decides nothing: hostile `lacuna.toml` files, at every command
+//! that reads one.
 
 use std::path::Path;
 
@@ -35,7 +36,8 @@ const REFUSED: [&str; 14] = [
 ];
 
 fn setting(doctor: &str, name: &str) -> String {
-    let line = doctor.lines().map(str::trim_start).find(|line| line.starts_with(&format!("{name} ")));
+    let line =
+        doctor.lines().map(str::trim_start).find(|line| line.starts_with(&format!("{name} ")));
     line.unwrap_or_else(|| panic!("no {name} in {doctor}")).to_owned()
 }
 
@@ -47,32 +49,67 @@ fn a_folders_file_is_obeyed_where_it_is_harmless_and_named_once_where_it_is_not(
     home.write("lacuna.toml", hostile(&victim));
     home.write("a.py", "x = fo\n");
     let doctor = home.lacuna(["doctor", "--model", model.arg()]);
-    let told = doctor.stdout.lines().find(|line| line.starts_with("not trusted")).unwrap_or_else(|| panic!("{}", doctor.stdout));
+    let told = doctor
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("not trusted"))
+        .unwrap_or_else(|| panic!("{}", doctor.stdout));
     for name in REFUSED {
         assert!(told.contains(name), "{name}: {told}");
-        assert!(!name.contains('.') || name.starts_with("experiment") || !setting(&doctor.stdout, name).contains("lacuna.toml"), "{name}");
+        assert!(
+            !name.contains('.')
+                || name.starts_with("experiment")
+                || !setting(&doctor.stdout, name).contains("lacuna.toml"),
+            "{name}"
+        );
     }
-    assert!(told.contains("[trust] folders") && doctor.stderr.matches("is not trusted").count() == 1, "{told}\n{}", doctor.stderr);
+    assert!(
+        told.contains("[trust] folders") && doctor.stderr.matches("is not trusted").count() == 1,
+        "{told}\n{}",
+        doctor.stderr
+    );
     assert!(setting(&doctor.stdout, "show.line_tokens").contains("lacuna.toml"));
     assert!(setting(&doctor.stdout, "context.ignore").contains("theirs"));
-    assert!(setting(&doctor.stdout, "telemetry.enabled").contains("lacuna.toml"), "less may be recorded, not more");
+    assert!(
+        setting(&doctor.stdout, "telemetry.enabled").contains("lacuna.toml"),
+        "less may be recorded, not more"
+    );
 
     let completed = home.lacuna(["complete", "a.py", "--at", "1:7", "--model", model.arg()]);
-    assert!(completed.code.is_some_and(|code| code < 2) && completed.stderr.matches("is not trusted").count() == 1, "{completed:?}");
+    assert!(
+        completed.code.is_some_and(|code| code < 2)
+            && completed.stderr.matches("is not trusted").count() == 1,
+        "{completed:?}"
+    );
 
     // What it tries to try is not tried; what it may set it may try.
     let experiment = |args: &[&str]| home.lacuna([&["telemetry", "experiment"], args].concat());
     let refused = experiment(&["start", "e"]).expect_code(2).stderr;
-    assert!(["lacuna: experiment e", "it varies model.path", "[trust] folders"].iter().all(|told| refused.contains(told)), "{refused}");
+    assert!(
+        ["lacuna: experiment e", "it varies model.path", "[trust] folders"]
+            .iter()
+            .all(|told| refused.contains(told)),
+        "{refused}"
+    );
     assert!(experiment(&["status"]).expect_code(0).stdout.contains("fine  configured"));
 
     // The user has the last word.
-    home.write("lacuna.toml", format!("[telemetry]\ndir = {victim:?}\n[latency]\ndeadline_ms = 0\n"));
+    home.write(
+        "lacuna.toml",
+        format!("[telemetry]\ndir = {victim:?}\n[latency]\ndeadline_ms = 0\n"),
+    );
     home.configure(format!("[trust]\nfolders = [{:?}]\n", home.work().display().to_string()));
     let trusted = home.lacuna(["doctor", "--model", model.arg()]).stdout;
-    assert!(setting(&trusted, "telemetry.dir").contains("victim") && setting(&trusted, "latency.deadline_ms").contains("lacuna.toml"));
+    assert!(
+        setting(&trusted, "telemetry.dir").contains("victim")
+            && setting(&trusted, "latency.deadline_ms").contains("lacuna.toml")
+    );
     assert!(setting(&trusted, "trust.folders").contains("config.toml"));
-    assert_eq!(std::fs::read_dir(&victim).expect("the folder").count(), 1, "nothing was written there");
+    assert_eq!(
+        std::fs::read_dir(&victim).expect("the folder").count(),
+        1,
+        "nothing was written there"
+    );
 }
 
 #[test]
@@ -82,7 +119,8 @@ fn opening_a_hostile_folder_in_an_editor_writes_nothing_into_it() {
     let victim = home.write("victim/file", "kept").parent().expect("a folder").to_owned();
     home.write("lacuna.toml", hostile(&victim).replace("enabled = false\n", ""));
     let folders = json!([{"uri": format!("file://{}", home.work().display()), "name": "w"}]);
-    let mut editor = Client::spawn(home.command(binary()).args(["lsp", "--no-attach", "--model", model.arg()]));
+    let mut editor =
+        Client::spawn(home.command(binary()).args(["lsp", "--no-attach", "--model", model.arg()]));
     editor.initialize(json!({"workspaceFolders": folders, "initializationOptions": {"trust": {"folders": ["/*"]}}}));
     let told = editor.notifications("window/logMessage", 2);
     let told: Vec<&str> = told.iter().filter_map(|message| message["message"].as_str()).collect();
@@ -91,10 +129,16 @@ fn opening_a_hostile_folder_in_an_editor_writes_nothing_into_it() {
     editor.open("file:///w/a.py", "python", "x = fo\n");
     editor.items("file:///w/a.py", 0, 6);
     let status = editor.result("lacuna/status", json!({}));
-    assert!(status["notices"][0].as_str().is_some_and(|notice| notice.contains("telemetry.dir")), "{status}");
+    assert!(
+        status["notices"][0].as_str().is_some_and(|notice| notice.contains("telemetry.dir")),
+        "{status}"
+    );
     assert_eq!(editor.finish(), Some(0));
     assert_eq!(std::fs::read_dir(&victim).expect("the folder").count(), 1);
-    assert!(home.work().join("../.local/share/lacuna/telemetry.db").exists(), "it is recorded where the user's things are");
+    assert!(
+        home.work().join("../.local/share/lacuna/telemetry.db").exists(),
+        "it is recorded where the user's things are"
+    );
 }
 
 #[test]
@@ -103,8 +147,13 @@ fn the_editors_root_is_where_files_are_looked_for_and_nothing_above() {
     let model = TinyModel::default().write();
     home.write("lacuna.toml", "[shwo]\n");
     home.write("inner/a.py", "");
-    let mut editor = Client::spawn(home.command(binary()).args(["lsp", "--no-attach", "--model", model.arg()]).current_dir("/"));
-    let folders = json!([{"uri": format!("file://{}/inner", home.work().display()), "name": "inner"}]);
+    let mut editor = Client::spawn(
+        home.command(binary())
+            .args(["lsp", "--no-attach", "--model", model.arg()])
+            .current_dir("/"),
+    );
+    let folders =
+        json!([{"uri": format!("file://{}/inner", home.work().display()), "name": "inner"}]);
     editor.initialize(json!({"workspaceFolders": folders}));
     assert_eq!(editor.finish(), Some(0));
 }
@@ -113,7 +162,10 @@ fn the_editors_root_is_where_files_are_looked_for_and_nothing_above() {
 fn the_command_line_leaves_alone_what_an_editor_leaves_alone() {
     let home = Home::new();
     let model = TinyModel::default().write();
-    home.write("lacuna.toml", "[context]\nignore = [\"generated/**\"]\n[show]\ndisabled_languages = [\"go\"]\n");
+    home.write(
+        "lacuna.toml",
+        "[context]\nignore = [\"generated/**\"]\n[show]\ndisabled_languages = [\"go\"]\n",
+    );
     home.write(".lacunaignore", "private.py\n");
     let secret = ["token = \"ghp_", "16C7e42F292c6912E7710c838347Ae178B4a\"\n"].concat();
     for (file, text, reason) in [
@@ -125,11 +177,16 @@ fn the_command_line_leaves_alone_what_an_editor_leaves_alone() {
         ("a.py", secret.as_str(), "secret-line"),
     ] {
         home.write(file, text);
-        let complete =
-            |more: &[&str]| home.lacuna([&["complete", file, "--at", "1:3", "--model", model.arg()], more].concat()).expect_code(1);
+        let complete = |more: &[&str]| {
+            home.lacuna([&["complete", file, "--at", "1:3", "--model", model.arg()], more].concat())
+                .expect_code(1)
+        };
         assert!(complete(&[]).stderr.contains(reason), "{file}");
         assert!(complete(&["--explain"]).stdout.starts_with(&format!("[{reason}] ")), "{file}");
-        assert!(complete(&["--json"]).stdout.contains(&format!("\"reason\":\"{reason}\"")), "{file}");
+        assert!(
+            complete(&["--json"]).stdout.contains(&format!("\"reason\":\"{reason}\"")),
+            "{file}"
+        );
     }
 }
 
@@ -153,7 +210,11 @@ fn what_is_written_is_the_owners_alone_and_strange_stores_hold_nobody() {
     let root = home.work().join("..");
     let mode = |path: &str| {
         let path = root.join(path);
-        std::fs::metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).permissions().mode() & 0o777
+        std::fs::metadata(&path)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+            .permissions()
+            .mode()
+            & 0o777
     };
     for (path, expected) in [
         (".local/share/lacuna/telemetry.db", 0o600),
@@ -173,7 +234,13 @@ fn what_is_written_is_the_owners_alone_and_strange_stores_hold_nobody() {
         if link {
             std::os::unix::fs::symlink(&victim, &store).expect("a link");
         } else {
-            assert!(std::process::Command::new("mkfifo").arg(&store).status().expect("mkfifo").success());
+            assert!(
+                std::process::Command::new("mkfifo")
+                    .arg(&store)
+                    .status()
+                    .expect("mkfifo")
+                    .success()
+            );
         }
         session(&home);
         assert_eq!(std::fs::metadata(&victim).expect("the victim").len(), 0);

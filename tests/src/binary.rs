@@ -11,8 +11,8 @@ pub fn workspace() -> &'static Path {
 
 /// The `lacuna` binary, in the profile of the running test, built once per process.
 ///
-/// A test cannot ask cargo for another package's binary, so that it is built here: the outer cargo has given its lock back by now,
-/// and when the binary is fresh this costs a fraction of a second.
+/// A test cannot ask cargo for another package's binary, so that it is built here: the outer cargo
+/// has given its lock back by now, and when the binary is fresh this costs a fraction of a second.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(build)
@@ -30,10 +30,15 @@ fn build() -> PathBuf {
     };
     let target = dir.parent().expect("a profile's folder lies in the target folder");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "lacuna", "--profile", profile, "--target-dir"]).arg(target);
+    cargo
+        .args(["build", "--quiet", "--package", "lacuna", "--profile", profile, "--target-dir"])
+        .arg(target);
     // What cargo says about the package under test is no news to the build of another one.
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_")) {
+        if name
+            .to_str()
+            .is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_"))
+        {
             cargo.env_remove(name);
         }
     }

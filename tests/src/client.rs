@@ -1,4 +1,5 @@
-//! A language client that believes nothing: it keeps every message and checks that each request is answered exactly once.
+//! A language client that believes nothing: it keeps every message and checks that each request is
+//! answered exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +18,8 @@ pub type Message = Result<Value, String>;
 
 /// One connection to a language server.
 ///
-/// Dropping it ends the server and panics if an id was answered twice or was never asked, or if the server panicked.
+/// Dropping it ends the server and panics if an id was answered twice or was never asked, or if the
+/// server panicked.
 pub struct Client {
     child: Option<Child>,
     to_server: Option<Box<dyn Write + Send>>,
@@ -42,7 +44,10 @@ impl Client {
     }
 
     /// As [`Client::start`], with environment variables.
-    pub fn start_with<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>, variables: &[(&str, &str)]) -> Client {
+    pub fn start_with<S: AsRef<std::ffi::OsStr>>(
+        args: impl IntoIterator<Item = S>,
+        variables: &[(&str, &str)],
+    ) -> Client {
         let home = Home::new();
         let mut command = home.command(binary());
         command.arg("lsp").args(args).envs(variables.iter().copied()).stderr(Stdio::piped());
@@ -52,7 +57,9 @@ impl Client {
             std::thread::spawn(move || {
                 let mut piece = [0; 4096];
                 while let Ok(n @ 1..) = stderr.read(&mut piece) {
-                    said.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&piece[..n]));
+                    said.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push_str(&String::from_utf8_lossy(&piece[..n]));
                 }
             });
         }
@@ -60,9 +67,14 @@ impl Client {
         client
     }
 
-    /// Talks to a command over its standard input and output; its standard error goes where the command says.
+    /// Talks to a command over its standard input and output; its standard error goes where the
+    /// command says.
     pub fn spawn(command: &mut Command) -> Client {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let input: Option<ChildStdin> = child.stdin.take();
         let output = child.stdout.take().expect("stdout is a pipe");
         let mut client = Client::over(output, input.expect("stdin is a pipe"));
@@ -165,14 +177,23 @@ impl Client {
         let reply = self.ask(method, params);
         let error = &reply["error"];
         assert!(error.is_object() && reply.get("result").is_none(), "{method}: {reply}");
-        (error["code"].as_i64().expect("a code"), error["message"].as_str().expect("a message").to_owned())
+        (
+            error["code"].as_i64().expect("a code"),
+            error["message"].as_str().expect("a message").to_owned(),
+        )
     }
 
-    /// Waits until the server has sent `n` notifications of `method`, and returns the parameters of all that came.
+    /// Waits until the server has sent `n` notifications of `method`, and returns the parameters of
+    /// all that came.
     #[track_caller]
     pub fn notifications(&mut self, method: &str, n: usize) -> Vec<Value> {
         loop {
-            let all: Vec<Value> = self.received.iter().filter(|m| m["method"] == method).map(|m| m["params"].clone()).collect();
+            let all: Vec<Value> = self
+                .received
+                .iter()
+                .filter(|m| m["method"] == method)
+                .map(|m| m["params"].clone())
+                .collect();
             if all.len() >= n {
                 return all;
             }
@@ -185,7 +206,8 @@ impl Client {
         &self.received
     }
 
-    /// Waits until the server has said a text on standard error, of a server that was started by [`Client::start_with`]. Returns all it said.
+    /// Waits until the server has said a text on standard error, of a server that was started by
+    /// [`Client::start_with`]. Returns all it said.
     #[track_caller]
     pub fn await_said(&self, text: &str) -> String {
         let start = Instant::now();
@@ -199,7 +221,8 @@ impl Client {
         }
     }
 
-    /// `initialize` with these parameters merged into an ordinary client's, and `initialized`. Returns the result.
+    /// `initialize` with these parameters merged into an ordinary client's, and `initialized`.
+    /// Returns the result.
     #[track_caller]
     pub fn initialize(&mut self, params: Value) -> Value {
         let mut all = json!({"processId": null, "rootUri": null, "capabilities": {}});
@@ -219,7 +242,8 @@ impl Client {
 
     /// `didChange` with these content changes.
     pub fn change(&mut self, uri: &str, version: i64, changes: &[Value]) {
-        let params = json!({"textDocument": {"uri": uri, "version": version}, "contentChanges": changes});
+        let params =
+            json!({"textDocument": {"uri": uri, "version": version}, "contentChanges": changes});
         self.notify("textDocument/didChange", params);
     }
 
@@ -227,7 +251,8 @@ impl Client {
         self.notify("textDocument/didClose", json!({"textDocument": {"uri": uri}}));
     }
 
-    /// Sends `textDocument/inlineCompletion` as an editor does while the user types. Returns the id.
+    /// Sends `textDocument/inlineCompletion` as an editor does while the user types. Returns the
+    /// id.
     pub fn complete(&mut self, uri: &str, line: usize, character: usize) -> i64 {
         self.request("textDocument/inlineCompletion", completion_params(uri, line, character))
     }
@@ -235,7 +260,8 @@ impl Client {
     /// The items of an inline completion.
     #[track_caller]
     pub fn items(&mut self, uri: &str, line: usize, character: usize) -> Vec<Value> {
-        let result = self.result("textDocument/inlineCompletion", completion_params(uri, line, character));
+        let result =
+            self.result("textDocument/inlineCompletion", completion_params(uri, line, character));
         result["items"].as_array().unwrap_or_else(|| panic!("no items in {result}")).clone()
     }
 
@@ -256,7 +282,11 @@ impl Client {
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         while self.receive("the end of the server") {}
-        self.child.as_mut().expect("a process of ours").wait().expect("a process that can be waited for")
+        self.child
+            .as_mut()
+            .expect("a process of ours")
+            .wait()
+            .expect("a process that can be waited for")
     }
 
     /// The process, for its id or its standard error.
@@ -266,7 +296,11 @@ impl Client {
 
     #[track_caller]
     fn next(&mut self, what: &str) {
-        assert!(self.receive(what), "the server ended while {what} was waited for; received: {:?}", self.received);
+        assert!(
+            self.receive(what),
+            "the server ended while {what} was waited for; received: {:?}",
+            self.received
+        );
     }
 
     /// Takes the next message; false at the end of the server's output.
@@ -275,7 +309,9 @@ impl Client {
         match self.from_server.recv_timeout(HANG) {
             Ok(message) => self.keep(message),
             Err(RecvTimeoutError::Disconnected) => return false,
-            Err(RecvTimeoutError::Timeout) => panic!("no {what} within {HANG:?}; received: {:?}", self.received),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("no {what} within {HANG:?}; received: {:?}", self.received)
+            }
         }
         true
     }
@@ -354,10 +390,15 @@ fn read_message(output: &mut impl BufRead) -> Option<Message> {
             _ => return Some(Err(format!("not a header of a message: {line:?}"))),
         }
     }
-    let Some(length) = length else { return Some(Err("a header without Content-Length".to_owned())) };
+    let Some(length) = length else {
+        return Some(Err("a header without Content-Length".to_owned()));
+    };
     let mut body = vec![0; length];
     if let Err(e) = output.read_exact(&mut body) {
         return Some(Err(format!("a message cut short: {e}")));
     }
-    Some(serde_json::from_slice(&body).map_err(|e| format!("not JSON: {e}: {}", String::from_utf8_lossy(&body))))
+    Some(
+        serde_json::from_slice(&body)
+            .map_err(|e| format!("not JSON: {e}: {}", String::from_utf8_lossy(&body))),
+    )
 }

@@ -11,8 +11,9 @@ use tempfile::TempDir;
 
 use crate::binary;
 
-/// What has not come by then never will. It ends a test that hangs and decides nothing else, so it may be far beyond what a busy
-/// machine takes; where the time itself is what is tested, count processor seconds ([`Home::lacuna_cpu_within`]).
+/// What has not come by then never will. It ends a test that hangs and decides nothing else, so it
+/// may be far beyond what a busy machine takes; where the time itself is what is tested, count
+/// processor seconds ([`Home::lacuna_cpu_within`]).
 pub const HANG: Duration = Duration::from_secs(900);
 
 /// A place to run in: an empty working directory and an empty configuration directory.
@@ -48,7 +49,8 @@ impl Home {
     /// Writes a file into the working directory, folders included, and returns its path.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> std::path::PathBuf {
         let path = self.work().join(name);
-        std::fs::create_dir_all(path.parent().expect("below the working directory")).expect("a new folder");
+        std::fs::create_dir_all(path.parent().expect("below the working directory"))
+            .expect("a new folder");
         std::fs::write(&path, text).expect("a new file");
         path
     }
@@ -57,7 +59,8 @@ impl Home {
     pub fn write_secret(&self, name: &str, text: impl AsRef<[u8]>) -> std::path::PathBuf {
         let path = self.write(name, text);
         #[cfg(unix)]
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a file of ours");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .expect("a file of ours");
         path
     }
 
@@ -88,24 +91,49 @@ impl Home {
         run(&mut command)
     }
 
-    /// Runs `lacuna` here with at most `kilobytes` of address space, so that an allocation of a lying size fails loudly.
-    pub fn lacuna_within<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, kilobytes: u64, args: I) -> Output {
+    /// Runs `lacuna` here with at most `kilobytes` of address space, so that an allocation of a
+    /// lying size fails loudly.
+    pub fn lacuna_within<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+        &self,
+        kilobytes: u64,
+        args: I,
+    ) -> Output {
         self.lacuna_limited("-v", kilobytes, args)
     }
 
-    /// Runs `lacuna` here with at most `kilobytes` of data: what it allocates, stacks of threads included.
-    pub fn lacuna_data_within<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, kilobytes: u64, args: I) -> Output {
+    /// Runs `lacuna` here with at most `kilobytes` of data: what it allocates, stacks of threads
+    /// included.
+    pub fn lacuna_data_within<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+        &self,
+        kilobytes: u64,
+        args: I,
+    ) -> Output {
         self.lacuna_limited("-d", kilobytes, args)
     }
 
-    /// Runs `lacuna` here with at most `kilobytes` of address space and `seconds` of processor time, whatever else the machine does.
-    pub fn lacuna_cpu_within<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, kilobytes: u64, seconds: u64, args: I) -> Output {
+    /// Runs `lacuna` here with at most `kilobytes` of address space and `seconds` of processor
+    /// time, whatever else the machine does.
+    pub fn lacuna_cpu_within<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+        &self,
+        kilobytes: u64,
+        seconds: u64,
+        args: I,
+    ) -> Output {
         self.lacuna_limited(&format!("-t {seconds} && ulimit -v"), kilobytes, args)
     }
 
-    fn lacuna_limited<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, limit: &str, kilobytes: u64, args: I) -> Output {
+    fn lacuna_limited<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+        &self,
+        limit: &str,
+        kilobytes: u64,
+        args: I,
+    ) -> Output {
         let mut command = self.command("sh");
-        command.arg("-c").arg(format!("ulimit {limit} {kilobytes} && exec \"$0\" \"$@\"")).arg(binary()).args(args);
+        command
+            .arg("-c")
+            .arg(format!("ulimit {limit} {kilobytes} && exec \"$0\" \"$@\""))
+            .arg(binary())
+            .args(args);
         run(&mut command)
     }
 }
@@ -119,11 +147,16 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// Runs a command to its end. Panics if it cannot be started, does not end ([`HANG`]), or does not speak UTF-8.
+/// Runs a command to its end. Panics if it cannot be started, does not end ([`HANG`]), or does not
+/// speak UTF-8.
 pub fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{shown}: {e}"));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{shown}: {e}"));
     let stdout = read_all(child.stdout.take());
     let stderr = read_all(child.stderr.take());
     let text = |from: Receiver<Vec<u8>>, child: &mut Child| match from.recv_timeout(HANG) {
@@ -159,8 +192,8 @@ impl Output {
         self
     }
 
-    /// Panics unless the run failed the way a failure looks: exit code 2, nothing on stdout, one line on stderr with every text of
-    /// `names` in it, and no trace of a panic.
+    /// Panics unless the run failed the way a failure looks: exit code 2, nothing on stdout, one
+    /// line on stderr with every text of `names` in it, and no trace of a panic.
     #[track_caller]
     pub fn expect_failure(self, names: &[&str]) -> Output {
         assert_eq!(self.code, Some(2), "stdout: {}\nstderr: {}", self.stdout, self.stderr);

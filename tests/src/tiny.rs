@@ -1,11 +1,13 @@
-//! A tiny model in Hugging Face layout, made in code: it loads in milliseconds and always has something to say.
+//! A tiny model in Hugging Face layout, made in code: it loads in milliseconds and always has
+//! something to say.
 //!
-//! Its layers are random, so that what it says depends on all of the prompt; its head allows lower-case letters only, so that every
-//! completion goes on with a word and fits nearly everywhere. Half of the residual stream is a constant which carries the "letters
-//! only" through INT4 quantisation (its groups of 32 are separate from the random half).
+//! Its layers are random, so that what it says depends on all of the prompt; its head allows
+//! lower-case letters only, so that every completion goes on with a word and fits nearly
+//! everywhere. Half of the residual stream is a constant which carries the "letters only" through
+//! INT4 quantisation (its groups of 32 are separate from the random half).
 //!
-//! [`TinyModel::saying`] makes one that always says the same text, whatever stands before it: its layers add nothing, and its head knows
-//! for every token only the one that follows.
+//! [`TinyModel::saying`] makes one that always says the same text, whatever stands before it: its
+//! layers add nothing, and its head knows for every token only the one that follows.
 
 use std::path::Path;
 
@@ -35,10 +37,26 @@ pub struct Container {
     pub data: Vec<u8>,
 }
 
-const SPECIALS: [&str; 7] =
-    ["<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"];
-const MERGES: [(&str, &str); 9] =
-    [("r", "e"), ("t", "u"), ("re", "tu"), ("r", "n"), ("retu", "rn"), ("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("Ċ", "ĠĠĠĠ"), ("o", "n")];
+const SPECIALS: [&str; 7] = [
+    "<|endoftext|>",
+    "<|fim_prefix|>",
+    "<|fim_middle|>",
+    "<|fim_suffix|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+];
+const MERGES: [(&str, &str); 9] = [
+    ("r", "e"),
+    ("t", "u"),
+    ("re", "tu"),
+    ("r", "n"),
+    ("retu", "rn"),
+    ("Ġ", "Ġ"),
+    ("ĠĠ", "ĠĠ"),
+    ("Ċ", "ĠĠĠĠ"),
+    ("o", "n"),
+];
 const HIDDEN: usize = 64;
 /// The first half of the residual stream: constant, never written to by a layer.
 const CONSTANT: usize = HIDDEN / 2;
@@ -46,7 +64,8 @@ const LAYERS: usize = 2;
 const HEADS: usize = 2;
 const KV_HEADS: usize = 1;
 const FF: usize = 96;
-/// Pieces of a script: each has a dimension of the residual stream to itself, as all other tokens have one together.
+/// Pieces of a script: each has a dimension of the residual stream to itself, as all other tokens
+/// have one together.
 const MAX_PIECES: usize = HIDDEN - 1;
 
 impl Default for TinyModel {
@@ -63,7 +82,8 @@ impl TinyModel {
         TinyModel { config: config(&tokenizer), tokenizer, weights }
     }
 
-    /// A model that says `text` and a line break and ends, line by line. It says it again behind whatever a healed word makes it restate.
+    /// A model that says `text` and a line break and ends, line by line. It says it again behind
+    /// whatever a healed word makes it restate.
     pub fn saying(text: &str) -> TinyModel {
         let pieces = pieces(text);
         let tokenizer = tokenizer(&pieces);
@@ -116,7 +136,8 @@ impl Container {
     fn from_bytes(bytes: &[u8]) -> Container {
         let (length, rest) = bytes.split_at(8);
         let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
-        let header = serde_json::from_slice(&rest[..length]).expect("a header that was just written");
+        let header =
+            serde_json::from_slice(&rest[..length]).expect("a header that was just written");
         Container { header, data: rest[length..].to_vec() }
     }
 }
@@ -134,7 +155,10 @@ fn config(tokenizer: &Value) -> Value {
 fn letters() -> Vec<char> {
     let printable = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut stand_ins = 0x100..;
-    let letter = |byte| char::from_u32(if printable(byte) { byte } else { stand_ins.next().expect("endless") }).expect("a letter");
+    let letter = |byte| {
+        char::from_u32(if printable(byte) { byte } else { stand_ins.next().expect("endless") })
+            .expect("a letter")
+    };
     (0..0x100).map(letter).collect()
 }
 
@@ -142,18 +166,25 @@ fn letters() -> Vec<char> {
 fn pieces(text: &str) -> Vec<String> {
     let letters = letters();
     let text = format!("{}\n", text.trim_end_matches('\n'));
-    let spelled = |line: &str| line.bytes().map(|byte| letters[usize::from(byte)]).collect::<String>();
+    let spelled =
+        |line: &str| line.bytes().map(|byte| letters[usize::from(byte)]).collect::<String>();
     let mut pieces: Vec<String> = text.split_inclusive('\n').map(spelled).collect();
-    let is_distinct = pieces.iter().enumerate().all(|(i, piece)| piece.chars().count() > 1 && !pieces[..i].contains(piece));
+    let is_distinct = pieces
+        .iter()
+        .enumerate()
+        .all(|(i, piece)| piece.chars().count() > 1 && !pieces[..i].contains(piece));
     if !is_distinct || pieces.len() > MAX_PIECES {
         pieces = vec![pieces.concat()];
     }
     // One byte is a piece already, and so are the merges.
-    let is_known = |piece: &str| piece.chars().count() < 2 || MERGES.iter().any(|(a, b)| piece == format!("{a}{b}"));
+    let is_known = |piece: &str| {
+        piece.chars().count() < 2 || MERGES.iter().any(|(a, b)| piece == format!("{a}{b}"))
+    };
     pieces.into_iter().filter(|piece| !is_known(piece)).collect()
 }
 
-/// Byte-level BPE: the special tokens, all 256 bytes, a few merges, and `pieces` that nothing is merged to.
+/// Byte-level BPE: the special tokens, all 256 bytes, a few merges, and `pieces` that nothing is
+/// merged to.
 fn tokenizer(pieces: &[String]) -> Value {
     let mut vocab = Map::new();
     let mut add = |piece: String| {
@@ -197,7 +228,11 @@ fn weights(seed: u64, tokenizer: &Value) -> Container {
     let random = &mut Random::new(seed);
     // A layer's output matrix leaves the constant half alone.
     let silent = |r: usize, x: f32| if r < CONSTANT { 0.0 } else { x };
-    let value = |name: &str, r: usize, c: usize, x: f32| match (name, spoken[r.min(vocab.len() - 1)], c < CONSTANT) {
+    let value = |name: &str, r: usize, c: usize, x: f32| match (
+        name,
+        spoken[r.min(vocab.len() - 1)],
+        c < CONSTANT,
+    ) {
         ("model.embed_tokens", _, true) => 0.5,
         ("model.embed_tokens", ..) => x,
         ("lm_head", true, true) => 2.0,
@@ -214,8 +249,8 @@ fn weights(seed: u64, tokenizer: &Value) -> Container {
     })
 }
 
-/// The weights that say `pieces` one after the other and then the end. Dimension 0 of the residual stream tells that none was said, dimension
-/// `i` that piece `i` was said last.
+/// The weights that say `pieces` one after the other and then the end. Dimension 0 of the residual
+/// stream tells that none was said, dimension `i` that piece `i` was said last.
 fn script(pieces: &[String], tokenizer: &Value) -> Container {
     let vocab = tokenizer["model"]["vocab"].as_object().expect("just made");
     let id = |piece: &str| vocab[piece].as_u64().expect("just made") as usize;
@@ -240,12 +275,17 @@ fn script(pieces: &[String], tokenizer: &Value) -> Container {
     })
 }
 
-/// A model whose matrices, `[rows, columns]`, are made by their name (a layer's without the layer), in the order in which they are used.
+/// A model whose matrices, `[rows, columns]`, are made by their name (a layer's without the layer),
+/// in the order in which they are used.
 fn container(vocab: usize, matrix: &mut dyn FnMut(&str, usize, usize) -> Vec<f32>) -> Container {
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     let mut add = |name: String, shape: &[usize], values: Vec<f32>| {
         assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}");
-        tensors.push((format!("{name}.weight"), shape.to_vec(), values.into_iter().flat_map(f32::to_le_bytes).collect()));
+        tensors.push((
+            format!("{name}.weight"),
+            shape.to_vec(),
+            values.into_iter().flat_map(f32::to_le_bytes).collect(),
+        ));
     };
     let width = HIDDEN / HEADS;
     let parts = [
@@ -257,10 +297,18 @@ fn container(vocab: usize, matrix: &mut dyn FnMut(&str, usize, usize) -> Vec<f32
         ("mlp.up_proj", FF, HIDDEN),
         ("mlp.down_proj", HIDDEN, FF),
     ];
-    add("model.embed_tokens".to_owned(), &[vocab, HIDDEN], matrix("model.embed_tokens", vocab, HIDDEN));
+    add(
+        "model.embed_tokens".to_owned(),
+        &[vocab, HIDDEN],
+        matrix("model.embed_tokens", vocab, HIDDEN),
+    );
     for layer in 0..LAYERS {
         for (part, rows, columns) in parts {
-            add(format!("model.layers.{layer}.{part}"), &[rows, columns], matrix(part, rows, columns));
+            add(
+                format!("model.layers.{layer}.{part}"),
+                &[rows, columns],
+                matrix(part, rows, columns),
+            );
         }
         for norm in ["input_layernorm", "post_attention_layernorm"] {
             add(format!("model.layers.{layer}.{norm}"), &[HIDDEN], vec![1.0; HIDDEN]);
@@ -269,8 +317,13 @@ fn container(vocab: usize, matrix: &mut dyn FnMut(&str, usize, usize) -> Vec<f32
     add("model.norm".to_owned(), &[HIDDEN], vec![1.0; HIDDEN]);
     add("lm_head".to_owned(), &[vocab, HIDDEN], matrix("lm_head", vocab, HIDDEN));
 
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("bytes that fit the shape")));
-    Container::from_bytes(&safetensors::serialize(views, None).expect("tensors that can be written"))
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        (
+            name.as_str(),
+            TensorView::new(Dtype::F32, shape.clone(), bytes).expect("bytes that fit the shape"),
+        )
+    });
+    Container::from_bytes(
+        &safetensors::serialize(views, None).expect("tensors that can be written"),
+    )
 }

@@ -41,7 +41,12 @@ impl Answer {
         self.ms.decode += generation.times.decode.as_secs_f64() * 1e3;
     }
 
-    pub fn filter(&mut self, name: &'static str, before: String, rule: impl FnOnce(&str) -> String) -> String {
+    pub fn filter(
+        &mut self,
+        name: &'static str,
+        before: String,
+        rule: impl FnOnce(&str) -> String,
+    ) -> String {
         let after = rule(&before);
         if after != before
             && let Some(explanation) = &mut self.explanation

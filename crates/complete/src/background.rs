@@ -1,7 +1,9 @@
-//! Work that nobody waits for yet: prompts are warmed while the user types, and the line behind a suggestion is prepared.
+//! Work that nobody waits for yet: prompts are warmed while the user types, and the line behind a
+//! suggestion is prepared.
 //!
-//! One thread, behind every request (`Class::Warm`): a request of the same document stops it, one of another document goes first at the
-//! next layer. Of each kind at most one job waits for a document, the newest.
+//! One thread, behind every request (`Class::Warm`): a request of the same document stops it, one
+//! of another document goes first at the next layer. Of each kind at most one job waits for a
+//! document, the newest.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +29,8 @@ const AHEAD: usize = 64;
 pub(crate) enum Job {
     /// The prompt for a place in a document that was just edited.
     Warm(Box<Snapshot>),
-    /// A completion for a text that is not there yet: the suggestion on screen accepted, and its line broken.
+    /// A completion for a text that is not there yet: the suggestion on screen accepted, and its
+    /// line broken.
     NextLine(Box<Snapshot>),
 }
 
@@ -94,7 +97,8 @@ impl Background {
     pub fn settle(&self) {
         let mut state = lock(&self.queue.state);
         while !state.closed && (state.running.is_some() || !state.waiting.is_empty()) {
-            state = self.queue.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            state =
+                self.queue.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
 }
@@ -115,9 +119,12 @@ impl Queue {
     /// Runs the jobs as they come, until there will be none.
     fn work(&self, run: impl Fn(Job)) {
         while let Some(job) = self.next() {
-            // A job that panics is lost; the next one is not. Locks and leases are given back as it unwinds.
+            // A job that panics is lost; the next one is not. Locks and leases are given back as it
+            // unwinds.
             if catch_unwind(AssertUnwindSafe(|| run(job))).is_err() {
-                tracing::error!("work in the background panicked: that job is lost, the thread goes on");
+                tracing::error!(
+                    "work in the background panicked: that job is lost, the thread goes on"
+                );
             }
             self.done();
         }
@@ -151,17 +158,30 @@ fn run(core: &Core, job: Job) {
     }
 }
 
-/// Brings the document's cache to the prompt of this place, keeps its excerpts and the window as plain text, then brings the spare cache to where the window will be soon.
+/// Brings the document's cache to the prompt of this place, keeps its excerpts and the window as
+/// plain text, then brings the spare cache to where the window will be soon.
 fn warm(core: &Core, snapshot: &Snapshot) {
     let state = core.states.of(&snapshot.key);
     let cancel = state.begin_background().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
     let request = snapshot.request();
-    let of = |ahead| prepare(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens, ahead).prompt;
+    let of = |ahead| {
+        prepare(
+            &core.tokenizer,
+            &core.sentinels,
+            &core.settings,
+            &request,
+            core.settings.prompt_tokens,
+            ahead,
+        )
+        .prompt
+    };
     let prompt = of(0);
     let now = &prompt.ids;
     let Some(mut lease) = core.pool.try_lease(&snapshot.key) else { return };
     let options = PrefillOptions { reuse: core.settings.reuse, donors: &[] };
-    if lease.reserve(now, 0).is_err() || prefill_with(&core.model, &mut lease, now, &options, &cancel).is_err() {
+    if lease.reserve(now, 0).is_err()
+        || prefill_with(&core.model, &mut lease, now, &options, &cancel).is_err()
+    {
         return;
     }
     let snapshot_now = lease.snapshot();
@@ -189,22 +209,52 @@ fn complete_ahead(core: &Core, snapshot: &Snapshot) {
     if lock(&state.ghosts).recall(request.document, request.cursor).is_some() {
         return;
     }
-    let Prepared { prompt, extent, .. } =
-        prepare(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens, 0);
+    let Prepared { prompt, extent, .. } = prepare(
+        &core.tokenizer,
+        &core.sentinels,
+        &core.settings,
+        &request,
+        core.settings.prompt_tokens,
+        0,
+    );
     let Some(mut lease) = core.pool.try_lease(&snapshot.key) else { return };
     if lease.reserve(&prompt.ids, core.longest()).is_err() {
         return;
     }
     let prefix = request.document.slice(0..request.cursor);
     let place = Place { language: request.language, prefix: &prefix, extent };
-    let limits = Limits { deadline: None, cancel: &cancel, fixed_tokens: core.settings.fixed_tokens, flight: None };
-    let unhealed = || unhealed(&core.tokenizer, &core.sentinels, &core.settings, &request, core.settings.prompt_tokens);
-    let ask = Ask { request: &request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &[], n: 1, caller: Caller::default() };
+    let limits = Limits {
+        deadline: None,
+        cancel: &cancel,
+        fixed_tokens: core.settings.fixed_tokens,
+        flight: None,
+    };
+    let unhealed = || {
+        unhealed(
+            &core.tokenizer,
+            &core.sentinels,
+            &core.settings,
+            &request,
+            core.settings.prompt_tokens,
+        )
+    };
+    let ask = Ask {
+        request: &request,
+        prompt: &prompt,
+        unhealed: &unhealed,
+        place,
+        limits,
+        donors: &[],
+        n: 1,
+        caller: Caller::default(),
+    };
     // Nobody is kept waiting: a draft source of its own, and what it learns is lost.
     let mut drafter = Drafter::new(Lookup::new());
     match core.items(&ask, &mut lease, &mut drafter, &mut Answer::new(false)) {
         // What a cancelled generation has said so far may be half a word.
-        Ok(Ok(items)) if !cancel.is_cancelled() && core.is_wanted(&request, &items, Eagerness::Low) => {
+        Ok(Ok(items))
+            if !cancel.is_cancelled() && core.is_wanted(&request, &items, Eagerness::Low) =>
+        {
             lock(&state.ghosts).add(request.document, request.cursor, items)
         }
         Ok(_) => {}
@@ -224,8 +274,17 @@ mod tests {
         let queue = Queue::default();
         let job = |key: &str| {
             let document = Document::new("", 0);
-            let (language, tree) = (Language::Text, SyntaxTree::parse(Language::Text, document.rope()));
-            let snapshot = Snapshot { key: key.to_owned(), path: None, language, document, tree, cursor: 0, excerpts: Arc::default() };
+            let (language, tree) =
+                (Language::Text, SyntaxTree::parse(Language::Text, document.rope()));
+            let snapshot = Snapshot {
+                key: key.to_owned(),
+                path: None,
+                language,
+                document,
+                tree,
+                cursor: 0,
+                excerpts: Arc::default(),
+            };
             Job::Warm(Box::new(snapshot))
         };
         lock(&queue.state).waiting.extend(["a", "bad", "b", "bad", "c"].map(job));

@@ -1,7 +1,9 @@
-//! From signs to the probability that a line is right: a logistic regression whose weights come with the model.
+//! From signs to the probability that a line is right: a logistic regression whose weights come
+//! with the model.
 //!
-//! Owns: the form of the weights (`confidence` in a model's config), their bounds, and the one question that is decided by them: whether a
-//! suggestion that nobody asked for is shown. Does not own: the signs (`signs`), the fit (`datasets/embedded/fit_confidence.py`).
+//! Owns: the form of the weights (`confidence` in a model's config), their bounds, and the one
+//! question that is decided by them: whether a suggestion that nobody asked for is shown. Does not
+//! own: the signs (`signs`), the fit (`datasets/embedded/fit_confidence.py`).
 
 use std::collections::BTreeMap;
 
@@ -69,11 +71,15 @@ pub enum CalibrationError {
     TooLong(usize),
     #[error("confidence is not of the form that is read: {0}")]
     Form(#[from] serde_json::Error),
-    #[error("confidence has version {0}, this program reads version {VERSION}: use a newer program, or fit the weights anew")]
+    #[error(
+        "confidence has version {0}, this program reads version {VERSION}: use a newer program, or fit the weights anew"
+    )]
     Version(u32),
     #[error("confidence has {0} weights: at most {MAX_TERMS} are read")]
     TooMany(usize),
-    #[error("confidence weighs {0:?}, a sign that this program does not know: use a newer program, or fit the weights anew")]
+    #[error(
+        "confidence weighs {0:?}, a sign that this program does not know: use a newer program, or fit the weights anew"
+    )]
     Sign(String),
     #[error("confidence.{name} is {value}: it must lie between {low} and {high}")]
     Range { name: String, value: f32, low: f32, high: f32 },
@@ -82,7 +88,8 @@ pub enum CalibrationError {
 }
 
 impl Calibration {
-    /// Reads weights: `{"version": 1, "bias": b, "weights": {"SIGN": w, "SIGN*SIGN": w, …}, "levels": {"low": p, "normal": p, "high": p}}`.
+    /// Reads weights: `{"version": 1, "bias": b, "weights": {"SIGN": w, "SIGN*SIGN": w, …},
+    /// "levels": {"low": p, "normal": p, "high": p}}`.
     ///
     /// Errors: another form or version, a sign that is not known, numbers out of range.
     pub fn from_json(text: &str) -> Result<Calibration, CalibrationError> {
@@ -107,7 +114,8 @@ impl Calibration {
             let (a, b) = known.ok_or_else(|| CalibrationError::Sign(shortened(&name)))?;
             terms.push(Term { a, b, weight });
         }
-        for (name, value) in [("low", levels.low), ("normal", levels.normal), ("high", levels.high)] {
+        for (name, value) in [("low", levels.low), ("normal", levels.normal), ("high", levels.high)]
+        {
             within(&format!("levels.{name}"), value, 0.0, 1.0)?;
         }
         if levels.low < levels.normal || levels.normal < levels.high {
@@ -131,7 +139,11 @@ impl Calibration {
 
 fn within(name: &str, value: f32, low: f32, high: f32) -> Result<(), CalibrationError> {
     // Not a number is in no range.
-    if (low..=high).contains(&value) { Ok(()) } else { Err(CalibrationError::Range { name: name.to_owned(), value, low, high }) }
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(CalibrationError::Range { name: name.to_owned(), value, low, high })
+    }
 }
 
 fn shortened(name: &str) -> String {
@@ -148,20 +160,25 @@ mod tests {
     use super::*;
 
     fn json(bias: &str, weights: &str, levels: &str) -> String {
-        format!("{{\"version\": 1, \"bias\": {bias}, \"weights\": {{{weights}}}, \"levels\": {levels}}}")
+        format!(
+            "{{\"version\": 1, \"bias\": {bias}, \"weights\": {{{weights}}}, \"levels\": {levels}}}"
+        )
     }
 
     const LEVELS: &str = "{\"low\": 0.7, \"normal\": 0.5, \"high\": 0.2}";
 
     #[test]
     fn weights_and_products_make_a_probability() {
-        let read = |weights: &str| Calibration::from_json(&json("0.5", weights, LEVELS)).expect("weights");
+        let read =
+            |weights: &str| Calibration::from_json(&json("0.5", weights, LEVELS)).expect("weights");
         let signs = Signs { score: -1.0, is_rest_empty: true, ..Signs::default() };
         let odds = |p: f32| (p / (1.0 - p)).ln();
         assert!((odds(read("").probability(&signs)) - 0.5).abs() < 1e-5);
         assert!((odds(read("\"rest_empty\": 2").probability(&signs)) - 2.5).abs() < 1e-5);
         let expected = 0.5 + 2.0 * (-1f32).exp();
-        assert!((odds(read("\"rest_empty*score_p\": 2").probability(&signs)) - expected).abs() < 1e-5);
+        assert!(
+            (odds(read("\"rest_empty*score_p\": 2").probability(&signs)) - expected).abs() < 1e-5
+        );
         assert_eq!(read("").levels(), Levels { low: 0.7, normal: 0.5, high: 0.2 });
         // Whatever a search comes to, it is a probability.
         let wild = Signs {
@@ -172,7 +189,8 @@ mod tests {
             ends_here: Some(1.0),
             ..signs
         };
-        let p = read("\"mean\": 9, \"score\": 9, \"end\": 9, \"ends_here\": -9, \"least*end\": 3").probability(&wild);
+        let p = read("\"mean\": 9, \"score\": 9, \"end\": 9, \"ends_here\": -9, \"least*end\": 3")
+            .probability(&wild);
         assert!((0.0..=1.0).contains(&p), "{p}");
     }
 
@@ -190,12 +208,18 @@ mod tests {
             (json("1e39", "", LEVELS), "confidence.bias"),
             (json("null", "", LEVELS), "not of the form"),
             (json("0", "\"mean\": -1e4", LEVELS), "confidence.weights.mean is -10000"),
-            (json("0", "\"luck\": 1", LEVELS), "weighs \"luck\", a sign that this program does not know"),
+            (
+                json("0", "\"luck\": 1", LEVELS),
+                "weighs \"luck\", a sign that this program does not know",
+            ),
             (json("0", "\"mean*luck\": 1", LEVELS), "weighs \"mean*luck\""),
             (json("0", "\"mean*mean*mean\": 1", LEVELS), "weighs \"mean*mean*mean\""),
             (json("0", "\"*\": 1", LEVELS), "weighs \"*\""),
             (json("0", &many, LEVELS), "600 weights"),
-            (json("0", "", "{\"low\": 1.5, \"normal\": 0.5, \"high\": 0.2}"), "confidence.levels.low is 1.5"),
+            (
+                json("0", "", "{\"low\": 1.5, \"normal\": 0.5, \"high\": 0.2}"),
+                "confidence.levels.low is 1.5",
+            ),
             (json("0", "", "{\"low\": 0.1, \"normal\": 0.5, \"high\": 0.2}"), "must not rise"),
             (json("0", "", "{\"low\": 0.1}"), "not of the form"),
         ] {

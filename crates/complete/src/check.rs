@@ -10,20 +10,29 @@ const NEAR: usize = 4 << 10;
 /// A longer text before the cursor is not read for brackets.
 const MAX_BEFORE: usize = 256 << 10;
 
-/// Whether inserting `completion` at `cursor` adds parse errors; without a tree: whether it closes what nothing opened.
+/// Whether inserting `completion` at `cursor` adds parse errors; without a tree: whether it closes
+/// what nothing opened.
 ///
-/// What a completion opens on purpose is closed for the comparison: after `if x:` the user goes on to write the body. Where the line so far has
-/// errors itself, as many are allowed as it has when it ends at the cursor. Where the code around does not parse without the cursor's line either
-/// (macros, templates, another language's header), or that line does not however it is closed, errors say nothing: there only a bracket that
-/// closes nothing is refused.
-pub(crate) fn parses_worse(tree: &SyntaxTree, document: &Document, cursor: usize, completion: &str) -> bool {
+/// What a completion opens on purpose is closed for the comparison: after `if x:` the user goes on
+/// to write the body. Where the line so far has errors itself, as many are allowed as it has when
+/// it ends at the cursor. Where the code around does not parse without the cursor's line either
+/// (macros, templates, another language's header), or that line does not however it is closed,
+/// errors say nothing: there only a bracket that closes nothing is refused.
+pub(crate) fn parses_worse(
+    tree: &SyntaxTree,
+    document: &Document,
+    cursor: usize,
+    completion: &str,
+) -> bool {
     let language = tree.language();
     if !tree.is_present() {
         return closes_too_much(language, document, cursor, completion);
     }
     let without = tree.n_errors();
-    let errors = |at: Range<usize>, text: &str| errors_with(tree, document, at, text, 0..usize::MAX);
-    let n_new = errors(cursor..cursor, completion).min(errors(cursor..cursor, &format!("{completion}{}", closing(language, completion))));
+    let errors =
+        |at: Range<usize>, text: &str| errors_with(tree, document, at, text, 0..usize::MAX);
+    let n_new = errors(cursor..cursor, completion)
+        .min(errors(cursor..cursor, &format!("{completion}{}", closing(language, completion))));
     // Where nothing is wrong the parser knows better than the brackets.
     if n_new > 0 && closes_too_much(language, document, cursor, completion) {
         return true;
@@ -48,8 +57,15 @@ pub(crate) fn parses_worse(tree: &SyntaxTree, document: &Document, cursor: usize
     closes_nothing(language, document, cursor, completion)
 }
 
-/// ERROR and MISSING nodes in `counted` with `text` in place of `at`. 0 where the parse hit its time limit: that proves nothing.
-fn errors_with(tree: &SyntaxTree, document: &Document, at: Range<usize>, text: &str, counted: Range<usize>) -> usize {
+/// ERROR and MISSING nodes in `counted` with `text` in place of `at`. 0 where the parse hit its
+/// time limit: that proves nothing.
+fn errors_with(
+    tree: &SyntaxTree,
+    document: &Document,
+    at: Range<usize>,
+    text: &str,
+    counted: Range<usize>,
+) -> usize {
     let preview = tree.preview(document, at, text);
     if preview.is_present() { preview.n_errors_in(counted) } else { 0 }
 }
@@ -63,7 +79,12 @@ fn cursors_line(document: &Document, cursor: usize) -> Range<usize> {
     cursor - left..cursor + right
 }
 
-fn closes_nothing(language: Language, document: &Document, cursor: usize, completion: &str) -> bool {
+fn closes_nothing(
+    language: Language,
+    document: &Document,
+    cursor: usize,
+    completion: &str,
+) -> bool {
     if cursor > MAX_BEFORE || balance(language, completion).unmatched_closers.is_empty() {
         return false;
     }
@@ -71,10 +92,17 @@ fn closes_nothing(language: Language, document: &Document, cursor: usize, comple
     balance(language, &text).unmatched_closers.iter().any(|bracket| bracket.offset >= cursor)
 }
 
-/// Whether more brackets close in vain with the completion than without. Without a grammar, kinds that do so already (arms of a shell's `case`,
-/// smileys) tell nothing.
-fn closes_too_much(language: Language, document: &Document, cursor: usize, completion: &str) -> bool {
-    if document.len_bytes() > MAX_BEFORE || balance(language, completion).unmatched_closers.is_empty() {
+/// Whether more brackets close in vain with the completion than without. Without a grammar, kinds
+/// that do so already (arms of a shell's `case`, smileys) tell nothing.
+fn closes_too_much(
+    language: Language,
+    document: &Document,
+    cursor: usize,
+    completion: &str,
+) -> bool {
+    if document.len_bytes() > MAX_BEFORE
+        || balance(language, completion).unmatched_closers.is_empty()
+    {
         return false;
     }
     let (before, after) = (document.slice(0..cursor), document.slice(cursor..document.len_bytes()));
@@ -82,7 +110,8 @@ fn closes_too_much(language: Language, document: &Document, cursor: usize, compl
         let closers = balance(language, text).unmatched_closers;
         [b')', b']', b'}'].map(|byte| closers.iter().filter(|bracket| bracket.byte == byte).count())
     };
-    let (old, new) = (in_vain(&format!("{before}{after}")), in_vain(&format!("{before}{completion}{after}")));
+    let (old, new) =
+        (in_vain(&format!("{before}{after}")), in_vain(&format!("{before}{completion}{after}")));
     old.iter().zip(new).any(|(old, new)| new > *old && (*old == 0 || language != Language::Text))
 }
 
@@ -106,7 +135,8 @@ fn closing(language: Language, completion: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Holes of the unfinished samples: text left of the cursor (unique, at the end of its line) and what belongs there.
+    /// Holes of the unfinished samples: text left of the cursor (unique, at the end of its line)
+    /// and what belongs there.
     const PYTHON: &[(&str, &str)] = &[
         ("= gra", "des"),
         ("append(", "grade)"),
@@ -147,15 +177,25 @@ mod tests {
 
     #[test]
     fn what_belongs_into_an_unfinished_file_is_not_refused() {
-        for (file, holes) in [("py", PYTHON), ("rs", RUST), ("js", JAVASCRIPT), ("ts", TYPESCRIPT)] {
-            let path = format!("{}/../../datasets/samples/in_progress.{file}", env!("CARGO_MANIFEST_DIR"));
+        for (file, holes) in [("py", PYTHON), ("rs", RUST), ("js", JAVASCRIPT), ("ts", TYPESCRIPT)]
+        {
+            let path =
+                format!("{}/../../datasets/samples/in_progress.{file}", env!("CARGO_MANIFEST_DIR"));
             let text = std::fs::read_to_string(&path).unwrap();
             let document = Document::new(&text, 0);
-            let tree = SyntaxTree::parse(Language::from_path(std::path::Path::new(&path)), document.rope());
+            let tree = SyntaxTree::parse(
+                Language::from_path(std::path::Path::new(&path)),
+                document.rope(),
+            );
             for (left, middle) in holes {
                 let places: Vec<_> = text.match_indices(&format!("{left}\n")).collect();
-                let [(at, _)] = places[..] else { panic!("{file}: {left:?} is there {} times", places.len()) };
-                assert!(!parses_worse(&tree, &document, at + left.len(), middle), "{file}: {left:?} {middle:?}");
+                let [(at, _)] = places[..] else {
+                    panic!("{file}: {left:?} is there {} times", places.len())
+                };
+                assert!(
+                    !parses_worse(&tree, &document, at + left.len(), middle),
+                    "{file}: {left:?} {middle:?}"
+                );
             }
         }
     }
@@ -164,17 +204,42 @@ mod tests {
     fn code_that_never_parsed_is_not_refused_for_it() {
         let header = "#define FMT_BEGIN namespace fmt {\nFMT_BEGIN\ntemplate <typename Char>\nauto write(Char* out) -> Char* {\n  ";
         for (path, prefix, middle, suffix) in [
-            ("os.h", format!("{header}out = detail::write<Char>("), "out);", "\n  return out;\n}\n}\n"),
-            ("os.h", format!("{header}auto size = std::min<size_t>("), "size, n);", "\n  return out;\n}\n}\n"),
-            ("a.cc", "FMT_API auto f() -> X {\n  BEGIN_MACRO(a b c)\n  out = g(".to_owned(), "out, 1);", "\n  return x\n}\n"),
-            ("a.c", "DEFINE(x, {1, 2}) static int\nf(void) {\n  for_each(x, y) if (".to_owned(), "x->next) {", "\n  }\n}\n"),
+            (
+                "os.h",
+                format!("{header}out = detail::write<Char>("),
+                "out);",
+                "\n  return out;\n}\n}\n",
+            ),
+            (
+                "os.h",
+                format!("{header}auto size = std::min<size_t>("),
+                "size, n);",
+                "\n  return out;\n}\n}\n",
+            ),
+            (
+                "a.cc",
+                "FMT_API auto f() -> X {\n  BEGIN_MACRO(a b c)\n  out = g(".to_owned(),
+                "out, 1);",
+                "\n  return x\n}\n",
+            ),
+            (
+                "a.c",
+                "DEFINE(x, {1, 2}) static int\nf(void) {\n  for_each(x, y) if (".to_owned(),
+                "x->next) {",
+                "\n  }\n}\n",
+            ),
         ] {
             let document = Document::new(&format!("{prefix}{suffix}"), 0);
-            let tree = SyntaxTree::parse(Language::from_path(std::path::Path::new(path)), document.rope());
-            assert!(!parses_worse(&tree, &document, prefix.len(), middle), "{path}: {prefix:?} {middle:?}");
+            let tree =
+                SyntaxTree::parse(Language::from_path(std::path::Path::new(path)), document.rope());
+            assert!(
+                !parses_worse(&tree, &document, prefix.len(), middle),
+                "{path}: {prefix:?} {middle:?}"
+            );
         }
         // A bracket that closes nothing is wrong in any code.
-        let (prefix, suffix) = (format!("{header}out = detail::write<Char>("), "\n  return out;\n}\n}\n");
+        let (prefix, suffix) =
+            (format!("{header}out = detail::write<Char>("), "\n  return out;\n}\n}\n");
         let document = Document::new(&format!("{prefix}{suffix}"), 0);
         let tree = SyntaxTree::parse(Language::C, document.rope());
         assert!(parses_worse(&tree, &document, prefix.len(), "out]);"));
@@ -195,8 +260,13 @@ mod tests {
             ("a.sh", "case $1 in\n    a)\n        ;;\n    ", "\nesac\n", "b)", false),
         ] {
             let document = Document::new(&format!("{prefix}{suffix}"), 0);
-            let tree = SyntaxTree::parse(Language::from_path(std::path::Path::new(path)), document.rope());
-            assert_eq!(parses_worse(&tree, &document, prefix.len(), middle), refused, "{path}: {prefix:?} {middle:?} {suffix:?}");
+            let tree =
+                SyntaxTree::parse(Language::from_path(std::path::Path::new(path)), document.rope());
+            assert_eq!(
+                parses_worse(&tree, &document, prefix.len(), middle),
+                refused,
+                "{path}: {prefix:?} {middle:?} {suffix:?}"
+            );
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use lacuna_engine::{Cancel, Class, KvLease, KvPool, KvSnapshot, Model, PoolStats, Reuse, Sampling, Scheduler};
+use lacuna_engine::{
+    Cancel, Class, KvLease, KvPool, KvSnapshot, Model, PoolStats, Reuse, Sampling, Scheduler,
+};
 use lacuna_prompt::{Prompt, Sentinels, Tokenizer};
 
 use crate::answer::{Answer, ms};
@@ -18,10 +20,12 @@ use crate::search::closers;
 use crate::state::{DocumentState, States, lock};
 use crate::suffix;
 use crate::surroundings::nothing_to_guess;
-use crate::{Asked, Caller, Costs, Eagerness, Item, Outcome, Reason, Reply, Request, Settings, Snapshot};
+use crate::{
+    Asked, Caller, Costs, Eagerness, Item, Outcome, Reason, Reply, Request, Settings, Snapshot,
+};
 
-/// A model with everything that turns a cursor into a suggestion. Shared between threads; requests of one document wait for
-/// each other, those of different documents take turns layer by layer.
+/// A model with everything that turns a cursor into a suggestion. Shared between threads; requests
+/// of one document wait for each other, those of different documents take turns layer by layer.
 pub struct Completer {
     core: Arc<Core>,
     background: OnceLock<Background>,
@@ -45,7 +49,8 @@ pub(crate) struct Core {
 const DONORS: usize = 4;
 /// Tokens that shall still be generated when the prompt has taken its time.
 const LEAST_TOKENS: usize = 8;
-/// A prompt that would take too long is made smaller in these steps; none gets below so many tokens.
+/// A prompt that would take too long is made smaller in these steps; none gets below so many
+/// tokens.
 const SMALLER: [usize; 3] = [2, 4, 8];
 const LEAST_PROMPT: usize = 64;
 /// Tokens that restate a word which was taken back, at most; see [`Settings::fixed_tokens`].
@@ -54,7 +59,12 @@ const HEALED: usize = 16;
 const MAX_BLANK: usize = 256;
 
 impl Completer {
-    pub fn new(model: Arc<Model>, tokenizer: Arc<Tokenizer>, sentinels: Sentinels, settings: Settings) -> Completer {
+    pub fn new(
+        model: Arc<Model>,
+        tokenizer: Arc<Tokenizer>,
+        sentinels: Sentinels,
+        settings: Settings,
+    ) -> Completer {
         Completer::sharing(Scheduler::new(), model, tokenizer, sentinels, settings)
     }
 
@@ -67,11 +77,14 @@ impl Completer {
         settings: Settings,
     ) -> Completer {
         let capacity = settings.prompt_tokens + longest(&settings);
-        let pool = KvPool::new(Arc::clone(&model), settings.kv_dtype, capacity, settings.kv_budget_bytes);
-        let costs = if settings.costs.is_sound() { settings.costs.clone() } else { Costs::default() };
+        let pool =
+            KvPool::new(Arc::clone(&model), settings.kv_dtype, capacity, settings.kv_budget_bytes);
+        let costs =
+            if settings.costs.is_sound() { settings.costs.clone() } else { Costs::default() };
         let closers = closers(&tokenizer, &sentinels.stops);
         let (states, costs) = (States::default(), Mutex::new(costs));
-        let core = Core { model, tokenizer, sentinels, closers, settings, pool, scheduler, states, costs };
+        let core =
+            Core { model, tokenizer, sentinels, closers, settings, pool, scheduler, states, costs };
         Completer { core: Arc::new(core), background: OnceLock::new() }
     }
 
@@ -87,7 +100,8 @@ impl Completer {
         &self.core.sentinels
     }
 
-    /// What prefill and generation cost here, as learned so far; goes into [`Settings::costs`] of the next run.
+    /// What prefill and generation cost here, as learned so far; goes into [`Settings::costs`] of
+    /// the next run.
     pub fn costs(&self) -> Costs {
         lock(&self.core.costs).clone()
     }
@@ -100,15 +114,20 @@ impl Completer {
     /// Drops the state of a closed document.
     pub fn forget(&self, key: &str) {
         self.core.states.remove(key);
-        for key in [key.to_owned(), ahead_key(key), small_key(key), warm_key(key), suffix::key_of(key)] {
+        for key in
+            [key.to_owned(), ahead_key(key), small_key(key), warm_key(key), suffix::key_of(key)]
+        {
             self.core.pool.remove(&key);
         }
     }
 
-    /// A document was opened or changed at `snapshot.cursor`: what a request there will need is computed now, if nobody waits for
-    /// anything. Returns at once; does nothing unless [`Settings::background`] is on.
+    /// A document was opened or changed at `snapshot.cursor`: what a request there will need is
+    /// computed now, if nobody waits for anything. Returns at once; does nothing unless
+    /// [`Settings::background`] is on.
     pub fn edited(&self, snapshot: Snapshot) {
-        if self.core.settings.background && snapshot.document.len_bytes() <= self.core.settings.max_file_bytes {
+        if self.core.settings.background
+            && snapshot.document.len_bytes() <= self.core.settings.max_file_bytes
+        {
             self.background().push(Job::Warm(Box::new(snapshot)));
         }
     }
@@ -128,13 +147,19 @@ impl Completer {
         self.background.get_or_init(|| Background::start(Arc::clone(&self.core)))
     }
 
-    /// Completes at the cursor. Returns within one layer of the forward pass after `cancel` is raised.
+    /// Completes at the cursor. Returns within one layer of the forward pass after `cancel` is
+    /// raised.
     pub fn complete(&self, request: &Request<'_>, cancel: &Cancel) -> Reply {
         self.complete_for(request, Caller::default(), cancel)
     }
 
     /// As [`Completer::complete`], with what is known of who asks.
-    pub fn complete_for(&self, request: &Request<'_>, caller: Caller<'_>, cancel: &Cancel) -> Reply {
+    pub fn complete_for(
+        &self,
+        request: &Request<'_>,
+        caller: Caller<'_>,
+        cancel: &Cancel,
+    ) -> Reply {
         let start = Instant::now();
         let mut answer = Answer::new(request.explain);
         let outcome = if request.document.len_bytes() > self.core.settings.max_file_bytes {
@@ -172,11 +197,15 @@ impl Core {
         if let Some(items) = self.recall(&state, request, &caller, answer) {
             return (Outcome::Suggest(items), Vec::new());
         }
-        let refused: Vec<String> = caller.refused.iter().filter_map(|text| opened.body(text)).collect();
+        let refused: Vec<String> =
+            caller.refused.iter().filter_map(|text| opened.body(text)).collect();
         // What is typed at the cursor says nothing of what is written on the line below it.
         let caller = Caller { flight: None, refused: &refused, ..caller };
-        let (outcome, jobs) = self.outcome_at(&opened.request(request), caller, cancel, start, answer);
-        if let Some(generated) = answer.explanation.as_mut().and_then(|explanation| explanation.generated.as_mut()) {
+        let (outcome, jobs) =
+            self.outcome_at(&opened.request(request), caller, cancel, start, answer);
+        if let Some(generated) =
+            answer.explanation.as_mut().and_then(|explanation| explanation.generated.as_mut())
+        {
             generated.text = opened.whole(&generated.text);
         }
         let Outcome::Suggest(mut items) = outcome else { return (outcome, jobs) };
@@ -220,7 +249,8 @@ impl Core {
 
         let stage = Instant::now();
         let deadline = (!self.settings.deadline.is_zero()).then(|| start + self.settings.deadline);
-        let Planned { prepared, budget, mut lease, donors, is_small } = self.plan(request, deadline);
+        let Planned { prepared, budget, mut lease, donors, is_small } =
+            self.plan(request, deadline);
         let Prepared { prompt, extent, excerpts, context_time } = prepared;
         answer.ms.context = context_time.as_secs_f64() * 1e3;
         answer.ms.prompt = ms(stage) - answer.ms.context;
@@ -241,12 +271,29 @@ impl Core {
         let prefix = request.document.slice(0..request.cursor);
         let place = Place { language: request.language, prefix: &prefix, extent };
         let cancel = cancel.clone().with_turn(self.scheduler.turn(Class::Prefill, caller.client));
-        let limits = Limits { deadline, cancel: &cancel, fixed_tokens: self.settings.fixed_tokens, flight: caller.flight };
-        // What is found is looked at in previews of the text, each a parse: they end with the request.
+        let limits = Limits {
+            deadline,
+            cancel: &cancel,
+            fixed_tokens: self.settings.fixed_tokens,
+            flight: caller.flight,
+        };
+        // What is found is looked at in previews of the text, each a parse: they end with the
+        // request.
         let tree = request.tree.clone().until(deadline);
         let request = &Request { tree: &tree, ..*request };
-        let unhealed = || prompting::unhealed(&self.tokenizer, &self.sentinels, &self.settings, request, budget);
-        let ask = Ask { request, prompt: &prompt, unhealed: &unhealed, place, limits, donors: &donors, n: request.n, caller };
+        let unhealed = || {
+            prompting::unhealed(&self.tokenizer, &self.sentinels, &self.settings, request, budget)
+        };
+        let ask = Ask {
+            request,
+            prompt: &prompt,
+            unhealed: &unhealed,
+            place,
+            limits,
+            donors: &donors,
+            n: request.n,
+            caller,
+        };
         let items = match self.items(&ask, &mut lease, &mut drafter, answer) {
             Ok(Ok(items)) => items,
             Ok(Err(reason)) => return (Outcome::Silence(reason), jobs),
@@ -269,7 +316,8 @@ impl Core {
         (Outcome::Suggest(items), jobs)
     }
 
-    /// Where no line may be broken, what goes on on the next one is left out: behind an opener even a single line does.
+    /// Where no line may be broken, what goes on on the next one is left out: behind an opener even
+    /// a single line does.
     fn within_lines(&self, mut items: Vec<Item>) -> Vec<Item> {
         if self.settings.lines <= 1 && self.settings.fixed_tokens.is_none() {
             // A break at the end puts the closer that stands there on its own line.
@@ -281,7 +329,9 @@ impl Core {
     /// Whether the first item is sure enough to be shown: to who has asked for it, always.
     pub fn is_wanted(&self, request: &Request<'_>, items: &[Item], eagerness: Eagerness) -> bool {
         let is_sure = |item: &Item| passes(item.confidence(), self.settings.least(item, eagerness));
-        request.asked == Asked::Explicitly || self.settings.fixed_tokens.is_some() || items.first().is_none_or(is_sure)
+        request.asked == Asked::Explicitly
+            || self.settings.fixed_tokens.is_some()
+            || items.first().is_none_or(is_sure)
     }
 
     /// Why the model is not asked, if it is not.
@@ -290,7 +340,13 @@ impl Core {
     }
 
     /// What memory has for the request.
-    fn recall(&self, state: &DocumentState, request: &Request<'_>, caller: &Caller<'_>, answer: &mut Answer) -> Option<Vec<Item>> {
+    fn recall(
+        &self,
+        state: &DocumentState,
+        request: &Request<'_>,
+        caller: &Caller<'_>,
+        answer: &mut Answer,
+    ) -> Option<Vec<Item>> {
         if self.settings.fixed_tokens.is_some() {
             return None;
         }
@@ -307,17 +363,30 @@ impl Core {
 
     /// The prompt and the cache for it: as much context as the deadline leaves time for.
     fn plan(&self, request: &Request<'_>, deadline: Option<Instant>) -> Planned {
-        let prepare = |budget| prompting::prepare(&self.tokenizer, &self.sentinels, &self.settings, request, budget, 0);
+        let prepare = |budget| {
+            prompting::prepare(&self.tokenizer, &self.sentinels, &self.settings, request, budget, 0)
+        };
         let prepared = prepare(self.settings.prompt_tokens);
         let lease = self.pool.lease(request.key);
         let donors = self.donors(request, &prepared.prompt);
         let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
         let in_time = |prompt: &Prompt, lease: &KvLease, donors: &[KvSnapshot]| {
-            let held = donors.iter().map(|d| common(d.ids(), &prompt.ids)).max().unwrap_or(0).max(lease.warm(&prompt.ids));
+            let held = donors
+                .iter()
+                .map(|d| common(d.ids(), &prompt.ids))
+                .max()
+                .unwrap_or(0)
+                .max(lease.warm(&prompt.ids));
             self.is_affordable(prompt.ids.len() - held.min(prompt.ids.len()), left)
         };
         if in_time(&prepared.prompt, &lease, &donors) {
-            return Planned { prepared, budget: self.settings.prompt_tokens, lease, donors, is_small: false };
+            return Planned {
+                prepared,
+                budget: self.settings.prompt_tokens,
+                lease,
+                donors,
+                is_small: false,
+            };
         }
         // The full prompt's cache stays as it is: it is warmed for the next time.
         drop(lease);
@@ -325,7 +394,8 @@ impl Core {
         let mut smallest = None;
         let mut budget = self.settings.prompt_tokens;
         for share in SMALLER {
-            budget = (self.settings.prompt_tokens / share).max(LEAST_PROMPT.min(self.settings.prompt_tokens));
+            budget = (self.settings.prompt_tokens / share)
+                .max(LEAST_PROMPT.min(self.settings.prompt_tokens));
             let prepared = prepare(budget);
             let fits = in_time(&prepared.prompt, &lease, &[]);
             smallest = Some(prepared);
@@ -333,10 +403,17 @@ impl Core {
                 break;
             }
         }
-        Planned { prepared: smallest.unwrap_or(prepared), budget, lease, donors: Vec::new(), is_small: true }
+        Planned {
+            prepared: smallest.unwrap_or(prepared),
+            budget,
+            lease,
+            donors: Vec::new(),
+            is_small: true,
+        }
     }
 
-    /// Whether so many tokens can be prefilled and a few generated in the time that is left. What is not known is tried.
+    /// Whether so many tokens can be prefilled and a few generated in the time that is left. What
+    /// is not known is tried.
     fn is_affordable(&self, tokens: usize, left: Option<Duration>) -> bool {
         let Some(left) = left else { return true };
         let costs = lock(&self.costs);
@@ -344,8 +421,8 @@ impl Core {
         prefill + costs.tokens(LEAST_TOKENS).unwrap_or_default() <= left
     }
 
-    /// Sequences from which parts of a prompt may be taken: the window that was warmed ahead, and, where text may be moved, its excerpts and
-    /// other files.
+    /// Sequences from which parts of a prompt may be taken: the window that was warmed ahead, and,
+    /// where text may be moved, its excerpts and other files.
     fn donors(&self, request: &Request<'_>, prompt: &Prompt) -> Vec<KvSnapshot> {
         let mut donors = Vec::new();
         if let Some(ahead) = self.pool.try_lease(&ahead_key(request.key))
@@ -354,7 +431,10 @@ impl Core {
             donors.push(ahead.snapshot());
         }
         if self.settings.reuse != Reuse::Exact {
-            let excerpts = request.excerpts.iter().map(|excerpt| Kept::of(&self.tokenizer, &self.sentinels, excerpt));
+            let excerpts = request
+                .excerpts
+                .iter()
+                .map(|excerpt| Kept::of(&self.tokenizer, &self.sentinels, excerpt));
             donors.extend(excerpts.filter_map(|kept| self.pool.snapshot(&kept.key)));
             donors.extend(self.pool.donors(|key| key != request.key && !Kept::is_key(key), DONORS));
         }
@@ -373,7 +453,11 @@ impl Core {
             top_p: 0.95,
             top_k: 40,
             seed: self.settings.seed.wrapping_add(alternative as u64),
-            stops: if self.settings.fixed_tokens.is_some() { Vec::new() } else { self.sentinels.stops.clone() },
+            stops: if self.settings.fixed_tokens.is_some() {
+                Vec::new()
+            } else {
+                self.sentinels.stops.clone()
+            },
         }
     }
 
@@ -384,7 +468,12 @@ impl Core {
 
 /// Tokens of the longest answer, and one.
 fn longest(settings: &Settings) -> usize {
-    settings.fixed_tokens.map_or(0, |n| n + HEALED).max(settings.line_tokens).max(settings.block_tokens) + 1
+    settings
+        .fixed_tokens
+        .map_or(0, |n| n + HEALED)
+        .max(settings.line_tokens)
+        .max(settings.block_tokens)
+        + 1
 }
 
 /// What [`Core::plan`] decides.
@@ -417,8 +506,9 @@ pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
-/// The work of preparing the line behind a suggestion that ends its line: the document as it is once it has been accepted and the line
-/// broken. Its prompt begins with the one that is warm, accepted text included.
+/// The work of preparing the line behind a suggestion that ends its line: the document as it is
+/// once it has been accepted and the line broken. Its prompt begins with the one that is warm,
+/// accepted text included.
 fn next_line(request: &Request<'_>, extent: Extent, item: &Item) -> Option<Job> {
     let mut next = snapshot(request);
     let rest = request.document.slice(request.cursor..request.cursor.saturating_add(MAX_BLANK));
@@ -431,7 +521,8 @@ fn next_line(request: &Request<'_>, extent: Extent, item: &Item) -> Option<Job> 
     if extent != Extent::Line {
         return None;
     }
-    let edit = next.document.splice(request.cursor..request.cursor, &format!("{}{line_break}", item.text));
+    let edit =
+        next.document.splice(request.cursor..request.cursor, &format!("{}{line_break}", item.text));
     next.tree.edit(&edit);
     next.tree.reparse(next.document.rope());
     next.cursor = edit.new_end_byte;

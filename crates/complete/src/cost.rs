@@ -9,7 +9,8 @@ const KEEP: f64 = 0.97;
 /// A prediction needs about so many observations.
 const ENOUGH: f64 = 3.0;
 
-/// A cost model: a prefill of n tokens takes `a + b·n`, a generated token its mean. Old observations fade.
+/// A cost model: a prefill of n tokens takes `a + b·n`, a generated token its mean. Old
+/// observations fade.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Costs {
@@ -47,7 +48,8 @@ impl Costs {
         }
     }
 
-    /// What reading `tokens` of hypotheses will take: no less than a prefill of so many, and no less than it took so far.
+    /// What reading `tokens` of hypotheses will take: no less than a prefill of so many, and no
+    /// less than it took so far.
     pub fn read(&self, tokens: usize) -> Option<Duration> {
         let prefill = self.prefill(tokens)?;
         let [n, ms] = self.read;
@@ -64,7 +66,8 @@ impl Costs {
     /// What generating `tokens` will take.
     pub fn tokens(&self, tokens: usize) -> Option<Duration> {
         let [weight, ms] = self.token;
-        (weight >= ENOUGH && self.is_sound()).then(|| Duration::from_secs_f64((ms / weight * tokens as f64 / 1e3).clamp(0.0, 1e6)))
+        (weight >= ENOUGH && self.is_sound())
+            .then(|| Duration::from_secs_f64((ms / weight * tokens as f64 / 1e3).clamp(0.0, 1e6)))
     }
 
     /// Milliseconds: the constant part and those a token, neither negative.
@@ -86,7 +89,11 @@ impl Costs {
 
     /// Whether the numbers can be what was observed: a file may say anything.
     pub fn is_sound(&self) -> bool {
-        self.prefill.iter().chain(&self.token).chain(&self.read).all(|x| x.is_finite() && (0.0..1e15).contains(x))
+        self.prefill
+            .iter()
+            .chain(&self.token)
+            .chain(&self.read)
+            .all(|x| x.is_finite() && (0.0..1e15).contains(x))
             && (self.prefill[0] < 1.0 || self.prefill[1] > 0.0)
     }
 }
@@ -105,7 +112,9 @@ mod tests {
             costs.note_prefill(n, MS(2.0 + 0.3 * n as f64));
             costs.note_tokens(10, MS(80.0));
         }
-        let close = |got: Option<Duration>, ms: f64| (got.unwrap().as_secs_f64() * 1e3 - ms).abs() < 0.05 * ms;
+        let close = |got: Option<Duration>, ms: f64| {
+            (got.unwrap().as_secs_f64() * 1e3 - ms).abs() < 0.05 * ms
+        };
         assert!(close(costs.prefill(1000), 302.0) && close(costs.tokens(4), 32.0));
         assert!(close(costs.read(1000), 302.0), "as a prefill, as long as nothing else is known");
         costs.note_read(100, MS(100.0));
@@ -128,8 +137,12 @@ mod tests {
             }
         }
         for bad in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
-            let damaged = Costs { prefill: [5.0, bad, 5.0, 5.0, 5.0], token: [5.0, 5.0], read: [5.0, 5.0] };
-            assert_eq!((damaged.is_sound(), damaged.prefill(3), damaged.tokens(1), damaged.read(1)), (false, None, None, None));
+            let damaged =
+                Costs { prefill: [5.0, bad, 5.0, 5.0, 5.0], token: [5.0, 5.0], read: [5.0, 5.0] };
+            assert_eq!(
+                (damaged.is_sound(), damaged.prefill(3), damaged.tokens(1), damaged.read(1)),
+                (false, None, None, None)
+            );
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Generation with the stop rule applied while tokens arrive, so that no token is decoded that would be cut afterwards.
+//! Generation with the stop rule applied while tokens arrive, so that no token is decoded that
+//! would be cut afterwards.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use lacuna_context::{Language, SyntacticEnd, first_lines, syntactic_end};
 use lacuna_engine::{
-    Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions, PromptError, Sampling, generate_with,
+    Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions,
+    PromptError, Sampling, generate_with,
 };
 use lacuna_prompt::{Healing, Prompt, Tokenizer};
 
@@ -93,7 +95,8 @@ impl Constraint for Heal<'_> {
     }
 }
 
-/// Runs the model, behind the prompt and the ids that the answer has begun with. The caller has checked that prompt and answer fit the cache.
+/// Runs the model, behind the prompt and the ids that the answer has begun with. The caller has
+/// checked that prompt and answer fit the cache.
 pub(crate) fn decode(
     engine: Engine<'_>,
     prompt: &Prompt,
@@ -109,8 +112,10 @@ pub(crate) fn decode(
     let healed = prompt.healing.rolled_back().len();
     let tokenizer = engine.tokenizer;
     let generation = token_by_token(engine, prompt, begun, place, sampling, limits, &cancel)?;
-    let deadline_hit = !limits.cancel.is_cancelled() && limits.deadline.is_some_and(|d| Instant::now() >= d);
-    // A model that stopped in the middle of a character, or was stopped there, leaves a cut character: it is dropped.
+    let deadline_hit =
+        !limits.cancel.is_cancelled() && limits.deadline.is_some_and(|d| Instant::now() >= d);
+    // A model that stopped in the middle of a character, or was stopped there, leaves a cut
+    // character: it is dropped.
     let bytes = tokenizer.decode(&[begun, &generation.ids].concat());
     let raw = valid_utf8(bytes.get(healed..).unwrap_or(&[]));
     let text = match limits.fixed_tokens {
@@ -118,7 +123,11 @@ pub(crate) fn decode(
         None => {
             let cut = end(place, raw);
             let text = &raw[..cut.len];
-            if deadline_hit && !cut.reached { whole_words(text).to_owned() } else { text.to_owned() }
+            if deadline_hit && !cut.reached {
+                whole_words(text).to_owned()
+            } else {
+                text.to_owned()
+            }
         }
     };
     Ok(Decoded { text, generation, deadline_hit })
@@ -154,12 +163,17 @@ fn token_by_token(
             flight.note(valid_utf8(bytes.get(healed..).unwrap_or(&[])));
         }
         if let Some(n) = limits.fixed_tokens {
-            return if beyond_word >= n { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            return if beyond_word >= n {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            };
         }
         if limits.deadline.is_some_and(|d| Instant::now() >= d) {
             return ControlFlow::Break(());
         }
-        // The rule need not run at every token: a line ends in a token with a newline, a dedent shows in the one after it.
+        // The rule need not run at every token: a line ends in a token with a newline, a dedent
+        // shows in the one after it.
         let line_end = piece.contains(&b'\n');
         let look = line_end || after_line_end;
         after_line_end = line_end;
@@ -179,7 +193,8 @@ pub(crate) fn end(place: &Place<'_>, text: &str) -> SyntacticEnd {
     SyntacticEnd { len, reached: end.reached || len < end.len }
 }
 
-/// A text that was stopped by the clock, cut where it can stand: after its last whole line if it has several, else after a word.
+/// A text that was stopped by the clock, cut where it can stand: after its last whole line if it
+/// has several, else after a word.
 pub(crate) fn whole_words(text: &str) -> &str {
     if let Some(at) = text.trim_end_matches('\n').rfind('\n')
         && !text[..at].trim().is_empty()

@@ -1,14 +1,17 @@
-//! Infilling for programs: a prefix, a suffix and limits that the caller sets, instead of a document and the editor's settings.
+//! Infilling for programs: a prefix, a suffix and limits that the caller sets, instead of a
+//! document and the editor's settings.
 //!
-//! What other engines' HTTP interfaces ask for. The prompt is the editor's ([`lacuna_prompt::build`]), the KV cache too; the stop, trim
-//! and parse rules apply only where the caller wants a text [`Shape::Editor`] would show.
+//! What other engines' HTTP interfaces ask for. The prompt is the editor's
+//! ([`lacuna_prompt::build`]), the KV cache too; the stop, trim and parse rules apply only where
+//! the caller wants a text [`Shape::Editor`] would show.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::{
-    Cancel, Class, Finish, GenerateOptions, Generation, OverBudget, PrefillOptions, PromptError, Sampling, generate_with, prefill_with,
+    Cancel, Class, Finish, GenerateOptions, Generation, OverBudget, PrefillOptions, PromptError,
+    Sampling, generate_with, prefill_with,
 };
 use lacuna_prompt::{Input, Options, Prompt, build};
 use lacuna_text::Document;
@@ -28,8 +31,8 @@ use crate::{Completer, Milliseconds, Nearby, Reason, Request, Tokens};
 pub enum Shape {
     /// All of it, until a stop or a limit.
     Raw,
-    /// What an editor would show in a file of this language: to the end of the line or block, what the file already has cut off,
-    /// nothing that makes the file parse worse.
+    /// What an editor would show in a file of this language: to the end of the line or block, what
+    /// the file already has cut off, nothing that makes the file parse worse.
     Editor(Language),
 }
 
@@ -94,28 +97,46 @@ pub enum FillError {
 const MAX_STOP_BYTES: usize = 256;
 
 impl Completer {
-    /// Fills the gap. `on_text` gets raw text as it becomes certain, in whole characters, and may break off; a [`Shape::Editor`] text
-    /// comes in one piece at the end.
+    /// Fills the gap. `on_text` gets raw text as it becomes certain, in whole characters, and may
+    /// break off; a [`Shape::Editor`] text comes in one piece at the end.
     ///
     /// Errors: a prompt that the engine refuses, or no memory for it. Being cancelled is no error.
-    pub fn fill(&self, fill: &Fill<'_>, cancel: &Cancel, on_text: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Filled, FillError> {
+    pub fn fill(
+        &self,
+        fill: &Fill<'_>,
+        cancel: &Cancel,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Filled, FillError> {
         self.core().fill(fill, cancel, on_text)
     }
 }
 
 impl Core {
-    fn fill(&self, fill: &Fill<'_>, cancel: &Cancel, on_text: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Filled, FillError> {
+    fn fill(
+        &self,
+        fill: &Fill<'_>,
+        cancel: &Cancel,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Filled, FillError> {
         let start = Instant::now();
         let mut answer = Answer::new(false);
         let options = Options {
             order: self.settings.order,
             // What is asked for must fit behind the prompt.
-            budget: self.settings.prompt_tokens.min(self.pool.capacity() - fill.sampling.max_tokens.min(self.pool.capacity() / 2)),
+            budget: self
+                .settings
+                .prompt_tokens
+                .min(self.pool.capacity() - fill.sampling.max_tokens.min(self.pool.capacity() / 2)),
             heal: self.settings.heal,
             seam: self.settings.seam,
             ahead: 0,
         };
-        let input = Input { path: fill.path, excerpts: fill.excerpts, prefix: fill.prefix, suffix: fill.suffix };
+        let input = Input {
+            path: fill.path,
+            excerpts: fill.excerpts,
+            prefix: fill.prefix,
+            suffix: fill.suffix,
+        };
         let prompt = build(&self.tokenizer, &self.sentinels, &input, &options);
         answer.ms.prompt = ms(start);
         answer.tokens.prompt = prompt.ids.len();
@@ -124,9 +145,11 @@ impl Core {
         let state = self.states.of(fill.key);
         state.stop_background();
         let mut drafter = lock(&state.drafter);
-        // Warming is for texts that the next prompts begin with. It must not cost what the cache holds behind them.
+        // Warming is for texts that the next prompts begin with. It must not cost what the cache
+        // holds behind them.
         let warm = &*warm_key(fill.key);
-        let (key, other) = if fill.sampling.max_tokens == 0 { (warm, fill.key) } else { (fill.key, warm) };
+        let (key, other) =
+            if fill.sampling.max_tokens == 0 { (warm, fill.key) } else { (fill.key, warm) };
         let donors: Vec<_> = self.pool.snapshot(other).into_iter().collect();
         let prefill = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
         let mut lease = self.pool.lease(key);
@@ -142,7 +165,8 @@ impl Core {
         }
 
         if sampling.max_tokens == 0 {
-            let ended = match prefill_with(&self.model, &mut lease, &prompt.ids, &prefill, &cancel) {
+            let ended = match prefill_with(&self.model, &mut lease, &prompt.ids, &prefill, &cancel)
+            {
                 Ok(stats) => {
                     answer.tokens.cached = stats.cached + stats.resumed;
                     answer.tokens.prefilled = stats.prefilled;
@@ -153,7 +177,14 @@ impl Core {
             };
             answer.ms.prefill = ms(start) - answer.ms.prompt;
             answer.ms.total = ms(start);
-            return Ok(Filled { text: String::new(), logprobs: Vec::new(), ended, truncated, tokens: answer.tokens, ms: answer.ms });
+            return Ok(Filled {
+                text: String::new(),
+                logprobs: Vec::new(),
+                ended,
+                truncated,
+                tokens: answer.tokens,
+                ms: answer.ms,
+            });
         }
 
         let shaped = match fill.shape {
@@ -165,13 +196,24 @@ impl Core {
         let place = shaped.as_ref().map(|shaped| shaped.place(fill.prefix));
         // The first line is searched for; a block goes on from there.
         let mut found = None;
-        if let (Some(shaped), Some(place)) = (&shaped, place.as_ref().filter(|_| is_search(beam, &sampling))) {
-            let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
+        if let (Some(shaped), Some(place)) =
+            (&shaped, place.as_ref().filter(|_| is_search(beam, &sampling)))
+        {
+            let engine = Engine {
+                model: &self.model,
+                kv: &mut lease,
+                drafter: None,
+                beam,
+                prefill,
+                tokenizer: &self.tokenizer,
+            };
             let evidence = self.settings.evidence;
             let wishes = evidence.scope.then(|| Wishes::of(&shaped.request(fill))).flatten();
-            let nearby = || Nearby::new(&self.tokenizer, fill.prefix, fill.suffix, fill.excerpts, &prompt);
+            let nearby =
+                || Nearby::new(&self.tokenizer, fill.prefix, fill.suffix, fill.excerpts, &prompt);
             let nearby = evidence.ngrams.then(nearby);
-            let (max_tokens, closers) = (sampling.max_tokens, closers(&self.tokenizer, &sampling.stops));
+            let (max_tokens, closers) =
+                (sampling.max_tokens, closers(&self.tokenizer, &sampling.stops));
             let wanted = Wanted {
                 lines: 1,
                 margin: 0.0,
@@ -191,8 +233,20 @@ impl Core {
                 }
             }
             let is_over = if searched.is_restated {
-                let engine = Engine { model: &self.model, kv: &mut lease, drafter: None, beam, prefill, tokenizer: &self.tokenizer };
-                let unhealed = build(&self.tokenizer, &self.sentinels, &input, &Options { heal: false, ..options });
+                let engine = Engine {
+                    model: &self.model,
+                    kv: &mut lease,
+                    drafter: None,
+                    beam,
+                    prefill,
+                    tokenizer: &self.tokenizer,
+                };
+                let unhealed = build(
+                    &self.tokenizer,
+                    &self.sentinels,
+                    &input,
+                    &Options { heal: false, ..options },
+                );
                 ends_here(engine, &unhealed, &closers, &cancel)?
             } else {
                 false
@@ -200,8 +254,15 @@ impl Core {
             if is_over {
                 text.bytes.truncate(text.healed);
             }
-            let goes_on = !is_over && place.extent != Extent::Line && !searched.lines.is_empty() && text.stopped_at.is_none();
-            sampling.max_tokens = if goes_on { sampling.max_tokens.saturating_sub(searched.generation.ids.len()) } else { 0 };
+            let goes_on = !is_over
+                && place.extent != Extent::Line
+                && !searched.lines.is_empty()
+                && text.stopped_at.is_none();
+            sampling.max_tokens = if goes_on {
+                sampling.max_tokens.saturating_sub(searched.generation.ids.len())
+            } else {
+                0
+            };
             found = Some(searched.generation);
         }
         let generation = if sampling.max_tokens == 0
@@ -213,23 +274,35 @@ impl Core {
             let ids: Vec<u32> = prompt.ids.iter().chain(begun).copied().collect();
             let mut heal = Heal::begun(&prompt, &self.tokenizer, begun);
             let drafter = self.settings.drafts.then_some(&mut *drafter);
-            let options = GenerateOptions { sampling: &sampling, constraint: Some(&mut heal), drafter, prefill };
-            let mut rest = generate_with(&self.model, &mut lease, &ids, options, &cancel, &mut |token| {
-                text.push(self.tokenizer.token_bytes(token.id));
-                if text.stopped_at.is_some() {
-                    return ControlFlow::Break(());
-                }
-                match &place {
-                    Some(place) if end(place, text.certain()).reached => ControlFlow::Break(()),
-                    Some(_) => ControlFlow::Continue(()),
-                    None => text.emit(on_text),
-                }
-            })?;
+            let options = GenerateOptions {
+                sampling: &sampling,
+                constraint: Some(&mut heal),
+                drafter,
+                prefill,
+            };
+            let mut rest =
+                generate_with(&self.model, &mut lease, &ids, options, &cancel, &mut |token| {
+                    text.push(self.tokenizer.token_bytes(token.id));
+                    if text.stopped_at.is_some() {
+                        return ControlFlow::Break(());
+                    }
+                    match &place {
+                        Some(place) if end(place, text.certain()).reached => ControlFlow::Break(()),
+                        Some(_) => ControlFlow::Continue(()),
+                        None => text.emit(on_text),
+                    }
+                })?;
             if let Some(mut found) = found.take() {
                 found.ids.append(&mut rest.ids);
                 found.logprobs.append(&mut rest.logprobs);
                 found.times.decode += rest.times.prefill + rest.times.decode;
-                Generation { ids: found.ids, logprobs: found.logprobs, prefill: found.prefill, times: found.times, ..rest }
+                Generation {
+                    ids: found.ids,
+                    logprobs: found.logprobs,
+                    prefill: found.prefill,
+                    times: found.times,
+                    ..rest
+                }
             } else {
                 rest
             }
@@ -255,7 +328,14 @@ impl Core {
             }
         };
         answer.ms.total = ms(start);
-        Ok(Filled { text, logprobs: generation.logprobs, ended, truncated, tokens: answer.tokens, ms: answer.ms })
+        Ok(Filled {
+            text,
+            logprobs: generation.logprobs,
+            ended,
+            truncated,
+            tokens: answer.tokens,
+            ms: answer.ms,
+        })
     }
 }
 
@@ -306,7 +386,8 @@ impl Shaped {
     }
 }
 
-/// Generated bytes on their way to text: the healed part is taken off, cut characters and the beginnings of stop texts are held back.
+/// Generated bytes on their way to text: the healed part is taken off, cut characters and the
+/// beginnings of stop texts are held back.
 struct Stream<'a> {
     bytes: Vec<u8>,
     healed: usize,
@@ -318,8 +399,18 @@ struct Stream<'a> {
 
 impl<'a> Stream<'a> {
     fn new(prompt: &Prompt, stops: &'a [String]) -> Stream<'a> {
-        let stops = stops.iter().filter(|s| !s.is_empty()).map(|s| &s[..s.floor_char_boundary(MAX_STOP_BYTES)]).collect();
-        Stream { bytes: Vec::new(), healed: prompt.healing.rolled_back().len(), stops, emitted: 0, stopped_at: None }
+        let stops = stops
+            .iter()
+            .filter(|s| !s.is_empty())
+            .map(|s| &s[..s.floor_char_boundary(MAX_STOP_BYTES)])
+            .collect();
+        Stream {
+            bytes: Vec::new(),
+            healed: prompt.healing.rolled_back().len(),
+            stops,
+            emitted: 0,
+            stopped_at: None,
+        }
     }
 
     fn push(&mut self, piece: &[u8]) {
@@ -329,7 +420,11 @@ impl<'a> Stream<'a> {
         let longest = self.stops.iter().map(|s| s.len()).max().unwrap_or(0);
         let text = self.text();
         let from = text.floor_char_boundary(before.saturating_sub(longest));
-        let found = self.stops.iter().filter_map(|stop| text[from..].find(stop).map(|at| (from + at, *stop))).min_by_key(|(at, _)| *at);
+        let found = self
+            .stops
+            .iter()
+            .filter_map(|stop| text[from..].find(stop).map(|at| (from + at, *stop)))
+            .min_by_key(|(at, _)| *at);
         if let Some((at, stop)) = found {
             self.stopped_at = Some(stop.to_owned());
             let end = self.healed + at;
@@ -384,7 +479,13 @@ mod tests {
     use super::*;
 
     fn stream<'a>(healed: usize, stops: &'a [String]) -> Stream<'a> {
-        Stream { bytes: Vec::new(), healed, stops: stops.iter().map(String::as_str).collect(), emitted: 0, stopped_at: None }
+        Stream {
+            bytes: Vec::new(),
+            healed,
+            stops: stops.iter().map(String::as_str).collect(),
+            emitted: 0,
+            stopped_at: None,
+        }
     }
 
     /// Pushes the pieces; returns what was handed out while they came, and the whole text.
@@ -416,7 +517,10 @@ mod tests {
         assert_eq!(out, ["a", "b "]);
         let mut s = stream(0, &stops);
         let (out, text) = run(&mut s, &[b"x\n", b"y EN"]);
-        assert_eq!((out.concat(), text.as_str(), s.stopped_at), ("x\ny EN".to_owned(), "x\ny EN", None));
+        assert_eq!(
+            (out.concat(), text.as_str(), s.stopped_at),
+            ("x\ny EN".to_owned(), "x\ny EN", None)
+        );
     }
 
     #[test]
@@ -430,7 +534,8 @@ mod tests {
     #[test]
     fn healed_bytes_and_cut_characters_are_no_text() {
         let mut s = stream(2, &[]);
-        let (out, text) = run(&mut s, &[b"r", b"et", "é".as_bytes().split_at(1).0, "é".as_bytes().split_at(1).1]);
+        let (out, text) =
+            run(&mut s, &[b"r", b"et", "é".as_bytes().split_at(1).0, "é".as_bytes().split_at(1).1]);
         assert_eq!((out.concat(), text.as_str()), ("té".to_owned(), "té"));
         let mut s = stream(0, &[]);
         assert_eq!(run(&mut s, &[b"a", &[0xe2, 0x82]]).1, "a");

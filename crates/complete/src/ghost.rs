@@ -1,7 +1,9 @@
-//! Ghost text in memory: while the user types what was suggested, the rest is answered without the model.
+//! Ghost text in memory: while the user types what was suggested, the rest is answered without the
+//! model.
 //!
-//! A suggestion is kept when it is contradicted: after a typo and a backspace it fits again. Suggestions may be for a text that is not
-//! there yet: the line after an accepted one is prepared before it is accepted.
+//! A suggestion is kept when it is contradicted: after a typo and a backspace it fits again.
+//! Suggestions may be for a text that is not there yet: the line after an accepted one is prepared
+//! before it is accepted.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -10,7 +12,8 @@ use lacuna_text::Document;
 
 use crate::Item;
 
-/// The bytes around the cursor that must be unchanged. No prompt reaches further than this on either side.
+/// The bytes around the cursor that must be unchanged. No prompt reaches further than this on
+/// either side.
 const AROUND: usize = 32 << 10;
 /// Suggestions kept for a document.
 const KEPT: usize = 16;
@@ -35,19 +38,22 @@ struct Ghost {
 impl Ghosts {
     /// Keeps what was suggested at `cursor`.
     pub fn add(&mut self, document: &Document, cursor: usize, items: Vec<Item>) {
-        let (before, after) = (self.hash_before(document, cursor), self.hash_after(document, cursor));
+        let (before, after) =
+            (self.hash_before(document, cursor), self.hash_after(document, cursor));
         self.recent.retain(|g| (g.anchor, g.before, g.after) != (cursor, before, after));
         self.recent.truncate(KEPT - 1);
         self.recent.push_front(Ghost { anchor: cursor, before, after, items });
     }
 
-    /// What is left of the suggestions that agree with what was typed since; `None` when nothing does or anything else changed.
+    /// What is left of the suggestions that agree with what was typed since; `None` when nothing
+    /// does or anything else changed.
     ///
     /// Backspace regrows the text, as long as the cursor does not go back beyond the anchor.
     pub fn recall(&self, document: &Document, cursor: usize) -> Option<Vec<Item>> {
         self.recent.iter().find_map(|ghost| {
             let recalled = ghost.remainder(document, cursor)?;
-            let unchanged = self.hash_after(document, cursor) == ghost.after && self.hash_before(document, ghost.anchor) == ghost.before;
+            let unchanged = self.hash_after(document, cursor) == ghost.after
+                && self.hash_before(document, ghost.anchor) == ghost.before;
             unchanged.then_some(recalled)
         })
     }
@@ -132,7 +138,10 @@ mod tests {
         ] {
             assert!(recall(&g, prefix, suffix).is_empty(), "{why}");
         }
-        assert!(recall(&ghosts("a", "", &["b"]), "🦀", "").is_empty(), "an anchor inside of a character");
+        assert!(
+            recall(&ghosts("a", "", &["b"]), "🦀", "").is_empty(),
+            "an anchor inside of a character"
+        );
     }
 
     #[test]
@@ -159,7 +168,9 @@ mod tests {
     fn plain_recall(kept: &[Plain], prefix: &str, suffix: &str) -> Vec<String> {
         let of = |g: &Plain| {
             let typed = prefix.strip_prefix(g.before.as_str()).filter(|_| suffix == g.after)?;
-            let left = |item: &String| item.strip_prefix(typed).filter(|rest| !rest.is_empty()).map(str::to_owned);
+            let left = |item: &String| {
+                item.strip_prefix(typed).filter(|rest| !rest.is_empty()).map(str::to_owned)
+            };
             let items: Vec<String> = g.items.iter().filter_map(left).collect();
             (!items.is_empty()).then_some(items)
         };
@@ -171,7 +182,9 @@ mod tests {
         const TEXTS: [&str; 8] = ["a", "ab", "abc(é)", "🦀b", "\n    c", "b\n", "x", "éé"];
         let mut state = 1u64;
         let mut below = |n: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((state >> 33) % n as u64) as usize
         };
         let (mut from_memory, mut agreeing) = (0, 0);
@@ -182,7 +195,8 @@ mod tests {
             let mut shown = String::new();
             for _ in 0..14 {
                 match below(10) {
-                    // The next character of what is shown, a whole accept, a typo, backspaces, edits elsewhere, a jump.
+                    // The next character of what is shown, a whole accept, a typo, backspaces,
+                    // edits elsewhere, a jump.
                     0..=3 if !shown.is_empty() => prefix.push(shown.chars().next().unwrap()),
                     4 if !shown.is_empty() => prefix.push_str(&shown),
                     0..=5 => prefix.push_str(TEXTS[below(8)]),
@@ -196,14 +210,20 @@ mod tests {
                 }
                 let document = Document::new(&format!("{prefix}{suffix}"), 0);
                 let recalled = recall(&ghosts, &prefix, &suffix);
-                assert_eq!(recalled, plain_recall(&kept, &prefix, &suffix), "script {script}: {prefix:?} {suffix:?}");
+                assert_eq!(
+                    recalled,
+                    plain_recall(&kept, &prefix, &suffix),
+                    "script {script}: {prefix:?} {suffix:?}"
+                );
                 if let Some(first) = recalled.first() {
                     from_memory += 1;
                     agreeing += usize::from(!shown.is_empty());
                     shown.clone_from(first);
                     continue;
                 }
-                let items: Vec<String> = (0..1 + below(2)).map(|_| format!("{}{}", TEXTS[below(8)], TEXTS[below(8)])).collect();
+                let items: Vec<String> = (0..1 + below(2))
+                    .map(|_| format!("{}{}", TEXTS[below(8)], TEXTS[below(8)]))
+                    .collect();
                 shown.clone_from(&items[0]);
                 ghosts.add(&document, prefix.len(), items.iter().map(|t| item(t)).collect());
                 kept.retain(|g| (&g.before, &g.after) != (&prefix, &suffix));
@@ -213,6 +233,9 @@ mod tests {
                 }
             }
         }
-        assert!(from_memory > 10_000 && agreeing > 10_000, "{from_memory} answers from memory: the test shows little");
+        assert!(
+            from_memory > 10_000 && agreeing > 10_000,
+            "{from_memory} answers from memory: the test shows little"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Indentation as the file has it: the lines that a completion begins are as deep, and made of the same blanks, as those around.
+//! Indentation as the file has it: the lines that a completion begins are as deep, and made of the
+//! same blanks, as those around.
 //!
-//! A model writes four spaces into a file of tabs or of two spaces when it has seen little of that file. Only what can be told for sure is
-//! changed: one step is known from the first line behind an opener, and everything deeper must be a whole number of such steps.
+//! A model writes four spaces into a file of tabs or of two spaces when it has seen little of that
+//! file. Only what can be told for sure is changed: one step is known from the first line behind an
+//! opener, and everything deeper must be a whole number of such steps.
 
 /// What one step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +14,8 @@ enum Unit {
 
 /// Spaces that one step may have.
 const WIDEST: usize = 8;
-/// An indented line behind an opener tells more than another deeper line, which may be aligned with something.
+/// An indented line behind an opener tells more than another deeper line, which may be aligned with
+/// something.
 const OPENER_WEIGHT: usize = 4;
 
 impl Unit {
@@ -26,7 +29,10 @@ impl Unit {
             spaces += usize::from(indent.starts_with("  "));
             let above = previous.replace(line);
             if let Some(above) = above
-                && let Some(step) = indent.len().checked_sub(blanks(above).len()).filter(|n| (2..=WIDEST).contains(n))
+                && let Some(step) = indent
+                    .len()
+                    .checked_sub(blanks(above).len())
+                    .filter(|n| (2..=WIDEST).contains(n))
                 && !indent.contains('\t')
                 && indent.starts_with(blanks(above))
             {
@@ -36,7 +42,8 @@ impl Unit {
         if tabs > spaces {
             return Some(Unit::Tab);
         }
-        let (step, n) = steps.into_iter().enumerate().max_by_key(|(step, n)| (*n, WIDEST - step))?;
+        let (step, n) =
+            steps.into_iter().enumerate().max_by_key(|(step, n)| (*n, WIDEST - step))?;
         (n > 0).then_some(Unit::Spaces(step))
     }
 
@@ -57,23 +64,41 @@ pub(crate) fn as_the_file(before: &str, completion: &str, after: &str) -> String
         return completion.to_owned();
     }
     let above = &before[..before.len() - left.len()];
-    let Some(unit) = Unit::of(above.lines().chain(after.lines().skip(1))) else { return completion.to_owned() };
-    let anchor = if left.trim().is_empty() { above.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("") } else { left };
+    let Some(unit) = Unit::of(above.lines().chain(after.lines().skip(1))) else {
+        return completion.to_owned();
+    };
+    let anchor = if left.trim().is_empty() {
+        above.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("")
+    } else {
+        left
+    };
     // What the first line stands on, and what the lines below it are measured against.
     let first = format!("{left}{}", completion.lines().next().unwrap_or(""));
     let base = if owns_first || !left.trim().is_empty() { blanks(anchor) } else { blanks(&first) };
     let mut reference = if owns_first || !left.trim().is_empty() { anchor } else { &first };
-    let owned: Vec<&str> = completion.split('\n').skip(usize::from(!owns_first)).filter(|line| !line.trim().is_empty()).collect();
+    let owned: Vec<&str> = completion
+        .split('\n')
+        .skip(usize::from(!owns_first))
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let mut step = None;
     for line in &owned {
         let deeper = blanks(line).strip_prefix(blanks(reference)).filter(|extra| !extra.is_empty());
         if opens(reference) && step.is_none() {
-            step = deeper.map(|extra| if extra.starts_with('\t') { Unit::Tab } else { Unit::Spaces(extra.len()) });
+            step = deeper.map(|extra| {
+                if extra.starts_with('\t') { Unit::Tab } else { Unit::Spaces(extra.len()) }
+            });
         }
         reference = line;
     }
-    let Some(written) = step.or_else(|| foreign(base, &owned)).filter(|step| *step != unit) else { return completion.to_owned() };
-    let Some(indents) = owned.iter().map(|line| converted(blanks(line), base, written, unit)).collect::<Option<Vec<String>>>() else {
+    let Some(written) = step.or_else(|| foreign(base, &owned)).filter(|step| *step != unit) else {
+        return completion.to_owned();
+    };
+    let Some(indents) = owned
+        .iter()
+        .map(|line| converted(blanks(line), base, written, unit))
+        .collect::<Option<Vec<String>>>()
+    else {
         return completion.to_owned();
     };
     let mut indents = indents.into_iter();
@@ -94,18 +119,24 @@ fn foreign(base: &str, lines: &[&str]) -> Option<Unit> {
         let width = if indents().all(|indent| indent.len().is_multiple_of(4)) { 4 } else { 2 };
         return indents().next().map(|_| Unit::Spaces(width));
     }
-    (base.starts_with(' ') && indents().next().is_some() && indents().all(|indent| indent.starts_with('\t'))).then_some(Unit::Tab)
+    (base.starts_with(' ')
+        && indents().next().is_some()
+        && indents().all(|indent| indent.starts_with('\t')))
+    .then_some(Unit::Tab)
 }
 
 /// An indentation below `base` in another unit; `None` where it is no whole number of steps.
 fn converted(indent: &str, base: &str, from: Unit, to: Unit) -> Option<String> {
     let steps = |blanks: &str| match from {
         Unit::Tab => blanks.bytes().all(|b| b == b'\t').then_some(blanks.len()),
-        Unit::Spaces(width) => (blanks.bytes().all(|b| b == b' ') && blanks.len().is_multiple_of(width)).then(|| blanks.len() / width),
+        Unit::Spaces(width) => (blanks.bytes().all(|b| b == b' ')
+            && blanks.len().is_multiple_of(width))
+        .then(|| blanks.len() / width),
     };
     match indent.strip_prefix(base) {
         Some(extra) => Some(format!("{base}{}", to.times(steps(extra)?))),
-        // What is less deep than the line that it stands below goes back to where the file has been already.
+        // What is less deep than the line that it stands below goes back to where the file has been
+        // already.
         None if base.starts_with(indent) => Some(indent.to_owned()),
         None => Some(to.times(steps(indent)?)),
     }
@@ -131,18 +162,32 @@ mod tests {
     #[test]
     fn lines_are_indented_as_the_file() {
         for (file, before, completion, expected) in [
-            (TABS, "func g() {", "\n    z()\n    if z {\n        w()\n    }", "\n\tz()\n\tif z {\n\t\tw()\n\t}"),
+            (
+                TABS,
+                "func g() {",
+                "\n    z()\n    if z {\n        w()\n    }",
+                "\n\tz()\n\tif z {\n\t\tw()\n\t}",
+            ),
             (TABS, "func g() {\n\tif z {", "\n\t    w()", "\n\t\tw()"),
             (TABS, "func g() {\n\tif z {", "\n        w()\n    }", "\n\t\tw()\n\t}"),
             (TABS, "func g() {\n", "    z()", "\tz()"),
-            (TWO, "function g() {", "\n    z();\n    if (z) {\n        w();\n    }", "\n  z();\n  if (z) {\n    w();\n  }"),
+            (
+                TWO,
+                "function g() {",
+                "\n    z();\n    if (z) {\n        w();\n    }",
+                "\n  z();\n  if (z) {\n    w();\n  }",
+            ),
             (TWO, "function g() {", "\n\tz();", "\n  z();"),
             (TWO, "function g() {\n", "    z();", "  z();"),
             (TWO, "function g() {\n  ", "if (z) {\n      w();\n  }", "if (z) {\n    w();\n  }"),
             (FOUR, "def g():", "\n  z()\n  if z:\n    w()", "\n    z()\n    if z:\n        w()"),
             (FOUR, "class A:\n    def g(self):\n", "      z()", "        z()"),
         ] {
-            assert_eq!(as_the_file(&format!("{file}{before}"), completion, "\n"), expected, "{before:?} {completion:?}");
+            assert_eq!(
+                as_the_file(&format!("{file}{before}"), completion, "\n"),
+                expected,
+                "{before:?} {completion:?}"
+            );
         }
     }
 
@@ -158,7 +203,11 @@ mod tests {
             ("a = 1\n", "if x:", "\n  y = 2"),
             ("", "f(", "x)"),
         ] {
-            assert_eq!(as_the_file(&format!("{file}{before}"), completion, "\n"), completion, "{before:?}");
+            assert_eq!(
+                as_the_file(&format!("{file}{before}"), completion, "\n"),
+                completion,
+                "{before:?}"
+            );
         }
     }
 

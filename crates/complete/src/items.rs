@@ -1,7 +1,9 @@
-//! From a prompt to items: by the search for the likeliest line, or token by token with alternatives drawn by chance.
+//! From a prompt to items: by the search for the likeliest line, or token by token with
+//! alternatives drawn by chance.
 //!
-//! Owns: which generations are made, in which order the rules see them, what is learned of their cost. Does not own: the search (`search`),
-//! generation (`decode`), the rules (`show`), prompts and caches (`completer`).
+//! Owns: which generations are made, in which order the rules see them, what is learned of their
+//! cost. Does not own: the search (`search`), generation (`decode`), the rules (`show`), prompts
+//! and caches (`completer`).
 
 use std::time::Instant;
 
@@ -22,7 +24,8 @@ use crate::{Asked, Caller, Considered, Generated, Item, Nearby, Reason, Request,
 
 /// Most alternatives that one request may ask for.
 const MAX_ALTERNATIVES: usize = 8;
-/// Tokens of a line that shall be found before the deadline: a search that would be too slow for it follows fewer hypotheses.
+/// Tokens of a line that shall be found before the deadline: a search that would be too slow for it
+/// follows fewer hypotheses.
 const TOKENS_OF_A_LINE: usize = 12;
 
 /// What is generated for.
@@ -47,16 +50,25 @@ impl Core {
     /// Generates and chooses. The caller has checked that prompt and answer fit the cache.
     ///
     /// Errors: as [`lacuna_engine::generate`].
-    pub fn items(&self, ask: &Ask<'_>, kv: &mut KvCache, drafter: &mut Drafter, answer: &mut Answer) -> Result<Items, PromptError> {
+    pub fn items(
+        &self,
+        ask: &Ask<'_>,
+        kv: &mut KvCache,
+        drafter: &mut Drafter,
+        answer: &mut Answer,
+    ) -> Result<Items, PromptError> {
         let beam = self.beam(ask);
-        if self.settings.fixed_tokens.is_none() && is_search(beam, &self.sampling(ask.place.extent, 0)) {
+        if self.settings.fixed_tokens.is_none()
+            && is_search(beam, &self.sampling(ask.place.extent, 0))
+        {
             self.searched(ask, beam, kv, drafter, answer)
         } else {
             self.token_by_token(ask, kv, drafter, answer)
         }
     }
 
-    /// Hypotheses that are followed: as many as are set, as long as the deadline leaves time for them.
+    /// Hypotheses that are followed: as many as are set, as long as the deadline leaves time for
+    /// them.
     fn beam(&self, ask: &Ask<'_>) -> usize {
         let Some(deadline) = ask.limits.deadline else { return self.settings.beam };
         let left = deadline.saturating_duration_since(Instant::now());
@@ -67,7 +79,13 @@ impl Core {
         }
     }
 
-    fn engine<'a>(&'a self, ask: &'a Ask<'_>, beam: usize, kv: &'a mut KvCache, drafter: &'a mut Drafter) -> Engine<'a> {
+    fn engine<'a>(
+        &'a self,
+        ask: &'a Ask<'_>,
+        beam: usize,
+        kv: &'a mut KvCache,
+        drafter: &'a mut Drafter,
+    ) -> Engine<'a> {
         Engine {
             model: &self.model,
             kv,
@@ -124,15 +142,29 @@ impl Core {
         };
         let mut best: Option<Generated> = None;
         let mut judge = |line: &Line| {
-            best.get_or_insert_with(|| Generated { text: line.text.clone(), confidence: line.confidence() });
+            best.get_or_insert_with(|| Generated {
+                text: line.text.clone(),
+                confidence: line.confidence(),
+            });
             rules(ask, &line.text, answer)
         };
-        let searched = search(self.engine(ask, beam, kv, drafter), ask.prompt, &ask.place, &wanted, &cancel, &mut judge)?;
-        let Searched { mut lines, reason, is_restated, rivals, unfinished, generation, passes } = searched;
+        let searched = search(
+            self.engine(ask, beam, kv, drafter),
+            ask.prompt,
+            &ask.place,
+            &wanted,
+            &cancel,
+            &mut judge,
+        )?;
+        let Searched { mut lines, reason, is_restated, rivals, unfinished, generation, passes } =
+            searched;
         answer.count(&generation, true);
         if generation.finish != Finish::Cancelled {
             let mut costs = lock(&self.costs);
-            costs.note_prefill(generation.prefill.prefilled + generation.prefill.repaired, generation.times.prefill);
+            costs.note_prefill(
+                generation.prefill.prefilled + generation.prefill.repaired,
+                generation.times.prefill,
+            );
             costs.note_tokens(passes, generation.times.decode);
         }
         // What was generated is a good guess for the next request here, whatever becomes of it.
@@ -141,29 +173,54 @@ impl Core {
             return Ok(Err(Reason::Cancelled));
         }
 
-        if is_restated && ends_here(self.engine(ask, 1, kv, drafter), &(ask.unhealed)(), &self.closers, &cancel)? {
+        if is_restated
+            && ends_here(
+                self.engine(ask, 1, kv, drafter),
+                &(ask.unhealed)(),
+                &self.closers,
+                &cancel,
+            )?
+        {
             return Ok(Err(Reason::Empty));
         }
 
-        // Signs cost a look over the file, an end another pass of the model: not where nobody reads them.
+        // Signs cost a look over the file, an end another pass of the model: not where nobody reads
+        // them.
         let are_signs_read = self.settings.calibration.is_some() || answer.explanation.is_some();
-        let is_unweighed = self.settings.calibration.is_none() && ask.request.asked == Asked::Automatically;
+        let is_unweighed =
+            self.settings.calibration.is_none() && ask.request.asked == Asked::Automatically;
         let mut ends_here = None;
         let is_end_asked = are_signs_read || is_unweighed;
-        if is_end_asked && !lines.is_empty() && ask.place.extent == Extent::Line && may_be_finished(ask.request, &after) {
+        if is_end_asked
+            && !lines.is_empty()
+            && ask.place.extent == Extent::Line
+            && may_be_finished(ask.request, &after)
+        {
             // On a branch: what the cache holds of the answer is worth more than the end of a line.
             let mut branch = kv.fork();
-            let end = end_probability(self.engine(ask, 1, &mut branch, drafter), &(ask.unhealed)(), &self.closers, &cancel)?;
+            let end = end_probability(
+                self.engine(ask, 1, &mut branch, drafter),
+                &(ask.unhealed)(),
+                &self.closers,
+                &cancel,
+            )?;
             // A calibration weighs it among other signs.
             if is_unweighed && end >= LIKELY_END {
                 // What was dismissed was better than what is left.
-                return Ok(Err(reason.filter(|reason| *reason == Reason::DismissedBefore).unwrap_or(Reason::Empty)));
+                return Ok(Err(reason
+                    .filter(|reason| *reason == Reason::DismissedBefore)
+                    .unwrap_or(Reason::Empty)));
             }
             ends_here = Some(end);
         }
         let signs = |line: &Line, rivals: [Option<&Line>; 2]| {
             let (wishes, nearby, extent) = (wishes.as_ref(), nearby.as_ref(), ask.place.extent);
-            are_signs_read.then(|| Signs::of(ask.request, &signs::Found { line, rivals, extent, ends_here, wishes, nearby }))
+            are_signs_read.then(|| {
+                Signs::of(
+                    ask.request,
+                    &signs::Found { line, rivals, extent, ends_here, wishes, nearby },
+                )
+            })
         };
 
         if let Some(witness) = &witness {
@@ -172,8 +229,11 @@ impl Core {
             answer.ms.suffix += ms(begun);
         }
         if let Some(explanation) = &mut answer.explanation {
-            let considered =
-                |line: &Line| Considered { text: line.shown.clone(), score: line.score, suffix: line.suffix.clone().unwrap_or_default() };
+            let considered = |line: &Line| Considered {
+                text: line.shown.clone(),
+                score: line.score,
+                suffix: line.suffix.clone().unwrap_or_default(),
+            };
             explanation.lines = lines.iter().map(considered).collect();
         }
         lines.truncate(n);
@@ -187,15 +247,20 @@ impl Core {
             let line_item = (line.clone(), line.text.clone());
             let (line, text) = match ask.place.extent {
                 Extent::Line => line_item,
-                Extent::Block { .. } => self.with_rest(ask, line, kv, drafter, answer)?.unwrap_or(line_item),
+                Extent::Block { .. } => {
+                    self.with_rest(ask, line, kv, drafter, answer)?.unwrap_or(line_item)
+                }
             };
             match self.accept_line(ask, &line, text, signs, answer) {
-                Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
+                Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => {
+                    items.push(item)
+                }
                 Ok(_) => {}
                 Err(reason) => drop(silence.get_or_insert(reason)),
             }
         }
-        // The clock has stopped it in the middle; a line that is merely too long is shown as far as it goes.
+        // The clock has stopped it in the middle; a line that is merely too long is shown as far as
+        // it goes.
         let is_late = cancel.is_cancelled();
         let wanted = if lines.is_empty() && reason.is_none() {
             n
@@ -211,7 +276,9 @@ impl Core {
             let text = line.text.clone();
             let signs = signs(&line, rivals.each_ref().map(Option::as_ref));
             match self.accept_line(ask, &line, text, signs, answer) {
-                Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => items.push(item),
+                Ok(item) if items.iter().all(|other| !is_beginning(&other.text, &item.text)) => {
+                    items.push(item)
+                }
                 Ok(_) => {}
                 Err(Reason::Empty) if is_late => drop(silence.get_or_insert(Reason::Deadline)),
                 Err(reason) => drop(silence.get_or_insert(reason)),
@@ -223,7 +290,8 @@ impl Core {
         Ok(if items.is_empty() { Err(silence.unwrap_or(Reason::Empty)) } else { Ok(items) })
     }
 
-    /// The line and what follows it in its block, as the rules let it pass; `None` where that is not more than the line.
+    /// The line and what follows it in its block, as the rules let it pass; `None` where that is
+    /// not more than the line.
     fn with_rest(
         &self,
         ask: &Ask<'_>,
@@ -255,12 +323,25 @@ impl Core {
     }
 
     /// The greedy generation, and alternatives that are drawn.
-    fn token_by_token(&self, ask: &Ask<'_>, kv: &mut KvCache, drafter: &mut Drafter, answer: &mut Answer) -> Result<Items, PromptError> {
+    fn token_by_token(
+        &self,
+        ask: &Ask<'_>,
+        kv: &mut KvCache,
+        drafter: &mut Drafter,
+        answer: &mut Answer,
+    ) -> Result<Items, PromptError> {
         let mut items: Vec<Item> = Vec::new();
         let mut silence = Reason::Empty;
         for i in 0..ask.n.clamp(1, MAX_ALTERNATIVES) {
             let engine = self.engine(ask, 1, kv, drafter);
-            let decoded = decode(engine, ask.prompt, &[], &ask.place, &self.sampling(ask.place.extent, i), &ask.limits)?;
+            let decoded = decode(
+                engine,
+                ask.prompt,
+                &[],
+                &ask.place,
+                &self.sampling(ask.place.extent, i),
+                &ask.limits,
+            )?;
             answer.count(&decoded.generation, i == 0);
             self.learn(&decoded);
             drafter.remember(&decoded.generation.ids);
@@ -284,18 +365,33 @@ impl Core {
         let generation = &decoded.generation;
         let mut costs = lock(&self.costs);
         if generation.finish != Finish::Cancelled {
-            costs.note_prefill(generation.prefill.prefilled + generation.prefill.repaired, generation.times.prefill);
+            costs.note_prefill(
+                generation.prefill.prefilled + generation.prefill.repaired,
+                generation.times.prefill,
+            );
             // The first token comes from the prefill's logits.
             costs.note_tokens(generation.ids.len().saturating_sub(1), generation.times.decode);
         }
     }
 
     /// The item that a found line becomes.
-    fn accept_line(&self, ask: &Ask<'_>, line: &Line, text: String, signs: Option<Signs>, answer: &mut Answer) -> Result<Item, Reason> {
+    fn accept_line(
+        &self,
+        ask: &Ask<'_>,
+        line: &Line,
+        text: String,
+        signs: Option<Signs>,
+        answer: &mut Answer,
+    ) -> Result<Item, Reason> {
         // The rules have noted what they did when the line was judged.
         let shown = rules(ask, &text, &mut Answer::new(false))?;
         let mean = line.confidence();
-        let probability = self.settings.calibration.as_ref().zip(signs.as_ref()).map(|(weights, signs)| weights.probability(signs));
+        let probability = self
+            .settings
+            .calibration
+            .as_ref()
+            .zip(signs.as_ref())
+            .map(|(weights, signs)| weights.probability(signs));
         if let Some(explanation) = &mut answer.explanation {
             explanation.generated.get_or_insert(Generated { text, confidence: mean });
             explanation.signs = explanation.signs.take().or(signs);
@@ -304,7 +400,12 @@ impl Core {
     }
 
     /// The stop, trim and show rules on one generation.
-    fn accept(&self, ask: &Ask<'_>, decoded: &Decoded, answer: &mut Answer) -> Result<Item, Reason> {
+    fn accept(
+        &self,
+        ask: &Ask<'_>,
+        decoded: &Decoded,
+        answer: &mut Answer,
+    ) -> Result<Item, Reason> {
         let Decoded { text, generation, deadline_hit, .. } = decoded;
         let logprob: f32 = generation.logprobs.iter().sum();
         let mean = (logprob / generation.logprobs.len().max(1) as f32).exp();

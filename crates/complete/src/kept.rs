@@ -1,7 +1,9 @@
-//! Keys and values of excerpts, once for each text: computed alone, in the background, and moved to wherever a prompt shows the text.
+//! Keys and values of excerpts, once for each text: computed alone, in the background, and moved to
+//! wherever a prompt shows the text.
 //!
-//! Only where text may be moved ([`lacuna_engine::Reuse`]); what that costs is in `docs/bench/kv-quality.md`. The caches lie in the pool like
-//! those of documents, so the least recently used one goes first.
+//! Only where text may be moved ([`lacuna_engine::Reuse`]); what that costs is in
+//! `docs/bench/kv-quality.md`. The caches lie in the pool like those of documents, so the least
+//! recently used one goes first.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -24,7 +26,8 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub fn of(tokenizer: &Tokenizer, sentinels: &Sentinels, excerpt: &Excerpt) -> Kept {
-        // The first tokens of a sequence draw much attention, whatever they are: they must not be the excerpt's.
+        // The first tokens of a sequence draw much attention, whatever they are: they must not be
+        // the excerpt's.
         let mut ids: Vec<u32> = sentinels.bos.into_iter().chain([sentinels.prefix]).collect();
         ids.extend(tokenizer.encode_incremental(&as_shown(&excerpt.text)));
         let mut hash = DefaultHasher::new();
@@ -47,7 +50,14 @@ pub(crate) fn keep(core: &Core, excerpts: &[Excerpt], cancel: &Cancel) {
         let Some(mut lease) = core.pool.try_lease(&kept.key) else { continue };
         if lease.ids() != kept.ids
             && (lease.reserve(&kept.ids, 0).is_err()
-                || prefill_with(&core.model, &mut lease, &kept.ids, &PrefillOptions::default(), cancel).is_err())
+                || prefill_with(
+                    &core.model,
+                    &mut lease,
+                    &kept.ids,
+                    &PrefillOptions::default(),
+                    cancel,
+                )
+                .is_err())
         {
             return;
         }

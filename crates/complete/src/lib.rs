@@ -1,7 +1,8 @@
 //! The facade: a file, a cursor, and what to insert there — or the reason why nothing.
 //!
-//! Owns: the life of one request (ghost text from memory, context, prompt, generation, stop and trim rules, parse check), the
-//! per-document state behind it, and what is prepared in the background. Does not own: editors, protocols, configuration files, weights.
+//! Owns: the life of one request (ghost text from memory, context, prompt, generation, stop and
+//! trim rules, parse check), the per-document state behind it, and what is prepared in the
+//! background. Does not own: editors, protocols, configuration files, weights.
 //!
 //! Start reading at [`Completer::complete`].
 
@@ -41,7 +42,9 @@ pub use cost::Costs;
 pub use eagerness::Eagerness;
 pub use fill::{Ended, Fill, FillError, Filled, Shape};
 pub use nearby::{Nearby, WEIGHTS};
-pub use outcome::{Considered, Explanation, Filter, Generated, Item, Milliseconds, Outcome, Reason, Reply, Tokens};
+pub use outcome::{
+    Considered, Explanation, Filter, Generated, Item, Milliseconds, Outcome, Reason, Reply, Tokens,
+};
 pub use request::{Asked, Caller, Flight, Request, Snapshot};
 pub use settings::{AUTO_LINES, Evidence, Settings};
 pub use show::post_process;

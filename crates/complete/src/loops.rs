@@ -1,6 +1,7 @@
 //! Where a completion begins to say the same again and again.
 //!
-//! Works on three sizes: one character (`bbbb`, `=====`), a few words of one line (`6, 7, 6, 7`), a few whole lines.
+//! Works on three sizes: one character (`bbbb`, `=====`), a few words of one line (`6, 7, 6, 7`), a
+//! few whole lines.
 
 /// Equal letters or digits in a row that no word has. Zeros are exempt.
 const LETTERS: usize = 5;
@@ -13,8 +14,9 @@ const MAX_LINES: usize = 8;
 /// More text is not looked at.
 const MAX_TEXT: usize = 16 << 10;
 
-/// The beginning of `completion` that has no loop: whole lines before the one that a loop begins on, and the first instance of lines that are
-/// repeated. `before`: the text left of the cursor; a run of one character may have begun there.
+/// The beginning of `completion` that has no loop: whole lines before the one that a loop begins
+/// on, and the first instance of lines that are repeated. `before`: the text left of the cursor; a
+/// run of one character may have begun there.
 pub(crate) fn before_loop<'a>(before: &str, completion: &'a str) -> &'a str {
     let bounded = &completion[..completion.floor_char_boundary(MAX_TEXT)];
     let mut end = repeated_lines(bounded).unwrap_or(completion.len());
@@ -73,8 +75,8 @@ fn pieces(line: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Whether words of the line are repeated more often than people repeat them: one four times (five for numbers, `0, 0, 0, 0` is a colour),
-/// several in a list twice, several otherwise three times.
+/// Whether words of the line are repeated more often than people repeat them: one four times (five
+/// for numbers, `0, 0, 0, 0` is a colour), several in a list twice, several otherwise three times.
 fn has_repeated_words(line: &str) -> bool {
     let pieces = pieces(line);
     (1..=MAX_UNIT.min(pieces.len() / 2)).any(|unit| {
@@ -82,8 +84,9 @@ fn has_repeated_words(line: &str) -> bool {
             let pieces = &pieces[start..];
             let is_list = unit > 1 && {
                 let inner = &pieces[..2 * unit - 1];
-                inner.iter().all(|p| p.separator == inner[0].separator && matches!(p.separator, "" | "," | ";"))
-                    && !pieces[..unit].iter().all(|p| p.word == pieces[0].word)
+                inner.iter().all(|p| {
+                    p.separator == inner[0].separator && matches!(p.separator, "" | "," | ";")
+                }) && !pieces[..unit].iter().all(|p| p.word == pieces[0].word)
             };
             let needed = match unit {
                 1 if pieces[0].word.starts_with(|c: char| c.is_ascii_digit()) => 5,
@@ -96,10 +99,13 @@ fn has_repeated_words(line: &str) -> bool {
     })
 }
 
-/// Whether `pieces` is its first `unit` pieces over and over; what follows the last word does not matter.
+/// Whether `pieces` is its first `unit` pieces over and over; what follows the last word does not
+/// matter.
 fn repeats(pieces: &[Piece<'_>], unit: usize) -> bool {
     let last = pieces.len() - 1;
-    (unit..pieces.len()).all(|i| pieces[i].word == pieces[i - unit].word && (i == last || pieces[i] == pieces[i - unit]))
+    (unit..pieces.len()).all(|i| {
+        pieces[i].word == pieces[i - unit].word && (i == last || pieces[i] == pieces[i - unit])
+    })
 }
 
 /// Where the second instance of lines that are repeated begins.
@@ -114,11 +120,14 @@ fn repeated_lines(text: &str) -> Option<usize> {
     }
     let is_wordy = |(_, line): &(usize, &str)| line.chars().any(char::is_alphanumeric);
     let repeated = |start: usize, unit: usize| {
-        let (first, second) = (lines.get(start..start + unit)?, lines.get(start + unit..start + 2 * unit)?);
+        let (first, second) =
+            (lines.get(start..start + unit)?, lines.get(start + unit..start + 2 * unit)?);
         let same = first.iter().zip(second).all(|((_, a), (_, b))| a == b);
         (same && first.iter().any(is_wordy)).then(|| second[0].0)
     };
-    (0..lines.len()).flat_map(|start| (1..=MAX_LINES).map(move |unit| (start, unit))).find_map(|(start, unit)| repeated(start, unit))
+    (0..lines.len())
+        .flat_map(|start| (1..=MAX_LINES).map(move |unit| (start, unit)))
+        .find_map(|(start, unit)| repeated(start, unit))
 }
 
 #[cfg(test)]
@@ -168,6 +177,9 @@ mod tests {
             assert_eq!(before_loop("", completion), completion);
         }
         // `int a, int b` is no loop, `a a` neither.
-        assert_eq!(before_loop("www.", "example.com"), "www.example.com".strip_prefix("www.").unwrap());
+        assert_eq!(
+            before_loop("www.", "example.com"),
+            "www.example.com".strip_prefix("www.").unwrap()
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! The line below an opener: where a block is opened at the cursor and has no body yet, what is completed is that body.
+//! The line below an opener: where a block is opened at the cursor and has no body yet, what is
+//! completed is that body.
 //!
-//! Right behind `def f():` or `if (x) {` most models take the line for whole, so the line break and the indentation are written for them.
+//! Right behind `def f():` or `if (x) {` most models take the line for whole, so the line break and
+//! the indentation are written for them.
 
 use std::path::Path;
 
@@ -27,13 +29,18 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// `None`: no block is opened at the cursor, something else follows on its line, or the block has a body.
+    /// `None`: no block is opened at the cursor, something else follows on its line, or the block
+    /// has a body.
     pub fn at(request: &Request<'_>) -> Option<Opened> {
         let facts = cursor_facts(request.tree, request.document.rope(), request.cursor);
-        if !facts.opens_block || !facts.body_is_empty || !opens_statements(request, &facts.line_prefix) {
+        if !facts.opens_block
+            || !facts.body_is_empty
+            || !opens_statements(request, &facts.line_prefix)
+        {
             return None;
         }
-        // A closing bracket goes to its own line, and with it what ends the statement; anything else stays where it is.
+        // A closing bracket goes to its own line, and with it what ends the statement; anything
+        // else stays where it is.
         let rest = facts.line_suffix.trim();
         if !rest.chars().all(|c| ")]};,".contains(c)) {
             return None;
@@ -41,7 +48,8 @@ impl Opened {
         let before = request.document.slice(request.cursor.saturating_sub(WINDOW)..request.cursor);
         let line_break = if tail(&before, WINDOW).contains("\r\n") { "\r\n" } else { "\n" };
         let lead = format!("{line_break}{}{}", facts.indent, unit(request.language, &before));
-        let trail = if rest.is_empty() { String::new() } else { format!("{line_break}{}", facts.indent) };
+        let trail =
+            if rest.is_empty() { String::new() } else { format!("{line_break}{}", facts.indent) };
         let mut document = request.document.clone();
         let edit = document.splice(request.cursor..request.cursor, &format!("{lead}{trail}"));
         let mut tree = request.tree.clone();
@@ -62,7 +70,8 @@ impl Opened {
         format!("{}{}{}", self.lead, text.trim_end(), self.trail)
     }
 
-    /// The inverse: what was written in the body for a text at the original cursor; `None`: something else was.
+    /// The inverse: what was written in the body for a text at the original cursor; `None`:
+    /// something else was.
     pub fn body(&self, whole: &str) -> Option<String> {
         whole.strip_prefix(&self.lead)?.strip_suffix(&self.trail).map(str::to_owned)
     }
@@ -73,8 +82,8 @@ pub(crate) fn is_closed(language: Language, text: &str) -> bool {
     balance(language, text).unmatched_openers.is_empty()
 }
 
-/// Whether what the line opens holds statements or members, each on a line of its own: not the values of an array, the names of an import or
-/// code in a string.
+/// Whether what the line opens holds statements or members, each on a line of its own: not the
+/// values of an array, the names of an import or code in a string.
 fn opens_statements(request: &Request<'_>, line_prefix: &str) -> bool {
     let line = line_prefix.trim_end();
     if request.language == Language::Text {
@@ -90,27 +99,39 @@ fn opens_statements(request: &Request<'_>, line_prefix: &str) -> bool {
     if before.ends_with(['$', '#', '{']) || ["import", "export", "use"].contains(&last_word) {
         return false;
     }
-    let is_value =
-        before.ends_with(['=', '(', '[', ',']) || before.ends_with("::") || request.language == Language::Java && before.ends_with("[]");
+    let is_value = before.ends_with(['=', '(', '[', ','])
+        || before.ends_with("::")
+        || request.language == Language::Java && before.ends_with("[]");
     // An object has members.
-    !is_value || matches!(request.language, Language::JavaScript | Language::TypeScript | Language::Tsx)
+    !is_value
+        || matches!(request.language, Language::JavaScript | Language::TypeScript | Language::Tsx)
 }
 
-/// Whether in a language without a grammar the end of this line opens a block: told by the file's name, because a colon in prose or in JSON
-/// opens none.
+/// Whether in a language without a grammar the end of this line opens a block: told by the file's
+/// name, because a colon in prose or in JSON opens none.
 fn has_blocks(path: Option<&str>, line: &str) -> bool {
-    let extension = path.and_then(|path| Path::new(path).extension()?.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let extension = path
+        .and_then(|path| Path::new(path).extension()?.to_str())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     match extension.as_str() {
-        "css" | "scss" | "less" | "cs" | "kt" | "kts" | "swift" | "php" | "dart" | "scala" | "groovy" | "gradle" | "zig" | "proto"
-        | "tf" | "hcl" | "graphql" | "vala" | "glsl" | "hlsl" | "wgsl" | "pl" | "pm" | "r" | "ps1" | "awk" | "sol" => line.ends_with('{'),
-        "sh" | "bash" | "zsh" => ["{", " do", ";do", "then", "else"].iter().any(|end| line.ends_with(end)) || line.trim() == "do",
-        "rb" | "rake" | "gemspec" | "lua" | "ex" | "exs" | "cr" => line.ends_with(|c: char| c.is_alphanumeric() || "_)?!".contains(c)),
+        "css" | "scss" | "less" | "cs" | "kt" | "kts" | "swift" | "php" | "dart" | "scala"
+        | "groovy" | "gradle" | "zig" | "proto" | "tf" | "hcl" | "graphql" | "vala" | "glsl"
+        | "hlsl" | "wgsl" | "pl" | "pm" | "r" | "ps1" | "awk" | "sol" => line.ends_with('{'),
+        "sh" | "bash" | "zsh" => {
+            ["{", " do", ";do", "then", "else"].iter().any(|end| line.ends_with(end))
+                || line.trim() == "do"
+        }
+        "rb" | "rake" | "gemspec" | "lua" | "ex" | "exs" | "cr" => {
+            line.ends_with(|c: char| c.is_alphanumeric() || "_)?!".contains(c))
+        }
         "yml" | "yaml" | "gd" | "nim" | "bzl" | "star" => line.ends_with(':'),
         _ => false,
     }
 }
 
-/// What one level is indented by: the commonest step from a line to a deeper one, or what is usual in the language.
+/// What one level is indented by: the commonest step from a line to a deeper one, or what is usual
+/// in the language.
 fn unit(language: Language, before: &str) -> String {
     let mut steps = [0; MAX_UNIT + 1];
     // The first line may be in the middle of anything.
@@ -118,7 +139,9 @@ fn unit(language: Language, before: &str) -> String {
     for line in before.lines().filter(|line| !line.trim().is_empty()) {
         let blanks = &line[..line.len() - line.trim_start().len()];
         n_tabs += usize::from(blanks.contains('\t'));
-        if let Some(step) = blanks.len().checked_sub(above).filter(|step| (1..=MAX_UNIT).contains(step)) {
+        if let Some(step) =
+            blanks.len().checked_sub(above).filter(|step| (1..=MAX_UNIT).contains(step))
+        {
             steps[step] += 1;
         }
         above = blanks.len();
@@ -126,11 +149,14 @@ fn unit(language: Language, before: &str) -> String {
     if n_tabs > 0 && n_tabs >= steps[2..].iter().sum() {
         return "\t".to_owned();
     }
-    let commonest = (2..=MAX_UNIT).rev().max_by_key(|step| steps[*step]).filter(|step| steps[*step] > 0);
+    let commonest =
+        (2..=MAX_UNIT).rev().max_by_key(|step| steps[*step]).filter(|step| steps[*step] > 0);
     match (commonest, language) {
         (Some(n), _) => " ".repeat(n),
         (None, Language::Go) => "\t".to_owned(),
-        (None, Language::JavaScript | Language::TypeScript | Language::Tsx | Language::Text) => " ".repeat(2),
+        (None, Language::JavaScript | Language::TypeScript | Language::Tsx | Language::Text) => {
+            " ".repeat(2)
+        }
         (None, _) => " ".repeat(4),
     }
 }
@@ -143,7 +169,8 @@ mod tests {
         let language = Language::from_path(Path::new(path));
         let document = Document::new(&format!("{before}{after}"), 0);
         let tree = SyntaxTree::parse(language, document.rope());
-        Opened::at(&Request::at("a", Some(path), &document, &tree, before.len())).map(|opened| (opened.lead, opened.trail))
+        Opened::at(&Request::at("a", Some(path), &document, &tree, before.len()))
+            .map(|opened| (opened.lead, opened.trail))
     }
 
     #[test]
@@ -179,7 +206,11 @@ mod tests {
             ("a.sh", "for x in *; do", "\ndone\n", "\n  ", ""),
             ("a.yml", "jobs:", "\n", "\n  ", ""),
         ] {
-            assert_eq!(opened(path, before, after), Some((lead.to_owned(), trail.to_owned())), "{path}: {before:?} | {after:?}");
+            assert_eq!(
+                opened(path, before, after),
+                Some((lead.to_owned(), trail.to_owned())),
+                "{path}: {before:?} | {after:?}"
+            );
         }
     }
 

@@ -8,13 +8,15 @@ use crate::Signs;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Item {
     pub text: String,
-    /// Sum of the natural-log probabilities of the tokens that made the text; of a line that was searched for also that of its end, less what the
-    /// file asks for and the line does not give, and what the text right of the cursor says against it: the order of alternatives.
+    /// Sum of the natural-log probabilities of the tokens that made the text; of a line that was
+    /// searched for also that of its end, less what the file asks for and the line does not give,
+    /// and what the text right of the cursor says against it: the order of alternatives.
     pub logprob: f32,
     /// Geometric mean of the probabilities of its tokens.
     #[serde(skip)]
     pub mean: f32,
-    /// The probability that its first line is right, where the model comes with a [`crate::Calibration`] and the line was searched for.
+    /// The probability that its first line is right, where the model comes with a
+    /// [`crate::Calibration`] and the line was searched for.
     pub probability: Option<f32>,
 }
 
@@ -93,7 +95,8 @@ pub struct Tokens {
     pub cached: usize,
     /// Taken over from a prefill that was cancelled.
     pub resumed: usize,
-    /// Moved from another place, not computed (approximate modes only); and moved, but computed again.
+    /// Moved from another place, not computed (approximate modes only); and moved, but computed
+    /// again.
     pub shifted: usize,
     pub repaired: usize,
     /// Computed.
@@ -148,7 +151,8 @@ pub struct Considered {
     pub text: String,
     /// See [`Item::logprob`].
     pub score: f32,
-    /// Natural-log probabilities of the tokens right of the cursor behind this line; none where they were not asked.
+    /// Natural-log probabilities of the tokens right of the cursor behind this line; none where
+    /// they were not asked.
     pub suffix: Vec<f32>,
 }
 

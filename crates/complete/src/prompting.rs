@@ -1,4 +1,5 @@
-//! From a place in a document to a prompt: facts about the cursor, excerpts of what the window leaves out, layout.
+//! From a place in a document to a prompt: facts about the cursor, excerpts of what the window
+//! leaves out, layout.
 
 use std::time::{Duration, Instant};
 
@@ -25,11 +26,13 @@ pub(crate) struct Prepared {
 /// How far the completion may reach, if it may have so many lines.
 pub(crate) fn extent(request: &Request<'_>, lines: usize) -> Extent {
     let facts = cursor_facts(request.tree, request.document.rope(), request.cursor);
-    let block = !facts.mid_line && (facts.opens_block || facts.in_empty_block) && facts.body_is_empty;
+    let block =
+        !facts.mid_line && (facts.opens_block || facts.in_empty_block) && facts.body_is_empty;
     if block && lines > 1 { Extent::Block { lines } } else { Extent::Line }
 }
 
-/// The prompt of a request; `budget` tokens at most, with windows as they will be `ahead` tokens later.
+/// The prompt of a request; `budget` tokens at most, with windows as they will be `ahead` tokens
+/// later.
 pub(crate) fn prepare(
     tokenizer: &Tokenizer,
     sentinels: &Sentinels,
@@ -45,12 +48,14 @@ pub(crate) fn prepare(
     let start = request.document.slice(0..request.cursor.saturating_sub(reach)).len();
     let prefix = request.document.slice(start..request.cursor);
     let suffix = request.document.slice(request.cursor..request.cursor.saturating_add(reach));
-    let options = Options { order: settings.order, budget, heal: settings.heal, seam: settings.seam, ahead };
+    let options =
+        Options { order: settings.order, budget, heal: settings.heal, seam: settings.seam, ahead };
     let input = Input { path: request.path, excerpts: &[], prefix: &prefix, suffix: &suffix };
     let mut prompt = build(tokenizer, sentinels, &input, &options);
     let mut excerpts = request.excerpts.to_vec();
     if start + prompt.prefix_cut > 0 {
-        // What stands above the window is told in excerpts; the window gets a little smaller for them.
+        // What stands above the window is told in excerpts; the window gets a little smaller for
+        // them.
         let begun = Instant::now();
         excerpts.extend(rank(hidden(sentinels, request, start + prompt.prefix_cut), budget / 2));
         context_time += begun.elapsed();
@@ -61,16 +66,29 @@ pub(crate) fn prepare(
         prompt = build(tokenizer, sentinels, &Input { excerpts: &texts, ..input }, &options);
     }
     prompt.prefix_cut += start;
-    Prepared { prompt, extent, excerpts: excerpts.into_iter().map(|e| (e.text, e.score)).collect(), context_time }
+    Prepared {
+        prompt,
+        extent,
+        excerpts: excerpts.into_iter().map(|e| (e.text, e.score)).collect(),
+        context_time,
+    }
 }
 
-/// The prompt of a request with the word at the cursor as it stands; `budget` tokens at most, as for [`prepare`].
-pub(crate) fn unhealed(tokenizer: &Tokenizer, sentinels: &Sentinels, settings: &Settings, request: &Request<'_>, budget: usize) -> Prompt {
+/// The prompt of a request with the word at the cursor as it stands; `budget` tokens at most, as
+/// for [`prepare`].
+pub(crate) fn unhealed(
+    tokenizer: &Tokenizer,
+    sentinels: &Sentinels,
+    settings: &Settings,
+    request: &Request<'_>,
+    budget: usize,
+) -> Prompt {
     let settings = Settings { heal: false, ..settings.clone() };
     prepare(tokenizer, sentinels, &settings, request, budget, 0).prompt
 }
 
-/// Excerpts of what lies before the prefix window. The header is the prompt's own where the model has a file marker.
+/// Excerpts of what lies before the prefix window. The header is the prompt's own where the model
+/// has a file marker.
 fn hidden(sentinels: &Sentinels, request: &Request<'_>, window_start: usize) -> Vec<Excerpt> {
     let file = FileFacts {
         path: request.path.unwrap_or(""),

@@ -1,4 +1,5 @@
-//! What is asked: one cursor in one document, borrowed for a request or owned for work in the background.
+//! What is asked: one cursor in one document, borrowed for a request or owned for work in the
+//! background.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +29,8 @@ pub struct Request<'a> {
     pub tree: &'a SyntaxTree,
     /// Byte offset of the cursor, on a character boundary.
     pub cursor: usize,
-    /// What the caller knows that is worth showing (parts of other files), most stable first; shown as far as it fits.
+    /// What the caller knows that is worth showing (parts of other files), most stable first; shown
+    /// as far as it fits.
     pub excerpts: &'a [Excerpt],
     /// Number of alternatives wanted; at least one.
     pub n: usize,
@@ -38,9 +40,26 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// A cursor in a text that stands alone; one suggestion is asked for explicitly.
-    pub fn at(key: &'a str, path: Option<&'a str>, document: &'a Document, tree: &'a SyntaxTree, cursor: usize) -> Request<'a> {
+    pub fn at(
+        key: &'a str,
+        path: Option<&'a str>,
+        document: &'a Document,
+        tree: &'a SyntaxTree,
+        cursor: usize,
+    ) -> Request<'a> {
         let (language, asked) = (tree.language(), Asked::Explicitly);
-        Request { key, path, language, document, tree, cursor, excerpts: &[], n: 1, asked, explain: false }
+        Request {
+            key,
+            path,
+            language,
+            document,
+            tree,
+            cursor,
+            excerpts: &[],
+            n: 1,
+            asked,
+            explain: false,
+        }
     }
 }
 
@@ -82,7 +101,8 @@ pub struct Caller<'a> {
     pub client: u64,
     /// Told what has been generated so far.
     pub flight: Option<&'a Flight>,
-    /// Texts at the cursor that the user has turned down: neither they, nor their beginnings, nor what goes on from them is suggested.
+    /// Texts at the cursor that the user has turned down: neither they, nor their beginnings, nor
+    /// what goes on from them is suggested.
     pub refused: &'a [String],
     /// How sure what is shown must be.
     pub eagerness: Eagerness,
@@ -100,7 +120,8 @@ pub(crate) fn is_beginning(a: &str, b: &str) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }
 
-/// What a running request has generated so far: tells whether a key that was typed meanwhile agrees with it.
+/// What a running request has generated so far: tells whether a key that was typed meanwhile agrees
+/// with it.
 #[derive(Debug, Default)]
 pub struct Flight {
     text: Mutex<String>,
@@ -109,7 +130,8 @@ pub struct Flight {
 impl Flight {
     /// Whether `typed`, everything since the request was made, is what the answer begins with.
     pub fn agrees(&self, typed: &str) -> bool {
-        !typed.is_empty() && self.text.lock().unwrap_or_else(PoisonError::into_inner).starts_with(typed)
+        !typed.is_empty()
+            && self.text.lock().unwrap_or_else(PoisonError::into_inner).starts_with(typed)
     }
 
     /// The answer so far.

@@ -1,9 +1,14 @@
-//! The search for a line: the likeliest lines as wholes, and among them the best that the rules let pass.
+//! The search for a line: the likeliest lines as wholes, and among them the best that the rules let
+//! pass.
 //!
-//! Owns: what a line is to the engine's beam search ([`lacuna_engine::likeliest`]), in which order lines are judged and what their judgements
-//! mean for the search. Does not own: the judgement itself (`show`), what follows the first line of a block (`decode`).
+//! Owns: what a line is to the engine's beam search ([`lacuna_engine::likeliest`]), in which order
+//! lines are judged and what their judgements mean for the search. Does not own: the judgement
+//! itself (`show`), what follows the first line of a block (`decode`).
 
-use lacuna_engine::{Beam, Cancel, Continuation, Generation, PromptError, Rules, Start, Verdict, likeliest, prefill_with};
+use lacuna_engine::{
+    Beam, Cancel, Continuation, Generation, PromptError, Rules, Start, Verdict, likeliest,
+    prefill_with,
+};
 use lacuna_prompt::{Prompt, Tokenizer};
 
 use crate::decode::{Engine, Extent, Heal, Place, end, valid_utf8};
@@ -12,7 +17,8 @@ use crate::trim::says_the_rest;
 use crate::wishes::Wishes;
 use crate::{Flight, Nearby, Reason};
 
-/// Without a calibration nothing is shown unasked at the end of a line that parses as it stands where an end has this probability.
+/// Without a calibration nothing is shown unasked at the end of a line that parses as it stands
+/// where an end has this probability.
 pub(crate) const LIKELY_END: f32 = 0.25;
 /// A start that the file asks for gets this part of the hypotheses.
 const WIDTH_OF_A_START: usize = 4;
@@ -25,11 +31,13 @@ pub(crate) struct Line {
     pub ids: Vec<u32>,
     /// One for each id.
     pub logprobs: Vec<f32>,
-    /// Log-probability of the whole line, its end included, less what the file asks for and the line does not give.
+    /// Log-probability of the whole line, its end included, less what the file asks for and the
+    /// line does not give.
     pub score: f32,
     /// What is shown of it; of one that was not judged, nothing.
     pub shown: String,
-    /// Log-probabilities of the tokens right of the cursor behind it (`suffix`), where they were asked.
+    /// Log-probabilities of the tokens right of the cursor behind it (`suffix`), where they were
+    /// asked.
     pub suffix: Option<Vec<f32>>,
     /// See [`lacuna_engine::Continuation`].
     pub end: f32,
@@ -75,19 +83,22 @@ pub(crate) struct Searched {
     pub lines: Vec<Line>,
     /// Why the best one is not among them.
     pub reason: Option<Reason>,
-    /// The best one restates the word at the cursor and says no more; whether nothing is missing is [`ends_here`]'s to say.
+    /// The best one restates the word at the cursor and says no more; whether nothing is missing is
+    /// [`ends_here`]'s to say.
     pub is_restated: bool,
     /// The best beside them: see [`lacuna_engine::Found`].
     pub rivals: [Option<Line>; 2],
     /// What had not ended when the search was cut off, the likeliest first.
     pub unfinished: Vec<Line>,
-    /// The first of `lines`, or else the best one, or else what had been written when the search was cut off.
+    /// The first of `lines`, or else the best one, or else what had been written when the search
+    /// was cut off.
     pub generation: Generation,
     /// Passes of the model.
     pub passes: usize,
 }
 
-/// Finds lines. `shown` is what an editor would show of a text, or why nothing; it is asked about the best ones in order.
+/// Finds lines. `shown` is what an editor would show of a text, or why nothing; it is asked about
+/// the best ones in order.
 pub(crate) fn search(
     engine: Engine<'_>,
     prompt: &Prompt,
@@ -114,7 +125,10 @@ pub(crate) fn search(
     };
     let mut starts = vec![Start { constraint: Heal::new(prompt, tokenizer), width: beam }];
     for start in wanted.wishes.map(Wishes::starts).unwrap_or_default() {
-        starts.push(Start { constraint: Heal::starting(prompt, tokenizer, &start), width: beam.div_ceil(WIDTH_OF_A_START) });
+        starts.push(Start {
+            constraint: Heal::starting(prompt, tokenizer, &start),
+            width: beam.div_ceil(WIDTH_OF_A_START),
+        });
     }
     let beam = Beam {
         starts,
@@ -133,20 +147,46 @@ pub(crate) fn search(
         }
     })?;
     let accepted = found.accepted.iter().zip(&rules.accepted);
-    let accepted = accepted.map(|(continuation, (shown, rank))| Line { shown: shown.clone(), rank: *rank, ..rules.line(continuation) });
+    let accepted = accepted.map(|(continuation, (shown, rank))| Line {
+        shown: shown.clone(),
+        rank: *rank,
+        ..rules.line(continuation)
+    });
     let lines: Vec<Line> = accepted.collect();
-    let rivals = found.rivals.each_ref().map(|rival| rival.as_ref().map(|continuation| rules.line(continuation)));
-    let unfinished: Vec<Line> = found.unfinished.iter().map(|continuation| rules.line(continuation)).collect();
+    let rivals = found
+        .rivals
+        .each_ref()
+        .map(|rival| rival.as_ref().map(|continuation| rules.line(continuation)));
+    let unfinished: Vec<Line> =
+        found.unfinished.iter().map(|continuation| rules.line(continuation)).collect();
     let (reason, is_restated) = (rules.reason, rules.is_restated);
     let chosen = found.accepted.into_iter().next();
     let Continuation { ids, logprobs, finish, .. } = chosen.unwrap_or(found.best);
-    let generation = Generation { ids, logprobs, prefill: found.prefill, drafts: Default::default(), finish, times: found.times };
-    Ok(Searched { lines, reason, is_restated, rivals, unfinished, generation, passes: found.passes })
+    let generation = Generation {
+        ids,
+        logprobs,
+        prefill: found.prefill,
+        drafts: Default::default(),
+        finish,
+        times: found.times,
+    };
+    Ok(Searched {
+        lines,
+        reason,
+        is_restated,
+        rivals,
+        unfinished,
+        generation,
+        passes: found.passes,
+    })
 }
 
-/// Ids that begin with a line break, and `stops`: what ends a line that says something. In ascending order.
+/// Ids that begin with a line break, and `stops`: what ends a line that says something. In
+/// ascending order.
 pub(crate) fn closers(tokenizer: &Tokenizer, stops: &[u32]) -> Vec<u32> {
-    let breaks = |id: &u32| tokenizer.token_bytes(*id).first().is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
+    let breaks = |id: &u32| {
+        tokenizer.token_bytes(*id).first().is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
+    };
     let n_vocab = u32::try_from(tokenizer.n_vocab()).unwrap_or(u32::MAX);
     let mut closers: Vec<u32> = (0..n_vocab).filter(breaks).chain(stops.iter().copied()).collect();
     closers.sort_unstable();
@@ -154,20 +194,32 @@ pub(crate) fn closers(tokenizer: &Tokenizer, stops: &[u32]) -> Vec<u32> {
     closers
 }
 
-/// Whether nothing is missing at the cursor: an end is what most likely comes next there. `unhealed` is the prompt with the word at the
-/// cursor as it stands: one that the model restates itself it mostly takes for whole. Cut off, the answer is yes.
+/// Whether nothing is missing at the cursor: an end is what most likely comes next there.
+/// `unhealed` is the prompt with the word at the cursor as it stands: one that the model restates
+/// itself it mostly takes for whole. Cut off, the answer is yes.
 ///
 /// Errors: as [`lacuna_engine::prefill`].
-pub(crate) fn ends_here(engine: Engine<'_>, unhealed: &Prompt, closers: &[u32], cancel: &Cancel) -> Result<bool, PromptError> {
+pub(crate) fn ends_here(
+    engine: Engine<'_>,
+    unhealed: &Prompt,
+    closers: &[u32],
+    cancel: &Cancel,
+) -> Result<bool, PromptError> {
     let Some(logits) = logits_behind(engine, unhealed, cancel)? else { return Ok(true) };
     let likeliest = (0u32..).zip(logits).max_by(|(_, a), (_, b)| a.total_cmp(b));
     Ok(likeliest.is_none_or(|(id, _)| closers.binary_search(&id).is_ok()))
 }
 
-/// How likely it is that nothing comes next at the cursor; `unhealed` as for [`ends_here`]. Cut off, the answer is 1.
+/// How likely it is that nothing comes next at the cursor; `unhealed` as for [`ends_here`]. Cut
+/// off, the answer is 1.
 ///
 /// Errors: as [`lacuna_engine::prefill`].
-pub(crate) fn end_probability(engine: Engine<'_>, unhealed: &Prompt, closers: &[u32], cancel: &Cancel) -> Result<f32, PromptError> {
+pub(crate) fn end_probability(
+    engine: Engine<'_>,
+    unhealed: &Prompt,
+    closers: &[u32],
+    cancel: &Cancel,
+) -> Result<f32, PromptError> {
     let Some(logits) = logits_behind(engine, unhealed, cancel)? else { return Ok(1.0) };
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |logit: &f32| (logit - most).exp();
@@ -176,7 +228,11 @@ pub(crate) fn end_probability(engine: Engine<'_>, unhealed: &Prompt, closers: &[
 }
 
 /// The logits behind a prompt; `None` where the client or the clock was faster.
-fn logits_behind<'a>(engine: Engine<'a>, prompt: &Prompt, cancel: &Cancel) -> Result<Option<&'a [f32]>, PromptError> {
+fn logits_behind<'a>(
+    engine: Engine<'a>,
+    prompt: &Prompt,
+    cancel: &Cancel,
+) -> Result<Option<&'a [f32]>, PromptError> {
     match prefill_with(engine.model, engine.kv, &prompt.ids, &engine.prefill, cancel) {
         Ok(_) => Ok(Some(engine.kv.logits())),
         Err(PromptError::Cancelled) => Ok(None),
@@ -230,9 +286,11 @@ impl Judge<'_> {
 }
 
 impl Rules for Judge<'_> {
-    /// The same rule as token by token: a line ends in a token with a newline, or with the one after it.
+    /// The same rule as token by token: a line ends in a token with a newline, or with the one
+    /// after it.
     fn ends(&self, ids: &[u32]) -> bool {
-        let look = ids.iter().rev().take(2).any(|id| self.tokenizer.token_bytes(*id).contains(&b'\n'));
+        let look =
+            ids.iter().rev().take(2).any(|id| self.tokenizer.token_bytes(*id).contains(&b'\n'));
         look && {
             let bytes = self.bytes(ids);
             !bytes.is_empty() && end(self.place, valid_utf8(&bytes)).reached
@@ -256,7 +314,8 @@ impl Rules for Judge<'_> {
     fn judge(&mut self, continuation: &Continuation) -> Verdict {
         let line = self.line(continuation);
         self.n_judged += 1;
-        // Nothing is missing on a line that has something; a line that has nothing is still to be written.
+        // Nothing is missing on a line that has something; a line that has nothing is still to be
+        // written.
         if line.text.trim().is_empty() && self.is_begun {
             if self.healed == 0 {
                 self.reason.get_or_insert(Reason::Empty);
@@ -272,7 +331,9 @@ impl Rules for Judge<'_> {
         }
         match (self.shown)(&line) {
             // One that another begins with says less or no more.
-            Ok(text) if self.accepted.iter().any(|(other, _)| is_beginning(other, &text)) => Verdict::Refuse,
+            Ok(text) if self.accepted.iter().any(|(other, _)| is_beginning(other, &text)) => {
+                Verdict::Refuse
+            }
             Ok(text) => {
                 self.accepted.push((text, line.rank));
                 Verdict::Accept
@@ -280,7 +341,11 @@ impl Rules for Judge<'_> {
             Err(reason) => {
                 self.reason.get_or_insert(reason);
                 // A mark that ends the line and need not be there is its end.
-                if reason == Reason::Empty && self.is_begun { Verdict::Over } else { Verdict::Refuse }
+                if reason == Reason::Empty && self.is_begun {
+                    Verdict::Over
+                } else {
+                    Verdict::Refuse
+                }
             }
         }
     }

@@ -8,7 +8,8 @@ use lacuna_prompt::Order;
 
 use crate::{Calibration, Costs, Eagerness, Item, Suffix};
 
-/// Lines of a suggestion, unless more or fewer are asked for: most people ask for less than a model would write.
+/// Lines of a suggestion, unless more or fewer are asked for: most people ask for less than a model
+/// would write.
 pub const AUTO_LINES: usize = 6;
 
 /// What speaks for a line beside the model.
@@ -18,7 +19,8 @@ pub struct Evidence {
     pub scope: bool,
     /// The n-grams of the open file ([`crate::Nearby`]).
     pub ngrams: bool,
-    /// How likely what stands right of the cursor is behind the line ([`Suffix`]). Off unless the model says that it helps: with the embedded one it does not.
+    /// How likely what stands right of the cursor is behind the line ([`Suffix`]). Off unless the
+    /// model says that it helps: with the embedded one it does not.
     pub suffix: bool,
 }
 
@@ -34,19 +36,22 @@ pub struct Settings {
     pub order: Order,
     /// Take back the last word before the cursor (see `lacuna_prompt::Healing`).
     pub heal: bool,
-    /// Put the last lines before the cursor behind the middle marker (see `lacuna_prompt::Options::seam`).
+    /// Put the last lines before the cursor behind the middle marker (see
+    /// `lacuna_prompt::Options::seam`).
     pub seam: bool,
     /// Upper limit of the prompt in tokens.
     pub prompt_tokens: usize,
     /// Upper limit of one single-line completion, in tokens.
     pub line_tokens: usize,
-    /// Lines of a suggestion at most: 1 never breaks a line. More than one are suggested only where a block without a body is opened.
+    /// Lines of a suggestion at most: 1 never breaks a line. More than one are suggested only where
+    /// a block without a body is opened.
     pub lines: usize,
     /// Upper limit of one block, in tokens.
     pub block_tokens: usize,
     /// Generation stops here and the best so far is returned; zero means no deadline.
     pub deadline: Duration,
-    /// Least probability of what is shown unasked ([`crate::Item::confidence`]); `None`: as the calibration says, and everything without one.
+    /// Least probability of what is shown unasked ([`crate::Item::confidence`]); `None`: as the
+    /// calibration says, and everything without one.
     pub min_confidence: Option<f32>,
     /// How likely a line is right; `None`: the model does not come with it.
     pub calibration: Option<Arc<Calibration>>,
@@ -58,14 +63,16 @@ pub struct Settings {
     pub kv_dtype: Option<KvDtype>,
     /// What a prompt may take over from text that has moved.
     pub reuse: Reuse,
-    /// Whether callers shall look for parts of other open files ([`crate::Request::excerpts`], `other_files_bytes` of them).
+    /// Whether callers shall look for parts of other open files ([`crate::Request::excerpts`],
+    /// `other_files_bytes` of them).
     pub other_files: bool,
     /// Guess tokens from the file and verify several at once; the result is the same.
     pub drafts: bool,
     /// Prepare what is likely to be asked next while nobody waits. Off: nothing runs but requests.
     pub background: bool,
-    /// Hypotheses that are followed while a line, or the first of a block, is completed; the likeliest line that the rules let pass is shown.
-    /// 1: the likeliest token each time, with drafts.
+    /// Hypotheses that are followed while a line, or the first of a block, is completed; the
+    /// likeliest line that the rules let pass is shown. 1: the likeliest token each time, with
+    /// drafts.
     pub beam: usize,
     /// What the search for a line is told beside the model's probabilities.
     pub evidence: Evidence,

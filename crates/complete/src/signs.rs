@@ -1,7 +1,8 @@
 //! What is known of a line that was found: the signs by which it is told how likely it is right.
 //!
-//! Owns: which signs there are, what they are called and how they are read off a search. Does not own: what they are worth (`calibration`).
-//! They depend on the text and the model alone, not on what was asked before or on the clock.
+//! Owns: which signs there are, what they are called and how they are read off a search. Does not
+//! own: what they are worth (`calibration`). They depend on the text and the model alone, not on
+//! what was asked before or on the clock.
 
 use lacuna_context::{Language, balance};
 
@@ -36,7 +37,8 @@ pub enum Stand {
     Other,
 }
 
-/// See the module. Log-probabilities are natural, and the model's alone unless it is said otherwise.
+/// See the module. Log-probabilities are natural, and the model's alone unless it is said
+/// otherwise.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signs {
     /// Of the line's tokens: the mean, the least and the first one's log-probability.
@@ -47,7 +49,8 @@ pub struct Signs {
     pub score: f32,
     /// Log-probability of its end.
     pub end: f32,
-    /// By how much its score exceeds that of the next line that had ended, and of what was still followed; `None`: there was none.
+    /// By how much its score exceeds that of the next line that had ended, and of what was still
+    /// followed; `None`: there was none.
     pub over_ended: Option<f32>,
     pub over_followed: Option<f32>,
     /// The one next to it begins with the same word.
@@ -56,19 +59,23 @@ pub struct Signs {
     pub refused: usize,
     pub n_tokens: usize,
     pub n_chars: usize,
-    /// Names and other words of two letters or more, and those of them that stand in the file elsewhere.
+    /// Names and other words of two letters or more, and those of them that stand in the file
+    /// elsewhere.
     pub words: usize,
     pub known_words: usize,
     pub has_quotes: bool,
     pub has_digits: bool,
     /// Brackets, commas and the like, and nothing else.
     pub is_marks: bool,
-    /// Probability that nothing is missing at the cursor; `None` where the line cannot be finished as it stands.
+    /// Probability that nothing is missing at the cursor; `None` where the line cannot be finished
+    /// as it stands.
     pub ends_here: Option<f32>,
-    /// The file asks for a name to be bound; and the nats that were taken from the line for what it does not give.
+    /// The file asks for a name to be bound; and the nats that were taken from the line for what it
+    /// does not give.
     pub is_wished: bool,
     pub missed: f32,
-    /// Share of the tokens that the file's n-grams foretold, and the mean of the longest context that did.
+    /// Share of the tokens that the file's n-grams foretold, and the mean of the longest context
+    /// that did.
     pub foretold: f32,
     pub order: f32,
     pub stand: Stand,
@@ -80,7 +87,8 @@ pub struct Signs {
     /// A bracket is open on the line.
     pub is_in_brackets: bool,
     pub language: Option<Language>,
-    /// Log-probability a token of what stands right of the cursor, behind the line; `None`: not asked.
+    /// Log-probability a token of what stands right of the cursor, behind the line; `None`: not
+    /// asked.
     pub suffix: Option<f32>,
 }
 
@@ -170,10 +178,13 @@ impl Signs {
         let after = document.slice(cursor..cursor.saturating_add(WINDOW));
         let left = before.rsplit('\n').next().unwrap_or("");
         let text = line.text.trim();
-        let words = || text.split(|c| !language.is_word_char(c)).filter(|word| word.chars().nth(1).is_some());
+        let words = || {
+            text.split(|c| !language.is_word_char(c)).filter(|word| word.chars().nth(1).is_some())
+        };
         let over = |rival: &Option<&Line>| rival.map(|rival| line.score - rival.score);
         let next = ended.or(*followed);
-        let (foretold, order) = found.nearby.map_or((0.0, 0.0), |nearby| nearby.foretold(&line.ids));
+        let (foretold, order) =
+            found.nearby.map_or((0.0, 0.0), |nearby| nearby.foretold(&line.ids));
         Signs {
             mean: line.logprobs.iter().sum::<f32>() / line.logprobs.len().max(1) as f32,
             least: line.logprobs.iter().copied().fold(0.0, f32::min),
@@ -202,7 +213,10 @@ impl Signs {
             is_block: found.extent != Extent::Line,
             is_in_brackets: !balance(language, left).unmatched_openers.is_empty(),
             language: Some(language),
-            suffix: line.suffix.as_ref().map(|all| all.iter().sum::<f32>() / all.len().max(1) as f32),
+            suffix: line
+                .suffix
+                .as_ref()
+                .map(|all| all.iter().sum::<f32>() / all.len().max(1) as f32),
         }
     }
 }

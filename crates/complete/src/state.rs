@@ -1,4 +1,5 @@
-//! What is remembered of each document besides its KV cache: ghost text, draft source, and what runs for it in the background.
+//! What is remembered of each document besides its KV cache: ghost text, draft source, and what
+//! runs for it in the background.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +35,8 @@ impl DocumentState {
         }
     }
 
-    /// A flag for work in the background; work that had one before is stopped. Raised at once while there are requests.
+    /// A flag for work in the background; work that had one before is stopped. Raised at once while
+    /// there are requests.
     pub fn begin_background(&self) -> Cancel {
         let mut running = lock(&self.background);
         running.cancel();
@@ -45,14 +47,16 @@ impl DocumentState {
         running.clone()
     }
 
-    /// Keeps work in the background from starting, and stops what runs, until the result is dropped.
+    /// Keeps work in the background from starting, and stops what runs, until the result is
+    /// dropped.
     pub fn request(self: &Arc<Self>) -> Requesting {
         self.requests.fetch_add(1, Ordering::SeqCst);
         self.stop_background();
         Requesting(Arc::clone(self))
     }
 
-    /// Stops what runs in the background: it ends within a layer, and its work is kept by the cache.
+    /// Stops what runs in the background: it ends within a layer, and its work is kept by the
+    /// cache.
     pub fn stop_background(&self) {
         lock(&self.background).cancel();
     }
@@ -82,13 +86,18 @@ impl States {
             return Arc::clone(&state);
         }
         while self.entries.len() >= MAX_DOCUMENTS {
-            let oldest = self.entries.iter().min_by_key(|e| e.last_used.load(Ordering::Relaxed)).map(|e| e.key().clone());
+            let oldest = self
+                .entries
+                .iter()
+                .min_by_key(|e| e.last_used.load(Ordering::Relaxed))
+                .map(|e| e.key().clone());
             match oldest {
                 Some(key) => self.entries.remove(&key),
                 None => break,
             };
         }
-        let state = self.entries.entry(key.to_owned()).or_insert_with(|| Arc::new(DocumentState::new()));
+        let state =
+            self.entries.entry(key.to_owned()).or_insert_with(|| Arc::new(DocumentState::new()));
         state.last_used.store(now, Ordering::Relaxed);
         Arc::clone(&state)
     }
@@ -100,7 +109,8 @@ impl States {
     }
 }
 
-/// A panic in an earlier request may have poisoned a lock; what is behind ours is valid at every step, so it can go on.
+/// A panic in an earlier request may have poisoned a lock; what is behind ours is valid at every
+/// step, so it can go on.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

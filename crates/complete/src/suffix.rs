@@ -1,13 +1,17 @@
-//! What stands right of the cursor as a witness: how likely the model, reading from left to right, finds it behind each line that may be shown.
+//! What stands right of the cursor as a witness: how likely the model, reading from left to right,
+//! finds it behind each line that may be shown.
 //!
-//! The window before the cursor is read without markers, up to the line of the cursor, in a cache of its own: typing on a line changes nothing
-//! of it, so it is warm nearly always ([`warm`]), and it is the first to go when memory is short. The rest of the window, a line and what
-//! follows it are tokenised as one text for each line, and all are read in one ragged pass.
+//! The window before the cursor is read without markers, up to the line of the cursor, in a cache
+//! of its own: typing on a line changes nothing of it, so it is warm nearly always ([`warm`]), and
+//! it is the first to go when memory is short. The rest of the window, a line and what follows it
+//! are tokenised as one text for each line, and all are read in one ragged pass.
 //!
-//! What counts are the first tokens with which the texts of **all** lines end alike: the same tokens of the same bytes right of the cursor. A token
-//! that reaches from a line into what follows, as `()` behind `f(` does, counts for none.
+//! What counts are the first tokens with which the texts of **all** lines end alike: the same
+//! tokens of the same bytes right of the cursor. A token that reaches from a line into what
+//! follows, as `()` behind `f(` does, counts for none.
 //!
-//! Owns: what is read and what counts. Does not own: the pass (`lacuna_engine::score_behind`), the search.
+//! Owns: what is read and what counts. Does not own: the pass (`lacuna_engine::score_behind`), the
+//! search.
 
 use std::time::Instant;
 
@@ -24,7 +28,8 @@ use crate::state::lock;
 
 /// Bytes right of the cursor that are read at most.
 const MAX_AFTER: usize = 256;
-/// Bytes of the cursor's line that are read with every hypothesis at most: what stands before them on a long line is held.
+/// Bytes of the cursor's line that are read with every hypothesis at most: what stands before them
+/// on a long line is held.
 const MAX_BEGUN: usize = 256;
 /// Tokens that are read for a hypothesis, about: to know beforehand whether there will be time.
 const TOKENS_OF_A_HYPOTHESIS: usize = 24;
@@ -40,7 +45,8 @@ pub struct Suffix {
     pub margin: f32,
 }
 
-/// `margin`: the widest of those that `datasets/embedded/fit_suffix.py` tries with which the embedded model is asked in less than 30 % of requests (27 %).
+/// `margin`: the widest of those that `datasets/embedded/fit_suffix.py` tries with which the
+/// embedded model is asked in less than 30 % of requests (27 %).
 impl Default for Suffix {
     fn default() -> Suffix {
         Suffix { weight: 0.5, tokens: 12, margin: 0.4 }
@@ -60,7 +66,13 @@ pub(crate) struct Witness {
 
 impl Witness {
     /// `window` ends at the cursor, `after` begins there; `None` where nothing stands there.
-    fn new((tokenizer, sentinels): (&Tokenizer, &Sentinels), key: &str, path: Option<&str>, window: &str, after: &str) -> Option<Witness> {
+    fn new(
+        (tokenizer, sentinels): (&Tokenizer, &Sentinels),
+        key: &str,
+        path: Option<&str>,
+        window: &str,
+        after: &str,
+    ) -> Option<Witness> {
         let after = &after[..after.floor_char_boundary(MAX_AFTER)];
         if after.trim().is_empty() {
             return None;
@@ -76,9 +88,18 @@ impl Witness {
         Witness::new((&core.tokenizer, &core.sentinels), request.key, request.path, &window, &after)
     }
 
-    /// The tokens behind `prefix` with each of `lines`, and how many at the end of each count; those of what follows beyond `most` are left out.
-    fn texts(&self, tokenizer: &Tokenizer, lines: &[&str], most: usize) -> Option<(Vec<Vec<u32>>, usize)> {
-        let mut texts: Vec<Vec<u32>> = lines.iter().map(|line| tokenizer.encode(&format!("{}{line}{}", self.begun, self.after))).collect();
+    /// The tokens behind `prefix` with each of `lines`, and how many at the end of each count;
+    /// those of what follows beyond `most` are left out.
+    fn texts(
+        &self,
+        tokenizer: &Tokenizer,
+        lines: &[&str],
+        most: usize,
+    ) -> Option<(Vec<Vec<u32>>, usize)> {
+        let mut texts: Vec<Vec<u32>> = lines
+            .iter()
+            .map(|line| tokenizer.encode(&format!("{}{line}{}", self.begun, self.after)))
+            .collect();
         let first = texts.first()?;
         let mut left = self.after.len();
         let same = first.iter().rev().enumerate().take_while(|(i, id)| {
@@ -95,7 +116,8 @@ impl Witness {
     }
 }
 
-/// Where the line of the cursor begins, before its line break; in a long line, between two words near its end.
+/// Where the line of the cursor begins, before its line break; in a long line, between two words
+/// near its end.
 fn line_of_cursor(window: &str) -> usize {
     let line = window.rfind('\n').unwrap_or(0);
     let line = if window[..line].ends_with('\r') { line - 1 } else { line };
@@ -113,21 +135,35 @@ pub(crate) fn warm(core: &Core, request: &Request<'_>, prompt: &Prompt, cancel: 
     if !core.asks_suffix() {
         return;
     }
-    let Some(witness) = Witness::at(core, request, prompt).filter(|witness| !witness.prefix.is_empty()) else { return };
+    let Some(witness) =
+        Witness::at(core, request, prompt).filter(|witness| !witness.prefix.is_empty())
+    else {
+        return;
+    };
     let Some(lease) = core.pool.try_lease(&witness.key) else { return };
     let mut lease = lease.spare();
-    if lease.common_prefix(&witness.prefix) < witness.prefix.len() && lease.reserve(&witness.prefix, 0).is_ok() {
-        let _ = prefill_with(&core.model, &mut lease, &witness.prefix, &PrefillOptions::default(), cancel);
+    if lease.common_prefix(&witness.prefix) < witness.prefix.len()
+        && lease.reserve(&witness.prefix, 0).is_ok()
+    {
+        let _ = prefill_with(
+            &core.model,
+            &mut lease,
+            &witness.prefix,
+            &PrefillOptions::default(),
+            cancel,
+        );
     }
 }
 
 impl Core {
     fn asks_suffix(&self) -> bool {
-        self.settings.evidence.suffix && self.settings.beam > 1 && self.settings.fixed_tokens.is_none()
+        self.settings.evidence.suffix
+            && self.settings.beam > 1
+            && self.settings.fixed_tokens.is_none()
     }
 
-    /// What stands right of the cursor, where it can be asked and there will be time for it. `left`: tokens of the prompt that are to be computed,
-    /// and of the line that are to be found.
+    /// What stands right of the cursor, where it can be asked and there will be time for it.
+    /// `left`: tokens of the prompt that are to be computed, and of the line that are to be found.
     pub fn witness(&self, ask: &Ask<'_>, left: (usize, usize)) -> Option<Witness> {
         // Behind the first line of a block stands the rest of the block.
         if !self.asks_suffix() || ask.place.extent != Extent::Line {
@@ -135,16 +171,25 @@ impl Core {
         }
         let witness = Witness::at(self, ask.request, ask.prompt)?;
         let Some(deadline) = ask.limits.deadline else { return Some(witness) };
-        let warm = self.pool.snapshot(&witness.key).map_or(0, |held| common(held.ids(), &witness.prefix));
+        let warm =
+            self.pool.snapshot(&witness.key).map_or(0, |held| common(held.ids(), &witness.prefix));
         let read = witness.prefix.len() - warm + self.settings.beam * TOKENS_OF_A_HYPOTHESIS;
         let costs = lock(&self.costs);
         let needed = costs.prefill(left.0)? + costs.tokens(left.1)? + costs.read(read)?;
         (needed <= deadline.saturating_duration_since(Instant::now())).then_some(witness)
     }
 
-    /// Asks the witness about lines, which come in the order of their scores, and orders them anew: each loses what the text right of the cursor
-    /// says less for it than for the line that it likes best. Where the best is far ahead, or there is no time or no memory, they stay as they are.
-    pub fn weigh(&self, witness: &Witness, lines: &mut [Line], deadline: Option<Instant>, cancel: &Cancel) {
+    /// Asks the witness about lines, which come in the order of their scores, and orders them anew:
+    /// each loses what the text right of the cursor says less for it than for the line that it
+    /// likes best. Where the best is far ahead, or there is no time or no memory, they stay as they
+    /// are.
+    pub fn weigh(
+        &self,
+        witness: &Witness,
+        lines: &mut [Line],
+        deadline: Option<Instant>,
+        cancel: &Cancel,
+    ) {
         let Suffix { weight, tokens, margin } = self.settings.suffix;
         if lines.len() < 2 || lines[0].score - lines[1].score > margin {
             return;
@@ -155,11 +200,14 @@ impl Core {
         let cold = witness.prefix.len() - lease.common_prefix(&witness.prefix);
         let read = cold + texts.iter().map(Vec::len).sum::<usize>();
         let begun = Instant::now();
-        let in_time = |deadline: Instant| lock(&self.costs).read(read).is_some_and(|time| begun + time <= deadline);
+        let in_time = |deadline: Instant| {
+            lock(&self.costs).read(read).is_some_and(|time| begun + time <= deadline)
+        };
         if !deadline.is_none_or(in_time) || lease.reserve(&witness.prefix, 0).is_err() {
             return;
         }
-        let readings: Vec<Reading> = texts.iter().map(|ids| Reading { ids, from: ids.len() - n }).collect();
+        let readings: Vec<Reading> =
+            texts.iter().map(|ids| Reading { ids, from: ids.len() - n }).collect();
         match score_behind(&self.model, &mut lease, &witness.prefix, &readings, cancel) {
             Ok(heard) => {
                 lock(&self.costs).note_read(read, begun.elapsed());
@@ -188,8 +236,11 @@ mod tests {
     use super::*;
 
     fn parts() -> (Tokenizer, Sentinels) {
-        let file =
-            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/embedded/tokenizer.json")).expect("the embedded tokenizer");
+        let file = std::fs::read(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../datasets/embedded/tokenizer.json"
+        ))
+        .expect("the embedded tokenizer");
         let tokenizer = Tokenizer::from_json(&file).expect("reads");
         let sentinels = Sentinels::resolve(&tokenizer).expect("markers");
         (tokenizer, sentinels)
@@ -203,18 +254,27 @@ mod tests {
     fn the_same_tokens_right_of_the_cursor_count_for_every_line() {
         let (tokenizer, sentinels) = parts();
         for (window, lines, after, counts) in [
-            ("def f(a):\n    ", &["b = a", "return a + 1"][..], "\n    return b\n", "\n    return b\n"),
+            (
+                "def f(a):\n    ",
+                &["b = a", "return a + 1"][..],
+                "\n    return b\n",
+                "\n    return b\n",
+            ),
             // `()` and `):` reach over the cursor: what follows them counts.
             ("x = f", &["(", "(a"], ")\ny = x\n", "\ny = x\n"),
             ("é = \"", &["ü\"", "\""], "\n🦀()\n", "\n🦀()\n"),
             ("a\r\n  b", &[" = c", "(d)"], "\r\ne\r\n", "\r\ne\r\n"),
         ] {
-            let witness = Witness::new((&tokenizer, &sentinels), "k", Some("a.py"), window, after).expect("something follows");
+            let witness = Witness::new((&tokenizer, &sentinels), "k", Some("a.py"), window, after)
+                .expect("something follows");
             let (texts, n) = witness.texts(&tokenizer, lines, 99).expect("tokens in common");
             for (line, ids) in lines.iter().zip(&texts) {
                 assert_eq!(text(&tokenizer, ids), format!("{}{line}{after}", witness.begun));
                 let last = text(&tokenizer, &ids[ids.len() - n..]);
-                assert!(after.ends_with(&last) && last.len() >= counts.len(), "{last:?} of {after:?}");
+                assert!(
+                    after.ends_with(&last) && last.len() >= counts.len(),
+                    "{last:?} of {after:?}"
+                );
             }
             assert!(texts.iter().all(|ids| ids[ids.len() - n..] == texts[0][texts[0].len() - n..]));
             let (few, n) = witness.texts(&tokenizer, lines, 2).expect("tokens in common");
@@ -226,7 +286,10 @@ mod tests {
     #[test]
     fn what_is_held_does_not_change_while_a_line_is_typed() {
         let (tokenizer, sentinels) = parts();
-        let held = |window: &str| Witness::new((&tokenizer, &sentinels), "k", None, window, "\nx").expect("something follows");
+        let held = |window: &str| {
+            Witness::new((&tokenizer, &sentinels), "k", None, window, "\nx")
+                .expect("something follows")
+        };
         let line = "    value = other(first, 1)";
         let above = "import os\n\ndef f():";
         let first = held(&format!("{above}\n")).prefix;
@@ -235,11 +298,19 @@ mod tests {
         }
         assert!(held(&format!("{above}\n{line}\n")).prefix.starts_with(&first[..first.len() - 1]));
         // Everything stands in one of the two.
-        for window in
-            [String::new(), "\n".to_owned(), "\r\n".to_owned(), "é".repeat(5000), "ab ".repeat(5000), format!("\n{}", "x".repeat(5000))]
-        {
+        for window in [
+            String::new(),
+            "\n".to_owned(),
+            "\r\n".to_owned(),
+            "é".repeat(5000),
+            "ab ".repeat(5000),
+            format!("\n{}", "x".repeat(5000)),
+        ] {
             let witness = held(&window);
-            assert!(witness.begun.len() <= MAX_BEGUN, "a long line is not read again for each hypothesis");
+            assert!(
+                witness.begun.len() <= MAX_BEGUN,
+                "a long line is not read again for each hypothesis"
+            );
             let header = plain(&tokenizer, &sentinels, None, "").len();
             assert_eq!(text(&tokenizer, &witness.prefix[header..]) + &witness.begun, window);
         }
@@ -249,14 +320,25 @@ mod tests {
 
     #[test]
     fn what_follows_moves_a_line_by_its_weight() {
-        let line =
-            |text: &str, score, heard: &[f32]| Line { shown: text.to_owned(), score, suffix: Some(heard.to_vec()), ..Line::default() };
+        let line = |text: &str, score, heard: &[f32]| Line {
+            shown: text.to_owned(),
+            score,
+            suffix: Some(heard.to_vec()),
+            ..Line::default()
+        };
         let ranked = |weight| {
-            let mut lines = [line("a", -1.0, &[-1.0, -2.0]), line("b", -1.5, &[-0.5, -1.0]), line("c", -1.6, &[-9.0, -9.0])];
+            let mut lines = [
+                line("a", -1.0, &[-1.0, -2.0]),
+                line("b", -1.5, &[-0.5, -1.0]),
+                line("c", -1.6, &[-9.0, -9.0]),
+            ];
             rank(&mut lines, weight);
             lines.map(|line| (line.shown, line.score))
         };
-        assert_eq!(ranked(0.5), [("b".to_owned(), -1.5), ("a".to_owned(), -1.75), ("c".to_owned(), -9.85)]);
+        assert_eq!(
+            ranked(0.5),
+            [("b".to_owned(), -1.5), ("a".to_owned(), -1.75), ("c".to_owned(), -9.85)]
+        );
         assert_eq!(ranked(0.0).map(|line| line.1), [-1.0, -1.5, -1.6]);
     }
 }

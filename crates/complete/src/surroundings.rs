@@ -1,4 +1,5 @@
-//! Places where nothing is offered whatever a model would write, and what a text needs so that it stands well between its neighbours.
+//! Places where nothing is offered whatever a model would write, and what a text needs so that it
+//! stands well between its neighbours.
 
 use std::borrow::Cow;
 
@@ -13,11 +14,14 @@ const MAX_WHOLE: usize = 256 << 10;
 /// Bytes of a line in which errors are looked for.
 const MAX_LINE: usize = 4 << 10;
 
-/// Why nothing is missing in a file, as far as can be told without a model: it is blank, or the cursor stands on a blank line at the margin
-/// below code that has come to its end, and nothing follows. What a model adds there is a guess at another file.
+/// Why nothing is missing in a file, as far as can be told without a model: it is blank, or the
+/// cursor stands on a blank line at the margin below code that has come to its end, and nothing
+/// follows. What a model adds there is a guess at another file.
 pub(crate) fn nothing_to_guess(request: &Request<'_>) -> Option<Reason> {
     let Request { document, cursor, language, .. } = request;
-    if document.len_bytes() > MAX_WHOLE || !document.slice(*cursor..document.len_bytes()).trim().is_empty() {
+    if document.len_bytes() > MAX_WHOLE
+        || !document.slice(*cursor..document.len_bytes()).trim().is_empty()
+    {
         return None;
     }
     let before = document.slice(0..*cursor);
@@ -29,14 +33,18 @@ pub(crate) fn nothing_to_guess(request: &Request<'_>) -> Option<Reason> {
     (is_at_margin && is_finished(*language, code)).then_some(Reason::FinishedFile)
 }
 
-/// Whether a text has come to its end: its last line closes all that was open, or is in the block that runs a program.
+/// Whether a text has come to its end: its last line closes all that was open, or is in the block
+/// that runs a program.
 fn is_finished(language: Language, code: &str) -> bool {
     let last = code.rsplit('\n').next().unwrap_or("");
     let is_closed = || balance(language, code).unmatched_openers.is_empty();
     match language {
         Language::Python => ends_in_main(code),
         Language::Text => {
-            last.trim() == "</html>" || (code.trim_start().starts_with(['{', '[']) && last.starts_with(['}', ']']) && is_closed())
+            last.trim() == "</html>"
+                || (code.trim_start().starts_with(['{', '['])
+                    && last.starts_with(['}', ']'])
+                    && is_closed())
         }
         _ => last.starts_with('}') && is_closed(),
     }
@@ -44,12 +52,17 @@ fn is_finished(language: Language, code: &str) -> bool {
 
 /// Whether the last lines are the block that runs the program.
 fn ends_in_main(code: &str) -> bool {
-    let head = code.lines().rfind(|line| !line.trim().is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']));
+    let head = code.lines().rfind(|line| {
+        !line.trim().is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}'])
+    });
     let indented = code.lines().last().is_some_and(|line| line.starts_with([' ', '\t']));
-    head.is_some_and(|head| head.starts_with("if __name__") && (indented || !head.trim_end().ends_with(':')))
+    head.is_some_and(|head| {
+        head.starts_with("if __name__") && (indented || !head.trim_end().ends_with(':'))
+    })
 }
 
-/// Whether the line at the cursor may be finished as it stands: it has something, nothing stands right of the cursor, and it parses.
+/// Whether the line at the cursor may be finished as it stands: it has something, nothing stands
+/// right of the cursor, and it parses.
 pub(crate) fn may_be_finished(request: &Request<'_>, after: &str) -> bool {
     let Request { document, cursor, tree, .. } = request;
     if !after.lines().next().unwrap_or("").trim().is_empty() {
@@ -60,19 +73,33 @@ pub(crate) fn may_be_finished(request: &Request<'_>, after: &str) -> bool {
     !left.trim().is_empty() && tree.n_errors_in(cursor - left.len()..cursor + 1) == 0
 }
 
-/// Whether `completion` is a mark that only ends what stands before it (`;`, `,`), at the end of a line, where the file parses as well without.
-/// Some people write it and some do not; it is not worth a suggestion. Text without a grammar never misses it.
-pub(crate) fn is_idle_mark(tree: &SyntaxTree, document: &Document, cursor: usize, completion: &str, rest: &str) -> bool {
-    let is_mark = !completion.trim().is_empty() && completion.trim().chars().all(|c| matches!(c, ';' | ',' | '.' | ':'));
+/// Whether `completion` is a mark that only ends what stands before it (`;`, `,`), at the end of a
+/// line, where the file parses as well without. Some people write it and some do not; it is not
+/// worth a suggestion. Text without a grammar never misses it.
+pub(crate) fn is_idle_mark(
+    tree: &SyntaxTree,
+    document: &Document,
+    cursor: usize,
+    completion: &str,
+    rest: &str,
+) -> bool {
+    let is_mark = !completion.trim().is_empty()
+        && completion.trim().chars().all(|c| matches!(c, ';' | ',' | '.' | ':'));
     is_mark && rest.trim().is_empty() && {
         let preview = tree.preview(document, cursor..cursor, completion);
         !tree.is_present() || !preview.is_present() || preview.n_errors() >= tree.n_errors()
     }
 }
 
-/// `completion` with what puts the closer right of the cursor on a line of its own, as deep as the line that opened it, where the completion is
-/// a block between the two: `f() {|}`, or `|}` on a line below the opener.
-pub(crate) fn closer_on_own_line(language: Language, before: &str, completion: String, after: &str) -> String {
+/// `completion` with what puts the closer right of the cursor on a line of its own, as deep as the
+/// line that opened it, where the completion is a block between the two: `f() {|}`, or `|}` on a
+/// line below the opener.
+pub(crate) fn closer_on_own_line(
+    language: Language,
+    before: &str,
+    completion: String,
+    after: &str,
+) -> String {
     let left = before.rsplit('\n').next().unwrap_or("");
     let rest = after.trim_start_matches([' ', '\t']);
     let is_block = completion.starts_with(['\n', '\r']) || left.trim().is_empty();
@@ -80,8 +107,12 @@ pub(crate) fn closer_on_own_line(language: Language, before: &str, completion: S
         return completion;
     }
     let opener = match rest.bytes().next() {
-        Some(closer @ (b'}' | b')' | b']')) => opener_at_lines_end(language, &format!("{before}{completion}"), closer),
-        Some(b'<') if rest.starts_with("</") && left.trim_end().ends_with('>') => Some(Cow::Borrowed(left)),
+        Some(closer @ (b'}' | b')' | b']')) => {
+            opener_at_lines_end(language, &format!("{before}{completion}"), closer)
+        }
+        Some(b'<') if rest.starts_with("</") && left.trim_end().ends_with('>') => {
+            Some(Cow::Borrowed(left))
+        }
         _ => None,
     };
     // A line that is still to be written has no opener of its own.
@@ -91,9 +122,14 @@ pub(crate) fn closer_on_own_line(language: Language, before: &str, completion: S
     }
 }
 
-/// The line that opens what `closer` behind `text` closes, where the opener is the last of that line and not on the last one.
+/// The line that opens what `closer` behind `text` closes, where the opener is the last of that
+/// line and not on the last one.
 fn opener_at_lines_end(language: Language, text: &str, closer: u8) -> Option<Cow<'static, str>> {
-    let opener = balance(language, text).unmatched_openers.into_iter().last().filter(|bracket| bracket.closer() == closer)?;
+    let opener = balance(language, text)
+        .unmatched_openers
+        .into_iter()
+        .last()
+        .filter(|bracket| bracket.closer() == closer)?;
     let start = text[..opener.offset].rfind('\n').map_or(0, |at| at + 1);
     let end = text[start..].find('\n').map(|at| start + at)?;
     let line = &text[start..end];
@@ -119,7 +155,9 @@ mod tests {
 
     #[test]
     fn blank_and_finished_files_are_told() {
-        for (path, text) in [("a.py", ""), ("a.md", "\n\n\n"), ("Makefile", " \n"), ("a.html", "\t")] {
+        for (path, text) in
+            [("a.py", ""), ("a.md", "\n\n\n"), ("Makefile", " \n"), ("a.html", "\t")]
+        {
             assert_eq!(told(path, text, ""), Some(Reason::BlankFile), "{path} {text:?}");
         }
         for (path, before, after, complete) in [
@@ -161,7 +199,11 @@ mod tests {
             let document = Document::new(&format!("{before}{after}"), 0);
             let tree = SyntaxTree::parse(language, document.rope());
             let rest = after.lines().next().unwrap_or("");
-            assert_eq!(is_idle_mark(&tree, &document, before.len(), mark, rest), idle, "{path}: {before:?} {mark:?}");
+            assert_eq!(
+                is_idle_mark(&tree, &document, before.len(), mark, rest),
+                idle,
+                "{path}: {before:?} {mark:?}"
+            );
         }
     }
 
@@ -169,7 +211,12 @@ mod tests {
     fn a_closer_comes_on_its_own_line_below_a_block() {
         for (before, completion, after, text) in [
             ("function sub(a, b) {", "\n  return a + b;", "}\n", "\n  return a + b;\n"),
-            ("    if (x) {", "\n        y();\n        z();", " }\n", "\n        y();\n        z();\n    "),
+            (
+                "    if (x) {",
+                "\n        y();\n        z();",
+                " }\n",
+                "\n        y();\n        z();\n    ",
+            ),
             ("\tx := []int{", "\n\t\t1,", "}\n", "\n\t\t1,\n\t"),
             ("  f(", "\n    a,", ")\n", "\n    a,\n  "),
             ("<div>", "\n  <p></p>", "</div>\n", "\n  <p></p>\n"),

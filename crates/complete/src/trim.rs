@@ -4,49 +4,63 @@ use lacuna_context::Language;
 
 use crate::word::leading_word;
 
-/// Letters of a line that does not stand twice among a few by chance, and how many lines below the next one are looked at.
+/// Letters of a line that does not stand twice among a few by chance, and how many lines below the
+/// next one are looked at.
 const LONG_LINE: usize = 12;
 const NEXT_LINES: usize = 3;
 /// Longest run of characters that is checked against the text right of the cursor.
 const MAX_OVERLAP: usize = 256;
 
-/// Cuts the end of `completion` that repeats the rest of the cursor's line: `foo(a|)` completed with `, b)` keeps `, b`.
+/// Cuts the end of `completion` that repeats the rest of the cursor's line: `foo(a|)` completed
+/// with `, b)` keeps `, b`.
 ///
-/// Only the part of the suffix up to the end of the line counts, and blanks between the two are ignored.
+/// Only the part of the suffix up to the end of the line counts, and blanks between the two are
+/// ignored.
 pub(crate) fn repeated_rest_of_line<'a>(completion: &'a str, suffix: &str) -> &'a str {
     let rest = suffix.lines().next().unwrap_or("").trim_end();
     if rest.is_empty() || completion.contains('\n') {
         return completion;
     }
-    // The whole rest of the line at the end of the completion, or a completion that ends inside a repetition of it.
+    // The whole rest of the line at the end of the completion, or a completion that ends inside a
+    // repetition of it.
     let trimmed = completion.trim_end();
     let longest = rest.len().min(trimmed.len()).min(MAX_OVERLAP);
     for n in (1..=longest).rev() {
-        if rest.is_char_boundary(n) && trimmed.ends_with(&rest[..n]) && closes_or_repeats(&rest[..n], n == rest.len()) {
+        if rest.is_char_boundary(n)
+            && trimmed.ends_with(&rest[..n])
+            && closes_or_repeats(&rest[..n], n == rest.len())
+        {
             return &trimmed[..trimmed.len() - n];
         }
     }
     completion
 }
 
-/// A short overlap is only taken as a repetition when it is punctuation that closes something; words may well occur twice.
+/// A short overlap is only taken as a repetition when it is punctuation that closes something;
+/// words may well occur twice.
 fn closes_or_repeats(overlap: &str, whole: bool) -> bool {
-    let closing = overlap.chars().all(|c| matches!(c, ')' | ']' | '}' | '>' | '"' | '\'' | '`' | ';' | ',' | ':'));
+    let closing = overlap
+        .chars()
+        .all(|c| matches!(c, ')' | ']' | '}' | '>' | '"' | '\'' | '`' | ';' | ',' | ':'));
     closing || (whole && overlap.chars().filter(|c| !c.is_whitespace()).count() >= 2)
 }
 
-/// Whether `completion` begins as the rest of the cursor's line does: what stands right of the cursor would be there twice.
+/// Whether `completion` begins as the rest of the cursor's line does: what stands right of the
+/// cursor would be there twice.
 pub(crate) fn begins_as_the_rest(completion: &str, suffix: &str) -> bool {
     let rest = suffix.lines().next().unwrap_or("").trim();
     let completion = completion.trim_start_matches([' ', '\t']);
     let common = completion.chars().zip(rest.chars()).take_while(|(a, b)| a == b).map(|(c, _)| c);
     let n = common.clone().filter(|c| !c.is_whitespace()).count();
     let is_there = !rest.is_empty() && rest.starts_with(completion.trim_end());
-    is_there || (n >= 4 && common.clone().any(char::is_alphanumeric)) || (n >= 2 && completion.starts_with(rest))
+    is_there
+        || (n >= 4 && common.clone().any(char::is_alphanumeric))
+        || (n >= 2 && completion.starts_with(rest))
 }
 
-/// Whether a text says that nothing is missing at the cursor: it begins with what stands right of it on the line, or is the beginning of that,
-/// some word included, or opens what the next line opens.
+/// Whether a text says that nothing is missing at the cursor: it begins with what stands right of
+/// it on the line, or is the beginning of that, some word included, or opens what the next line
+/// opens.
 pub(crate) fn says_the_rest(language: Language, text: &str, suffix: &str) -> bool {
     let (text, rest) = (text.trim(), suffix.lines().next().unwrap_or("").trim());
     if rest.is_empty() {
@@ -69,32 +83,46 @@ pub(crate) fn says_the_rest(language: Language, text: &str, suffix: &str) -> boo
 pub(crate) fn before_opener_below<'a>(completion: &'a str, suffix: &str) -> &'a str {
     let mut lines = suffix.lines();
     let is_at_end = lines.next().is_none_or(|rest| rest.trim().is_empty());
-    let is_below = lines.find(|line| !line.trim().is_empty()).is_some_and(|line| line.trim_start().starts_with('{'));
+    let is_below = lines
+        .find(|line| !line.trim().is_empty())
+        .is_some_and(|line| line.trim_start().starts_with('{'));
     match completion.trim_end().strip_suffix('{') {
         Some(kept) if is_at_end && is_below => kept.trim_end(),
         _ => completion,
     }
 }
 
-/// Cuts blanks at the start of `completion` where the cursor has blanks before it behind something: they would be doubled.
+/// Cuts blanks at the start of `completion` where the cursor has blanks before it behind something:
+/// they would be doubled.
 pub(crate) fn doubled_blanks<'a>(before: &str, completion: &'a str) -> &'a str {
     let left = cursors_line(before);
-    if left.ends_with([' ', '\t']) && !left.trim().is_empty() { completion.trim_start_matches([' ', '\t']) } else { completion }
+    if left.ends_with([' ', '\t']) && !left.trim().is_empty() {
+        completion.trim_start_matches([' ', '\t'])
+    } else {
+        completion
+    }
 }
 
-/// Cuts whole lines at the end of `completion` that repeat the next non-blank lines of the file. `before`: the text left of the cursor; what
-/// stands on the cursor's line is part of the first line.
+/// Cuts whole lines at the end of `completion` that repeat the next non-blank lines of the file.
+/// `before`: the text left of the cursor; what stands on the cursor's line is part of the first
+/// line.
 ///
-/// A line of brackets alone is cut only if it has the indentation of the line it repeats: how many are missing is for
-/// [`lacuna_context::cut_repeated_closers`] to say.
+/// A line of brackets alone is cut only if it has the indentation of the line it repeats: how many
+/// are missing is for [`lacuna_context::cut_repeated_closers`] to say.
 pub(crate) fn repeated_lines<'a>(before: &str, completion: &'a str, suffix: &str) -> &'a str {
-    let mut after = suffix.split_inclusive('\n').skip(1).map(|l| l.trim_end()).filter(|l| !l.trim().is_empty());
+    let mut after =
+        suffix.split_inclusive('\n').skip(1).map(|l| l.trim_end()).filter(|l| !l.trim().is_empty());
     let Some(next) = after.next() else { return completion };
     let following = after.next();
     let left = cursors_line(before);
     let first = format!("{left}{}", completion.lines().next().unwrap_or(""));
     if n_letters(first.trim()) >= LONG_LINE
-        && suffix.lines().skip(2).filter(|l| !l.trim().is_empty()).take(NEXT_LINES).any(|l| l.trim_end() == first.trim_end())
+        && suffix
+            .lines()
+            .skip(2)
+            .filter(|l| !l.trim().is_empty())
+            .take(NEXT_LINES)
+            .any(|l| l.trim_end() == first.trim_end())
     {
         return "";
     }
@@ -106,7 +134,8 @@ pub(crate) fn repeated_lines<'a>(before: &str, completion: &'a str, suffix: &str
         } else {
             let whole = format!("{left}{text}");
             // The first line may lack its indentation: the cursor stands behind it.
-            let same = whole.trim() == next.trim() && (!is_brackets(text) || indent(&whole) == indent(next));
+            let same = whole.trim() == next.trim()
+                && (!is_brackets(text) || indent(&whole) == indent(next));
             !text.trim().is_empty() && (same || (is_wordy(text) && text.trim() == next.trim()))
         };
         if is_same {
@@ -125,11 +154,13 @@ pub(crate) fn repeated_lines<'a>(before: &str, completion: &'a str, suffix: &str
     completion
 }
 
-/// Cuts `completion` before the first of its lines that says what the line above it says, as deep as that one.
+/// Cuts `completion` before the first of its lines that says what the line above it says, as deep
+/// as that one.
 pub(crate) fn line_above_again<'a>(before: &str, completion: &'a str) -> &'a str {
     let left = cursors_line(before);
     let above = &before[..before.len() - left.len()];
-    let mut above = above.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("").trim_end().to_owned();
+    let mut above =
+        above.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("").trim_end().to_owned();
     let mut start = 0;
     for line in completion.split_inclusive('\n') {
         let whole = if start == 0 { format!("{left}{line}") } else { line.to_owned() };
@@ -160,7 +191,10 @@ fn is_brackets(line: &str) -> bool {
 /// Whether a line ends something, as several lines one below the other may.
 fn is_closer(line: &str) -> bool {
     let line = line.trim().trim_end_matches([';', ',']);
-    is_brackets(line) || line.starts_with("</") || line.starts_with("#end") || matches!(line, "end" | "fi" | "done" | "esac")
+    is_brackets(line)
+        || line.starts_with("</")
+        || line.starts_with("#end")
+        || matches!(line, "end" | "fi" | "done" | "esac")
 }
 
 fn n_letters(line: &str) -> usize {
@@ -187,7 +221,11 @@ mod tests {
             ("foo(\n    x)", ")\n", "foo(\n    x)"),
             ("\"text\"", "\"\n", "\"text"),
         ] {
-            assert_eq!(repeated_rest_of_line(completion, suffix), kept, "{completion:?} before {suffix:?}");
+            assert_eq!(
+                repeated_rest_of_line(completion, suffix),
+                kept,
+                "{completion:?} before {suffix:?}"
+            );
         }
     }
 
@@ -211,10 +249,19 @@ mod tests {
             ("  ;;\n", "  ;;\nesac", "\nesac\n", "  ;;"),
             ("", "begin", "\nend\n", "begin"),
             ("    ", "self.name = names", "\n    a = 1\n    self.name = names\n", ""),
-            ("    ", "self.name = names", "\n    a = 1\n        self.name = names\n", "self.name = names"),
+            (
+                "    ",
+                "self.name = names",
+                "\n    a = 1\n        self.name = names\n",
+                "self.name = names",
+            ),
             ("    ", "return None", "\n    a = 1\n    return None\n", "return None"),
         ] {
-            assert_eq!(repeated_lines(before, completion, suffix), kept, "{before:?} {completion:?} before {suffix:?}");
+            assert_eq!(
+                repeated_lines(before, completion, suffix),
+                kept,
+                "{before:?} {completion:?} before {suffix:?}"
+            );
         }
     }
 
@@ -252,7 +299,11 @@ mod tests {
             (" {", "\n  x;\n", false),
             ("x) {", "\n{\n", false),
         ] {
-            assert_eq!(says_the_rest(Language::Python, text, rest), says, "{text:?} before {rest:?}");
+            assert_eq!(
+                says_the_rest(Language::Python, text, rest),
+                says,
+                "{text:?} before {rest:?}"
+            );
         }
     }
 
@@ -265,7 +316,11 @@ mod tests {
             (" {", " }\n{\n", " {"),
             ("x", "\n{\n", "x"),
         ] {
-            assert_eq!(before_opener_below(completion, suffix), kept, "{completion:?} before {suffix:?}");
+            assert_eq!(
+                before_opener_below(completion, suffix),
+                kept,
+                "{completion:?} before {suffix:?}"
+            );
         }
     }
 
@@ -295,7 +350,11 @@ mod tests {
             ("(x)", "(x) + 1\n", true),
             (",", ", b\n", true),
         ] {
-            assert_eq!(begins_as_the_rest(completion, suffix), again, "{completion:?} before {suffix:?}");
+            assert_eq!(
+                begins_as_the_rest(completion, suffix),
+                again,
+                "{completion:?} before {suffix:?}"
+            );
         }
     }
 }

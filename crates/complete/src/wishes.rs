@@ -1,7 +1,9 @@
-//! What the file around the cursor asks of the line that is written there: names that it must bind, a block that it must open.
+//! What the file around the cursor asks of the line that is written there: names that it must bind,
+//! a block that it must open.
 //!
-//! Evidence, not law: a wish moves a line up or down by some nats ([`Wishes::bonus`]), and begins hypotheses of its own ([`Wishes::starts`]).
-//! Asks nothing where something stands right of the cursor on its line. Does not own: which names are unbound (`lacuna_context::Names`).
+//! Evidence, not law: a wish moves a line up or down by some nats ([`Wishes::bonus`]), and begins
+//! hypotheses of its own ([`Wishes::starts`]). Asks nothing where something stands right of the
+//! cursor on its line. Does not own: which names are unbound (`lacuna_context::Names`).
 
 use lacuna_context::{Language, Names, balance, line_names};
 use lacuna_text::Document;
@@ -9,7 +11,8 @@ use lacuna_text::Document;
 use crate::Request;
 use crate::indent::blanks;
 
-/// Nats against a line for each name that the text right of it misses and that it does not bind; of so many names at most.
+/// Nats against a line for each name that the text right of it misses and that it does not bind; of
+/// so many names at most.
 const BINDS: f32 = 4.0;
 const MAX_BOUND: usize = 2;
 /// Nats against a line that opens nothing although the next one is deeper.
@@ -53,15 +56,25 @@ impl Wishes {
         }
         let before = document.slice(cursor.saturating_sub(LOOK_AHEAD)..*cursor);
         let (above, line) = before.rsplit_once('\n').unwrap_or(("", &before));
-        let next = following.lines().find(|line| !line.trim().is_empty()).map(|line| line.trim_end().to_owned());
+        let next = following
+            .lines()
+            .find(|line| !line.trim().is_empty())
+            .map(|line| line.trim_end().to_owned());
         let previous = above.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
         let indent = match &next {
             _ if !line.is_empty() => blanks(line),
             Some(next) if opens(*language, previous) && is_deeper(next, previous) => blanks(next),
             _ => blanks(previous),
         };
-        let mut wishes = Wishes { language: *language, line: line.to_owned(), unbound: Vec::new(), indent: indent.to_owned(), next };
-        if line.trim().is_empty() && request.tree.is_present() && document.len_bytes() <= MAX_BYTES {
+        let mut wishes = Wishes {
+            language: *language,
+            line: line.to_owned(),
+            unbound: Vec::new(),
+            indent: indent.to_owned(),
+            next,
+        };
+        if line.trim().is_empty() && request.tree.is_present() && document.len_bytes() <= MAX_BYTES
+        {
             wishes.unbound = wishes.missing(request).unwrap_or_default();
         }
         Some(wishes)
@@ -76,7 +89,14 @@ impl Wishes {
             (true, false) => "if (_) {",
             (false, true) => "_",
             // What is deeper and not inside goes on with this line.
-            (false, false) if self.next.as_deref().is_some_and(|next| is_deeper(next, &format!("{}{indent}", self.line))) => "_",
+            (false, false)
+                if self
+                    .next
+                    .as_deref()
+                    .is_some_and(|next| is_deeper(next, &format!("{}{indent}", self.line))) =>
+            {
+                "_"
+            }
             (false, false) => "_;",
         };
         let filler = format!("{indent}{filler}");
@@ -90,7 +110,10 @@ impl Wishes {
     /// Whether the next line is inside of what this line opens.
     fn is_outer(&self, line: &str) -> bool {
         // A chain or an operator goes on with a line that has opened nothing.
-        let starts = |next: &str| next.trim_start().starts_with(|c: char| c.is_alphanumeric() || "_\"'`@#*-&(".contains(c));
+        let starts = |next: &str| {
+            next.trim_start()
+                .starts_with(|c: char| c.is_alphanumeric() || "_\"'`@#*-&(".contains(c))
+        };
         self.next.as_deref().is_some_and(|next| is_deeper(next, line) && starts(next))
     }
 
@@ -116,7 +139,12 @@ impl Wishes {
         if self.is_outer(&line) && !opens(self.language, &line) {
             nats -= OPENS_NOTHING;
         }
-        if leaves(&line) && self.next.as_deref().is_some_and(|next| blanks(next) == blanks(&line) && is_statement(next)) {
+        if leaves(&line)
+            && self
+                .next
+                .as_deref()
+                .is_some_and(|next| blanks(next) == blanks(&line) && is_statement(next))
+        {
             nats -= LEAVES;
         }
         nats
@@ -132,15 +160,20 @@ impl Wishes {
         let Some(name) = self.unbound.first() else { return Vec::new() };
         let indent = if self.line.is_empty() { &self.indent[..] } else { "" };
         let opens = self.is_outer(&format!("{}{indent}_", self.line));
-        let names = self.unbound.iter().take(MAX_BOUND).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let names =
+            self.unbound.iter().take(MAX_BOUND).map(String::as_str).collect::<Vec<_>>().join(", ");
         let is_several = self.unbound.len() > 1;
         let mut starts = match (self.language, opens) {
             (Language::Python, true) => vec![format!("for {names} in")],
-            (Language::Python, false) if is_several => vec![format!("{name} ="), format!("{names} =")],
+            (Language::Python, false) if is_several => {
+                vec![format!("{name} ="), format!("{names} =")]
+            }
             (Language::Python, false) => vec![format!("{name} =")],
             (Language::Rust, true) => vec![format!("for {name} in")],
             (Language::Rust, false) => vec![format!("let {name} ="), format!("let mut {name} =")],
-            (Language::JavaScript | Language::TypeScript | Language::Tsx, true) => vec![format!("for (const {name} of")],
+            (Language::JavaScript | Language::TypeScript | Language::Tsx, true) => {
+                vec![format!("for (const {name} of")]
+            }
             (Language::JavaScript | Language::TypeScript | Language::Tsx, false) => {
                 vec![format!("const {name} ="), format!("let {name} =")]
             }
@@ -157,8 +190,11 @@ impl Wishes {
 /// Whether a line opens a block, a bracket or an expression that goes on.
 fn opens(language: Language, line: &str) -> bool {
     let line = line.trim_end();
-    let mark =
-        if language == Language::Python { line.ends_with([':', '\\']) } else { line.ends_with(['=', ':', ',', '>', '|', '&', '+', '?']) };
+    let mark = if language == Language::Python {
+        line.ends_with([':', '\\'])
+    } else {
+        line.ends_with(['=', ':', ',', '>', '|', '&', '+', '?'])
+    };
     mark || !balance(language, line).unmatched_openers.is_empty()
 }
 
@@ -177,7 +213,18 @@ fn is_statement(line: &str) -> bool {
     !word.is_empty()
         && !matches!(
             word,
-            "case" | "default" | "else" | "elif" | "except" | "finally" | "catch" | "while" | "def" | "function" | "fn" | "class"
+            "case"
+                | "default"
+                | "else"
+                | "elif"
+                | "except"
+                | "finally"
+                | "catch"
+                | "while"
+                | "def"
+                | "function"
+                | "fn"
+                | "class"
         )
 }
 
@@ -207,7 +254,13 @@ mod tests {
                 "total = 0",
                 "n = 0",
             ),
-            ("a.py", "def f(xs):\n    out = []\n    $0\n        out.append(x)\n    return out\n", &["for x in"], "for x in xs:", "if xs:"),
+            (
+                "a.py",
+                "def f(xs):\n    out = []\n    $0\n        out.append(x)\n    return out\n",
+                &["for x in"],
+                "for x in xs:",
+                "if xs:",
+            ),
             (
                 "a.py",
                 "def f(xs):\n    out = []\n$0\n        out.append(x)\n    return out\n",
@@ -222,8 +275,20 @@ mod tests {
                 "let total = 0;",
                 "g();",
             ),
-            ("a.js", "function f(xs) {\n  $0\n  return total + 1;\n}\n", &["const total =", "let total ="], "const total = 0;", "g();"),
-            ("a.go", "package a\nfunc f(xs []int) int {\n\t$0\n\treturn n + 1\n}\n", &["n :="], "n := 0", "g()"),
+            (
+                "a.js",
+                "function f(xs) {\n  $0\n  return total + 1;\n}\n",
+                &["const total =", "let total ="],
+                "const total = 0;",
+                "g();",
+            ),
+            (
+                "a.go",
+                "package a\nfunc f(xs []int) int {\n\t$0\n\treturn n + 1\n}\n",
+                &["n :="],
+                "n := 0",
+                "g()",
+            ),
         ] {
             let wishes = wishes(path, fixture).expect("wishes");
             assert_eq!(wishes.starts(), starts, "{fixture}");
@@ -245,9 +310,12 @@ mod tests {
             assert!(wishes.bonus(better) > wishes.bonus(worse), "{fixture}");
         }
         // A chain opens nothing, a clause is no statement.
-        let chain = wishes("a.js", "const a = b => {\n  $0\n    .map(c => c);\n};\n").expect("wishes");
+        let chain =
+            wishes("a.js", "const a = b => {\n  $0\n    .map(c => c);\n};\n").expect("wishes");
         assert_eq!((&chain.unbound[..], chain.bonus("b")), (&[][..] as &[String], 0.0));
-        let clause = wishes("a.py", "def f(a):\n    if a:\n        $0\n    else:\n        a -= 1\n").expect("wishes");
+        let clause =
+            wishes("a.py", "def f(a):\n    if a:\n        $0\n    else:\n        a -= 1\n")
+                .expect("wishes");
         assert_eq!(clause.bonus("return a"), 0.0);
     }
 

@@ -1,23 +1,34 @@
-//! What a completion may add at a word that goes on right of the cursor: only what is missing in it, or what stands before it.
+//! What a completion may add at a word that goes on right of the cursor: only what is missing in
+//! it, or what stands before it.
 
 use lacuna_context::Language;
 
 /// Letters of a right half from which on restating it is no accident.
 const RESTATED: usize = 2;
 
-/// What of `completion` fits where a word follows the cursor directly; `None`: it says again what stands there, or runs into it. All of it where
-/// no word follows.
+/// What of `completion` fits where a word follows the cursor directly; `None`: it says again what
+/// stands there, or runs into it. All of it where no word follows.
 ///
-/// Inside a word (`len(it|ms)`) only what is missing in it is inserted: what the completion writes before it restates the right half (`ems)`), or
-/// all of a completion whose seams make words that the file has elsewhere. At the start of a word (`len(|header)`) the completion ends before its
+/// Inside a word (`len(it|ms)`) only what is missing in it is inserted: what the completion writes
+/// before it restates the right half (`ems)`), or all of a completion whose seams make words that
+/// the file has elsewhere. At the start of a word (`len(|header)`) the completion ends before its
 /// own copy of that word, or in something that does not run into it.
-pub(crate) fn before_word<'a>(language: Language, before: &str, completion: &'a str, after: &str) -> Option<&'a str> {
+pub(crate) fn before_word<'a>(
+    language: Language,
+    before: &str,
+    completion: &'a str,
+    after: &str,
+) -> Option<&'a str> {
     let right = leading_word(language, after);
     if right.is_empty() {
         return Some(completion);
     }
     let left = trailing_word(language, before);
-    if left.is_empty() { before_start(language, completion, right) } else { inside(language, [before, after], [left, right], completion) }
+    if left.is_empty() {
+        before_start(language, completion, right)
+    } else {
+        inside(language, [before, after], [left, right], completion)
+    }
 }
 
 fn before_start<'a>(language: Language, completion: &'a str, right: &str) -> Option<&'a str> {
@@ -26,21 +37,31 @@ fn before_start<'a>(language: Language, completion: &'a str, right: &str) -> Opt
     }
     let last = trailing_word(language, completion);
     if last == right {
-        return Some(&completion[..completion.len() - right.len()]).filter(|kept| !kept.trim().is_empty());
+        return Some(&completion[..completion.len() - right.len()])
+            .filter(|kept| !kept.trim().is_empty());
     }
     last.is_empty().then_some(completion)
 }
 
-fn inside<'a>(language: Language, [before, after]: [&str; 2], [left, right]: [&str; 2], completion: &'a str) -> Option<&'a str> {
+fn inside<'a>(
+    language: Language,
+    [before, after]: [&str; 2],
+    [left, right]: [&str; 2],
+    completion: &'a str,
+) -> Option<&'a str> {
     let is_known = |word: &str| is_in(language, [before, after], word);
     let word = leading_word(language, completion);
     if word.is_empty() || word == right || is_known(&format!("{left}{right}")) {
         return None; // the word is whole
     }
     let rest = &completion[word.len()..];
-    // What comes before the right half is missing; what comes after it must be what stands right of the word.
-    if let Some(missing) = word.strip_suffix(right).filter(|_| is_beginning(rest, &after[right.len()..])) {
-        let doubles = right.starts_with(missing) || missing.starts_with(right) || left.ends_with(missing);
+    // What comes before the right half is missing; what comes after it must be what stands right of
+    // the word.
+    if let Some(missing) =
+        word.strip_suffix(right).filter(|_| is_beginning(rest, &after[right.len()..]))
+    {
+        let doubles =
+            right.starts_with(missing) || missing.starts_with(right) || left.ends_with(missing);
         let is_sure = right.chars().count() >= RESTATED && !doubles;
         return (is_sure || is_known(&format!("{left}{missing}{right}"))).then_some(missing);
     }
@@ -52,13 +73,15 @@ fn inside<'a>(language: Language, [before, after]: [&str; 2], [left, right]: [&s
     (has_seams && !last.is_empty() && !completion.ends_with(right)).then_some(completion)
 }
 
-/// Whether what is written after the right half begins as what stands there: nothing, or the same mark.
+/// Whether what is written after the right half begins as what stands there: nothing, or the same
+/// mark.
 fn is_beginning(rest: &str, after: &str) -> bool {
     let mark = |text: &str| text.trim_start_matches([' ', '\t']).chars().next();
     rest.trim().is_empty() || mark(rest) == mark(after)
 }
 
-/// Whether one of the texts has `word` as a word of its own. What touches the cursor is half a word and does not count.
+/// Whether one of the texts has `word` as a word of its own. What touches the cursor is half a word
+/// and does not count.
 pub(crate) fn is_in(language: Language, [before, after]: [&str; 2], word: &str) -> bool {
     let before = &before[..before.len() - trailing_word(language, before).len()];
     let after = &after[leading_word(language, after).len()..];
@@ -107,7 +130,11 @@ mod tests {
             ("a.txt", "wo", "rd again", "rd\n", None),
         ] {
             let language = Language::from_path(std::path::Path::new(path));
-            assert_eq!(before_word(language, before, completion, after), kept, "{before:?} {completion:?} {after:?}");
+            assert_eq!(
+                before_word(language, before, completion, after),
+                kept,
+                "{before:?} {completion:?} {after:?}"
+            );
         }
     }
 
@@ -125,7 +152,11 @@ mod tests {
             ("x", " header\n", Some("x")),
             ("x", "", Some("x")),
         ] {
-            assert_eq!(before_word(Language::Python, "return len(", completion, after), kept, "{completion:?} before {after:?}");
+            assert_eq!(
+                before_word(Language::Python, "return len(", completion, after),
+                kept,
+                "{completion:?} before {after:?}"
+            );
         }
     }
 
@@ -137,12 +168,23 @@ mod tests {
     /// Any cut of any word: what an inserting editor would then have is never the right half twice.
     #[test]
     fn no_cut_of_a_word_is_doubled() {
-        for word in ["header", "items", "aaaa", "banana", "größe", "to_string", "x1", "名前です"] {
+        for word in ["header", "items", "aaaa", "banana", "größe", "to_string", "x1", "名前です"]
+        {
             for (at, _) in word.char_indices().skip(1) {
                 let (left, right) = word.split_at(at);
                 let last = right.char_indices().next_back().map_or(0, |(i, _)| i);
-                for completion in [right.to_owned(), format!("{right})"), format!("{right}{right}"), right[..last].to_owned()] {
-                    let kept = before_word(Language::Python, &format!("f({left}"), &completion, &format!("{right})\n"));
+                for completion in [
+                    right.to_owned(),
+                    format!("{right})"),
+                    format!("{right}{right}"),
+                    right[..last].to_owned(),
+                ] {
+                    let kept = before_word(
+                        Language::Python,
+                        &format!("f({left}"),
+                        &completion,
+                        &format!("{right})\n"),
+                    );
                     assert_eq!(kept, None, "{left}|{right} with {completion:?}");
                 }
             }

@@ -1,9 +1,11 @@
-//! In how many complete files is a name called unbound? None should be: whatever a released file uses, something binds.
+//! In how many complete files is a name called unbound? None should be: whatever a released file
+//! uses, something binds.
 //!
 //!     cargo run -p lacuna-context --example unbound -- FOLDER… [--show N] [--most PERCENT]
 //!
-//! Prints a row a language: files with a module's rules, files passed over (names come from where nobody sees them), files with a name that is
-//! wrongly called unbound. With `--most`, exits with 1 where a language has more than so many percent of them.
+//! Prints a row a language: files with a module's rules, files passed over (names come from where
+//! nobody sees them), files with a name that is wrongly called unbound. With `--most`, exits with 1
+//! where a language has more than so many percent of them.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -45,13 +47,19 @@ fn main() -> ExitCode {
             let path = entry.path();
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => folders.push(path),
-                Ok(kind) if kind.is_file() && entry.metadata().is_ok_and(|m| m.len() <= MAX_BYTES) => look(&path, &mut rows, &mut show),
+                Ok(kind)
+                    if kind.is_file() && entry.metadata().is_ok_and(|m| m.len() <= MAX_BYTES) =>
+                {
+                    look(&path, &mut rows, &mut show)
+                }
                 _ => {}
             }
         }
     }
     let mut is_fine = true;
-    println!("| language | files | passed over | with a name wrongly called unbound |\n|---|---|---|---|");
+    println!(
+        "| language | files | passed over | with a name wrongly called unbound |\n|---|---|---|---|"
+    );
     for (language, Row { files, passed_over, wrong }) in rows {
         let percent = 100.0 * wrong as f64 / files.max(1) as f64;
         is_fine &= percent <= most;

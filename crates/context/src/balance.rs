@@ -35,8 +35,8 @@ pub struct Brackets {
     pub ends_in_comment: bool,
 }
 
-/// Open brackets, innermost last. A closer matches the innermost opener of its kind; openers of other kinds that
-/// are skipped over stay unmatched.
+/// Open brackets, innermost last. A closer matches the innermost opener of its kind; openers of
+/// other kinds that are skipped over stay unmatched.
 #[derive(Clone, Default)]
 pub(crate) struct BracketStack {
     open: Vec<Bracket>,
@@ -92,10 +92,13 @@ pub fn balance(language: Language, text: &str) -> Brackets {
     let mut last = None;
     for lexeme in lexer.by_ref() {
         // The `${` of a template string is an opener of kind `{`.
-        let bracket = Bracket { byte: text.as_bytes()[lexeme.range.end - 1], offset: lexeme.range.start };
+        let bracket =
+            Bracket { byte: text.as_bytes()[lexeme.range.end - 1], offset: lexeme.range.start };
         match lexeme.kind {
             LexKind::Open => stack.open(bracket),
-            LexKind::Close if stack.close(bracket).is_none() => found.unmatched_closers.push(bracket),
+            LexKind::Close if stack.close(bracket).is_none() => {
+                found.unmatched_closers.push(bracket)
+            }
             _ => {}
         }
         last = Some(lexeme);
@@ -111,14 +114,21 @@ pub fn balance(language: Language, text: &str) -> Brackets {
 
 /// Bytes of `completion` to keep so that it closes no bracket which `suffix` closes too.
 ///
-/// Counts, for each kind of bracket, what `prefix` leaves open and `suffix` closes, and cuts `completion` before the
-/// first of its closers that are too many; blanks before the cut go too. `prefix` and `suffix` may be windows: closers
-/// that are too many without any completion are nobody's fault.
-pub fn cut_repeated_closers(language: Language, prefix: &str, completion: &str, suffix: &str) -> usize {
+/// Counts, for each kind of bracket, what `prefix` leaves open and `suffix` closes, and cuts
+/// `completion` before the first of its closers that are too many; blanks before the cut go too.
+/// `prefix` and `suffix` may be windows: closers that are too many without any completion are
+/// nobody's fault.
+pub fn cut_repeated_closers(
+    language: Language,
+    prefix: &str,
+    completion: &str,
+    suffix: &str,
+) -> usize {
     let inserted = format!("{prefix}{completion}");
     let before = balance(language, prefix).unmatched_openers;
     let after = balance(language, &inserted).unmatched_openers;
-    let count = |brackets: &[Bracket], closer| brackets.iter().filter(|b| b.closer() == closer).count();
+    let count =
+        |brackets: &[Bracket], closer| brackets.iter().filter(|b| b.closer() == closer).count();
     let closers = balance(language, suffix).unmatched_closers;
     let mut cut = completion.len();
     for closer in [b')', b']', b'}'] {
@@ -146,7 +156,8 @@ fn reaching_back(language: Language, text: &str, from: usize, closer: u8) -> Vec
     let mut stack = BracketStack::default();
     let mut found = Vec::new();
     for lexeme in Lexer::new(language, text) {
-        let bracket = Bracket { byte: text.as_bytes()[lexeme.range.end - 1], offset: lexeme.range.start };
+        let bracket =
+            Bracket { byte: text.as_bytes()[lexeme.range.end - 1], offset: lexeme.range.start };
         match lexeme.kind {
             LexKind::Open => stack.open(bracket),
             LexKind::Close => {

@@ -1,8 +1,9 @@
 //! [`Excerpt`]: a piece of context beside the text around the cursor, and the ranked list of them.
 //!
-//! This is the boundary through which every source of context enters a prompt: whoever knows something worth showing
-//! makes excerpts, [`rank`] picks what fits, the prompt takes the result as it is. Sources today: the file's name, its
-//! imports and the heads of the enclosing items where the prefix window does not reach them; parts of other files ([`crate::similar`]).
+//! This is the boundary through which every source of context enters a prompt: whoever knows
+//! something worth showing makes excerpts, [`rank`] picks what fits, the prompt takes the result as
+//! it is. Sources today: the file's name, its imports and the heads of the enclosing items where
+//! the prefix window does not reach them; parts of other files ([`crate::similar`]).
 
 use std::ops::Range;
 
@@ -11,8 +12,8 @@ use lacuna_text::Rope;
 use crate::cursor::text;
 use crate::{Language, SyntaxTree};
 
-/// Where an excerpt comes from; also the order of excerpts in a prompt: what changes least comes first, so that the
-/// prompt's start stays the same between keystrokes.
+/// Where an excerpt comes from; also the order of excerpts in a prompt: what changes least comes
+/// first, so that the prompt's start stays the same between keystrokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExcerptKind {
     /// Path and language of the file.
@@ -53,21 +54,49 @@ pub struct FileFacts<'a> {
     pub window_start: usize,
 }
 
-/// Excerpts of the file itself: its header, and what the prefix window leaves out of imports and enclosing heads.
+/// Excerpts of the file itself: its header, and what the prefix window leaves out of imports and
+/// enclosing heads.
 pub fn gather(file: &FileFacts) -> Vec<Excerpt> {
     let language = file.tree.language();
-    let mut excerpts = vec![Excerpt { kind: ExcerptKind::Header, path: None, text: header(file.path, language), score: 1.0 }];
+    let mut excerpts = vec![Excerpt {
+        kind: ExcerptKind::Header,
+        path: None,
+        text: header(file.path, language),
+        score: 1.0,
+    }];
     if file.window_start == 0 {
         return excerpts;
     }
     let hidden = |range: &Range<usize>| range.end <= file.window_start;
-    let imports: Vec<String> = file.tree.imports(file.rope).into_iter().filter(|i| hidden(&i.range)).map(|i| i.text).collect();
+    let imports: Vec<String> = file
+        .tree
+        .imports(file.rope)
+        .into_iter()
+        .filter(|i| hidden(&i.range))
+        .map(|i| i.text)
+        .collect();
     if !imports.is_empty() {
-        excerpts.push(Excerpt { kind: ExcerptKind::Import, path: None, text: imports.join("\n"), score: 0.6 });
+        excerpts.push(Excerpt {
+            kind: ExcerptKind::Import,
+            path: None,
+            text: imports.join("\n"),
+            score: 0.6,
+        });
     }
-    let heads: Vec<String> = file.tree.heads(file.rope, file.cursor).into_iter().filter(|(r, _)| hidden(r)).map(|(_, t)| t).collect();
+    let heads: Vec<String> = file
+        .tree
+        .heads(file.rope, file.cursor)
+        .into_iter()
+        .filter(|(r, _)| hidden(r))
+        .map(|(_, t)| t)
+        .collect();
     if !heads.is_empty() {
-        excerpts.push(Excerpt { kind: ExcerptKind::Scope, path: None, text: heads.join("\n"), score: 0.8 });
+        excerpts.push(Excerpt {
+            kind: ExcerptKind::Scope,
+            path: None,
+            text: heads.join("\n"),
+            score: 0.8,
+        });
     }
     excerpts
 }
@@ -81,11 +110,14 @@ fn header(path: &str, language: Language) -> String {
 
 /// The best excerpts that fit into `budget_bytes`, in the order in which a prompt shows them.
 ///
-/// Best score first, ties in the order given; what does not fit is left out, whole, and smaller ones behind it may
-/// still come in. The result is ordered by kind, then as given: a change of scores alone does not reorder it.
+/// Best score first, ties in the order given; what does not fit is left out, whole, and smaller
+/// ones behind it may still come in. The result is ordered by kind, then as given: a change of
+/// scores alone does not reorder it.
 pub fn rank(excerpts: Vec<Excerpt>, budget_bytes: usize) -> Vec<Excerpt> {
     let mut order: Vec<usize> = (0..excerpts.len()).collect();
-    let score = |i: &usize| if excerpts[*i].score.is_nan() { f32::NEG_INFINITY } else { excerpts[*i].score };
+    let score = |i: &usize| {
+        if excerpts[*i].score.is_nan() { f32::NEG_INFINITY } else { excerpts[*i].score }
+    };
     order.sort_by(|a, b| score(b).total_cmp(&score(a)));
     let mut left = budget_bytes;
     let mut chosen: Vec<usize> = Vec::new();
@@ -100,7 +132,8 @@ pub fn rank(excerpts: Vec<Excerpt>, budget_bytes: usize) -> Vec<Excerpt> {
     chosen.into_iter().filter_map(|i| excerpts[i].take()).collect()
 }
 
-/// Text of the lines that `range` starts on, for heads that go over several lines capped at 400 bytes.
+/// Text of the lines that `range` starts on, for heads that go over several lines capped at 400
+/// bytes.
 pub(crate) fn head_text(rope: &Rope, range: Range<usize>) -> String {
     let line_start = rope.line_to_byte(rope.byte_to_line(range.start));
     let end = crate::cursor::floor_char(rope, range.end.min(line_start + 400));

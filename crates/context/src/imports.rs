@@ -15,7 +15,8 @@ pub struct Import {
     /// As written, at most [`MAX_TEXT`] bytes of it.
     pub text: String,
     pub range: Range<usize>,
-    /// Names the file can use because of it, in order; `*` for all of something. A C include has none.
+    /// Names the file can use because of it, in order; `*` for all of something. A C include has
+    /// none.
     pub names: Vec<String>,
 }
 
@@ -26,7 +27,8 @@ const MAX_TEXT: usize = 2_000;
 const MAX_IMPORTS: usize = 1_000;
 
 impl SyntaxTree {
-    /// Imports at file level, also those under `if`, `try` and `#if`, in order. None without a tree.
+    /// Imports at file level, also those under `if`, `try` and `#if`, in order. None without a
+    /// tree.
     pub fn imports(&self, rope: &Rope) -> Vec<Import> {
         let language = self.language();
         let mut imports = Vec::new();
@@ -42,7 +44,10 @@ impl SyntaxTree {
                 return Visit::Over;
             }
             let container = node.kind().starts_with("preproc_")
-                || matches!(node.kind(), "if_statement" | "try_statement" | "block" | "else_clause" | "except_clause")
+                || matches!(
+                    node.kind(),
+                    "if_statement" | "try_statement" | "block" | "else_clause" | "except_clause"
+                )
                 || matches!(node.kind(), "linkage_specification" | "declaration_list" | "ERROR");
             if depth == 0 || (container && depth < 8) { Visit::Into } else { Visit::Over }
         });
@@ -71,10 +76,12 @@ fn require<'a>(rope: &Rope, declaration: Node<'a>) -> Option<Node<'a>> {
     let declarator = declaration.named_child(0)?;
     let value = declarator.child_by_field_name("value")?;
     let function = value.child_by_field_name("function")?;
-    (slice(rope, function.byte_range(), 20) == "require").then(|| declarator.child_by_field_name("name"))?
+    (slice(rope, function.byte_range(), 20) == "require")
+        .then(|| declarator.child_by_field_name("name"))?
 }
 
-/// Collects the names that `import` binds: what each leaf identifier is is told by the nodes above it.
+/// Collects the names that `import` binds: what each leaf identifier is is told by the nodes above
+/// it.
 fn bound_names(language: Language, rope: &Rope, import: Node, names: &mut Vec<String>) {
     const MAX_NAMES: usize = 500;
     let mut stack = vec![import];
@@ -86,7 +93,10 @@ fn bound_names(language: Language, rope: &Rope, import: Node, names: &mut Vec<St
         let mut take = |node: Node| names.push(slice(rope, node.byte_range(), 200));
         // What of this node to look into; nothing: its names are taken.
         let inner: Vec<Node> = match node.kind() {
-            "aliased_import" | "use_as_clause" | "import_specifier" | "extern_crate_declaration" => {
+            "aliased_import"
+            | "use_as_clause"
+            | "import_specifier"
+            | "extern_crate_declaration" => {
                 if let Some(name) = field("alias").or_else(|| field("name")) {
                     take(name);
                 }
@@ -96,10 +106,15 @@ fn bound_names(language: Language, rope: &Rope, import: Node, names: &mut Vec<St
                 names.push("*".to_string());
                 Vec::new()
             }
-            "import_statement" | "import_from_statement" | "future_import_statement" if language == Language::Python => {
+            "import_statement" | "import_from_statement" | "future_import_statement"
+                if language == Language::Python =>
+            {
                 let mut cursor = node.walk();
-                let mut children: Vec<Node> = node.children_by_field_name("name", &mut cursor).collect();
-                children.extend(node.named_children(&mut cursor).filter(|c| c.kind() == "wildcard_import"));
+                let mut children: Vec<Node> =
+                    node.children_by_field_name("name", &mut cursor).collect();
+                children.extend(
+                    node.named_children(&mut cursor).filter(|c| c.kind() == "wildcard_import"),
+                );
                 children
             }
             // import a.b binds a; from x import y binds y.
@@ -111,7 +126,9 @@ fn bound_names(language: Language, rope: &Rope, import: Node, names: &mut Vec<St
             }
             "scoped_identifier" => {
                 if language == Language::Java
-                    && import.child(import.child_count().saturating_sub(2)).is_some_and(|c| c.kind() == "asterisk")
+                    && import
+                        .child(import.child_count().saturating_sub(2))
+                        .is_some_and(|c| c.kind() == "asterisk")
                 {
                     Vec::new()
                 } else {
@@ -121,12 +138,16 @@ fn bound_names(language: Language, rope: &Rope, import: Node, names: &mut Vec<St
             "use_declaration" => field("argument").into_iter().collect(),
             "scoped_use_list" => field("list").into_iter().collect(),
             "import_spec" => {
-                let path = field("path").map(|p| slice(rope, p.byte_range(), 200)).unwrap_or_default();
-                let last = path.trim_matches(['"', '`']).rsplit('/').next().unwrap_or("").to_string();
+                let path =
+                    field("path").map(|p| slice(rope, p.byte_range(), 200)).unwrap_or_default();
+                let last =
+                    path.trim_matches(['"', '`']).rsplit('/').next().unwrap_or("").to_string();
                 names.push(field("name").map_or(last, |n| slice(rope, n.byte_range(), 200)));
                 Vec::new()
             }
-            "lexical_declaration" | "variable_declaration" => require(rope, node).into_iter().collect(),
+            "lexical_declaration" | "variable_declaration" => {
+                require(rope, node).into_iter().collect()
+            }
             "pair_pattern" => field("value").into_iter().collect(),
             "string" | "preproc_include" => Vec::new(),
             "identifier" | "shorthand_property_identifier_pattern" | "self" | "crate" => {

@@ -33,7 +33,8 @@ impl Language {
         Language::Text,
     ];
 
-    /// By the file's extension, case-insensitively; no extension or an unknown one is [`Language::Text`].
+    /// By the file's extension, case-insensitively; no extension or an unknown one is
+    /// [`Language::Text`].
     pub fn from_path(path: &Path) -> Language {
         let Some(extension) = path.extension().and_then(|e| e.to_str()) else {
             return Language::Text;
@@ -50,7 +51,8 @@ impl Language {
             "go" => Language::Go,
             "java" => Language::Java,
             "c" | "h" => Language::C,
-            "cc" | "cpp" | "cxx" | "c++" | "hh" | "hpp" | "hxx" | "h++" | "ipp" | "inl" | "cu" | "cuh" => Language::Cpp,
+            "cc" | "cpp" | "cxx" | "c++" | "hh" | "hpp" | "hxx" | "h++" | "ipp" | "inl" | "cu"
+            | "cuh" => Language::Cpp,
             _ => Language::Text,
         }
     }
@@ -120,7 +122,9 @@ impl Language {
 
     /// Whether `c` can be part of an identifier.
     pub fn is_word_char(self, c: char) -> bool {
-        c == '_' || c.is_alphanumeric() || (c == '$' && (self.is_javascript() || self == Language::Java))
+        c == '_'
+            || c.is_alphanumeric()
+            || (c == '$' && (self.is_javascript() || self == Language::Java))
     }
 
     /// `None` for [`Language::Text`].

@@ -1,9 +1,10 @@
 //! A rough lexer for every language: strings, comments, brackets, words, line breaks.
 //!
-//! Knows just enough not to take a bracket in a string for a bracket. It never fails: what it does not understand is
-//! [`LexKind::Other`]. Used where a tree is not to be had or not to be trusted: the text left of a cursor, and
-//! completions, which are broken code by nature. Where it guesses (a `/` in JavaScript, a text that starts inside a
-//! string) a wrong guess ends at the next line break, except inside multi-line strings and comments.
+//! Knows just enough not to take a bracket in a string for a bracket. It never fails: what it does
+//! not understand is [`LexKind::Other`]. Used where a tree is not to be had or not to be trusted:
+//! the text left of a cursor, and completions, which are broken code by nature. Where it guesses (a
+//! `/` in JavaScript, a text that starts inside a string) a wrong guess ends at the next line
+//! break, except inside multi-line strings and comments.
 
 use std::ops::Range;
 
@@ -32,7 +33,8 @@ pub enum LexKind {
 pub struct Lexeme {
     pub kind: LexKind,
     pub range: Range<usize>,
-    /// False for a string or comment that was still open where it had to end: at a line break or at the text's end.
+    /// False for a string or comment that was still open where it had to end: at a line break or at
+    /// the text's end.
     pub closed: bool,
 }
 
@@ -45,10 +47,11 @@ pub struct Lexer<'a> {
     templates: Vec<usize>,
     /// The text goes on inside a template string.
     in_template: bool,
-    /// What came last, blanks and comments aside: decides whether `/` divides or starts a regular expression.
+    /// What came last, blanks and comments aside: decides whether `/` divides or starts a regular
+    /// expression.
     after_operand: bool,
-    /// Bytes that may still be read in vain on this line, looking for ends of regular expressions: a long line of
-    /// slashes must not be read once for each of them.
+    /// Bytes that may still be read in vain on this line, looking for ends of regular expressions:
+    /// a long line of slashes must not be read once for each of them.
     regex_budget: usize,
 }
 
@@ -56,7 +59,15 @@ const REGEX_BUDGET: usize = 32 << 10;
 
 impl<'a> Lexer<'a> {
     pub fn new(language: Language, text: &'a str) -> Lexer<'a> {
-        Lexer { language, text, at: 0, templates: Vec::new(), in_template: false, after_operand: false, regex_budget: REGEX_BUDGET }
+        Lexer {
+            language,
+            text,
+            at: 0,
+            templates: Vec::new(),
+            in_template: false,
+            after_operand: false,
+            regex_budget: REGEX_BUDGET,
+        }
     }
 
     /// After the last lexeme: the text ended inside a template string, just after a `}` of it.
@@ -90,7 +101,19 @@ impl<'a> Lexer<'a> {
             self.after_operand = match kind {
                 LexKind::Word => !matches!(
                     &self.text[range.clone()],
-                    "return" | "typeof" | "case" | "in" | "of" | "delete" | "void" | "throw" | "new" | "else" | "do" | "await" | "yield"
+                    "return"
+                        | "typeof"
+                        | "case"
+                        | "in"
+                        | "of"
+                        | "delete"
+                        | "void"
+                        | "throw"
+                        | "new"
+                        | "else"
+                        | "do"
+                        | "await"
+                        | "yield"
                 ),
                 LexKind::Close | LexKind::String => true,
                 _ => false,
@@ -99,7 +122,8 @@ impl<'a> Lexer<'a> {
         Lexeme { kind, range, closed }
     }
 
-    /// A comment or string from `self.at` up to and with the next `end` that starts at or after `from`.
+    /// A comment or string from `self.at` up to and with the next `end` that starts at or after
+    /// `from`.
     fn until(&mut self, kind: LexKind, from: usize, end: &str) -> Lexeme {
         match self.bytes().get(from..).and_then(|rest| find(rest, end.as_bytes())) {
             Some(i) => self.finish(kind, from + i + end.len(), true),
@@ -240,10 +264,15 @@ impl<'a> Lexer<'a> {
 
     fn word(&mut self) -> Lexeme {
         let rest = &self.text[self.at..];
-        let mut len = rest.char_indices().find(|(_, c)| !self.language.is_word_char(*c)).map_or(rest.len(), |(i, _)| i);
+        let mut len = rest
+            .char_indices()
+            .find(|(_, c)| !self.language.is_word_char(*c))
+            .map_or(rest.len(), |(i, _)| i);
         // C++ digit separators: the tick in 1'000 starts no character literal.
         if self.language == Language::Cpp && rest.as_bytes()[0].is_ascii_digit() {
-            while rest.as_bytes().get(len) == Some(&b'\'') && rest.as_bytes().get(len + 1).is_some_and(u8::is_ascii_alphanumeric) {
+            while rest.as_bytes().get(len) == Some(&b'\'')
+                && rest.as_bytes().get(len + 1).is_some_and(u8::is_ascii_alphanumeric)
+            {
                 let more = &rest[len + 1..];
                 len += 1 + more.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(more.len());
             }
@@ -276,8 +305,12 @@ impl<'a> Lexer<'a> {
         let from = self.at + 1;
         match (self.language, byte) {
             (Text, _) => None,
-            (Python, _) if self.starts_with(triple) => Some(self.quoted(self.at + 3, triple.as_bytes(), true)),
-            (Java, b'"') if self.starts_with(triple) => Some(self.quoted(self.at + 3, triple.as_bytes(), true)),
+            (Python, _) if self.starts_with(triple) => {
+                Some(self.quoted(self.at + 3, triple.as_bytes(), true))
+            }
+            (Java, b'"') if self.starts_with(triple) => {
+                Some(self.quoted(self.at + 3, triple.as_bytes(), true))
+            }
             (Python, b'`') => None,
             (Rust, b'\'') => Some(self.rust_tick()),
             (Rust, b'"') => Some(self.quoted(from, b"\"", true)),
@@ -308,7 +341,8 @@ impl Iterator for Lexer<'_> {
             b'\r' if rest.starts_with(b"\r\n") => self.lexeme(LexKind::Newline, 2),
             b'\n' | b'\r' => self.lexeme(LexKind::Newline, 1),
             b' ' | b'\t' => {
-                let len = rest.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(rest.len());
+                let len =
+                    rest.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(rest.len());
                 self.lexeme(LexKind::Blank, len)
             }
             b'#' if self.language == Language::Python => self.line_comment(),
@@ -333,7 +367,11 @@ impl Iterator for Lexer<'_> {
             },
             _ => {
                 let c = self.text[self.at..].chars().next()?;
-                if self.language.is_word_char(c) { self.word() } else { self.lexeme(LexKind::Other, c.len_utf8()) }
+                if self.language.is_word_char(c) {
+                    self.word()
+                } else {
+                    self.lexeme(LexKind::Other, c.len_utf8())
+                }
             }
         };
         Some(lexeme)

@@ -1,8 +1,10 @@
-//! What is known about the code around a cursor: language, syntax tree, scope, imports, where a completion ends.
+//! What is known about the code around a cursor: language, syntax tree, scope, imports, where a
+//! completion ends.
 //!
-//! Owns: tree-sitter (nobody above sees it), the rough lexer for text that no grammar accepts, excerpts and their
-//! ranking. Does not own: tokens, prompts, models, files. Everything works on broken code, and on text without a
-//! tree. Start at [`SyntaxTree`], [`cursor_facts`] and [`first_syntactic_end`].
+//! Owns: tree-sitter (nobody above sees it), the rough lexer for text that no grammar accepts,
+//! excerpts and their ranking. Does not own: tokens, prompts, models, files. Everything works on
+//! broken code, and on text without a tree. Start at [`SyntaxTree`], [`cursor_facts`] and
+//! [`first_syntactic_end`].
 
 mod balance;
 mod cursor;

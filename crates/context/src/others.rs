@@ -1,7 +1,8 @@
 //! [`similar`]: the parts of other files that look most like the surroundings of the cursor.
 //!
-//! Source of the measure: Jaccard similarity of the words in windows of ten lines, the sparse retrieval of RepoCoder (Zhang et al. 2023)
-//! and of CrossCodeEval's baselines in spirit, without an index.
+//! Source of the measure: Jaccard similarity of the words in windows of ten lines, the sparse
+//! retrieval of RepoCoder (Zhang et al. 2023) and of CrossCodeEval's baselines in spirit, without
+//! an index.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +23,9 @@ pub struct OtherFile<'a> {
     pub text: &'a str,
 }
 
-/// Excerpts of `files` of at most `max_bytes` in all, the most similar first. `before` and `after` are the text around the cursor; of it and of
-/// every file as much is looked at as there is. `form` makes the excerpt of a path and a text (`lacuna_prompt::excerpts::excerpt`).
+/// Excerpts of `files` of at most `max_bytes` in all, the most similar first. `before` and `after`
+/// are the text around the cursor; of it and of every file as much is looked at as there is. `form`
+/// makes the excerpt of a path and a text (`lacuna_prompt::excerpts::excerpt`).
 pub fn similar(
     language: Language,
     before: &str,
@@ -38,7 +40,8 @@ pub fn similar(
     for (file, other) in files.iter().enumerate() {
         let lines: Vec<&str> = other.text.lines().collect();
         for (number, window) in lines.chunks(WINDOW_LINES).enumerate() {
-            let found: BTreeSet<&str> = window.iter().flat_map(|line| words(language, line)).collect();
+            let found: BTreeSet<&str> =
+                window.iter().flat_map(|line| words(language, line)).collect();
             let both = found.intersection(&query).count();
             if both > 0 {
                 let similarity = both as f64 / (found.len() + query.len() - both) as f64;
@@ -55,17 +58,23 @@ pub fn similar(
         // A line break follows each in the prompt.
         if text.len() < left {
             left -= text.len() + 1;
-            excerpts.push(Excerpt { kind: ExcerptKind::OtherFile, path: Some(path.to_owned()), text, score: similarity as f32 });
+            excerpts.push(Excerpt {
+                kind: ExcerptKind::OtherFile,
+                path: Some(path.to_owned()),
+                text,
+                score: similarity as f32,
+            });
         }
     }
     excerpts
 }
 
 fn words(language: Language, line: &str) -> impl Iterator<Item = &str> {
-    Lexer::new(language, line)
-        .filter(|l| l.kind == LexKind::Word)
-        .map(|l| &line[l.range])
-        .filter(|word| (2..=MAX_WORD).contains(&word.len()) && !word.starts_with(|c: char| c.is_ascii_digit()))
+    Lexer::new(language, line).filter(|l| l.kind == LexKind::Word).map(|l| &line[l.range]).filter(
+        |word| {
+            (2..=MAX_WORD).contains(&word.len()) && !word.starts_with(|c: char| c.is_ascii_digit())
+        },
+    )
 }
 
 #[cfg(test)]
@@ -74,18 +83,30 @@ mod tests {
 
     const FILES: [OtherFile; 2] = [
         OtherFile { path: "other.py", text: "def secret():\n    pass\n" },
-        OtherFile { path: "shapes.py", text: "class Circle:\n    def area(self):\n        return self.radius\n" },
+        OtherFile {
+            path: "shapes.py",
+            text: "class Circle:\n    def area(self):\n        return self.radius\n",
+        },
     ];
 
     fn of(before: &str, after: &str, max_bytes: usize) -> Vec<Excerpt> {
-        similar(Language::Python, before, after, &FILES, max_bytes, |path, text| format!("# {path}\n{text}"))
+        similar(Language::Python, before, after, &FILES, max_bytes, |path, text| {
+            format!("# {path}\n{text}")
+        })
     }
 
     #[test]
     fn what_the_surroundings_name_is_taken() {
-        let excerpts = of("from shapes import Circle\n\ncircle = Circle(radius)\n", "print(circle.area())\n", 1000);
+        let excerpts = of(
+            "from shapes import Circle\n\ncircle = Circle(radius)\n",
+            "print(circle.area())\n",
+            1000,
+        );
         assert_eq!(excerpts.len(), 1);
-        assert_eq!(excerpts[0].text, "# shapes.py\nclass Circle:\n    def area(self):\n        return self.radius");
+        assert_eq!(
+            excerpts[0].text,
+            "# shapes.py\nclass Circle:\n    def area(self):\n        return self.radius"
+        );
         assert_eq!(excerpts[0].path.as_deref(), Some("shapes.py"));
         let exact = excerpts[0].text.len() + 1;
         let count = |max| of("circle = Circle(radius)\n", "", max).len();

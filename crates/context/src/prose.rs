@@ -1,7 +1,9 @@
 //! [`prose_at`]: whether a cursor stands in a comment, in documentation or in a string, where people write words rather than code.
 //!
-//! The tree says so where it has no error. While somebody types, a quote or a `/*` is often not closed yet, and where the parser mends
-//! that is its own choice: then the lexer is asked, which reads from the left as people do. What makes a comment documentation is each language's convention.
+//! The tree says so where it has no error. While somebody types, a quote or a `/*` is often not
+//! closed yet, and where the parser mends that is its own choice: then the lexer is asked, which
+//! reads from the left as people do. What makes a comment documentation is each language's
+//! convention.
 
 use lacuna_text::Rope;
 
@@ -12,7 +14,8 @@ use crate::{Language, Lexer, SyntaxTree};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prose {
     Comment,
-    /// What documentation is made of: `///`, `//!`, `/** */`, docstrings, `#:`, in Go the comment above a declaration.
+    /// What documentation is made of: `///`, `//!`, `/** */`, docstrings, `#:`, in Go the comment
+    /// above a declaration.
     DocComment,
     /// Inside the quotes. Code in an f-string or a template string is not in the string.
     String,
@@ -23,8 +26,8 @@ const MAX_LINES_BELOW: usize = 200;
 /// Bytes before a string that are looked at for what it belongs to.
 const MAX_BEFORE: usize = 4096;
 
-/// What the place `byte` (clamped to the text, rounded down to a character) of `rope`, whose tree is `tree`, stands in; `None`: code, or a
-/// text without a grammar.
+/// What the place `byte` (clamped to the text, rounded down to a character) of `rope`, whose tree
+/// is `tree`, stands in; `None`: code, or a text without a grammar.
 pub fn prose_at(tree: &SyntaxTree, rope: &Rope, byte: usize) -> Option<Prose> {
     let language = tree.language();
     if language == Language::Text {
@@ -33,13 +36,21 @@ pub fn prose_at(tree: &SyntaxTree, rope: &Rope, byte: usize) -> Option<Prose> {
     let cursor = floor_char(rope, byte);
     let from = window_start(rope, rope.line_to_byte(rope.byte_to_line(cursor)), cursor);
     let is_sound = tree.root().is_some_and(|root| !root.has_error());
-    // A window that starts inside a string misleads the lexer more than an error somewhere the tree.
-    let found =
-        if is_sound || from > 0 && tree.is_present() { by_tree(tree, rope, cursor) } else { by_lexer(language, rope, from, cursor) };
+    // A window that starts inside a string misleads the lexer more than an error somewhere the
+    // tree.
+    let found = if is_sound || from > 0 && tree.is_present() {
+        by_tree(tree, rope, cursor)
+    } else {
+        by_lexer(language, rope, from, cursor)
+    };
     match found? {
-        (Words::Comment, start) if is_documentation(language, rope, start) => Some(Prose::DocComment),
+        (Words::Comment, start) if is_documentation(language, rope, start) => {
+            Some(Prose::DocComment)
+        }
         (Words::Comment, _) => Some(Prose::Comment),
-        (Words::String, start) if language == Language::Python && is_docstring(rope, start) => Some(Prose::DocComment),
+        (Words::String, start) if language == Language::Python && is_docstring(rope, start) => {
+            Some(Prose::DocComment)
+        }
         (Words::String, _) => Some(Prose::String),
     }
 }
@@ -53,7 +64,8 @@ enum Words {
 /// The innermost comment or string around the cursor and the byte where it starts.
 fn by_tree(tree: &SyntaxTree, rope: &Rope, cursor: usize) -> Option<(Words, usize)> {
     let mut found = None;
-    // What ends at the cursor counts where it is not closed by what stands there: a comment to the line's end.
+    // What ends at the cursor counts where it is not closed by what stands there: a comment to the
+    // line's end.
     tree.descend(cursor.saturating_sub(1), |node| {
         let (start, end) = (node.start_byte(), node.end_byte());
         let kind = node.kind();
@@ -64,7 +76,9 @@ fn by_tree(tree: &SyntaxTree, rope: &Rope, cursor: usize) -> Option<(Words, usiz
         }
         if is_comment {
             // Rust's grammar has a node for the words in a comment, too.
-            found = found.filter(|(words, _)| matches!(words, Words::Comment)).or(Some((Words::Comment, start)));
+            found = found
+                .filter(|(words, _)| matches!(words, Words::Comment))
+                .or(Some((Words::Comment, start)));
         } else if is_code_in_a_string(kind) {
             found = None;
         } else if is_string(kind) {
@@ -74,7 +88,8 @@ fn by_tree(tree: &SyntaxTree, rope: &Rope, cursor: usize) -> Option<(Words, usiz
     found
 }
 
-/// Whether what is typed behind a comment that ends at `end` belongs to it: it goes to the end of its line.
+/// Whether what is typed behind a comment that ends at `end` belongs to it: it goes to the end of
+/// its line.
 fn is_open_at(end: usize, rope: &Rope) -> bool {
     let last = text(rope, end.saturating_sub(2), end);
     !last.ends_with("*/") && !last.ends_with(['\n', '\r'])
@@ -130,7 +145,8 @@ fn is_documentation(language: Language, rope: &Rope, start: usize) -> bool {
     }
 }
 
-/// Whether a comment of Go's at the margin has, with other comments in between and nothing else, a declaration right below.
+/// Whether a comment of Go's at the margin has, with other comments in between and nothing else, a
+/// declaration right below.
 fn is_above_a_declaration(rope: &Rope, start: usize) -> bool {
     let first = rope.byte_to_line(start);
     if rope.line_to_byte(first) != start {
@@ -143,14 +159,17 @@ fn is_above_a_declaration(rope: &Rope, start: usize) -> bool {
         if in_block || line.starts_with("/*") {
             in_block = !line.contains("*/");
         } else if !line.starts_with("//") {
-            return ["func ", "func(", "type ", "var ", "const ", "package "].iter().any(|word| line.starts_with(word));
+            return ["func ", "func(", "type ", "var ", "const ", "package "]
+                .iter()
+                .any(|word| line.starts_with(word));
         }
     }
     false
 }
 
-/// Whether the string that starts at `start` stands alone as a statement where Python has its documentation: first in a file or behind the
-/// head of a block; in three quotes also behind another statement, as descriptions of attributes are.
+/// Whether the string that starts at `start` stands alone as a statement where Python has its
+/// documentation: first in a file or behind the head of a block; in three quotes also behind
+/// another statement, as descriptions of attributes are.
 fn is_docstring(rope: &Rope, start: usize) -> bool {
     let line_start = rope.line_to_byte(rope.byte_to_line(start));
     let left = text(rope, line_start, start);
@@ -162,11 +181,14 @@ fn is_docstring(rope: &Rope, start: usize) -> bool {
     let quotes = opener.trim_start_matches(is_prefix);
     let is_triple = quotes.starts_with("\"\"\"") || quotes.starts_with("'''");
     let before = text(rope, line_start.saturating_sub(MAX_BEFORE), line_start);
-    let above = before.lines().rev().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let above =
+        before.lines().rev().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
     match above.and_then(|line| line.chars().last()) {
         None | Some(':') => true,
         // A value, an argument, one more piece of another string.
-        Some(last) if "([{,=+-*/%&|^<>~.\\\"'".contains(last) => above.is_some_and(|line| is_triple && ends_a_docstring(line)),
+        Some(last) if "([{,=+-*/%&|^<>~.\\\"'".contains(last) => {
+            above.is_some_and(|line| is_triple && ends_a_docstring(line))
+        }
         Some(_) => is_triple,
     }
 }
@@ -181,7 +203,8 @@ mod tests {
     use super::*;
     use Prose::{Comment, DocComment, String as Quoted};
 
-    /// The prose at `|`, in the whole text and in what is left of the cursor alone, which is what a text looks like while it is typed.
+    /// The prose at `|`, in the whole text and in what is left of the cursor alone, which is what a
+    /// text looks like while it is typed.
     #[track_caller]
     fn check(language: Language, marked: &str, expected: Option<Prose>) {
         let (left, right) = marked.split_once('|').unwrap();
@@ -191,7 +214,12 @@ mod tests {
             let is_cut = whole.len() == left.len() && !right.is_empty();
             // What documents a declaration is told by the declaration.
             if !(is_cut && language == Language::Go && expected == Some(DocComment)) {
-                assert_eq!(prose_at(&tree, &rope, left.len()), expected, "{} {marked:?}, cut: {is_cut}", language.name());
+                assert_eq!(
+                    prose_at(&tree, &rope, left.len()),
+                    expected,
+                    "{} {marked:?}, cut: {is_cut}",
+                    language.name()
+                );
             }
         }
     }
@@ -205,7 +233,11 @@ mod tests {
             (Python, "x = 1  # note\n|y = 2\n", None),
             (Python, "#: wid|th\nw = 1\n", Some(DocComment)),
             (Python, "def f(a):\n    \"\"\"Adds |one.\"\"\"\n    return a\n", Some(DocComment)),
-            (Python, "def f(\n    a,\n) -> int:\n    # note\n    r'''Adds\n    |one.'''\n    return a\n", Some(DocComment)),
+            (
+                Python,
+                "def f(\n    a,\n) -> int:\n    # note\n    r'''Adds\n    |one.'''\n    return a\n",
+                Some(DocComment),
+            ),
             (Python, "def f(a):\n    \"Adds |one.\"\n    return a\n", Some(DocComment)),
             (Python, "\"\"\"A mod|ule.\"\"\"\nimport os\n", Some(DocComment)),
             (Python, "class A:\n    x = 1\n    \"\"\"The |x.\"\"\"\n", Some(DocComment)),
@@ -260,10 +292,13 @@ mod tests {
     #[test]
     fn every_place_of_any_text_has_an_answer() {
         for language in Language::ALL {
-            for whole in ["/** é", "\"\"\"🦀\n'", "`${`${", "'\\", "/*", "# é\r\n\"", "f\"{", ""] {
+            for whole in ["/** é", "\"\"\"🦀\n'", "`${`${", "'\\", "/*", "# é\r\n\"", "f\"{", ""]
+            {
                 let rope = Rope::from_str(whole);
                 let tree = SyntaxTree::parse(language, &rope);
-                (0..whole.len() + 2).for_each(|byte| assert!(prose_at(&tree, &rope, byte).is_none() || language != Language::Text));
+                (0..whole.len() + 2).for_each(|byte| {
+                    assert!(prose_at(&tree, &rope, byte).is_none() || language != Language::Text)
+                });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Where the cursor is: the classes and functions around it.
 //!
-//! The tree answers where it is whole. Code that is being typed often has no whole tree around the cursor; then the
-//! lines above with ever smaller indentation answer, by the words they start with.
+//! The tree answers where it is whole. Code that is being typed often has no whole tree around the
+//! cursor; then the lines above with ever smaller indentation answer, by the words they start with.
 
 use std::ops::Range;
 
@@ -32,7 +32,8 @@ pub struct Scope {
     pub name: Option<String>,
     /// Names of the enclosing items, outer to inner, the item itself included.
     pub path: Vec<String>,
-    /// Bytes of the item. Where only indentation told it: from its first line up to the place asked for.
+    /// Bytes of the item. Where only indentation told it: from its first line up to the place asked
+    /// for.
     pub range: Range<usize>,
     /// Columns of blanks before the item's first line; 0 for the file.
     pub indent: usize,
@@ -51,7 +52,8 @@ struct Item {
 }
 
 impl SyntaxTree {
-    /// The scope of the place `byte` (clamped to the text) of `rope`, which must be the text of this tree.
+    /// The scope of the place `byte` (clamped to the text) of `rope`, which must be the text of
+    /// this tree.
     pub fn scope(&self, rope: &Rope, byte: usize) -> Scope {
         let mut items = self.items(rope, byte);
         let path = items.iter().filter_map(|i| i.name.clone()).collect();
@@ -60,18 +62,29 @@ impl SyntaxTree {
                 let indent = width(&line_text(rope, item.range.start));
                 Scope { kind: item.kind, name: item.name, path, range: item.range, indent }
             }
-            None => Scope { kind: ScopeKind::FileLevel, name: None, path, range: 0..rope.len_bytes(), indent: 0 },
+            None => Scope {
+                kind: ScopeKind::FileLevel,
+                name: None,
+                path,
+                range: 0..rope.len_bytes(),
+                indent: 0,
+            },
         }
     }
 
-    /// Heads (first line up to the body) of the items around `byte`, outer to inner, with the bytes they are in.
+    /// Heads (first line up to the body) of the items around `byte`, outer to inner, with the bytes
+    /// they are in.
     pub(crate) fn heads(&self, rope: &Rope, byte: usize) -> Vec<(Range<usize>, String)> {
         self.items(rope, byte)
             .into_iter()
             .filter(|i| i.kind != ScopeKind::Block)
             .map(|item| {
                 let line = rope.byte_to_line(item.range.start);
-                let line_end = if line + 1 < rope.len_lines() { rope.line_to_byte(line + 1) } else { rope.len_bytes() };
+                let line_end = if line + 1 < rope.len_lines() {
+                    rope.line_to_byte(line + 1)
+                } else {
+                    rope.len_bytes()
+                };
                 let range = item.range.start..line_end;
                 (range.clone(), head_text(rope, range))
             })
@@ -85,8 +98,8 @@ impl SyntaxTree {
         if language == Language::Text {
             return Vec::new();
         }
-        // Blanks before the cursor belong to what stands before them: the end of an indented block is where its last
-        // statement ends, not where the cursor waits for the next one.
+        // Blanks before the cursor belong to what stands before them: the end of an indented block
+        // is where its last statement ends, not where the cursor waits for the next one.
         let line_start = rope.line_to_byte(rope.byte_to_line(cursor));
         let before = text(rope, line_start.max(cursor.saturating_sub(MAX_LINE)), cursor);
         let blank = before.trim().is_empty();
@@ -95,7 +108,8 @@ impl SyntaxTree {
         let anchor = if language.is_indented() { last_code_byte(rope, cursor) } else { cursor };
         self.descend(anchor, |node| {
             broken |= node.is_error();
-            let inside = node.start_byte() < cursor && (cursor < node.end_byte() || language.is_indented());
+            let inside =
+                node.start_byte() < cursor && (cursor < node.end_byte() || language.is_indented());
             if let Some(kind) = item_kind(node.kind())
                 && inside
                 && items.len() < MAX_ITEMS
@@ -129,7 +143,8 @@ fn last_code_byte(rope: &Rope, cursor: usize) -> usize {
 fn line_text(rope: &Rope, byte: usize) -> String {
     let line = rope.byte_to_line(byte.min(rope.len_bytes()));
     let start = rope.line_to_byte(line);
-    let end = if line + 1 < rope.len_lines() { rope.line_to_byte(line + 1) } else { rope.len_bytes() };
+    let end =
+        if line + 1 < rope.len_lines() { rope.line_to_byte(line + 1) } else { rope.len_bytes() };
     text(rope, start, end.min(start + MAX_LINE))
 }
 
@@ -162,7 +177,9 @@ fn item_kind(kind: &str) -> Option<ScopeKind> {
         | "enum_specifier"
         | "record_declaration"
         | "type_spec" => ScopeKind::Class,
-        "mod_item" | "namespace_definition" | "internal_module" | "module_declaration" => ScopeKind::Module,
+        "mod_item" | "namespace_definition" | "internal_module" | "module_declaration" => {
+            ScopeKind::Module
+        }
         _ => return None,
     })
 }
@@ -172,8 +189,8 @@ fn name(rope: &Rope, node: Node) -> Option<String> {
     let field = if node.kind() == "impl_item" { "type" } else { "name" };
     let mut named = node.child_by_field_name(field);
     if named.is_none() {
-        // C: function_definition → declarator → … → identifier. An anonymous JavaScript function has the name of the
-        // variable it is the value of.
+        // C: function_definition → declarator → … → identifier. An anonymous JavaScript function
+        // has the name of the variable it is the value of.
         let mut declarator = node.child_by_field_name("declarator");
         for _ in 0..10 {
             match declarator.and_then(|d| d.child_by_field_name("declarator")) {
@@ -181,10 +198,19 @@ fn name(rope: &Rope, node: Node) -> Option<String> {
                 None => break,
             }
         }
-        let variable = matches!(node.kind(), "arrow_function" | "function_expression" | "func_literal" | "class");
-        let parent = || node.parent().filter(|p| matches!(p.kind(), "variable_declarator" | "pair" | "public_field_definition"));
+        let variable = matches!(
+            node.kind(),
+            "arrow_function" | "function_expression" | "func_literal" | "class"
+        );
+        let parent = || {
+            node.parent().filter(|p| {
+                matches!(p.kind(), "variable_declarator" | "pair" | "public_field_definition")
+            })
+        };
         named = match (declarator, variable) {
-            (None, true) => parent().and_then(|p| p.child_by_field_name("name").or_else(|| p.child_by_field_name("key"))),
+            (None, true) => parent().and_then(|p| {
+                p.child_by_field_name("name").or_else(|| p.child_by_field_name("key"))
+            }),
             (declarator, _) => declarator,
         };
     }
@@ -207,7 +233,10 @@ fn by_indentation(language: Language, rope: &Rope, cursor: usize) -> Vec<Item> {
         let text = line_text(rope, rope.line_to_byte(above));
         let trimmed = text.trim();
         // Closing lines and labels stand where their block began but do not open it.
-        if trimmed.is_empty() || trimmed.starts_with(['}', ')', ']', '#', '/', '*', '@']) || width(&text) >= limit {
+        if trimmed.is_empty()
+            || trimmed.starts_with(['}', ')', ']', '#', '/', '*', '@'])
+            || width(&text) >= limit
+        {
             continue;
         }
         limit = width(&text);
@@ -221,13 +250,17 @@ fn by_indentation(language: Language, rope: &Rope, cursor: usize) -> Vec<Item> {
 
 /// What a line begins, by its words: `pub async fn name(…) {` is the function `name`.
 pub(crate) fn item_of_line(language: Language, line: &str) -> Option<(ScopeKind, Option<String>)> {
-    let mut words = line.split(|c: char| !language.is_word_char(c)).filter(|w| !w.is_empty()).take(8);
+    let mut words =
+        line.split(|c: char| !language.is_word_char(c)).filter(|w| !w.is_empty()).take(8);
     while let Some(word) = words.next() {
         let kind = match word {
             "def" | "fn" | "function" | "func" => ScopeKind::Function,
-            "class" | "struct" | "enum" | "trait" | "impl" | "interface" | "record" | "type" => ScopeKind::Class,
+            "class" | "struct" | "enum" | "trait" | "impl" | "interface" | "record" | "type" => {
+                ScopeKind::Class
+            }
             "mod" | "namespace" => ScopeKind::Module,
-            "if" | "for" | "while" | "return" | "else" | "match" | "switch" | "let" | "const" | "var" | "with" | "try" | "catch" | "do" => {
+            "if" | "for" | "while" | "return" | "else" | "match" | "switch" | "let" | "const"
+            | "var" | "with" | "try" | "catch" | "do" => {
                 return None;
             }
             _ => continue,

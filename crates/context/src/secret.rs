@@ -1,7 +1,9 @@
-//! Lines that look as if they held a key or a password: they are neither completed nor shown in prompts for other files.
+//! Lines that look as if they held a key or a password: they are neither completed nor shown in
+//! prompts for other files.
 //!
-//! Two kinds: values in the well-known formats of keys (a prefix that their makers chose so that they can be found), and values behind `=`
-//! or `:` that look drawn at random. Names in code are long too, but their letters and digits do not take turns.
+//! Two kinds: values in the well-known formats of keys (a prefix that their makers chose so that
+//! they can be found), and values behind `=` or `:` that look drawn at random. Names in code are
+//! long too, but their letters and digits do not take turns.
 
 /// Beginnings of keys in known formats, and how many more characters of a key must follow.
 const FORMATS: &[(&str, usize)] = &[
@@ -89,10 +91,14 @@ pub fn looks_secret(line: &str) -> bool {
     if line.len() > MAX_LINE {
         return true;
     }
-    line.contains("PRIVATE KEY-----") || known_format(line) || password_in_address(line) || assigned(line)
+    line.contains("PRIVATE KEY-----")
+        || known_format(line)
+        || password_in_address(line)
+        || assigned(line)
 }
 
-/// `text` with the lines that look like secrets left out. Lines are kept apart: nothing joins that did not stand together.
+/// `text` with the lines that look like secrets left out. Lines are kept apart: nothing joins that
+/// did not stand together.
 pub fn without_secrets(text: &str) -> String {
     let mut in_key = false;
     let mut keep = |line: &str| {
@@ -131,10 +137,14 @@ fn known_format(line: &str) -> bool {
 fn password_in_address(line: &str) -> bool {
     line.match_indices("://").any(|(at, _)| {
         let rest = &line[at + 3..];
-        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '<' | '>' | '`')).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '<' | '>' | '`'))
+            .unwrap_or(rest.len());
         let Some((user, _)) = rest[..end].rsplit_once('@') else { return false };
         user.split_once(':').is_some_and(|(_, password)| {
-            !password.is_empty() && !password.contains(['$', '{', '%', '*']) && !matches!(password, "password" | "pass" | "pwd" | "secret")
+            !password.is_empty()
+                && !password.contains(['$', '{', '%', '*'])
+                && !matches!(password, "password" | "pass" | "pwd" | "secret")
         })
     })
 }
@@ -142,16 +152,23 @@ fn password_in_address(line: &str) -> bool {
 /// A value behind `=` or `:` that looks random, or that the name before it calls secret.
 fn assigned(line: &str) -> bool {
     line.match_indices(['=', ':']).any(|(at, _)| {
-        let name = line[..at].trim_end_matches([':', '=', ' ', '"', '\'', '\t']).to_ascii_lowercase();
+        let name =
+            line[..at].trim_end_matches([':', '=', ' ', '"', '\'', '\t']).to_ascii_lowercase();
         // The delimiter may be a character of several bytes.
         let name = name.rsplit(|c: char| !is_key_char(c) && c != '.').next().unwrap_or("");
         let value = line[at + 1..].trim_start_matches(['=', ':', '>', ' ', '\t']);
         let quote = value.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'));
         let value = match quote {
             Some(quote) => value[1..].split(quote).next().unwrap_or(""),
-            None => value.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | '[' | '{' | '<')).next().unwrap_or(""),
+            None => value
+                .split(|c: char| {
+                    c.is_whitespace() || matches!(c, ',' | ';' | '(' | '[' | '{' | '<')
+                })
+                .next()
+                .unwrap_or(""),
         };
-        looks_random(value) || NAMES.iter().any(|part| name.contains(part)) && is_literal(value, quote.is_some())
+        looks_random(value)
+            || NAMES.iter().any(|part| name.contains(part)) && is_literal(value, quote.is_some())
     })
 }
 
@@ -162,30 +179,42 @@ fn is_literal(value: &str, quoted: bool) -> bool {
         && value.chars().all(|c| c.is_ascii_graphic())
         && !value.contains(['{', '}', '<', '>', '$', '(', ')'])
         && has(char::is_ascii_alphabetic)
-        && (has(char::is_ascii_digit) || has(char::is_ascii_punctuation) && quoted && !value.contains(['_', '.', '/', '-']));
+        && (has(char::is_ascii_digit)
+            || has(char::is_ascii_punctuation) && quoted && !value.contains(['_', '.', '/', '-']));
     // Without quotes it is a name in most languages, unless digits stand between letters.
     written && (quoted || turns(value) >= 2 && !value.contains('.'))
 }
 
 /// How often letters and digits take turns.
 fn turns(value: &str) -> usize {
-    let kinds: Vec<bool> = value.chars().filter(char::is_ascii_alphanumeric).map(|c| c.is_ascii_digit()).collect();
+    let kinds: Vec<bool> =
+        value.chars().filter(char::is_ascii_alphanumeric).map(|c| c.is_ascii_digit()).collect();
     kinds.windows(2).filter(|pair| pair[0] != pair[1]).count()
 }
 
 fn looks_random(value: &str) -> bool {
     let value = value.trim_end_matches('=');
-    let is_value =
-        value.chars().all(|c| is_key_char(c) || matches!(c, '+' | '/' | '.' | '~' | '=' | '!' | '@' | '#' | '%' | '^' | '&' | '*'));
+    let is_value = value.chars().all(|c| {
+        is_key_char(c)
+            || matches!(c, '+' | '/' | '.' | '~' | '=' | '!' | '@' | '#' | '%' | '^' | '&' | '*')
+    });
     if value.len() < MIN_RANDOM || !is_value {
         return false;
     }
     let count = |f: fn(&char) -> bool| value.chars().filter(f).count();
-    let (digits, upper, lower) = (count(char::is_ascii_digit), count(char::is_ascii_uppercase), count(char::is_ascii_lowercase));
-    let hex = value.len() >= 32 && value.chars().all(|c| c.is_ascii_hexdigit() || c == '-') && digits >= 4 && upper + lower >= 3;
+    let (digits, upper, lower) = (
+        count(char::is_ascii_digit),
+        count(char::is_ascii_uppercase),
+        count(char::is_ascii_lowercase),
+    );
+    let hex = value.len() >= 32
+        && value.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+        && digits >= 4
+        && upper + lower >= 3;
     let mixed = digits > 0 && upper > 0 && lower > 0 && turns(value) >= 3 && entropy(value) >= 3.5;
     let long = value.len() >= 24 && digits >= 4 && turns(value) >= 6 && entropy(value) >= 3.5;
-    let bases = value.len() >= 32 && upper >= 4 && lower >= 4 && digits >= 2 && entropy(value) >= 4.2;
+    let bases =
+        value.len() >= 32 && upper >= 4 && lower >= 4 && digits >= 2 && entropy(value) >= 4.2;
     hex || mixed || long || bases
 }
 
@@ -194,7 +223,12 @@ fn entropy(value: &str) -> f64 {
     let mut counts = [0usize; 256];
     value.bytes().for_each(|b| counts[usize::from(b)] += 1);
     let n = value.len() as f64;
-    counts.iter().filter(|count| **count > 0).map(|count| *count as f64 / n).map(|p| -p * p.log2()).sum()
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| *count as f64 / n)
+        .map(|p| -p * p.log2())
+        .sum()
 }
 
 #[cfg(test)]
@@ -203,7 +237,13 @@ mod tests {
 
     #[test]
     fn wide_characters_are_no_end_of_the_world() {
-        for line in ["def g()🦀 🦀: x", "1\tret)🦀xféo = tal", "é\u{301}=\u{301}:é", "ключ=значение", "🦀:'🦀'"] {
+        for line in [
+            "def g()🦀 🦀: x",
+            "1\tret)🦀xféo = tal",
+            "é\u{301}=\u{301}:é",
+            "ключ=значение",
+            "🦀:'🦀'",
+        ] {
             assert!(!looks_secret(line), "{line}");
         }
     }
@@ -264,10 +304,15 @@ mod tests {
 
     #[test]
     fn secrets_are_left_out_and_their_neighbours_stay() {
-        let key = ["-----BEGIN PRIVATE ", "KEY-----\nMIIEvQIBADANBg\nabc\n-----END PRIVATE KEY-----\n"].concat();
+        let key =
+            ["-----BEGIN PRIVATE ", "KEY-----\nMIIEvQIBADANBg\nabc\n-----END PRIVATE KEY-----\n"]
+                .concat();
         let text = format!("a = 1\n{key}password = \"hunter2x9\"\nb = 2");
         let kept = without_secrets(&text);
-        assert_eq!(kept.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>(), ["a = 1", "b = 2"]);
+        assert_eq!(
+            kept.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>(),
+            ["a = 1", "b = 2"]
+        );
         assert_eq!(kept.lines().count(), text.lines().count());
     }
 }

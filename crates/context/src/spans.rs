@@ -95,9 +95,9 @@ pub struct NodeSpan {
     pub range: Range<usize>,
 }
 
-/// Spans of `text` in preorder, at most [`MAX_SPANS`]; none for a text that has no tree. Nodes with errors inside are
-/// left out, the good ones inside them are not. A node that is two things at once (the body of a loop is a block) is
-/// given out once, as the more special one.
+/// Spans of `text` in preorder, at most [`MAX_SPANS`]; none for a text that has no tree. Nodes with
+/// errors inside are left out, the good ones inside them are not. A node that is two things at once
+/// (the body of a loop is a block) is given out once, as the more special one.
 pub fn spans(language: Language, text: &str) -> Vec<NodeSpan> {
     SyntaxTree::parse_str(language, text).spans()
 }
@@ -146,13 +146,16 @@ struct KindFacts {
 /// Facts of every node kind of a grammar, by kind id; made once for each language.
 fn kinds(language: Language) -> &'static [KindFacts] {
     static TABLES: OnceLock<Mutex<HashMap<Language, &'static [KindFacts]>>> = OnceLock::new();
-    let mut tables = TABLES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tables =
+        TABLES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     tables.entry(language).or_insert_with(|| {
         let Some(grammar) = language.grammar() else { return &[] };
         let facts = (0..grammar.node_kind_count()).map(|id| {
             let id = u16::try_from(id).unwrap_or(u16::MAX);
             match grammar.node_kind_for_id(id) {
-                Some(name) if grammar.node_kind_is_named(id) => KindFacts { span: span_kind(name), is_loop: is_loop(name) },
+                Some(name) if grammar.node_kind_is_named(id) => {
+                    KindFacts { span: span_kind(name), is_loop: is_loop(name) }
+                }
                 _ => KindFacts::default(),
             }
         });
@@ -169,14 +172,20 @@ fn is_loop(kind: &str) -> bool {
         || kind == "enhanced_for_statement"
 }
 
-/// The grammars agree on names well enough for one table; names are exact unless a suffix says it all.
+/// The grammars agree on names well enough for one table; names are exact unless a suffix says it
+/// all.
 fn span_kind(kind: &str) -> Option<SpanKind> {
     Some(match kind {
-        "call" | "call_expression" | "method_invocation" | "new_expression" | "object_creation_expression" | "macro_invocation" => {
-            SpanKind::Call
-        }
+        "call"
+        | "call_expression"
+        | "method_invocation"
+        | "new_expression"
+        | "object_creation_expression"
+        | "macro_invocation" => SpanKind::Call,
         "argument_list" | "arguments" | "token_tree" => SpanKind::ArgumentList,
-        "parameters" | "formal_parameters" | "parameter_list" | "closure_parameters" => SpanKind::Parameters,
+        "parameters" | "formal_parameters" | "parameter_list" | "closure_parameters" => {
+            SpanKind::Parameters
+        }
         "block"
         | "statement_block"
         | "compound_statement"
@@ -238,8 +247,9 @@ fn span_kind(kind: &str) -> Option<SpanKind> {
         | "concatenated_string"
         | "regex" => SpanKind::String,
         "comment" | "line_comment" | "block_comment" => SpanKind::Comment,
-        "list" | "dictionary" | "set" | "tuple" | "array" | "object" | "array_expression" | "struct_expression" | "tuple_expression"
-        | "composite_literal" | "array_initializer" | "initializer_list" => SpanKind::Collection,
+        "list" | "dictionary" | "set" | "tuple" | "array" | "object" | "array_expression"
+        | "struct_expression" | "tuple_expression" | "composite_literal" | "array_initializer"
+        | "initializer_list" => SpanKind::Collection,
         "match_arm"
         | "switch_case"
         | "switch_default"
@@ -249,7 +259,10 @@ fn span_kind(kind: &str) -> Option<SpanKind> {
         | "case_statement"
         | "switch_block_statement_group"
         | "switch_rule" => SpanKind::Case,
-        "identifier" | "field_identifier" | "property_identifier" | "shorthand_property_identifier" => SpanKind::Identifier,
+        "identifier"
+        | "field_identifier"
+        | "property_identifier"
+        | "shorthand_property_identifier" => SpanKind::Identifier,
         "type_identifier"
         | "generic_type"
         | "primitive_type"
@@ -297,7 +310,9 @@ fn span_kind(kind: &str) -> Option<SpanKind> {
         | "public_field_definition"
         | "field_definition"
         | "type_alias_declaration" => SpanKind::Statement,
-        _ if kind.ends_with("_statement") || kind == "else_clause" || kind == "elif_clause" => SpanKind::Statement,
+        _ if kind.ends_with("_statement") || kind == "else_clause" || kind == "elif_clause" => {
+            SpanKind::Statement
+        }
         _ if kind.ends_with("_expression") => SpanKind::Expression,
         _ => return None,
     })

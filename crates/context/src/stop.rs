@@ -1,12 +1,14 @@
 //! Where a completion ends: [`first_syntactic_end`].
 //!
-//! Works on text alone, by lines, their indentation and their brackets (strings and comments lexed roughly), because
-//! a completion under way is broken code. One line: up to the line break. A block: the lines deeper than the line that
-//! opened it, and the line that closes its bracket; never what closes a bracket that was open before that.
+//! Works on text alone, by lines, their indentation and their brackets (strings and comments lexed
+//! roughly), because a completion under way is broken code. One line: up to the line break. A
+//! block: the lines deeper than the line that opened it, and the line that closes its bracket;
+//! never what closes a bracket that was open before that.
 //!
-//! Words used here: a *logical line* is a line with the lines it continues, back to where its brackets opened. The
-//! *base* is the logical line whose end, or whose block's end, is looked for; its indentation is what lines are
-//! compared to. Indentation is in columns, tabs going to multiples of 8.
+//! Words used here: a *logical line* is a line with the lines it continues, back to where its
+//! brackets opened. The *base* is the logical line whose end, or whose block's end, is looked for;
+//! its indentation is what lines are compared to. Indentation is in columns, tabs going to
+//! multiples of 8.
 
 use crate::balance::{Bracket, BracketStack};
 use crate::cursor::width;
@@ -24,31 +26,48 @@ const MAX_COMPLETION: usize = 64 << 10;
 pub struct SyntacticEnd {
     /// Bytes of the completion to keep. Trailing blank lines are never kept.
     pub len: usize,
-    /// The end has been seen: no longer completion that starts with this one would keep more. False while a
-    /// completion that is still being generated may go on.
+    /// The end has been seen: no longer completion that starts with this one would keep more. False
+    /// while a completion that is still being generated may go on.
     pub reached: bool,
 }
 
-/// Bytes of `completion` to keep, given the text before the cursor (its last [`MAX_PREFIX`] bytes count).
+/// Bytes of `completion` to keep, given the text before the cursor (its last [`MAX_PREFIX`] bytes
+/// count).
 ///
-/// `multi_line` false: the rest of the line. After an opened block the completion may start with the line break; then
-/// the block's first line is kept. `multi_line` true: the statement or block that the cursor is in the head of, or, on
-/// a blank line, the body of the block that was just opened, or else one statement.
-pub fn first_syntactic_end(language: Language, prefix_tail: &str, completion: &str, multi_line: bool) -> usize {
+/// `multi_line` false: the rest of the line. After an opened block the completion may start with
+/// the line break; then the block's first line is kept. `multi_line` true: the statement or block
+/// that the cursor is in the head of, or, on a blank line, the body of the block that was just
+/// opened, or else one statement.
+pub fn first_syntactic_end(
+    language: Language,
+    prefix_tail: &str,
+    completion: &str,
+    multi_line: bool,
+) -> usize {
     syntactic_end(language, prefix_tail, completion, multi_line).len
 }
 
 /// As [`first_syntactic_end`], also telling whether generating more could change it.
-pub fn syntactic_end(language: Language, prefix_tail: &str, completion: &str, multi_line: bool) -> SyntacticEnd {
+pub fn syntactic_end(
+    language: Language,
+    prefix_tail: &str,
+    completion: &str,
+    multi_line: bool,
+) -> SyntacticEnd {
     let prefix = tail(language, prefix_tail);
     let bounded = &completion[..completion.floor_char_boundary(MAX_COMPLETION)];
-    let mut end = if multi_line { block_end(language, prefix, bounded) } else { line_end(language, prefix, bounded) };
+    let mut end = if multi_line {
+        block_end(language, prefix, bounded)
+    } else {
+        line_end(language, prefix, bounded)
+    };
     end.reached |= bounded.len() < completion.len();
     end
 }
 
-/// Bytes of `completion` that its first `n` lines take, those before its first text not counted: all of it where it has no more, else to the
-/// last of them after which nothing that the completion opened is open. Where there is none, it is the first line.
+/// Bytes of `completion` that its first `n` lines take, those before its first text not counted:
+/// all of it where it has no more, else to the last of them after which nothing that the completion
+/// opened is open. Where there is none, it is the first line.
 pub fn first_lines(language: Language, prefix_tail: &str, completion: &str, n: usize) -> usize {
     let blank = completion.len() - completion.trim_start().len();
     let begun = completion[..blank].rfind(['\n', '\r']).map_or(0, |at| at + 1);
@@ -60,7 +79,8 @@ pub fn first_lines(language: Language, prefix_tail: &str, completion: &str, n: u
     let text = Text::new(language, &joined);
     let closed = |i: &usize| {
         let (line, next) = (&text.lines[*i], &text.lines[i + 1]);
-        let all_closed = next.inside.is_none() && next.open.last().is_none_or(|open| *open < prefix.len());
+        let all_closed =
+            next.inside.is_none() && next.open.last().is_none_or(|open| *open < prefix.len());
         !text.is_blank(*i) && line.end > prefix.len() && all_closed && !text.opens_block(*i)
     };
     let first = text.line_at(prefix.len());
@@ -78,8 +98,9 @@ pub(crate) struct Opened {
     pub(crate) by: u8,
 }
 
-/// The block that the end of `before` opens: the last line of code ends with an open bracket, with the `:` of a Python
-/// block or of a `case`, or with an arrow. Comments, blank lines and, in Python, a docstring after it do not matter.
+/// The block that the end of `before` opens: the last line of code ends with an open bracket, with
+/// the `:` of a Python block or of a `case`, or with an arrow. Comments, blank lines and, in
+/// Python, a docstring after it do not matter.
 pub(crate) fn opened_block(language: Language, before: &str) -> Option<Opened> {
     let text = Text::new(language, tail(language, before));
     let last = (0..text.lines.len()).rev().find(|i| text.is_code(*i))?;
@@ -87,9 +108,9 @@ pub(crate) fn opened_block(language: Language, before: &str) -> Option<Opened> {
     text.opens_block(last).then(|| Opened { indent, by: text.last_code_byte(last) })
 }
 
-/// The end of a text from which lexing may start: the last [`MAX_PREFIX`] bytes, less what comes before the first line
-/// that looks like the head of an item. Any other place may be inside a string of several lines, and then everything
-/// after it would be taken for its contrary.
+/// The end of a text from which lexing may start: the last [`MAX_PREFIX`] bytes, less what comes
+/// before the first line that looks like the head of an item. Any other place may be inside a
+/// string of several lines, and then everything after it would be taken for its contrary.
 pub(crate) fn tail(language: Language, prefix: &str) -> &str {
     if prefix.len() <= MAX_PREFIX {
         return prefix;
@@ -147,7 +168,8 @@ fn block_end(language: Language, prefix: &str, completion: &str) -> SyntacticEnd
         let line = &text.lines[i];
         // What the completion has of this line.
         let start = line.start.max(cursor);
-        // A completion may start with the second half of a line break: then the line has ended already.
+        // A completion may start with the second half of a line break: then the line has ended
+        // already.
         let content = &joined[start..line.end.max(start)];
         let cursors_own = i == current && !text.is_blank(i);
         if content.trim().is_empty() && !cursors_own {
@@ -158,13 +180,17 @@ fn block_end(language: Language, prefix: &str, completion: &str) -> SyntacticEnd
             let whole = line.end < joined.len() || text.words_of(i).nth(1).is_some();
             return SyntacticEnd { len: end.unwrap_or(0), reached: whole };
         }
-        let stop = line.brackets.iter().find(|b| b.close && b.opener.is_none_or(|o| o < base.from) && b.offset >= cursor);
+        let stop = line
+            .brackets
+            .iter()
+            .find(|b| b.close && b.opener.is_none_or(|o| o < base.from) && b.offset >= cursor);
         if let Some(bracket) = stop {
             if i > current {
                 let len = joined[..bracket.offset].trim_end().len().max(cursor) - cursor;
                 return SyntacticEnd { len: end.unwrap_or(0).max(len), reached: true };
             }
-            // On the cursor's own line it closes what the cursor is in; nothing further down can belong to it.
+            // On the cursor's own line it closes what the cursor is in; nothing further down can
+            // belong to it.
             let rest_of_line = start + content.trim_end().len() - cursor;
             if line.end < joined.len() {
                 return SyntacticEnd { len: rest_of_line, reached: true };
@@ -191,7 +217,8 @@ struct Base {
     from: usize,
     /// Lines after this one are asked whether they still belong.
     first_line: usize,
-    /// A whole statement is looked for, which starts in the completion: its further clauses belong to it.
+    /// A whole statement is looked for, which starts in the completion: its further clauses belong
+    /// to it.
     statement: bool,
     /// A block without brackets is open: of Python, or of a `case`.
     opened: bool,
@@ -210,7 +237,8 @@ impl Base {
                 opened: false,
             };
         }
-        // On a blank line: the body of a block if one was just opened and what comes is deeper, else a statement.
+        // On a blank line: the body of a block if one was just opened and what comes is deeper,
+        // else a statement.
         let first = (current..text.lines.len()).find(|i| !text.is_blank(*i)).unwrap_or(current);
         let indent = text.lines[first].indent;
         if let Some(opener) = (0..current).rev().find(|i| text.is_code(*i))
@@ -227,7 +255,13 @@ impl Base {
                 };
             }
         }
-        Base { indent, from: text.lines[first].start, first_line: first, statement: true, opened: false }
+        Base {
+            indent,
+            from: text.lines[first].start,
+            first_line: first,
+            statement: true,
+            opened: false,
+        }
     }
 
     /// Whether line `i` (not blank) still belongs; `previous` is the last line of code that does.
@@ -246,24 +280,34 @@ impl Base {
         if line.indent > self.indent {
             return !ended;
         }
-        if let Some(first) = line.brackets.first().filter(|b| b.close && text.is_first(i, b.offset)) {
+        if let Some(first) = line.brackets.first().filter(|b| b.close && text.is_first(i, b.offset))
+        {
             return first.opener.is_some_and(|o| o >= self.from);
         }
         let label = text.is_label(i) && (line.indent == self.indent || text.language.is_c());
         // Nobody indents what is in a namespace.
-        let flat = text.language == Language::Cpp && matches!(text.first_word(text.line_at(self.from)), "namespace" | "extern");
+        let flat = text.language == Language::Cpp
+            && matches!(text.first_word(text.line_at(self.from)), "namespace" | "extern");
         if depth > 0 && (label || (flat && line.indent == self.indent)) {
             return true;
         }
-        if self.statement && depth == 0 && line.indent == self.indent && is_clause(text.first_word(i)) {
+        if self.statement
+            && depth == 0
+            && line.indent == self.indent
+            && is_clause(text.first_word(i))
+        {
             return true;
         }
         if depth > 0 && text.language.is_c() && text.first_byte(i) == b'#' {
             return true;
         }
         // A brace on a line of its own, under the head it belongs to.
-        let own_brace = text.first_byte(i) == b'{' && text.content(i).trim() == "{" && line.indent == self.indent;
-        own_brace && text.language.has_braces() && !matches!(text.last_code_byte(previous), b';' | b'}' | b'{')
+        let own_brace = text.first_byte(i) == b'{'
+            && text.content(i).trim() == "{"
+            && line.indent == self.indent;
+        own_brace
+            && text.language.has_braces()
+            && !matches!(text.last_code_byte(previous), b';' | b'}' | b'{')
     }
 }
 
@@ -281,7 +325,8 @@ struct Line {
     indent: usize,
     /// The line starts inside the string or comment that started on this line.
     inside: Option<usize>,
-    /// Innermost bracket that is open where the line starts, and the offsets of all of them, outermost first.
+    /// Innermost bracket that is open where the line starts, and the offsets of all of them,
+    /// outermost first.
     open: Vec<usize>,
     innermost: Option<Bracket>,
     brackets: Vec<LineBracket>,
@@ -322,7 +367,8 @@ impl<'a> Text<'a> {
                     continue;
                 }
                 LexKind::Open | LexKind::Close => {
-                    let bracket = Bracket { byte: bytes[bytes.len() - 1], offset: lexeme.range.start };
+                    let bracket =
+                        Bracket { byte: bytes[bytes.len() - 1], offset: lexeme.range.start };
                     let close = lexeme.kind == LexKind::Close;
                     let opener = if close { stack.close(bracket).map(|o| o.offset) } else { None };
                     if !close {
@@ -342,7 +388,8 @@ impl<'a> Text<'a> {
                 let starts = line_starts(bytes).map(|i| lexeme.range.start + i);
                 for start in starts {
                     if let Some(line) = lines.last_mut() {
-                        line.end = start - if text.as_bytes()[..start].ends_with(b"\r\n") { 2 } else { 1 };
+                        line.end =
+                            start - if text.as_bytes()[..start].ends_with(b"\r\n") { 2 } else { 1 };
                     }
                     let mut line = Line::at(start, Some(current), &stack);
                     if lexeme.kind == LexKind::String {
@@ -375,13 +422,17 @@ impl<'a> Text<'a> {
         self.lines.partition_point(|l| l.start <= offset).saturating_sub(1)
     }
 
-    /// Whether there is code on the line: not only comments, and not only the docstring of a Python block.
+    /// Whether there is code on the line: not only comments, and not only the docstring of a Python
+    /// block.
     fn is_code(&self, i: usize) -> bool {
         let line = &self.lines[i];
         if self.language.is_indented() {
             let head = line.inside.unwrap_or(i);
             let starts = matches!(self.lines[head].first, Some((LexKind::String, _)));
-            if starts && self.lines[head].open.is_empty() && line.last.is_some_and(|(kind, ..)| kind == LexKind::String) {
+            if starts
+                && self.lines[head].open.is_empty()
+                && line.last.is_some_and(|(kind, ..)| kind == LexKind::String)
+            {
                 return false;
             }
         }
@@ -394,10 +445,12 @@ impl<'a> Text<'a> {
         // Each round goes up; broken code may make it go far, never forever.
         loop {
             let line = &self.lines[head];
-            let closers = line.brackets.iter().filter_map(|b| b.opener).map(|o| self.line_at(o)).min();
+            let closers =
+                line.brackets.iter().filter_map(|b| b.opener).map(|o| self.line_at(o)).min();
             // Arguments belong to their call; but a block among them has an end of its own.
             let opens = matches!(line.last, Some((LexKind::Open, ..)));
-            let expression = line.innermost.filter(|b| b.byte != b'{' && !opens).map(|b| self.line_at(b.offset));
+            let expression =
+                line.innermost.filter(|b| b.byte != b'{' && !opens).map(|b| self.line_at(b.offset));
             let continued = (head > 0 && self.is_continued(head - 1, head)).then(|| head - 1);
             let up = [closers, expression, continued, line.inside].into_iter().flatten().min();
             match up {
@@ -414,13 +467,18 @@ impl<'a> Text<'a> {
         let code = &self.text[line.start..end.max(line.start)];
         // The initialisers of a constructor: `A::A()\n  : a(1),\n    b(2) {`.
         let initialisers = self.language == Language::Cpp
-            && (self.content(next).trim_start().starts_with(": ") || (code.ends_with(',') && self.content(next).trim_end().ends_with('{')));
-        line.ends_with_backslash || initialisers || (self.language.has_braces() && (code.ends_with("&&") || code.ends_with("||")))
+            && (self.content(next).trim_start().starts_with(": ")
+                || (code.ends_with(',') && self.content(next).trim_end().ends_with('{')));
+        line.ends_with_backslash
+            || initialisers
+            || (self.language.has_braces() && (code.ends_with("&&") || code.ends_with("||")))
     }
 
     fn words_of(&self, i: usize) -> impl Iterator<Item = &'a str> {
         let language = self.language;
-        self.content(i).split_inclusive(move |c: char| !language.is_word_char(c)).filter(|w| !w.trim().is_empty())
+        self.content(i)
+            .split_inclusive(move |c: char| !language.is_word_char(c))
+            .filter(|w| !w.trim().is_empty())
     }
 
     fn first_word(&self, i: usize) -> &'a str {
@@ -438,7 +496,9 @@ impl<'a> Text<'a> {
     }
 
     fn last_code_byte(&self, i: usize) -> u8 {
-        self.lines[i].last.map_or(0, |(_, _, end)| self.text.as_bytes()[end.min(self.lines[i].end).max(1) - 1])
+        self.lines[i]
+            .last
+            .map_or(0, |(_, _, end)| self.text.as_bytes()[end.min(self.lines[i].end).max(1) - 1])
     }
 
     /// A `case`, `default` or access label, which stands as deep as the block it is in.
@@ -446,7 +506,9 @@ impl<'a> Text<'a> {
         match self.first_word(i) {
             "case" | "default" => true,
             // Access labels, and what `goto` goes to.
-            word if self.language.is_c() => !word.is_empty() && self.content(i).trim().strip_prefix(word) == Some(":"),
+            word if self.language.is_c() => {
+                !word.is_empty() && self.content(i).trim().strip_prefix(word) == Some(":")
+            }
             _ => false,
         }
     }
@@ -454,7 +516,9 @@ impl<'a> Text<'a> {
     /// The line goes on with the expression of the line before it: `.method()`, `?.x`, `&& y`.
     fn continues(&self, i: usize) -> bool {
         let content = self.content(i).trim_start();
-        let named = |rest: &str| rest.starts_with(|c: char| self.language.is_word_char(c) && !c.is_ascii_digit());
+        let named = |rest: &str| {
+            rest.starts_with(|c: char| self.language.is_word_char(c) && !c.is_ascii_digit())
+        };
         self.language.has_braces()
             && (content.strip_prefix('.').is_some_and(named)
                 || content.strip_prefix("?.").is_some_and(named)
@@ -470,7 +534,8 @@ impl<'a> Text<'a> {
             (LexKind::Open, _) => true,
             (LexKind::Other, ":") if self.language.is_indented() => {
                 let head = self.logical_start(i);
-                let in_brackets = self.depth_at(i, start) > self.lines[head].open.len().min(self.depth_at(i, start));
+                let in_brackets = self.depth_at(i, start)
+                    > self.lines[head].open.len().min(self.depth_at(i, start));
                 !in_brackets && is_python_block(self.first_word(head))
             }
             // YAML, a list in prose: only deeper lines are kept, so a wrong guess costs nothing.
@@ -486,7 +551,9 @@ impl<'a> Text<'a> {
     /// Brackets open at `offset` on line `i`.
     fn depth_at(&self, i: usize, offset: usize) -> usize {
         let before = self.lines[i].brackets.iter().take_while(|b| b.offset < offset);
-        before.fold(self.lines[i].open.len(), |depth, b| if b.close { depth.saturating_sub(1) } else { depth + 1 })
+        before.fold(self.lines[i].open.len(), |depth, b| {
+            if b.close { depth.saturating_sub(1) } else { depth + 1 }
+        })
     }
 
     /// Line `i` opens a block that no bracket closes.
@@ -523,7 +590,9 @@ impl Line {
 
 /// Offsets just after each line break in `bytes`.
 fn line_starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    let breaks = move |i: &usize| bytes[*i] == b'\n' || (bytes[*i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'));
+    let breaks = move |i: &usize| {
+        bytes[*i] == b'\n' || (bytes[*i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'))
+    };
     (0..bytes.len()).filter(breaks).map(|i| i + 1)
 }
 
@@ -532,19 +601,39 @@ fn is_clause(word: &str) -> bool {
     matches!(word, "elif" | "else" | "except" | "catch" | "finally")
 }
 
-/// Whether a line of a language without a grammar ends in a word that opens a block there (shell, Lua, Ruby, Elixir, Pascal), or begins with
-/// one that does, and holds nothing else that would end it. Only deeper lines are kept, so a wrong guess costs nothing.
+/// Whether a line of a language without a grammar ends in a word that opens a block there (shell,
+/// Lua, Ruby, Elixir, Pascal), or begins with one that does, and holds nothing else that would end
+/// it. Only deeper lines are kept, so a wrong guess costs nothing.
 fn opens_by_word(line: &str) -> bool {
     let mut words = line.split_whitespace();
-    let (first, last) = (words.next().unwrap_or(""), line.split_whitespace().next_back().unwrap_or(""));
-    let opens = matches!(last, "do" | "then" | "else" | "begin" | "repeat" | "try" | "ensure" | "rescue");
+    let (first, last) =
+        (words.next().unwrap_or(""), line.split_whitespace().next_back().unwrap_or(""));
+    let opens =
+        matches!(last, "do" | "then" | "else" | "begin" | "repeat" | "try" | "ensure" | "rescue");
     let names = matches!(first, "def" | "class" | "module" | "function" | "local");
-    opens || names && (first != "local" || words.next() == Some("function")) && last != "end" && !line.contains(" = ")
+    opens
+        || names
+            && (first != "local" || words.next() == Some("function"))
+            && last != "end"
+            && !line.contains(" = ")
 }
 
 fn is_python_block(word: &str) -> bool {
     matches!(
         word,
-        "def" | "class" | "if" | "elif" | "else" | "for" | "while" | "try" | "except" | "finally" | "with" | "async" | "match" | "case"
+        "def"
+            | "class"
+            | "if"
+            | "elif"
+            | "else"
+            | "for"
+            | "while"
+            | "try"
+            | "except"
+            | "finally"
+            | "with"
+            | "async"
+            | "match"
+            | "case"
     )
 }

@@ -1,7 +1,8 @@
 //! [`SyntaxTree`]: the tree of one document, kept up to date through edits, within a limit.
 //!
-//! A tree that could not be made within it is absent, never stale: every question about it then has the answer of a
-//! text without a grammar. All walks are loops over a cursor, so that deep nesting costs heap, not stack.
+//! A tree that could not be made within it is absent, never stale: every question about it then has
+//! the answer of a text without a grammar. All walks are loops over a cursor, so that deep nesting
+//! costs heap, not stack.
 
 use std::cell::Cell;
 use std::ops::{ControlFlow, Range};
@@ -15,7 +16,8 @@ use crate::Language;
 /// What one parse may take before it is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseLimit {
-    /// By the clock, for those who wait; none where a result must not depend on how busy the machine is.
+    /// By the clock, for those who wait; none where a result must not depend on how busy the
+    /// machine is.
     pub time: Option<Duration>,
     /// Hundreds of the parser's operations: about 80 bytes of ordinary code.
     pub steps: u64,
@@ -25,9 +27,10 @@ pub struct ParseLimit {
 
 impl ParseLimit {
     /// While somebody types.
-    pub const INTERACTIVE: ParseLimit = ParseLimit { time: Some(Duration::from_millis(500)), ..ParseLimit::REPEATABLE };
-    /// The same on every machine: for corpora and scores. Ordinary text of [`MAX_PARSE_BYTES`] is within it; the worst known texts
-    /// take some ten seconds.
+    pub const INTERACTIVE: ParseLimit =
+        ParseLimit { time: Some(Duration::from_millis(500)), ..ParseLimit::REPEATABLE };
+    /// The same on every machine: for corpora and scores. Ordinary text of [`MAX_PARSE_BYTES`] is
+    /// within it; the worst known texts take some ten seconds.
     pub const REPEATABLE: ParseLimit = ParseLimit { time: None, steps: 200_000, bytes: 512 << 20 };
 }
 
@@ -42,8 +45,8 @@ pub const MAX_PARSE_BYTES: usize = 8 << 20;
 pub struct SyntaxTree {
     language: Language,
     tree: Option<Tree>,
-    /// Bytes of the text whose parse was given up. Not tried again until the text is a quarter shorter, or else
-    /// every keystroke would pay the limit.
+    /// Bytes of the text whose parse was given up. Not tried again until the text is a quarter
+    /// shorter, or else every keystroke would pay the limit.
     gave_up_at: Option<usize>,
     limit: ParseLimit,
     /// Whoever asks waits no longer than this, whatever the limit says.
@@ -55,8 +58,8 @@ impl SyntaxTree {
         SyntaxTree::parse_within(language, rope, ParseLimit::INTERACTIVE)
     }
 
-    /// As [`SyntaxTree::parse`], with another limit for this parse and those of the tree's edits and previews. For results that must
-    /// not depend on how busy the machine is.
+    /// As [`SyntaxTree::parse`], with another limit for this parse and those of the tree's edits
+    /// and previews. For results that must not depend on how busy the machine is.
     pub fn parse_within(language: Language, rope: &Rope, limit: ParseLimit) -> SyntaxTree {
         let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit, deadline: None };
         tree.reparse(rope);
@@ -65,7 +68,13 @@ impl SyntaxTree {
 
     /// Of a whole text that nobody types: the same tree on every machine.
     pub fn parse_str(language: Language, text: &str) -> SyntaxTree {
-        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit: ParseLimit::REPEATABLE, deadline: None };
+        let mut tree = SyntaxTree {
+            language,
+            tree: None,
+            gave_up_at: None,
+            limit: ParseLimit::REPEATABLE,
+            deadline: None,
+        };
         tree.run(text.len(), |byte| text.as_bytes().get(byte..).unwrap_or_default());
         tree
     }
@@ -133,8 +142,13 @@ impl SyntaxTree {
         let (mut steps, bytes) = (0, Cell::new(0));
         let mut progress = |_: &tree_sitter::ParseState| {
             steps += 1;
-            let late = limit.time.is_some_and(|time| start.elapsed() > time) || deadline.is_some_and(|deadline| Instant::now() > deadline);
-            if late || steps > limit.steps || bytes.get() > limit.bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let late = limit.time.is_some_and(|time| start.elapsed() > time)
+                || deadline.is_some_and(|deadline| Instant::now() > deadline);
+            if late || steps > limit.steps || bytes.get() > limit.bytes {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         };
         let mut read = |byte, _| {
             let text = read(byte);
@@ -163,14 +177,20 @@ impl SyntaxTree {
         n
     }
 
-    /// One line a node, in order: two spaces a level, kind, byte range. For `--explain` and for tests.
+    /// One line a node, in order: two spaces a level, kind, byte range. For `--explain` and for
+    /// tests.
     pub fn dump(&self, max_nodes: usize) -> String {
         let mut text = String::new();
         let mut n = 0;
         self.walk(|node, _, depth| {
             let missing = if node.is_missing() { " MISSING" } else { "" };
             let indent = 2 * depth.min(40);
-            text.push_str(&format!("{:indent$}{}{missing} {:?}\n", "", node.kind(), node.byte_range()));
+            text.push_str(&format!(
+                "{:indent$}{}{missing} {:?}\n",
+                "",
+                node.kind(),
+                node.byte_range()
+            ));
             n += 1;
             if n < max_nodes { Visit::Into } else { Visit::Stop }
         });
@@ -181,8 +201,12 @@ impl SyntaxTree {
         self.tree.as_ref().map(Tree::root_node)
     }
 
-    /// Visits nodes in preorder, without recursion: the node, the cursor on it, its depth (the root's is 0).
-    pub(crate) fn walk<'tree>(&'tree self, mut visit: impl FnMut(Node<'tree>, &TreeCursor<'tree>, usize) -> Visit) {
+    /// Visits nodes in preorder, without recursion: the node, the cursor on it, its depth (the
+    /// root's is 0).
+    pub(crate) fn walk<'tree>(
+        &'tree self,
+        mut visit: impl FnMut(Node<'tree>, &TreeCursor<'tree>, usize) -> Visit,
+    ) {
         let Some(root) = self.root() else { return };
         let mut cursor = root.walk();
         // Counted here: the cursor's own `depth()` takes time proportional to its answer.
@@ -224,7 +248,10 @@ impl SyntaxTree {
 
 impl std::fmt::Debug for SyntaxTree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SyntaxTree").field("language", &self.language).field("present", &self.is_present()).finish()
+        f.debug_struct("SyntaxTree")
+            .field("language", &self.language)
+            .field("present", &self.is_present())
+            .finish()
     }
 }
 

@@ -1,21 +1,26 @@
 //! How long a prefill goes on after it was cancelled: `cargo run --release -p lacuna-engine
 //! --example cancel_latency MODEL [TOKENS] [ROUNDS] [THREADS]`.
 //!
-//! A prefill of random tokens is cancelled from another thread at random moments; the time until it returns is compared with what a
-//! layer of the chunk in flight takes, which bounds it. Where all cores compute, the thread that cancels takes time from one of them.
+//! A prefill of random tokens is cancelled from another thread at random moments; the time until it
+//! returns is compared with what a layer of the chunk in flight takes, which bounds it. Where all
+//! cores compute, the thread that cancels takes time from one of them.
 
 #![allow(clippy::print_stdout, reason = "the result of an example")]
 
 use std::time::{Duration, Instant};
 
-use lacuna_engine::{Cancel, KvCache, Model, Precision, PromptError, kernel_row, prefill, set_threads, threads};
+use lacuna_engine::{
+    Cancel, KvCache, Model, Precision, PromptError, kernel_row, prefill, set_threads, threads,
+};
 
 /// Tokens that a prefill evaluates at once.
 const CHUNK: usize = 512;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [path, rest @ ..] = args.as_slice() else { return Err("usage: cancel_latency MODEL [TOKENS] [ROUNDS]".into()) };
+    let [path, rest @ ..] = args.as_slice() else {
+        return Err("usage: cancel_latency MODEL [TOKENS] [ROUNDS]".into());
+    };
     let model = Model::load(path, Precision::Int4)?;
     let number = |i: usize, otherwise: usize| rest.get(i).map_or(Ok(otherwise), |n| n.parse());
     let n = number(0, 1024)?.min(model.spec().max_positions);
@@ -66,7 +71,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
         if cancelled {
             let latency = returned.saturating_duration_since(raised);
-            latencies.push((latency.as_secs_f64() / layer_at(raised - start).as_secs_f64(), latency));
+            latencies
+                .push((latency.as_secs_f64() / layer_at(raised - start).as_secs_f64(), latency));
         }
     }
     let of = |share: f64, value: &dyn Fn(&(f64, Duration)) -> f64| {
@@ -75,7 +81,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         all[((all.len() - 1) as f64 * share).round() as usize]
     };
     let line = |name: &str, unit: &str, value: &dyn Fn(&(f64, Duration)) -> f64| {
-        println!("{name}: p50 {:.2}{unit}, p99 {:.2}{unit}, at most {:.2}{unit}", of(0.5, value), of(0.99, value), of(1.0, value));
+        println!(
+            "{name}: p50 {:.2}{unit}, p99 {:.2}{unit}, at most {:.2}{unit}",
+            of(0.5, value),
+            of(0.99, value),
+            of(1.0, value)
+        );
     };
     println!(
         "{} threads, {}: {n} tokens in {:.1} ms; a layer takes {:.2} ms in the first chunk of {CHUNK}, {:.2} ms in the last; cancelled {rounds} times",

@@ -1,9 +1,11 @@
-//! Beam search: the likeliest continuations as wholes, instead of the token that is likeliest each time.
+//! Beam search: the likeliest continuations as wholes, instead of the token that is likeliest each
+//! time.
 //!
-//! A small model is often torn between several first tokens, and the likeliest one need not begin the likeliest line. Hypotheses
-//! are evaluated in one pass a token; they share the blocks of the prompt and own what they have written. What has ended is kept, and
-//! handed to the caller's [`Rules`] in order as soon as nothing can overtake it: a refused one makes room for the next, and the search
-//! goes no further than it must. Start at [`likeliest`].
+//! A small model is often torn between several first tokens, and the likeliest one need not begin
+//! the likeliest line. Hypotheses are evaluated in one pass a token; they share the blocks of the
+//! prompt and own what they have written. What has ended is kept, and handed to the caller's
+//! [`Rules`] in order as soon as nothing can overtake it: a refused one makes room for the next,
+//! and the search goes no further than it must. Start at [`likeliest`].
 
 use std::time::Instant;
 
@@ -26,13 +28,15 @@ pub trait Rules {
     /// Whether a continuation is complete with its last id.
     fn ends(&self, ids: &[u32]) -> bool;
 
-    /// Whether [`Beam::closers`] end this one, all with the same result: their probabilities count together.
+    /// Whether [`Beam::closers`] end this one, all with the same result: their probabilities count
+    /// together.
     fn closes(&self, _ids: &[u32]) -> bool {
         false
     }
 
-    /// Whether it says anything. The end of one that does not counts only where the likeliest id each time leads to it: an unlikely
-    /// beginning of a word is mostly its end, but says nothing about whether the word ends.
+    /// Whether it says anything. The end of one that does not counts only where the likeliest id
+    /// each time leads to it: an unlikely beginning of a word is mostly its end, but says nothing
+    /// about whether the word ends.
     fn is_new(&self, _ids: &[u32]) -> bool {
         true
     }
@@ -47,7 +51,8 @@ pub trait Rules {
         0.0
     }
 
-    /// What becomes of one that has ended. They come in the order of their scores, the best first, each once.
+    /// What becomes of one that has ended. They come in the order of their scores, the best first,
+    /// each once.
     fn judge(&mut self, _continuation: &Continuation) -> Verdict {
         Verdict::Accept
     }
@@ -63,9 +68,11 @@ pub enum Verdict {
     Over,
 }
 
-/// Hypotheses of their own: they compete among themselves for their places, not with those of other starts.
+/// Hypotheses of their own: they compete among themselves for their places, not with those of other
+/// starts.
 pub struct Start<C> {
-    /// A rule over the first tokens; each hypothesis has its own. What it does not allow costs nothing: probabilities are the model's.
+    /// A rule over the first tokens; each hypothesis has its own. What it does not allow costs
+    /// nothing: probabilities are the model's.
     pub constraint: C,
     /// Hypotheses that are followed at a time; 1 is greedy generation.
     pub width: usize,
@@ -74,17 +81,20 @@ pub struct Start<C> {
 /// How the search goes.
 pub struct Beam<'a, C> {
     pub starts: Vec<Start<C>>,
-    /// Continuations that have ended and are remembered; what is less likely than so many of them is dropped.
+    /// Continuations that have ended and are remembered; what is less likely than so many of them
+    /// is dropped.
     pub keep: usize,
     /// Accepted continuations that are wanted, at most `keep`.
     pub wanted: usize,
-    /// Nats: when there are as many as wanted, those that come so close to the best are looked for too.
+    /// Nats: when there are as many as wanted, those that come so close to the best are looked for
+    /// too.
     pub margin: f32,
     /// Tokens of a continuation at most.
     pub max_tokens: usize,
     /// Ids that end a continuation (they count for its probability, but are not among its ids).
     pub stops: &'a [u32],
-    /// Ids that end a continuation where [`Rules::closes`] says so, in ascending order; they are not among its ids.
+    /// Ids that end a continuation where [`Rules::closes`] says so, in ascending order; they are
+    /// not among its ids.
     pub closers: &'a [u32],
     /// What the texts at hand say; `None`: the model alone.
     pub texts: Option<Texts<'a>>,
@@ -96,7 +106,8 @@ pub struct Beam<'a, C> {
 pub struct Texts<'a> {
     pub ngrams: &'a Ngrams,
     pub weights: &'a Weights,
-    /// The text that the continuations go on with: the last [`crate::MAX_ORDER`] ids of it, or more.
+    /// The text that the continuations go on with: the last [`crate::MAX_ORDER`] ids of it, or
+    /// more.
     pub context: &'a [u32],
 }
 
@@ -115,7 +126,8 @@ pub struct Continuation {
     pub logprobs: Vec<f32>,
     /// Log-probability with the end and with what [`Beam::texts`] say, and [`Rules::bonus`].
     pub score: f32,
-    /// Log-probability of its end by the model, where a closer ends it; 0 where its last id does; negative infinity of one that has not ended.
+    /// Log-probability of its end by the model, where a closer ends it; 0 where its last id does;
+    /// negative infinity of one that has not ended.
     pub end: f32,
     /// [`Finish::Stop`] or [`Finish::Callback`]; of one that has not ended, as [`Found::finish`].
     pub finish: Finish,
@@ -126,14 +138,18 @@ pub struct Continuation {
 pub struct Found {
     /// The best first.
     pub accepted: Vec<Continuation>,
-    /// The best that has ended, whether accepted or not; where none has, the likeliest at that time.
+    /// The best that has ended, whether accepted or not; where none has, the likeliest at that
+    /// time.
     pub best: Continuation,
-    /// The best that has ended and was not judged, and the best that was still followed: what an accepted one was chosen before.
+    /// The best that has ended and was not judged, and the best that was still followed: what an
+    /// accepted one was chosen before.
     pub rivals: [Option<Continuation>; 2],
-    /// What was still followed when the search was cut off, the likeliest first: by [`Beam::max_tokens`], or cancelled.
+    /// What was still followed when the search was cut off, the likeliest first: by
+    /// [`Beam::max_tokens`], or cancelled.
     pub unfinished: Vec<Continuation>,
-    /// Why the search ended: [`Finish::Stop`] where it found what was wanted or there is nothing else; [`Finish::Length`],
-    /// [`Finish::Cancelled`]; [`Finish::Constraint`] where nothing may follow.
+    /// Why the search ended: [`Finish::Stop`] where it found what was wanted or there is nothing
+    /// else; [`Finish::Length`], [`Finish::Cancelled`]; [`Finish::Constraint`] where nothing may
+    /// follow.
     pub finish: Finish,
     pub prefill: PrefillStats,
     pub times: Times,
@@ -141,11 +157,11 @@ pub struct Found {
     pub passes: usize,
 }
 
-/// Prefills `prompt` and finds the likeliest continuations that end and that the rules accept. Keys and values of the best, accepted or not,
-/// stay in the cache as far as they are there.
+/// Prefills `prompt` and finds the likeliest continuations that end and that the rules accept. Keys
+/// and values of the best, accepted or not, stay in the cache as far as they are there.
 ///
-/// When the search is cut off, those that have ended are judged all the same. `on_best` hears of the likeliest hypothesis after every pass:
-/// it may still be overtaken, or refused.
+/// When the search is cut off, those that have ended are judged all the same. `on_best` hears of
+/// the likeliest hypothesis after every pass: it may still be overtaken, or refused.
 ///
 /// Errors: as [`crate::generate`]. Panics: no start.
 pub fn likeliest<C: Constraint + Clone, R: Rules>(
@@ -164,11 +180,25 @@ pub fn likeliest<C: Constraint + Clone, R: Rules>(
     let prefill = match prefill_in(model, kv, prompt, &beam.prefill, cancel, &mut workspace) {
         Ok(stats) => stats,
         Err(PromptError::Cancelled) => {
-            let best =
-                Continuation { ids: Vec::new(), logprobs: Vec::new(), score: 0.0, end: f32::NEG_INFINITY, finish: Finish::Cancelled };
+            let best = Continuation {
+                ids: Vec::new(),
+                logprobs: Vec::new(),
+                score: 0.0,
+                end: f32::NEG_INFINITY,
+                finish: Finish::Cancelled,
+            };
             let times = Times { prefill: start.elapsed(), ..Times::default() };
             let (accepted, unfinished, prefill) = (Vec::new(), Vec::new(), PrefillStats::default());
-            return Ok(Found { accepted, best, rivals: [None, None], unfinished, finish: Finish::Cancelled, prefill, times, passes: 0 });
+            return Ok(Found {
+                accepted,
+                best,
+                rivals: [None, None],
+                unfinished,
+                finish: Finish::Cancelled,
+                prefill,
+                times,
+                passes: 0,
+            });
         }
         Err(error) => return Err(error),
     };
@@ -226,12 +256,18 @@ impl Choice<'_> {
     /// Log-probability with what the texts say.
     fn mixed(&self, id: u32) -> f32 {
         let logprob = self.of_model(id);
-        if self.mixture.shares.is_empty() { logprob } else { self.mixture.of(id, logprob.exp()).ln() }
+        if self.mixture.shares.is_empty() {
+            logprob
+        } else {
+            self.mixture.of(id, logprob.exp()).ln()
+        }
     }
 
-    /// The `n` likeliest of those that are admitted, the likeliest first, with their log-probabilities.
+    /// The `n` likeliest of those that are admitted, the likeliest first, with their
+    /// log-probabilities.
     fn likeliest(&self, n: usize, admitted: impl Fn(u32) -> bool) -> Vec<(u32, f32)> {
-        let mut ids: Vec<u32> = sample::likeliest(self.logits, n, &admitted).into_iter().map(|(id, _)| id).collect();
+        let mut ids: Vec<u32> =
+            sample::likeliest(self.logits, n, &admitted).into_iter().map(|(id, _)| id).collect();
         if self.mixture.shares.is_empty() {
             return ids.into_iter().map(|id| (id, self.of_model(id))).collect();
         }
@@ -346,7 +382,13 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
         }
     }
 
-    fn run(&mut self, model: &Model, cancel: &Cancel, on_best: &mut dyn FnMut(&[u32]), w: &mut Workspace) -> Result<Finish, PromptError> {
+    fn run(
+        &mut self,
+        model: &Model,
+        cancel: &Cancel,
+        on_best: &mut dyn FnMut(&[u32]),
+        w: &mut Workspace,
+    ) -> Result<Finish, PromptError> {
         loop {
             if self.live.first().is_none_or(|hypothesis| hypothesis.ids.len() >= self.max_tokens) {
                 self.judge(f32::NEG_INFINITY);
@@ -354,13 +396,17 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
                 return Ok(if self.best.is_some() { Finish::Stop } else { Finish::Length });
             }
             let next = self.advance()?;
-            self.judge(next.first().map_or(f32::NEG_INFINITY, |candidate| candidate.score + self.rules.most()));
+            self.judge(
+                next.first()
+                    .map_or(f32::NEG_INFINITY, |candidate| candidate.score + self.rules.most()),
+            );
             if self.is_over || next.is_empty() {
                 return Ok(if self.best.is_some() { Finish::Stop } else { Finish::Constraint });
             }
             self.grow(&next);
             let ids: Vec<u32> = next.iter().filter_map(|candidate| candidate.id).collect();
-            let mut caches: Vec<&mut KvCache> = self.live.iter_mut().map(|hypothesis| &mut hypothesis.cache).collect();
+            let mut caches: Vec<&mut KvCache> =
+                self.live.iter_mut().map(|hypothesis| &mut hypothesis.cache).collect();
             if let Err(Cancelled) = prepack::extend(model, &mut caches, &ids, cancel, w) {
                 self.judge(f32::NEG_INFINITY);
                 self.is_cut_off = true;
@@ -371,12 +417,15 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
         }
     }
 
-    /// Takes what ends now from the candidates for the next tokens; those that go on, the likeliest first.
+    /// Takes what ends now from the candidates for the next tokens; those that go on, the likeliest
+    /// first.
     fn advance(&mut self) -> Result<Vec<Candidate>, PromptError> {
         let mut next: Vec<Candidate> = Vec::new();
         let mut places = self.widths.clone();
         let mut candidates = self.candidates()?;
-        candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.parent, a.id).cmp(&(b.parent, b.id))));
+        candidates.sort_by(|a, b| {
+            b.score.total_cmp(&a.score).then((a.parent, a.id).cmp(&(b.parent, b.id)))
+        });
         let most = self.rules.most();
         for candidate in candidates {
             // They come in order, and nothing becomes likelier by going on.
@@ -389,7 +438,11 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
                 continue;
             }
             match candidate.id.filter(|id| !self.stops.contains(id)) {
-                None if candidate.is_first && parent.is_greedy || self.rules.is_new(&parent.ids) => self.end(&candidate, Finish::Stop),
+                None if candidate.is_first && parent.is_greedy
+                    || self.rules.is_new(&parent.ids) =>
+                {
+                    self.end(&candidate, Finish::Stop)
+                }
                 None => {}
                 Some(id) => {
                     let ids: Vec<u32> = parent.ids.iter().copied().chain([id]).collect();
@@ -412,7 +465,11 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
             _ => f32::NEG_INFINITY,
         };
         let places = self.keep.saturating_sub(self.n_judged);
-        let of_pending = if places == 0 { f32::INFINITY } else { self.pending.get(places - 1).map_or(f32::NEG_INFINITY, |c| c.score) };
+        let of_pending = if places == 0 {
+            f32::INFINITY
+        } else {
+            self.pending.get(places - 1).map_or(f32::NEG_INFINITY, |c| c.score)
+        };
         of_accepted.max(of_pending)
     }
 
@@ -435,11 +492,15 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
         self.pending.truncate(self.keep);
     }
 
-    /// Judges what nothing that still lives can overtake: `ceiling` is the best that it may come to.
+    /// Judges what nothing that still lives can overtake: `ceiling` is the best that it may come
+    /// to.
     fn judge(&mut self, ceiling: f32) {
         while !self.is_over && self.pending.first().is_some_and(|first| first.score >= ceiling) {
             let enough = match self.accepted.first() {
-                Some(best) => self.accepted.len() >= self.wanted && self.pending[0].score <= best.score - self.margin,
+                Some(best) => {
+                    self.accepted.len() >= self.wanted
+                        && self.pending[0].score <= best.score - self.margin
+                }
                 None => false,
             };
             if enough || self.n_judged >= self.keep {
@@ -454,7 +515,8 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
                 Verdict::Over => self.is_over = true,
             }
         }
-        self.is_over |= self.accepted.len() >= self.wanted && self.accepted[0].score - self.margin >= ceiling;
+        self.is_over |=
+            self.accepted.len() >= self.wanted && self.accepted[0].score - self.margin >= ceiling;
         self.is_over |= self.n_judged >= self.keep;
     }
 
@@ -472,36 +534,53 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
             let is_restricted = hypothesis.constraint.is_active();
             let closes = !is_restricted && self.rules.closes(&hypothesis.ids);
             let is_closer = |id: u32| closes && self.closers.binary_search(&id).is_ok();
-            let admitted = |id| !is_closer(id) && (!is_restricted || hypothesis.constraint.allows(id));
-            let sureness = || (logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) - normaliser).exp();
-            let mixture = self.texts.map(|texts| texts.after(&hypothesis.ids, sureness())).unwrap_or_default();
+            let admitted =
+                |id| !is_closer(id) && (!is_restricted || hypothesis.constraint.allows(id));
+            let sureness =
+                || (logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) - normaliser).exp();
+            let mixture = self
+                .texts
+                .map(|texts| texts.after(&hypothesis.ids, sureness()))
+                .unwrap_or_default();
             let choice = Choice { logits, normaliser, mixture };
             let n = self.widths[hypothesis.start] + self.stops.len();
             let likeliest = choice.likeliest(n, admitted);
             let most = likeliest.first().map_or(f32::NEG_INFINITY, |(_, logprob)| *logprob);
-            let of = |id, logprob: f32, mixed: f32, is_first| Candidate { parent, id, logprob, score: hypothesis.score + mixed, is_first };
+            let of = |id, logprob: f32, mixed: f32, is_first| Candidate {
+                parent,
+                id,
+                logprob,
+                score: hypothesis.score + mixed,
+                is_first,
+            };
             let mut most_closing = f32::NEG_INFINITY;
             if closes {
                 let ends: Vec<f32> = self.closers.iter().map(|id| choice.mixed(*id)).collect();
-                let together = if ends.is_empty() { f32::NEG_INFINITY } else { ops::log_sum_exp(&ends) };
+                let together =
+                    if ends.is_empty() { f32::NEG_INFINITY } else { ops::log_sum_exp(&ends) };
                 if together.is_finite() {
                     most_closing = ends.iter().copied().fold(most_closing, f32::max);
                     all.push(of(None, together, together, most_closing >= most));
                 }
             }
             let going_on = likeliest.into_iter().enumerate();
-            all.extend(going_on.map(|(i, (id, mixed))| of(Some(id), choice.of_model(id), mixed, i == 0 && mixed > most_closing)));
+            all.extend(going_on.map(|(i, (id, mixed))| {
+                of(Some(id), choice.of_model(id), mixed, i == 0 && mixed > most_closing)
+            }));
         }
         Ok(all)
     }
 
-    /// The hypotheses that go on, each with its token. The last child of a hypothesis takes it over, the others branch.
+    /// The hypotheses that go on, each with its token. The last child of a hypothesis takes it
+    /// over, the others branch.
     fn grow(&mut self, next: &[Candidate]) {
-        let mut live: Vec<Option<Hypothesis<C>>> = std::mem::take(&mut self.live).into_iter().map(Some).collect();
+        let mut live: Vec<Option<Hypothesis<C>>> =
+            std::mem::take(&mut self.live).into_iter().map(Some).collect();
         for (i, candidate) in next.iter().enumerate() {
             let parent = &mut live[candidate.parent];
             let has_more = next[i + 1..].iter().any(|c| c.parent == candidate.parent);
-            let child = if has_more { parent.as_ref().map(Hypothesis::branch) } else { parent.take() };
+            let child =
+                if has_more { parent.as_ref().map(Hypothesis::branch) } else { parent.take() };
             if let (Some(mut child), Some(id)) = (child, candidate.id) {
                 child.append(id, candidate);
                 self.live.push(child);
@@ -516,7 +595,9 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
         };
         let live = || self.live.iter().map(|hypothesis| hypothesis.continuation(Finish::Length));
         // What an accepted one has come from is not beside it.
-        let is_beside = |other: &Continuation| !self.accepted.iter().any(|accepted| accepted.ids.starts_with(&other.ids));
+        let is_beside = |other: &Continuation| {
+            !self.accepted.iter().any(|accepted| accepted.ids.starts_with(&other.ids))
+        };
         let followed = live().filter(is_beside).max_by(|a, b| a.score.total_cmp(&b.score));
         let unfinished = live().filter(|_| self.is_cut_off).collect();
         let rivals = [self.pending.into_iter().next(), followed];

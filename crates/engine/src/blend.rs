@@ -1,12 +1,15 @@
 //! Moving keys and values to other positions, and choosing which moved tokens are computed again.
 //!
-//! Keys are held rotated to their positions (RoPE). A key at position `p` is moved by `δ` by rotating it once more, `R(δ)·R(p) = R(p+δ)`,
-//! in f32, and rounding it to the store's type again. INT8 keys keep rotation pairs in one group, so that the scale of a group hardly
-//! changes and the error of a move is that of one more rounding; `runs::MAX_MOVES` bounds how many add up. Values are not rotated.
-//! Holding keys unrotated instead would make moves free of rounding, but attention would rotate every key at every token.
+//! Keys are held rotated to their positions (RoPE). A key at position `p` is moved by `δ` by
+//! rotating it once more, `R(δ)·R(p) = R(p+δ)`, in f32, and rounding it to the store's type again.
+//! INT8 keys keep rotation pairs in one group, so that the scale of a group hardly changes and the
+//! error of a move is that of one more rounding; `runs::MAX_MOVES` bounds how many add up. Values
+//! are not rotated. Holding keys unrotated instead would make moves free of rounding, but attention
+//! would rotate every key at every token.
 //!
-//! Repair follows CacheBlend (arXiv 2405.16444): layer 0 is computed in full, at layer 1 the values of moved tokens are compared with
-//! what was moved, and above only the tokens that deviate most go on, beside those that were not moved at all.
+//! Repair follows CacheBlend (arXiv 2405.16444): layer 0 is computed in full, at layer 1 the values
+//! of moved tokens are compared with what was moved, and above only the tokens that deviate most go
+//! on, beside those that were not moved at all.
 
 use lacuna_kernels::kv::KvStore;
 use lacuna_kernels::ops;
@@ -16,7 +19,8 @@ use crate::model::Model;
 use crate::runs::Run;
 use crate::workspace::Workspace;
 
-/// The layer at which moved tokens are compared: the keys and values of layer 0 depend on the token and its position only.
+/// The layer at which moved tokens are compared: the keys and values of layer 0 depend on the token
+/// and its position only.
 pub(crate) const CHECK_LAYER: usize = 1;
 
 /// Copies a run of `source` to its place in `target`, in all layers. The target is grown as needed.
@@ -38,13 +42,21 @@ pub(crate) fn move_run(model: &Model, target: &mut Sequence, source: &Sequence, 
     }
 }
 
-/// Rows to go on with: all that were not moved (`moves` is 0 at their position) and the share `ratio` of the others whose values in
-/// `w.qkv` are farthest, in squares, from those in the store.
-pub(crate) fn choose(model: &Model, kv: &KvStore, positions: &[usize], moves: &[u8], ratio: f32, w: &Workspace) -> Vec<usize> {
+/// Rows to go on with: all that were not moved (`moves` is 0 at their position) and the share
+/// `ratio` of the others whose values in `w.qkv` are farthest, in squares, from those in the store.
+pub(crate) fn choose(
+    model: &Model,
+    kv: &KvStore,
+    positions: &[usize],
+    moves: &[u8],
+    ratio: f32,
+    w: &Workspace,
+) -> Vec<usize> {
     let (q_width, kv_width) = (model.spec.q_width(), model.spec.kv_width());
     let width = q_width + 2 * kv_width;
     let (mut k, mut old) = (vec![0f32; kv_width], vec![0f32; kv_width]);
-    let (moved, mut chosen): (Vec<usize>, Vec<usize>) = (0..positions.len()).partition(|row| moves[positions[*row]] > 0);
+    let (moved, mut chosen): (Vec<usize>, Vec<usize>) =
+        (0..positions.len()).partition(|row| moves[positions[*row]] > 0);
     let mut by_deviation: Vec<(f32, usize)> = Vec::with_capacity(moved.len());
     for row in moved {
         kv.read(positions[row], &mut k, &mut old);
@@ -79,10 +91,15 @@ mod tests {
     use crate::{Cancel, KvCache, KvDtype, Precision, prefill};
 
     fn model(name: &str) -> Model {
-        Model::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name), Precision::Int4).expect("the fixture loads")
+        Model::load(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name),
+            Precision::Int4,
+        )
+        .expect("the fixture loads")
     }
 
-    /// Largest difference of the keys and of the values of a layer, relative to the largest of each.
+    /// Largest difference of the keys and of the values of a layer, relative to the largest of
+    /// each.
     fn difference(a: &Sequence, b: &Sequence, layer: usize, n: usize) -> (f32, f32) {
         let width = a.layers[layer].kv_heads() * a.layers[layer].head_dim();
         let read = |s: &Sequence, p: usize| {
@@ -129,9 +146,13 @@ mod tests {
                     move_run(&model, &mut returned, &moved, &back);
                     for layer in 0..original.layers.len() {
                         let (k, v) = difference(&returned, &original, layer, 50);
-                        assert!(k <= 2.0 * rounding(dtype) && v <= 1e-6, "{name} {dtype} by {distance}, layer {layer}: {k} {v}");
+                        assert!(
+                            k <= 2.0 * rounding(dtype) && v <= 1e-6,
+                            "{name} {dtype} by {distance}, layer {layer}: {k} {v}"
+                        );
                     }
-                    // The keys of layer 0 depend on the token and its position only: computed at the new place they are the same.
+                    // The keys of layer 0 depend on the token and its position only: computed at
+                    // the new place they are the same.
                     let mut later = vec![5; distance];
                     later.extend(&ids);
                     let mut fresh = KvCache::with_dtype(&model, 128, dtype);
@@ -152,8 +173,15 @@ mod tests {
                         }
                     }
                     // On the AMX row the product itself depends on how many tokens it has.
-                    let bound = 2.0 * rounding(dtype) + 0.02 * f32::from(u8::from(crate::kernel_row().expect("a row").starts_with("amx")));
-                    assert!(worst <= bound * largest, "{name} {dtype} by {distance}: {worst} of {largest}");
+                    let bound = 2.0 * rounding(dtype)
+                        + 0.02
+                            * f32::from(u8::from(
+                                crate::kernel_row().expect("a row").starts_with("amx"),
+                            ));
+                    assert!(
+                        worst <= bound * largest,
+                        "{name} {dtype} by {distance}: {worst} of {largest}"
+                    );
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! The cancel flag that every long operation looks at between layers, a prefill between the halves of a layer too.
+//! The cancel flag that every long operation looks at between layers, a prefill between the halves
+//! of a layer too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -29,15 +30,16 @@ impl Cancel {
         self
     }
 
-    /// The same flag for work that shares the machine by turns: at every check it goes behind work that comes first, see
-    /// [`crate::Scheduler`].
+    /// The same flag for work that shares the machine by turns: at every check it goes behind work
+    /// that comes first, see [`crate::Scheduler`].
     #[must_use]
     pub fn with_turn(mut self, turn: Turn) -> Self {
         self.turn = Some(turn);
         self
     }
 
-    /// The same flag, cancelled at the `n`-th check from now (0 = the first). Lets a test stop at any layer, without clocks.
+    /// The same flag, cancelled at the `n`-th check from now (0 = the first). Lets a test stop at
+    /// any layer, without clocks.
     #[must_use]
     pub fn at_check(mut self, n: u32) -> Self {
         self.checks = Some(Arc::new(AtomicI64::new(i64::from(n))));
@@ -49,7 +51,8 @@ impl Cancel {
         self.flag.store(true, Ordering::Release);
     }
 
-    /// Whether the work shall stop. The engine calls this once a layer, in a prefill once for each half of it.
+    /// Whether the work shall stop. The engine calls this once a layer, in a prefill once for each
+    /// half of it.
     pub fn is_cancelled(&self) -> bool {
         if let Some(checks) = &self.checks
             && checks.fetch_sub(1, Ordering::Relaxed) <= 0
@@ -64,7 +67,8 @@ impl Cancel {
         self.flag.load(Ordering::Acquire) || self.deadline.is_some_and(|d| Instant::now() >= d)
     }
 
-    /// Waits for the turn, if there is one to wait for; the machine is handed on when the result is dropped.
+    /// Waits for the turn, if there is one to wait for; the machine is handed on when the result is
+    /// dropped.
     pub(crate) fn enter(&self) -> Option<Working> {
         self.turn.as_ref().and_then(|turn| turn.enter(&|| self.is_raised()))
     }
@@ -76,7 +80,8 @@ impl Cancel {
         }
     }
 
-    /// [`Cancel::is_cancelled`] before a layer or half of one; lets work that comes first go first. `first_layer`: equals may go first too.
+    /// [`Cancel::is_cancelled`] before a layer or half of one; lets work that comes first go first.
+    /// `first_layer`: equals may go first too.
     pub(crate) fn checkpoint(&self, first_layer: bool) -> bool {
         if self.is_cancelled() {
             return true;

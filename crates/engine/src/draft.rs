@@ -1,16 +1,19 @@
 //! Drafts: tokens guessed from text that is known already, checked in one pass of the model.
 //!
-//! A draft never changes what is generated: the token of every position is chosen from the model's own logits, as without drafts (with
-//! the same random numbers), and a draft only saves a pass where it guessed that token. How long drafts are follows from what was
-//! measured: how often guesses of each [`Confidence`] come true (counted also for guesses that were not tried) and what a pass over
-//! `m` tokens costs. Where no length pays, none is drafted.
+//! A draft never changes what is generated: the token of every position is chosen from the model's
+//! own logits, as without drafts (with the same random numbers), and a draft only saves a pass
+//! where it guessed that token. How long drafts are follows from what was measured: how often
+//! guesses of each [`Confidence`] come true (counted also for guesses that were not tried) and what
+//! a pass over `m` tokens costs. Where no length pays, none is drafted.
 
 use std::time::Duration;
 
-/// Tokens of a draft at most: with the token before them, as many as kernels multiply at little more than the cost of one.
+/// Tokens of a draft at most: with the token before them, as many as kernels multiply at little
+/// more than the cost of one.
 pub const MAX_DRAFT: usize = 7;
 
-/// How sure a source is of a guess: tokens are grouped by it to learn how often they come true. 0 (least) to [`Confidence::MAX`].
+/// How sure a source is of a guess: tokens are grouped by it to learn how often they come true. 0
+/// (least) to [`Confidence::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Confidence(pub u8);
 
@@ -62,7 +65,8 @@ impl Rate {
     }
 }
 
-/// Time of a pass over `m` tokens relative to one token, before anything is measured: a core bound by reading weights.
+/// Time of a pass over `m` tokens relative to one token, before anything is measured: a core bound
+/// by reading weights.
 const COST_BEFORE: [f32; MAX_DRAFT + 1] = [1.0, 1.15, 1.25, 1.3, 1.4, 1.45, 1.5, 1.6];
 /// A measurement moves the estimate by this share.
 const COST_STEP: f32 = 0.2;
@@ -76,7 +80,8 @@ enum Length {
     Fixed(usize),
 }
 
-/// A source of drafts with what was learned about it. Lives from request to request; one for a document.
+/// A source of drafts with what was learned about it. Lives from request to request; one for a
+/// document.
 pub struct Drafter {
     source: Box<dyn DraftSource>,
     length: Length,
@@ -95,7 +100,8 @@ impl Drafter {
         Self::with_length(Box::new(source), Length::Measured)
     }
 
-    /// Always drafts `n` tokens (at most [`MAX_DRAFT`]) where the source has some: for tests and measurements.
+    /// Always drafts `n` tokens (at most [`MAX_DRAFT`]) where the source has some: for tests and
+    /// measurements.
     pub fn fixed(source: impl DraftSource + 'static, n: usize) -> Drafter {
         Self::with_length(Box::new(source), Length::Fixed(n.min(MAX_DRAFT)))
     }
@@ -148,7 +154,11 @@ impl Drafter {
         let Some(seconds) = self.seconds.get_mut(m - 1) else { return };
         let new = time.as_secs_f32();
         // A pass that was interrupted says little: no single measurement moves the estimate far.
-        *seconds = if *seconds == 0.0 { new } else { *seconds + COST_STEP * (new - *seconds).clamp(-*seconds, *seconds) };
+        *seconds = if *seconds == 0.0 {
+            new
+        } else {
+            *seconds + COST_STEP * (new - *seconds).clamp(-*seconds, *seconds)
+        };
     }
 
     /// The length that makes the most tokens a second; 0 if drafting does not pay.
@@ -236,6 +246,9 @@ mod tests {
         drafter.source = Box::new(Same(4));
         assert!(!drafter.draft(MAX_DRAFT).is_empty());
         drafter.source = Box::new(Same(200));
-        assert!(!drafter.draft(MAX_DRAFT).is_empty(), "a confidence beyond the last counts as the last");
+        assert!(
+            !drafter.draft(MAX_DRAFT).is_empty(),
+            "a confidence beyond the last counts as the last"
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! Why a prompt could not be evaluated; [`lacuna_model::LoadError`] is why a model could not be loaded.
+//! Why a prompt could not be evaluated; [`lacuna_model::LoadError`] is why a model could not be
+//! loaded.
 
-/// Why a prompt could not be evaluated. `Cancelled` is an outcome, the rest is a prompt that the model cannot take.
+/// Why a prompt could not be evaluated. `Cancelled` is an outcome, the rest is a prompt that the
+/// model cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
     #[error("cancelled")]
@@ -11,6 +13,8 @@ pub enum PromptError {
     TooLong { tokens: usize, capacity: usize },
     #[error("token id {id} is outside of the model's vocabulary of {n_vocab}")]
     TokenOutOfRange { id: u32, n_vocab: usize },
-    #[error("the model produced values that are not numbers; its weights are damaged or out of range")]
+    #[error(
+        "the model produced values that are not numbers; its weights are damaged or out of range"
+    )]
     NotFinite,
 }

@@ -1,7 +1,8 @@
 //! The forward pass: layers over a workspace, and scoring of whole sequences.
 //!
-//! One implementation for both precisions and any number of tokens, in line or scattered. Who calls layer after layer, and what is
-//! kept when that is broken off, is in `prefill`; the cancel flag is looked at before every layer.
+//! One implementation for both precisions and any number of tokens, in line or scattered. Who calls
+//! layer after layer, and what is kept when that is broken off, is in `prefill`; the cancel flag is
+//! looked at before every layer.
 
 use lacuna_kernels::Epilogue;
 use lacuna_kernels::kv::KvStore;
@@ -31,8 +32,15 @@ pub(crate) enum At<'a> {
     Each(&'a [usize]),
 }
 
-/// Evaluates `ids` behind the visible tokens and computes their logits, a row each; none becomes visible ([`KvCache::push`]).
-pub(crate) fn extend(model: &Model, kv: &mut KvCache, ids: &[u32], cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
+/// Evaluates `ids` behind the visible tokens and computes their logits, a row each; none becomes
+/// visible ([`KvCache::push`]).
+pub(crate) fn extend(
+    model: &Model,
+    kv: &mut KvCache,
+    ids: &[u32],
+    cancel: &Cancel,
+    w: &mut Workspace,
+) -> Result<(), Cancelled> {
     let start = kv.ids().len();
     chunk(model, &mut kv.sequence.layers, ids, start, cancel, w)?;
     let logits = kv.logits_mut(ids.len());
@@ -40,7 +48,8 @@ pub(crate) fn extend(model: &Model, kv: &mut KvCache, ids: &[u32], cancel: &Canc
     Ok(())
 }
 
-/// Logits of every position, `[ids.len(), n_vocab]` row-major. For parity tests and short sequences; see [`log_probs`].
+/// Logits of every position, `[ids.len(), n_vocab]` row-major. For parity tests and short
+/// sequences; see [`log_probs`].
 ///
 /// Errors: an empty or too long sequence, an id outside of the vocabulary.
 pub fn forward_all(model: &Model, ids: &[u32]) -> Result<Vec<f32>, PromptError> {
@@ -62,7 +71,12 @@ pub fn log_probs(model: &Model, ids: &[u32], cancel: &Cancel) -> Result<Vec<f32>
     Ok(all)
 }
 
-fn each_logits(model: &Model, ids: &[u32], cancel: &Cancel, mut body: impl FnMut(usize, &[f32])) -> Result<(), PromptError> {
+fn each_logits(
+    model: &Model,
+    ids: &[u32],
+    cancel: &Cancel,
+    mut body: impl FnMut(usize, &[f32]),
+) -> Result<(), PromptError> {
     check_ids(model, ids)?;
     let mut kv = KvCache::new(model, ids.len());
     if ids.len() > kv.capacity() {
@@ -72,7 +86,8 @@ fn each_logits(model: &Model, ids: &[u32], cancel: &Cancel, mut body: impl FnMut
     let mut logits = Vec::new();
     let mut workspace = workspace::borrow();
     for (c, part) in ids.chunks(CHUNK).enumerate() {
-        chunk(model, &mut kv.sequence.layers, part, c * CHUNK, cancel, &mut workspace).map_err(|Cancelled| PromptError::Cancelled)?;
+        chunk(model, &mut kv.sequence.layers, part, c * CHUNK, cancel, &mut workspace)
+            .map_err(|Cancelled| PromptError::Cancelled)?;
         let Workspace { x, product, .. } = &mut *workspace;
         for (s, x) in x.chunks(SCORE_CHUNK * d).enumerate() {
             logits.resize(x.len() / d * n_vocab, 0.0);
@@ -98,7 +113,14 @@ pub(crate) fn check_ids(model: &Model, ids: &[u32]) -> Result<(), PromptError> {
 }
 
 /// Runs all layers over `ids` at positions `start ..`; the result is `w.x` `[ids.len(), hidden]`.
-fn chunk(model: &Model, layers: &mut [KvStore], ids: &[u32], start: usize, cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
+fn chunk(
+    model: &Model,
+    layers: &mut [KvStore],
+    ids: &[u32],
+    start: usize,
+    cancel: &Cancel,
+    w: &mut Workspace,
+) -> Result<(), Cancelled> {
     embed(model, ids.iter().copied(), w);
     model.rope.fill(start..start + ids.len(), &mut w.cos, &mut w.sin);
     for (l, (layer, kv)) in model.layers.iter().zip(layers).enumerate() {
@@ -121,13 +143,20 @@ pub(crate) fn embed(model: &Model, ids: impl ExactSizeIterator<Item = u32>, w: &
 }
 
 /// `x += output(attention(norm(x)))`; the store takes the keys and values of the tokens.
-pub(crate) fn attention_half(model: &Model, layer: &Layer, kv: &mut KvStore, at: At, w: &mut Workspace) {
+pub(crate) fn attention_half(
+    model: &Model,
+    layer: &Layer,
+    kv: &mut KvStore,
+    at: At,
+    w: &mut Workspace,
+) {
     project(model, layer, w);
     put(model, kv, at, w);
     attend(model, layer, kv, at, w);
 }
 
-/// Queries, keys and values of `norm(x)` into `w.qkv` `[m, q_width + 2·kv_width]`, rotated by `w.cos` and `w.sin`.
+/// Queries, keys and values of `norm(x)` into `w.qkv` `[m, q_width + 2·kv_width]`, rotated by
+/// `w.cos` and `w.sin`.
 pub(crate) fn project(model: &Model, layer: &Layer, w: &mut Workspace) {
     let spec = &model.spec;
     let (q_width, kv_width) = (spec.q_width(), spec.kv_width());

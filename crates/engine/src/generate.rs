@@ -1,7 +1,9 @@
-//! Generation: prefill, then one token after another until a stop, a limit, a cancellation or the caller says enough.
+//! Generation: prefill, then one token after another until a stop, a limit, a cancellation or the
+//! caller says enough.
 //!
-//! Tokens that a drafter guesses are evaluated together with the one before them. Each is still chosen from its own logits, which have
-//! the same bits in any batch, so the result is the same with and without a drafter.
+//! Tokens that a drafter guesses are evaluated together with the one before them. Each is still
+//! chosen from its own logits, which have the same bits in any batch, so the result is the same
+//! with and without a drafter.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -32,7 +34,8 @@ pub trait Constraint {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Token {
     pub id: u32,
-    /// Natural logarithm of its probability in the full distribution (before temperature and constraint).
+    /// Natural logarithm of its probability in the full distribution (before temperature and
+    /// constraint).
     pub logprob: f32,
 }
 
@@ -84,13 +87,20 @@ pub struct GenerateOptions<'a> {
 impl<'a> GenerateOptions<'a> {
     /// No constraint, no drafts, exact prefill.
     pub fn new(sampling: &'a Sampling) -> Self {
-        GenerateOptions { sampling, constraint: None, drafter: None, prefill: PrefillOptions::default() }
+        GenerateOptions {
+            sampling,
+            constraint: None,
+            drafter: None,
+            prefill: PrefillOptions::default(),
+        }
     }
 }
 
-/// Prefills `prompt` and generates after it. Keys and values of what was generated stay in the cache.
+/// Prefills `prompt` and generates after it. Keys and values of what was generated stay in the
+/// cache.
 ///
-/// Errors: a prompt that cannot be taken, or logits that are not numbers. Cancellation is not an error: see [`Finish::Cancelled`].
+/// Errors: a prompt that cannot be taken, or logits that are not numbers. Cancellation is not an
+/// error: see [`Finish::Cancelled`].
 pub fn generate<'a>(
     model: &Model,
     kv: &mut KvCache,
@@ -100,7 +110,14 @@ pub fn generate<'a>(
     cancel: &Cancel,
     on_token: &mut dyn FnMut(Token) -> ControlFlow<()>,
 ) -> Result<Generation, PromptError> {
-    generate_with(model, kv, prompt, GenerateOptions { constraint, ..GenerateOptions::new(sampling) }, cancel, on_token)
+    generate_with(
+        model,
+        kv,
+        prompt,
+        GenerateOptions { constraint, ..GenerateOptions::new(sampling) },
+        cancel,
+        on_token,
+    )
 }
 
 /// [`generate`] with drafts and a choice of what the prefill may reuse.
@@ -152,12 +169,16 @@ pub fn generate_with(
             }
             let wanted = sampling.max_tokens - result.ids.len();
             let constraint = constraint.as_deref().filter(|c| c.is_active());
-            if let Err(Cancelled) = passes.evaluate(kv, *last, wanted, constraint, cancel, &mut workspace) {
+            if let Err(Cancelled) =
+                passes.evaluate(kv, *last, wanted, constraint, cancel, &mut workspace)
+            {
                 break Finish::Cancelled;
             }
         }
         let active = constraint.as_deref().filter(|c| c.is_active());
-        let Some(token) = next_token(kv.logits(), sampling, active, &mut random)? else { break Finish::Constraint };
+        let Some(token) = next_token(kv.logits(), sampling, active, &mut random)? else {
+            break Finish::Constraint;
+        };
         let id = token.id;
         passes.chosen(id);
         if sampling.stops.contains(&id) {
@@ -223,10 +244,19 @@ impl<'a> Passes<'a> {
             Precision::Int4 => MAX_DRAFT,
             Precision::F32 => 2,
         };
-        Passes { model, drafter, ids: [0; MAX_DRAFT + 1], n: 0, used: 0, max_draft, stats: DraftStats::default() }
+        Passes {
+            model,
+            drafter,
+            ids: [0; MAX_DRAFT + 1],
+            n: 0,
+            used: 0,
+            max_draft,
+            stats: DraftStats::default(),
+        }
     }
 
-    /// Makes `last`, the token chosen last, the last one of the cache, with its logits. `wanted` tokens are still wanted.
+    /// Makes `last`, the token chosen last, the last one of the cache, with its logits. `wanted`
+    /// tokens are still wanted.
     fn evaluate(
         &mut self,
         kv: &mut KvCache,
@@ -248,7 +278,9 @@ impl<'a> Passes<'a> {
             let limit = self.max_draft.min(wanted - 1).min(kv.capacity() - kv.ids().len() - 1);
             let draft = drafter.draft(limit);
             let known = self.model.spec.n_vocab;
-            let allowed = draft.first().is_some_and(|id| constraint.is_none_or(|constraint| constraint.allows(*id)));
+            let allowed = draft
+                .first()
+                .is_some_and(|id| constraint.is_none_or(|constraint| constraint.allows(*id)));
             for id in draft.iter().take_while(|id| allowed && (**id as usize) < known) {
                 self.ids[self.n] = *id;
                 self.n += 1;

@@ -1,8 +1,9 @@
-//! The KV cache of one sequence: keys and values per layer, the token ids they belong to, the logits of the last one; and what
-//! cancelled prefills have left to go on from.
+//! The KV cache of one sequence: keys and values per layer, the token ids they belong to, the
+//! logits of the last one; and what cancelled prefills have left to go on from.
 //!
-//! What is visible (`ids`, `logits`) changes only when an evaluation has succeeded: a prefill writes to a sequence of its own that
-//! shares the blocks it keeps (`prefill`). How blocks are laid out and shared is `lacuna_kernels::kv`'s.
+//! What is visible (`ids`, `logits`) changes only when an evaluation has succeeded: a prefill
+//! writes to a sequence of its own that shares the blocks it keeps (`prefill`). How blocks are laid
+//! out and shared is `lacuna_kernels::kv`'s.
 
 use std::sync::Arc;
 
@@ -11,11 +12,12 @@ use lacuna_kernels::kv::{KvDtype, KvMemory, KvStore};
 use crate::model::{Model, Precision};
 use crate::prefill::Unfinished;
 
-/// How the keys and values of an INT4 model are held, unless the caller says otherwise. Those of an f32 model stay f32.
+/// How the keys and values of an INT4 model are held, unless the caller says otherwise. Those of an
+/// f32 model stay f32.
 ///
-/// Measured with the embedded model (`examples/kv_quality.rs`), nats a token against f32: 13,044 tokens of `datasets/samples`
-/// +0.0001 ± 0.0003; 16,312 tokens of Rust in sequences of 2,040 −0.0007 ± 0.0003 (f16: +0.0000 and +0.0001 ± 0.0003). A quarter of
-/// the memory of f32.
+/// Measured with the embedded model (`examples/kv_quality.rs`), nats a token against f32: 13,044
+/// tokens of `datasets/samples` +0.0001 ± 0.0003; 16,312 tokens of Rust in sequences of 2,040
+/// −0.0007 ± 0.0003 (f16: +0.0000 and +0.0001 ± 0.0003). A quarter of the memory of f32.
 pub const DEFAULT_KV: KvDtype = KvDtype::Int8;
 
 /// Cancelled prefills that a cache remembers: one of a request and one of warming.
@@ -65,7 +67,8 @@ impl Sequence {
         self.moves.push(0);
     }
 
-    /// A second sequence that holds the first `len` tokens of this one, on the same blocks, ready to be written from there on.
+    /// A second sequence that holds the first `len` tokens of this one, on the same blocks, ready
+    /// to be written from there on.
     pub(crate) fn branch(&self, len: usize) -> Sequence {
         let mut branch = self.clone();
         branch.truncate(len);
@@ -78,8 +81,8 @@ impl Sequence {
     }
 }
 
-/// A sequence as it was when [`KvCache::snapshot`] was called: shares its blocks, costs a copy of the ids. Other caches of the model can
-/// take prefixes and moved text from it.
+/// A sequence as it was when [`KvCache::snapshot`] was called: shares its blocks, costs a copy of
+/// the ids. Other caches of the model can take prefixes and moved text from it.
 #[derive(Clone)]
 pub struct KvSnapshot {
     model: u64,
@@ -94,7 +97,8 @@ impl KvSnapshot {
 }
 
 impl KvCache {
-    /// An empty cache for `model`; `capacity` tokens at most, and never more than the model's positions.
+    /// An empty cache for `model`; `capacity` tokens at most, and never more than the model's
+    /// positions.
     ///
     /// Keys and values are f32 for an f32 model, else [`DEFAULT_KV`]; see [`KvCache::with_dtype`].
     pub fn new(model: &Model, capacity: usize) -> Self {
@@ -107,9 +111,15 @@ impl KvCache {
     }
 
     /// [`KvCache::with_dtype`] with the bytes of its blocks counted by `memory`.
-    pub(crate) fn counted(model: &Model, capacity: usize, dtype: KvDtype, memory: &KvMemory) -> Self {
+    pub(crate) fn counted(
+        model: &Model,
+        capacity: usize,
+        dtype: KvDtype,
+        memory: &KvMemory,
+    ) -> Self {
         let spec = model.spec();
-        let store = KvStore::counted(dtype, spec.attention().kv_heads, spec.attention().head_dim, memory);
+        let store =
+            KvStore::counted(dtype, spec.attention().kv_heads, spec.attention().head_dim, memory);
         let layers = vec![store; spec.layers()];
         KvCache {
             model: model.id,
@@ -127,7 +137,8 @@ impl KvCache {
         &self.sequence.ids
     }
 
-    /// Leading tokens whose keys and values are what a cold prefill computes; behind moved text ([`crate::Reuse`]) nothing is.
+    /// Leading tokens whose keys and values are what a cold prefill computes; behind moved text
+    /// ([`crate::Reuse`]) nothing is.
     pub fn exact(&self) -> usize {
         self.sequence.exact
     }
@@ -139,7 +150,9 @@ impl KvCache {
 
     /// Logits after the last token, `[n_vocab]`; empty before the first prefill.
     pub fn logits(&self) -> &[f32] {
-        self.logits.get(self.logits_row * self.n_vocab..(self.logits_row + 1) * self.n_vocab).unwrap_or(&[])
+        self.logits
+            .get(self.logits_row * self.n_vocab..(self.logits_row + 1) * self.n_vocab)
+            .unwrap_or(&[])
     }
 
     /// How keys and values are held.
@@ -147,7 +160,8 @@ impl KvCache {
         self.sequence.layers[0].dtype()
     }
 
-    /// Bytes that keys and values, logits and unfinished prefills take now; shared blocks count in full.
+    /// Bytes that keys and values, logits and unfinished prefills take now; shared blocks count in
+    /// full.
     pub fn bytes(&self) -> usize {
         let unfinished: usize = self.unfinished.iter().map(Unfinished::bytes).sum();
         self.sequence.bytes() + unfinished + size_of_val(&self.logits[..])
@@ -158,10 +172,14 @@ impl KvCache {
         self.sequence.common_prefix(ids, false)
     }
 
-    /// How many leading tokens of `ids` an exact prefill would not have to compute: held, or left by a cancelled prefill.
+    /// How many leading tokens of `ids` an exact prefill would not have to compute: held, or left
+    /// by a cancelled prefill.
     pub fn warm(&self, ids: &[u32]) -> usize {
         let left = self.unfinished.iter().map(|work| work.usable(ids, true).done);
-        left.fold(self.sequence.common_prefix(ids, true).min(ids.len().saturating_sub(1)), usize::max)
+        left.fold(
+            self.sequence.common_prefix(ids, true).min(ids.len().saturating_sub(1)),
+            usize::max,
+        )
     }
 
     /// Forgets every token from position `len` on (and the logits, if any token goes).
@@ -192,9 +210,16 @@ impl KvCache {
         KvSnapshot { model: self.model, sequence: Arc::new(self.sequence.clone()) }
     }
 
-    /// A second cache with the same tokens on the same blocks; either is copied as it is written to.
+    /// A second cache with the same tokens on the same blocks; either is copied as it is written
+    /// to.
     pub fn fork(&self) -> KvCache {
-        KvCache { sequence: self.sequence.clone(), logits: self.logits().to_vec(), logits_row: 0, unfinished: Vec::new(), ..*self }
+        KvCache {
+            sequence: self.sequence.clone(),
+            logits: self.logits().to_vec(),
+            logits_row: 0,
+            unfinished: Vec::new(),
+            ..*self
+        }
     }
 
     /// Panics: the cache was made for another model.
@@ -205,7 +230,11 @@ impl KvCache {
     /// Panics: a snapshot of another model's cache, or of another type.
     pub(crate) fn check_donor(&self, donor: &KvSnapshot) {
         assert_eq!(self.model, donor.model, "a cache takes from caches of its model");
-        assert_eq!(self.dtype(), donor.sequence.layers[0].dtype(), "a cache takes from caches of its type");
+        assert_eq!(
+            self.dtype(),
+            donor.sequence.layers[0].dtype(),
+            "a cache takes from caches of its type"
+        );
     }
 
     /// `id` has been evaluated at the next position; its logits are in row `row`.

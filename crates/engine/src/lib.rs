@@ -1,7 +1,9 @@
-//! lacuna-engine: models in memory, forward pass, KV cache, sampling. Token ids only: no text, no files of the user's, no prompts.
+//! lacuna-engine: models in memory, forward pass, KV cache, sampling. Token ids only: no text, no
+//! files of the user's, no prompts.
 //!
-//! Start at [`Model::load`] (or [`Model::from_packed`] for a model in memory), give it a [`KvCache`], then [`prefill`] and
-//! [`generate`]. Everything that can be long takes a [`Cancel`]. Numeric work is in `lacuna-kernels`.
+//! Start at [`Model::load`] (or [`Model::from_packed`] for a model in memory), give it a
+//! [`KvCache`], then [`prefill`] and [`generate`]. Everything that can be long takes a [`Cancel`].
+//! Numeric work is in `lacuna-kernels`.
 
 mod beam;
 mod blend;
@@ -30,7 +32,9 @@ pub use cancel::Cancel;
 pub use draft::{Confidence, DraftSource, DraftStats, Drafter, MAX_DRAFT};
 pub use error::PromptError;
 pub use forward::{forward_all, log_probs};
-pub use generate::{Constraint, Finish, GenerateOptions, Generation, Times, Token, generate, generate_with};
+pub use generate::{
+    Constraint, Finish, GenerateOptions, Generation, Times, Token, generate, generate_with,
+};
 pub use kv::{DEFAULT_KV, KvCache, KvSnapshot};
 pub use lacuna_kernels::kv::KvDtype;
 pub use lookup::Lookup;
@@ -38,7 +42,9 @@ pub use model::{Info, Model, Precision};
 pub use ngrams::{Count, Counts, MAX_ORDER, Mixture, Ngrams, Weights};
 pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
 pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};
-pub use prepack::{PackedRequest, Reading, generate_packed, prefill_packed, score_behind, score_packed};
+pub use prepack::{
+    PackedRequest, Reading, generate_packed, prefill_packed, score_behind, score_packed,
+};
 pub use sample::Sampling;
 pub use schedule::{Class, Scheduler, Turn};
 
@@ -48,7 +54,8 @@ pub use lacuna_kernels::give_back;
 pub use lacuna_kernels::isa::withheld;
 /// Sets how many threads the forward pass may use in this process; 0 means all cores.
 pub use lacuna_kernels::threads::set_threads;
-/// Whether the threads that help are bound to a core each (the default); see `lacuna_kernels::team`.
+/// Whether the threads that help are bound to a core each (the default); see
+/// `lacuna_kernels::team`.
 pub use lacuna_kernels::threads::{alone, set_pinned, threads};
 /// The name of the kernel row in use (`doctor` prints it), or why `LACUNA_ISA` cannot be honoured.
 pub fn kernel_row() -> Result<&'static str, lacuna_kernels::isa::IsaError> {

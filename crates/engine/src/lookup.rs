@@ -1,8 +1,10 @@
-//! Drafts by look-up: what followed the longest earlier occurrence of the last tokens (prompt look-up decoding).
+//! Drafts by look-up: what followed the longest earlier occurrence of the last tokens (prompt
+//! look-up decoding).
 //!
-//! Searched are the prompt with what was generated after it, and a bounded store of other texts, newest first. The search is a scan
-//! for the last token with a comparison backwards: over the few thousand tokens of a prompt it costs microseconds, needs no index to
-//! keep, and allocates nothing.
+//! Searched are the prompt with what was generated after it, and a bounded store of other texts,
+//! newest first. The search is a scan for the last token with a comparison backwards: over the few
+//! thousand tokens of a prompt it costs microseconds, needs no index to keep, and allocates
+//! nothing.
 
 use std::collections::VecDeque;
 
@@ -40,7 +42,8 @@ impl DraftSource for Lookup {
     }
 
     fn propose(&self, limit: usize, draft: &mut Vec<u32>) -> Confidence {
-        let texts = std::iter::once(self.text.as_slice()).chain(self.remembered.iter().map(Vec::as_slice));
+        let texts =
+            std::iter::once(self.text.as_slice()).chain(self.remembered.iter().map(Vec::as_slice));
         let mut best: (usize, &[u32]) = (0, &[]);
         for text in texts {
             let found = longest_match(text, &self.text);
@@ -76,14 +79,20 @@ impl DraftSource for Lookup {
     }
 }
 
-/// The longest run of tokens in `text` that `end` ends with (at most [`MAX_MATCH`], the latest of equals) and that something follows:
-/// its length and what follows.
+/// The longest run of tokens in `text` that `end` ends with (at most [`MAX_MATCH`], the latest of
+/// equals) and that something follows: its length and what follows.
 fn longest_match<'a>(text: &'a [u32], end: &[u32]) -> (usize, &'a [u32]) {
     let Some(last) = end.last() else { return (0, &[]) };
     let mut best = (0, 0);
     // The last token of a text is followed by nothing.
     for at in (0..text.len().saturating_sub(1)).rev().filter(|at| text[*at] == *last) {
-        let length = text[..=at].iter().rev().zip(end.iter().rev()).take(MAX_MATCH).take_while(|(a, b)| a == b).count();
+        let length = text[..=at]
+            .iter()
+            .rev()
+            .zip(end.iter().rev())
+            .take(MAX_MATCH)
+            .take_while(|(a, b)| a == b)
+            .count();
         if length > best.0 {
             best = (length, at + 1);
             if length == MAX_MATCH {

@@ -1,13 +1,16 @@
 //! The model in memory: how the tensors of a [`ModelSpec`] come into it.
 //!
-//! Sources give them as values (quantised here when INT4 is asked for) or as INT4. q, k and v, and gate and up, are joined
-//! row-wise into one matrix each.
+//! Sources give them as values (quantised here when INT4 is asked for) or as INT4. q, k and v, and
+//! gate and up, are joined row-wise into one matrix each.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lacuna_kernels::{Int4Matrix, isa};
-use lacuna_model::{Checkpoint, Head, Int4Parts, LoadError, ModelSpec, Packed, Role, TensorSpec, WeightSource, read_spec};
+use lacuna_model::{
+    Checkpoint, Head, Int4Parts, LoadError, ModelSpec, Packed, Role, TensorSpec, WeightSource,
+    read_spec,
+};
 
 use crate::rope::Rope;
 use crate::weights::{Linear, Matrix};
@@ -59,7 +62,8 @@ pub(crate) struct Layer {
 }
 
 impl Model {
-    /// Loads a directory in Hugging Face layout, a directory with one `*.lacuna.safetensors`, or such a file.
+    /// Loads a directory in Hugging Face layout, a directory with one `*.lacuna.safetensors`, or
+    /// such a file.
     ///
     /// Errors: see [`LoadError`]; also a `LACUNA_ISA` that names no usable kernel row.
     pub fn load(path: impl AsRef<Path>, precision: Precision) -> Result<Self, LoadError> {
@@ -69,8 +73,13 @@ impl Model {
     }
 
     /// Loads a checkpoint from memory: the bytes of `config.json` and of one `.safetensors` file.
-    pub fn from_checkpoint(config: &[u8], weights: &[u8], precision: Precision) -> Result<Self, LoadError> {
-        let spec = read_spec(config).map_err(|source| LoadError::Config { file: "config.json".to_owned(), source })?;
+    pub fn from_checkpoint(
+        config: &[u8],
+        weights: &[u8],
+        precision: Precision,
+    ) -> Result<Self, LoadError> {
+        let spec = read_spec(config)
+            .map_err(|source| LoadError::Config { file: "config.json".to_owned(), source })?;
         Self::build(spec, &mut Checkpoint::of_bytes("model.safetensors", weights)?, precision)
     }
 
@@ -80,7 +89,11 @@ impl Model {
         Self::build(spec, &mut source, Precision::Int4)
     }
 
-    fn build(spec: ModelSpec, source: &mut dyn WeightSource, precision: Precision) -> Result<Self, LoadError> {
+    fn build(
+        spec: ModelSpec,
+        source: &mut dyn WeightSource,
+        precision: Precision,
+    ) -> Result<Self, LoadError> {
         isa::selected().map_err(Clone::clone)?;
         let tensors = spec.tensors();
         // A config with too many layers fails here rather than after loading the rest.
@@ -92,7 +105,9 @@ impl Model {
         for (l, block) in spec.blocks.iter().enumerate() {
             let l = Some(l);
             let head_norms = match block.attention.qk_norm {
-                true => Some([reader.vector(l, Role::QueryNorm)?, reader.vector(l, Role::KeyNorm)?]),
+                true => {
+                    Some([reader.vector(l, Role::QueryNorm)?, reader.vector(l, Role::KeyNorm)?])
+                }
                 false => None,
             };
             layers.push(Layer {
@@ -114,7 +129,16 @@ impl Model {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let rope = Rope::new(&spec);
         let info = Info { parameters: spec.parameters(), bytes: 0, precision };
-        let mut model = Model { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), spec, info, embedding, layers, norm, head, rope };
+        let mut model = Model {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            spec,
+            info,
+            embedding,
+            layers,
+            norm,
+            head,
+            rope,
+        };
         model.info.bytes = model.bytes();
         Ok(model)
     }
@@ -131,10 +155,18 @@ impl Model {
 
     /// Bytes of weights in memory.
     fn bytes(&self) -> usize {
-        let vectors = |all: &[Vec<f32>]| all.iter().map(|vector| size_of_val(&vector[..])).sum::<usize>();
-        let head_norms = |layer: &Layer| layer.head_norms.as_ref().map_or(0, |norms| vectors(norms));
-        let norms = |layer: &Layer| size_of_val(&layer.attention_norm[..]) + size_of_val(&layer.mlp_norm[..]) + head_norms(layer);
-        let matrices = |layer: &Layer| layer.qkv.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes();
+        let vectors =
+            |all: &[Vec<f32>]| all.iter().map(|vector| size_of_val(&vector[..])).sum::<usize>();
+        let head_norms =
+            |layer: &Layer| layer.head_norms.as_ref().map_or(0, |norms| vectors(norms));
+        let norms = |layer: &Layer| {
+            size_of_val(&layer.attention_norm[..])
+                + size_of_val(&layer.mlp_norm[..])
+                + head_norms(layer)
+        };
+        let matrices = |layer: &Layer| {
+            layer.qkv.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes()
+        };
         self.embedding.bytes()
             + self.layers.iter().map(|layer| matrices(layer) + norms(layer)).sum::<usize>()
             + size_of_val(&self.norm[..])
@@ -144,7 +176,10 @@ impl Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model").field("spec", &self.spec).field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("Model")
+            .field("spec", &self.spec)
+            .field("info", &self.info)
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,7 +193,9 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// The tensor of a role that the spec has.
     fn tensor(&self, layer: Option<usize>, role: Role, is_bias: bool) -> Option<&'a TensorSpec> {
-        self.tensors.iter().find(|tensor| (tensor.layer, tensor.role, tensor.is_bias) == (layer, role, is_bias))
+        self.tensors
+            .iter()
+            .find(|tensor| (tensor.layer, tensor.role, tensor.is_bias) == (layer, role, is_bias))
     }
 
     fn weight(&self, layer: Option<usize>, role: Role) -> &'a TensorSpec {
@@ -185,7 +222,9 @@ impl<'a> Reader<'a> {
                 is_stored = is_stored && self.source.append_int4(part, &mut stored)?;
             }
             if is_stored {
-                return Int4Matrix::from_file_parts(n, k, &stored.nibbles, &stored.scales).map(Matrix::Int4).map_err(int4);
+                return Int4Matrix::from_file_parts(n, k, &stored.nibbles, &stored.scales)
+                    .map(Matrix::Int4)
+                    .map_err(int4);
             }
         }
         let mut data = Vec::new();
@@ -201,7 +240,8 @@ impl<'a> Reader<'a> {
     /// As [`Reader::matrix`], with the biases where there are some.
     fn linear(&mut self, layer: Option<usize>, roles: &[Role]) -> Result<Linear, LoadError> {
         let matrix = self.matrix(layer, roles)?;
-        let biases: Vec<&TensorSpec> = roles.iter().filter_map(|role| self.tensor(layer, *role, true)).collect();
+        let biases: Vec<&TensorSpec> =
+            roles.iter().filter_map(|role| self.tensor(layer, *role, true)).collect();
         if biases.is_empty() {
             return Ok(Linear { matrix, bias: None });
         }

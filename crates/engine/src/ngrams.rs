@@ -1,9 +1,12 @@
-//! What the texts at hand say about the token that comes next: how they went on wherever the same tokens stood before.
+//! What the texts at hand say about the token that comes next: how they went on wherever the same
+//! tokens stood before.
 //!
-//! A mixture of n-grams of the orders 1 to [`MAX_ORDER`] with the model (interpolated as by Witten and Bell, with fitted weights): each
-//! order, the longest first, takes a share of what the longer ones have left, the more the oftener its context was seen, the fewer ways
-//! it went on and the less sure the model is. What no order takes is the model's. The counts are looked up in the text itself, by the
-//! places of its tokens, so that nothing has to be kept up to date: a text that has changed is indexed anew.
+//! A mixture of n-grams of the orders 1 to [`MAX_ORDER`] with the model (interpolated as by Witten
+//! and Bell, with fitted weights): each order, the longest first, takes a share of what the longer
+//! ones have left, the more the oftener its context was seen, the fewer ways it went on and the
+//! less sure the model is. What no order takes is the model's. The counts are looked up in the text
+//! itself, by the places of its tokens, so that nothing has to be kept up to date: a text that has
+//! changed is indexed anew.
 
 /// Tokens of a context at most.
 pub const MAX_ORDER: usize = 8;
@@ -67,10 +70,15 @@ pub struct Mixture {
 }
 
 impl Ngrams {
-    /// The last text of `before` ends at the cursor, `after` begins there, or a little further off. Takes time and memory for each token
-    /// once.
+    /// The last text of `before` ends at the cursor, `after` begins there, or a little further off.
+    /// Takes time and memory for each token once.
     pub fn new(before: &[&[u32]], after: &[u32]) -> Ngrams {
-        let ids: Vec<u32> = before.iter().chain([&after]).flat_map(|text| text.iter().chain([&BREAK])).copied().collect();
+        let ids: Vec<u32> = before
+            .iter()
+            .chain([&after])
+            .flat_map(|text| text.iter().chain([&BREAK]))
+            .copied()
+            .collect();
         let n = ids.iter().filter(|id| **id != BREAK).max().map_or(0, |most| *most as usize + 1);
         let mut starts = vec![0u32; n + 1];
         let tokens = || (0u32..).zip(&ids).filter(|(_, id)| **id != BREAK);
@@ -96,7 +104,10 @@ impl Ngrams {
             _ => &[],
         };
         let (before, after) = all.split_at(all.partition_point(|place| *place < self.middle));
-        before[before.len().saturating_sub(MAX_PLACES)..].iter().chain(&after[..after.len().min(MAX_PLACES)]).map(|place| *place as usize)
+        before[before.len().saturating_sub(MAX_PLACES)..]
+            .iter()
+            .chain(&after[..after.len().min(MAX_PLACES)])
+            .map(|place| *place as usize)
     }
 
     /// How the texts went on behind the end of `context`.
@@ -108,7 +119,12 @@ impl Ngrams {
         for place in self.places(*last) {
             let next = self.ids[place + 1];
             if next != BREAK {
-                let order = self.ids[..=place].iter().rev().zip(context.iter().rev()).take_while(|(a, b)| a == b).count();
+                let order = self.ids[..=place]
+                    .iter()
+                    .rev()
+                    .zip(context.iter().rev())
+                    .take_while(|(a, b)| a == b)
+                    .count();
                 found.push((next, order));
             }
         }
@@ -130,7 +146,8 @@ impl Ngrams {
         counts
     }
 
-    /// The mixture behind the end of `context`. `sureness`: probability of the model's likeliest token there.
+    /// The mixture behind the end of `context`. `sureness`: probability of the model's likeliest
+    /// token there.
     pub fn after(&self, context: &[u32], weights: &Weights, sureness: f32) -> Mixture {
         self.counts(context).mixture(weights, sureness)
     }
@@ -141,12 +158,20 @@ impl Counts {
     pub fn mixture(&self, weights: &Weights, sureness: f32) -> Mixture {
         let sureness = sureness.clamp(1.0 - SURE, SURE);
         let odds = weights.confidence * (sureness / (1.0 - sureness)).ln();
-        let mut mixture = Mixture { keep: 1.0, shares: self.followers.iter().map(|(id, _)| (*id, 0.0)).collect() };
-        for (k, (Count { seen, ways }, weight)) in self.orders.iter().zip(weights.orders).enumerate().rev() {
+        let mut mixture = Mixture {
+            keep: 1.0,
+            shares: self.followers.iter().map(|(id, _)| (*id, 0.0)).collect(),
+        };
+        for (k, (Count { seen, ways }, weight)) in
+            self.orders.iter().zip(weights.orders).enumerate().rev()
+        {
             if *seen == 0 {
                 continue;
             }
-            let x = weight + weights.count * (*seen as f32).ln() + weights.fan_out * (*ways as f32).ln() + odds;
+            let x = weight
+                + weights.count * (*seen as f32).ln()
+                + weights.fan_out * (*ways as f32).ln()
+                + odds;
             let taken = mixture.keep / (1.0 + (-x).exp());
             mixture.keep -= taken;
             for ((_, share), (_, by_order)) in mixture.shares.iter_mut().zip(&self.followers) {
@@ -160,7 +185,10 @@ impl Counts {
 impl Mixture {
     /// The probability of a token to which the model gives `p`.
     pub fn of(&self, id: u32, p: f32) -> f32 {
-        let share = self.shares.binary_search_by_key(&id, |(id, _)| *id).map_or(0.0, |at| self.shares[at].1);
+        let share = self
+            .shares
+            .binary_search_by_key(&id, |(id, _)| *id)
+            .map_or(0.0, |at| self.shares[at].1);
         self.keep * p + share
     }
 }
@@ -173,7 +201,12 @@ mod tests {
         text.bytes().map(u32::from).collect()
     }
 
-    const WEIGHTS: Weights = Weights { orders: [-3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0], count: 0.5, fan_out: -1.0, confidence: -0.3 };
+    const WEIGHTS: Weights = Weights {
+        orders: [-3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0],
+        count: 0.5,
+        fan_out: -1.0,
+        confidence: -0.3,
+    };
 
     /// By its definition: every place of every text is looked at.
     fn naive(texts: &[&[u32]], context: &[u32]) -> Counts {
@@ -203,16 +236,24 @@ mod tests {
         };
         for round in 0..200 {
             let letters = 2 + round % 5;
-            let mut text = |n: u64| (0..draw(n)).map(|_| draw(letters) as u32).collect::<Vec<u32>>();
+            let mut text =
+                |n: u64| (0..draw(n)).map(|_| draw(letters) as u32).collect::<Vec<u32>>();
             let (before, after, context) = (text(200), text(200), text(12));
             let ngrams = Ngrams::new(&[&after, &before], &after);
-            assert_eq!(ngrams.counts(&context), naive(&[&after, &before, &after], &context), "round {round}");
+            assert_eq!(
+                ngrams.counts(&context),
+                naive(&[&after, &before, &after], &context),
+                "round {round}"
+            );
         }
     }
 
     #[test]
     fn what_follows_the_longest_context_gets_most_and_all_is_one() {
-        let ngrams = Ngrams::new(&[&ids("let total = price; let count = number; let total = ")], &ids("price; return total;"));
+        let ngrams = Ngrams::new(
+            &[&ids("let total = price; let count = number; let total = ")],
+            &ids("price; return total;"),
+        );
         let mixture = ngrams.after(&ids("let total = "), &WEIGHTS, 0.3);
         let sum: f32 = mixture.keep + mixture.shares.iter().map(|(_, p)| p).sum::<f32>();
         assert!((sum - 1.0).abs() < 1e-5, "{sum}");
@@ -220,7 +261,10 @@ mod tests {
         assert!(p('p') > 0.5 && p('p') > 5.0 * p('n'), "{mixture:?}");
         assert_eq!(p('z'), 0.0);
         assert!(mixture.of('z' as u32, 0.5) < 0.5);
-        assert_eq!(ngrams.after(&ids("Q"), &WEIGHTS, 0.3), Mixture { keep: 1.0, shares: Vec::new() });
+        assert_eq!(
+            ngrams.after(&ids("Q"), &WEIGHTS, 0.3),
+            Mixture { keep: 1.0, shares: Vec::new() }
+        );
         assert_eq!(ngrams.after(&[], &WEIGHTS, 0.3).keep, 1.0);
         // A surer model keeps more.
         assert!(ngrams.after(&ids("let total = "), &WEIGHTS, 0.99).keep > mixture.keep);
@@ -233,7 +277,10 @@ mod tests {
         assert_eq!(ngrams.counts(&ids("b")).followers, []);
         assert_eq!(ngrams.counts(&ids("c")).followers.len(), 1);
         let long = ids("xy").repeat(100_000);
-        assert_eq!(Ngrams::new(&[&long], &long).counts(&ids("x")).orders[0].seen as usize, 2 * MAX_PLACES);
+        assert_eq!(
+            Ngrams::new(&[&long], &long).counts(&ids("x")).orders[0].seen as usize,
+            2 * MAX_PLACES
+        );
         assert_eq!(Ngrams::new(&[], &[]).counts(&ids("x")), Counts::default());
     }
 }

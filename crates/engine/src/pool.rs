@@ -1,8 +1,10 @@
-//! The caches of many documents under one budget of bytes: least recently used first out, block by block from the end.
+//! The caches of many documents under one budget of bytes: least recently used first out, block by
+//! block from the end.
 //!
-//! A cache is leased for the length of a request; leased and pinned caches are not touched, so giving memory back never breaks a running
-//! request. Blocks are counted once however many caches share them ([`KvMemory`]). One lock guards the table: what it does is short, and
-//! the budget is a question about all documents at once. Spare caches ([`KvLease::spare`]) go before all others.
+//! A cache is leased for the length of a request; leased and pinned caches are not touched, so
+//! giving memory back never breaks a running request. Blocks are counted once however many caches
+//! share them ([`KvMemory`]). One lock guards the table: what it does is short, and the budget is a
+//! question about all documents at once. Spare caches ([`KvLease::spare`]) go before all others.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -30,7 +32,8 @@ struct Table {
     entries: HashMap<String, Entry>,
     clock: u64,
     next_id: u64,
-    /// Bytes promised to leases; what they have taken of it meanwhile is counted twice, on the safe side.
+    /// Bytes promised to leases; what they have taken of it meanwhile is counted twice, on the safe
+    /// side.
     reserved: usize,
     hits: u64,
     misses: u64,
@@ -85,8 +88,14 @@ impl KvPool {
         self.capacity
     }
 
-    /// Caches of at most `capacity` tokens each, held as `dtype` (`None`: as the engine chooses for the model), `budget` bytes in all.
-    pub fn new(model: Arc<Model>, dtype: Option<KvDtype>, capacity: usize, budget: usize) -> Arc<KvPool> {
+    /// Caches of at most `capacity` tokens each, held as `dtype` (`None`: as the engine chooses for
+    /// the model), `budget` bytes in all.
+    pub fn new(
+        model: Arc<Model>,
+        dtype: Option<KvDtype>,
+        capacity: usize,
+        budget: usize,
+    ) -> Arc<KvPool> {
         let dtype = dtype.unwrap_or_else(|| default_dtype(&model));
         let (memory, table, returned) = (KvMemory::default(), Mutex::default(), Condvar::new());
         Arc::new(KvPool { model, dtype, capacity, budget, memory, table, returned })
@@ -108,7 +117,8 @@ impl KvPool {
         (!busy).then(|| self.take(&mut table, key))
     }
 
-    /// What a cache holds now, if it is there and nobody has it: to take text from. Counts as a use of it.
+    /// What a cache holds now, if it is there and nobody has it: to take text from. Counts as a use
+    /// of it.
     pub fn snapshot(&self, key: &str) -> Option<KvSnapshot> {
         let mut table = self.lock();
         table.clock += 1;
@@ -118,7 +128,8 @@ impl KvPool {
         entry.cache.as_ref().filter(|cache| !cache.ids().is_empty()).map(KvCache::snapshot)
     }
 
-    /// The most recently used `n` caches whose keys are `wanted`, as far as nobody has them: to take text from.
+    /// The most recently used `n` caches whose keys are `wanted`, as far as nobody has them: to
+    /// take text from.
     pub fn donors(&self, wanted: impl Fn(&str) -> bool, n: usize) -> Vec<KvSnapshot> {
         let table = self.lock();
         let mut others: Vec<(u64, &KvCache)> = table
@@ -158,7 +169,11 @@ impl KvPool {
             bytes: self.memory.bytes(),
             budget: self.budget,
             caches: table.entries.len(),
-            held: table.entries.values().filter(|entry| entry.pinned || entry.cache.is_none()).count(),
+            held: table
+                .entries
+                .values()
+                .filter(|entry| entry.pinned || entry.cache.is_none())
+                .count(),
             hits: table.hits,
             misses: table.misses,
             reused_tokens: table.reused_tokens,
@@ -183,7 +198,10 @@ impl KvPool {
             None => {
                 table.next_id += 1;
                 let id = table.next_id;
-                table.entries.insert(key.to_owned(), Entry { id, cache: None, last_used: now, pinned: false, is_spare: false });
+                table.entries.insert(
+                    key.to_owned(),
+                    Entry { id, cache: None, last_used: now, pinned: false, is_spare: false },
+                );
                 (id, new())
             }
         };
@@ -192,19 +210,34 @@ impl KvPool {
         } else {
             table.hits += 1
         }
-        KvLease { pool: Arc::clone(self), key: key.to_owned(), id, cache: Some(cache), reserved: 0, is_spare: false }
+        KvLease {
+            pool: Arc::clone(self),
+            key: key.to_owned(),
+            id,
+            cache: Some(cache),
+            reserved: 0,
+            is_spare: false,
+        }
     }
 
-    /// Gives memory back until `wanted` more bytes fit, as far as possible; of spare caches alone, or of these first.
+    /// Gives memory back until `wanted` more bytes fit, as far as possible; of spare caches alone,
+    /// or of these first.
     fn make_room(&self, table: &mut Table, wanted: usize, spare_only: bool) -> bool {
         loop {
             let before = self.memory.bytes();
             if before + table.reserved + wanted <= self.budget {
                 return true;
             }
-            let free = table.entries.iter_mut().filter(|(_, entry)| !entry.pinned && entry.cache.is_some());
+            let free = table
+                .entries
+                .iter_mut()
+                .filter(|(_, entry)| !entry.pinned && entry.cache.is_some());
             let free = free.filter(|(_, entry)| entry.is_spare || !spare_only);
-            let Some((key, entry)) = free.min_by_key(|(_, entry)| (!entry.is_spare, entry.last_used)) else { return false };
+            let Some((key, entry)) =
+                free.min_by_key(|(_, entry)| (!entry.is_spare, entry.last_used))
+            else {
+                return false;
+            };
             let gone = entry.cache.as_mut().is_none_or(give_back);
             let key = key.clone();
             if gone {
@@ -215,7 +248,8 @@ impl KvPool {
     }
 }
 
-/// Gives back what is worth least: the leavings of cancelled prefills, then the last block. Whether nothing is left.
+/// Gives back what is worth least: the leavings of cancelled prefills, then the last block. Whether
+/// nothing is left.
 fn give_back(cache: &mut KvCache) -> bool {
     if !cache.unfinished.is_empty() {
         cache.shrink();
@@ -240,19 +274,22 @@ pub struct KvLease {
 }
 
 impl KvLease {
-    /// From now on this cache is what can best be spared: it is given back before any other that is not, and [`KvLease::reserve`] takes room
-    /// from its like alone.
+    /// From now on this cache is what can best be spared: it is given back before any other that is
+    /// not, and [`KvLease::reserve`] takes room from its like alone.
     #[must_use]
     pub fn spare(mut self) -> KvLease {
         self.is_spare = true;
-        if let Some(entry) = self.pool.lock().entries.get_mut(&self.key).filter(|entry| entry.id == self.id) {
+        if let Some(entry) =
+            self.pool.lock().entries.get_mut(&self.key).filter(|entry| entry.id == self.id)
+        {
             entry.is_spare = true;
         }
         self
     }
 
-    /// Makes sure that a prefill of `ids` and `more` tokens after it fit the budget, at the cost of other documents, then of this one's
-    /// tokens that the prompt does not begin with. Without it a prefill is not held up, and the budget is met when the lease ends.
+    /// Makes sure that a prefill of `ids` and `more` tokens after it fit the budget, at the cost of
+    /// other documents, then of this one's tokens that the prompt does not begin with. Without it a
+    /// prefill is not held up, and the budget is met when the lease ends.
     ///
     /// Errors: what must stay leaves too little.
     pub fn reserve(&mut self, ids: &[u32], more: usize) -> Result<(), OverBudget> {
@@ -268,7 +305,11 @@ impl KvLease {
             fits = pool.make_room(&mut table, needed, self.is_spare);
         }
         if !fits {
-            return Err(OverBudget { needed, held: pool.memory.bytes() + table.reserved, budget: pool.budget });
+            return Err(OverBudget {
+                needed,
+                held: pool.memory.bytes() + table.reserved,
+                budget: pool.budget,
+            });
         }
         self.reserved = needed;
         table.reserved += needed;
@@ -300,7 +341,8 @@ impl DerefMut for KvLease {
 impl Drop for KvLease {
     fn drop(&mut self) {
         let Some(mut cache) = self.cache.take() else { return };
-        // The next prefill computes them again, and with a large vocabulary they are as large as many tokens.
+        // The next prefill computes them again, and with a large vocabulary they are as large as
+        // many tokens.
         cache.logits = Vec::new();
         let mut table = self.pool.lock();
         table.reserved -= self.reserved;

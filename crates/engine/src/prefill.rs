@@ -1,11 +1,15 @@
-//! Prefill: what of the prompt is held already, what is computed, and what is kept when it is cancelled.
+//! Prefill: what of the prompt is held already, what is computed, and what is kept when it is
+//! cancelled.
 //!
-//! A prefill works on a sequence of its own ([`Unfinished`]) that shares the blocks it builds on, and proceeds in chunks and layers:
-//! `(chunk in flight, next half of a layer, residual stream)` is all its state. When it is done, its sequence becomes the visible one; when it is
-//! cancelled, the state is put aside, and a later prompt that begins with the same tokens goes on from that layer. Rows of the chunk in
-//! flight depend only on tokens before them, so its agreeing part is kept even when the rest of the prompt has changed.
+//! A prefill works on a sequence of its own ([`Unfinished`]) that shares the blocks it builds on,
+//! and proceeds in chunks and layers: `(chunk in flight, next half of a layer, residual stream)` is
+//! all its state. When it is done, its sequence becomes the visible one; when it is cancelled, the
+//! state is put aside, and a later prompt that begins with the same tokens goes on from that layer.
+//! Rows of the chunk in flight depend only on tokens before them, so its agreeing part is kept even
+//! when the rest of the prompt has changed.
 //!
-//! Start at [`prefill_with`]. Which text is moved from other positions is found in `runs`, moved and repaired in `blend`.
+//! Start at [`prefill_with`]. Which text is moved from other positions is found in `runs`, moved
+//! and repaired in `blend`.
 
 use crate::blend;
 use crate::cancel::Cancel;
@@ -22,11 +26,12 @@ pub enum Reuse {
     /// The longest exact prefix only: the result is that of a cold prefill.
     #[default]
     Exact,
-    /// Also runs of at least `min_run` equal tokens that stand elsewhere now: their keys are rotated to the new position. Their values
-    /// (and keys above the first layer) still know their old surroundings: see `docs/bench/kv-quality.md` for what that costs.
+    /// Also runs of at least `min_run` equal tokens that stand elsewhere now: their keys are
+    /// rotated to the new position. Their values (and keys above the first layer) still know their
+    /// old surroundings: see `docs/bench/kv-quality.md` for what that costs.
     Shift { min_run: usize },
-    /// [`Reuse::Shift`], then the share `ratio` of the moved tokens that deviate most is computed again (CacheBlend, arXiv 2405.16444).
-    /// 1 is a cold prefill.
+    /// [`Reuse::Shift`], then the share `ratio` of the moved tokens that deviate most is computed
+    /// again (CacheBlend, arXiv 2405.16444). 1 is a cold prefill.
     Blend { min_run: usize, ratio: f32 },
 }
 
@@ -40,7 +45,8 @@ impl Reuse {
 #[derive(Clone, Copy, Default)]
 pub struct PrefillOptions<'a> {
     pub reuse: Reuse,
-    /// Other sequences to take an exact prefix (in every mode) or moved text from. The cache's own sequence is always one.
+    /// Other sequences to take an exact prefix (in every mode) or moved text from. The cache's own
+    /// sequence is always one.
     pub donors: &'a [KvSnapshot],
 }
 
@@ -59,19 +65,25 @@ pub struct PrefillStats {
     pub prefilled: usize,
 }
 
-/// Makes the cache hold exactly `ids`, computing only what follows the longest common prefix (at least the last token, for
-/// its logits: [`KvCache::logits`]).
+/// Makes the cache hold exactly `ids`, computing only what follows the longest common prefix (at
+/// least the last token, for its logits: [`KvCache::logits`]).
 ///
-/// Errors: [`PromptError::Cancelled`] and the other [`PromptError`]s leave the visible cache, logits included, as it was; the work of a
-/// cancelled prefill is kept and taken up by the next one that can use it.
-/// Panics: the cache was made for another model.
-pub fn prefill(model: &Model, kv: &mut KvCache, ids: &[u32], cancel: &Cancel) -> Result<PrefillStats, PromptError> {
+/// Errors: [`PromptError::Cancelled`] and the other [`PromptError`]s leave the visible cache,
+/// logits included, as it was; the work of a cancelled prefill is kept and taken up by the next one
+/// that can use it. Panics: the cache was made for another model.
+pub fn prefill(
+    model: &Model,
+    kv: &mut KvCache,
+    ids: &[u32],
+    cancel: &Cancel,
+) -> Result<PrefillStats, PromptError> {
     prefill_with(model, kv, ids, &PrefillOptions::default(), cancel)
 }
 
 /// [`prefill`] with a choice of what may be reused.
 ///
-/// Errors: as [`prefill`]. Panics: the cache, or a donor, was made for another model or another type.
+/// Errors: as [`prefill`]. Panics: the cache, or a donor, was made for another model or another
+/// type.
 pub fn prefill_with(
     model: &Model,
     kv: &mut KvCache,
@@ -123,15 +135,27 @@ pub(crate) fn prefill_in(
     }
 }
 
-/// The work on `ids`, from the best that there is: visible, left by a cancelled prefill, or a donor's.
-fn begin(kv: &mut KvCache, ids: &[u32], options: &PrefillOptions, stats: &mut PrefillStats) -> Unfinished {
+/// The work on `ids`, from the best that there is: visible, left by a cancelled prefill, or a
+/// donor's.
+fn begin(
+    kv: &mut KvCache,
+    ids: &[u32],
+    options: &PrefillOptions,
+    stats: &mut PrefillStats,
+) -> Unfinished {
     let exact_only = options.reuse.is_exact();
     let most = ids.len() - 1;
     let held = kv.sequence.common_prefix(ids, exact_only).min(most);
     let of_donor = |donor: &KvSnapshot| donor.sequence.common_prefix(ids, exact_only).min(most);
-    let (donated, donor) = options.donors.iter().map(|donor| (of_donor(donor), donor)).max_by_key(|(n, _)| *n).unzip();
+    let (donated, donor) =
+        options.donors.iter().map(|donor| (of_donor(donor), donor)).max_by_key(|(n, _)| *n).unzip();
     let cached = held.max(donated.unwrap_or(0));
-    let usable = kv.unfinished.iter().map(|work| work.usable(ids, exact_only)).enumerate().max_by_key(|(_, usable)| usable.progress);
+    let usable = kv
+        .unfinished
+        .iter()
+        .map(|work| work.usable(ids, exact_only))
+        .enumerate()
+        .max_by_key(|(_, usable)| usable.progress);
     if let Some((i, usable)) = usable
         && usable.progress > cached * 2 * kv.sequence.layers.len()
     {
@@ -148,7 +172,8 @@ fn begin(kv: &mut KvCache, ids: &[u32], options: &PrefillOptions, stats: &mut Pr
 
 /// A prefill in progress.
 pub(crate) struct Unfinished {
-    /// All tokens of the prompt; keys and values are complete up to `done`, and those of moved tokens beyond.
+    /// All tokens of the prompt; keys and values are complete up to `done`, and those of moved
+    /// tokens beyond.
     sequence: Sequence,
     done: usize,
     flight: Option<Flight>,
@@ -158,7 +183,8 @@ pub(crate) struct Unfinished {
 struct Flight {
     /// Ascending.
     positions: Vec<usize>,
-    /// The next half of a layer: `2 l` is the attention of layer `l`, `2 l + 1` its feed-forward half.
+    /// The next half of a layer: `2 l` is the attention of layer `l`, `2 l + 1` its feed-forward
+    /// half.
     half: usize,
     /// The residual stream `[positions, hidden]` while the chunk waits.
     x: Vec<f32>,
@@ -213,16 +239,24 @@ impl Unfinished {
 
     pub(crate) fn usable(&self, ids: &[u32], exact_only: bool) -> Usable {
         let mut agree = self.sequence.common_prefix(ids, exact_only);
-        let Some(most) = ids.len().checked_sub(1) else { return Usable { done: 0, rows: 0, agree: 0, progress: 0 } };
+        let Some(most) = ids.len().checked_sub(1) else {
+            return Usable { done: 0, rows: 0, agree: 0, progress: 0 };
+        };
         // The last token is computed, so it must not be one that was moved.
         if agree == ids.len() && self.sequence.moves[most] > 0 {
             agree = most;
         }
         let done = self.done.min(agree).min(most);
         let in_flight = self.flight.as_ref().filter(|_| self.done <= most);
-        let rows = in_flight.map_or(0, |flight| flight.positions.partition_point(|position| *position < agree));
+        let rows = in_flight
+            .map_or(0, |flight| flight.positions.partition_point(|position| *position < agree));
         let halves = in_flight.map_or(0, |flight| flight.half);
-        Usable { done, rows, agree, progress: done * 2 * self.sequence.layers.len() + rows * halves }
+        Usable {
+            done,
+            rows,
+            agree,
+            progress: done * 2 * self.sequence.layers.len() + rows * halves,
+        }
     }
 
     /// Makes this the work on `ids`, of which `usable` was found.
@@ -255,7 +289,9 @@ impl Unfinished {
         for run in runs {
             let source = donors[run.donor];
             blend::move_run(model, sequence, source, run);
-            for (moves, before) in sequence.moves[run.target()].iter_mut().zip(&source.moves[run.source()]) {
+            for (moves, before) in
+                sequence.moves[run.target()].iter_mut().zip(&source.moves[run.source()])
+            {
                 *moves = before + 1;
             }
         }
@@ -263,7 +299,14 @@ impl Unfinished {
     }
 
     /// Computes what is missing. The last token's state is left in the workspace.
-    fn run(&mut self, model: &Model, reuse: Reuse, cancel: &Cancel, w: &mut Workspace, stats: &mut PrefillStats) -> Result<(), Cancelled> {
+    fn run(
+        &mut self,
+        model: &Model,
+        reuse: Reuse,
+        cancel: &Cancel,
+        w: &mut Workspace,
+        stats: &mut PrefillStats,
+    ) -> Result<(), Cancelled> {
         while self.done < self.sequence.ids.len() {
             // Tokens of a chunk that was taken up again are counted as resumed.
             let mut repaired = Some(&mut stats.repaired);
@@ -275,15 +318,21 @@ impl Unfinished {
                 }
                 None => {
                     let flight = self.next_chunk(reuse);
-                    forward::embed(model, flight.positions.iter().map(|p| self.sequence.ids[*p]), w);
-                    let moved = flight.positions.iter().filter(|p| self.sequence.moves[**p] > 0).count();
+                    forward::embed(
+                        model,
+                        flight.positions.iter().map(|p| self.sequence.ids[*p]),
+                        w,
+                    );
+                    let moved =
+                        flight.positions.iter().filter(|p| self.sequence.moves[**p] > 0).count();
                     stats.prefilled += flight.positions.len() - moved;
                     self.flight.insert(flight)
                 }
             };
             model.rope.fill(flight.positions.iter().copied(), &mut w.cos, &mut w.sin);
             let end = flight.end;
-            if let Err(Cancelled) = advance(model, flight, &mut self.sequence, cancel, w, repaired) {
+            if let Err(Cancelled) = advance(model, flight, &mut self.sequence, cancel, w, repaired)
+            {
                 std::mem::swap(&mut w.x, &mut flight.x);
                 self.flight = self.flight.take().filter(|flight| flight.half > 0);
                 return Err(Cancelled);
@@ -334,8 +383,16 @@ fn advance(
     Ok(())
 }
 
-/// The attention half of layer `l`; at [`blend::CHECK_LAYER`] the moved tokens to repair are chosen first.
-fn attend(model: &Model, l: usize, flight: &mut Flight, sequence: &mut Sequence, w: &mut Workspace, repaired: &mut Option<&mut usize>) {
+/// The attention half of layer `l`; at [`blend::CHECK_LAYER`] the moved tokens to repair are chosen
+/// first.
+fn attend(
+    model: &Model,
+    l: usize,
+    flight: &mut Flight,
+    sequence: &mut Sequence,
+    w: &mut Workspace,
+    repaired: &mut Option<&mut usize>,
+) {
     let (layer, kv) = (&model.layers[l], &mut sequence.layers[l]);
     let Some(ratio) = flight.repair.filter(|_| l == blend::CHECK_LAYER) else {
         return forward::attention_half(model, layer, kv, place(&flight.positions), w);
@@ -344,7 +401,8 @@ fn attend(model: &Model, l: usize, flight: &mut Flight, sequence: &mut Sequence,
     let chosen = blend::choose(model, kv, &flight.positions, &sequence.moves, ratio, w);
     forward::put(model, kv, At::Each(&flight.positions), w);
     if let Some(repaired) = repaired {
-        **repaired += chosen.iter().filter(|row| sequence.moves[flight.positions[**row]] > 0).count();
+        **repaired +=
+            chosen.iter().filter(|row| sequence.moves[flight.positions[**row]] > 0).count();
     }
     blend::keep_rows(model, &chosen, w);
     flight.positions = chosen.iter().map(|row| flight.positions[*row]).collect();

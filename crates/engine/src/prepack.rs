@@ -1,9 +1,12 @@
-//! Prepacking (arXiv 2404.09529): prompts of mixed length in one batch, evaluated and continued together without padding.
+//! Prepacking (arXiv 2404.09529): prompts of mixed length in one batch, evaluated and continued
+//! together without padding.
 //!
-//! Start at [`prefill_packed`], [`generate_packed`] and [`score_packed`]; [`score_behind`] reads several texts behind one prefix. Each prompt keeps its own cache, so that either may go on alone later. On every
-//! kernel row but AMX a token has the same bits in any batch: the results are those of one prompt after another. On AMX this holds for
-//! prompts that alone would have more than 16 tokens to compute; shorter ones agree as closely as a warm and a cold cache do.
-//! F32 models, the reference, agree up to the order of their sums.
+//! Start at [`prefill_packed`], [`generate_packed`] and [`score_packed`]; [`score_behind`] reads
+//! several texts behind one prefix. Each prompt keeps its own cache, so that either may go on alone
+//! later. On every kernel row but AMX a token has the same bits in any batch: the results are those
+//! of one prompt after another. On AMX this holds for prompts that alone would have more than 16
+//! tokens to compute; shorter ones agree as closely as a warm and a cold cache do. F32 models, the
+//! reference, agree up to the order of their sums.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -23,16 +26,17 @@ use crate::ragged::{self, Segment};
 use crate::sample::{Random, Sampling};
 use crate::workspace::{self, Workspace};
 
-/// Tokens of one pass at most. More than a lone prefill takes at once: the passes of many prompts are full.
+/// Tokens of one pass at most. More than a lone prefill takes at once: the passes of many prompts
+/// are full.
 const PACK: usize = 512;
 /// Sequences whose logits are held at once.
 const HEADS: usize = 64;
 
-/// Makes each cache hold exactly its prompt, as [`crate::prefill`] does one by one; all that is missing is computed in passes over tokens of
-/// as many prompts as fit.
+/// Makes each cache hold exactly its prompt, as [`crate::prefill`] does one by one; all that is
+/// missing is computed in passes over tokens of as many prompts as fit.
 ///
-/// Errors: the first prompt that cannot be taken, or [`PromptError::Cancelled`]; every cache is then as it was.
-/// Panics: not as many caches as prompts, or a cache of another model.
+/// Errors: the first prompt that cannot be taken, or [`PromptError::Cancelled`]; every cache is
+/// then as it was. Panics: not as many caches as prompts, or a cache of another model.
 pub fn prefill_packed(
     model: &Model,
     caches: &mut [&mut KvCache],
@@ -48,13 +52,19 @@ pub fn prefill_packed(
         }
     }
     let _working = cancel.enter();
-    let cached: Vec<usize> = caches.iter().zip(prompts).map(|(kv, ids)| kv.sequence.common_prefix(ids, true).min(ids.len() - 1)).collect();
+    let cached: Vec<usize> = caches
+        .iter()
+        .zip(prompts)
+        .map(|(kv, ids)| kv.sequence.common_prefix(ids, true).min(ids.len() - 1))
+        .collect();
     // Written to in place of the visible sequences, on the same blocks.
-    let mut branches: Vec<Sequence> = caches.iter().zip(&cached).map(|(kv, n)| kv.sequence.branch(*n)).collect();
+    let mut branches: Vec<Sequence> =
+        caches.iter().zip(&cached).map(|(kv, n)| kv.sequence.branch(*n)).collect();
     let mut stores: Vec<&mut [KvStore]> = branches.iter_mut().map(|b| &mut b.layers[..]).collect();
     let mut w = workspace::borrow();
     let d = model.spec.hidden;
-    let parts: Vec<(usize, &[u32])> = prompts.iter().zip(&cached).map(|(ids, n)| (*n, &ids[*n..])).collect();
+    let parts: Vec<(usize, &[u32])> =
+        prompts.iter().zip(&cached).map(|(ids, n)| (*n, &ids[*n..])).collect();
     let mut last = vec![0.0; prompts.len() * d];
     passes(model, &mut stores, &parts, cancel, &mut w, &mut |segments, w| {
         // Of a prompt in several passes the last one counts.
@@ -68,7 +78,8 @@ pub fn prefill_packed(
         prefilled: ids.len() - cached,
         ..PrefillStats::default()
     });
-    for ((kv, branch), (ids, n)) in caches.iter_mut().zip(branches).zip(prompts.iter().zip(&cached)) {
+    for ((kv, branch), (ids, n)) in caches.iter_mut().zip(branches).zip(prompts.iter().zip(&cached))
+    {
         kv.sequence = branch;
         kv.drop_unfinished();
         ids[*n..].iter().for_each(|id| kv.push(*id, 0));
@@ -80,7 +91,8 @@ pub fn prefill_packed(
 /// Hears of every pass: its segments, and their states in `w.x`.
 type Seen<'a> = dyn FnMut(&[Segment], &mut Workspace) -> Result<(), PromptError> + 'a;
 
-/// Evaluates the tokens of each part, which begin at its position, in passes that are as full as can be.
+/// Evaluates the tokens of each part, which begin at its position, in passes that are as full as
+/// can be.
 fn passes(
     model: &Model,
     stores: &mut [&mut [KvStore]],
@@ -91,18 +103,24 @@ fn passes(
 ) -> Result<(), PromptError> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut ids: Vec<u32> = Vec::with_capacity(PACK);
-    let mut evaluate = |segments: &mut Vec<Segment>, ids: &mut Vec<u32>| -> Result<(), PromptError> {
-        ragged::pass(model, stores, segments, ids, cancel, w).map_err(|Cancelled| PromptError::Cancelled)?;
-        seen(segments, w)?;
-        segments.clear();
-        ids.clear();
-        Ok(())
-    };
+    let mut evaluate =
+        |segments: &mut Vec<Segment>, ids: &mut Vec<u32>| -> Result<(), PromptError> {
+            ragged::pass(model, stores, segments, ids, cancel, w)
+                .map_err(|Cancelled| PromptError::Cancelled)?;
+            seen(segments, w)?;
+            segments.clear();
+            ids.clear();
+            Ok(())
+        };
     for (sequence, (position, part)) in parts.iter().enumerate() {
         let mut done = 0;
         while done < part.len() {
             let n = (part.len() - done).min(PACK - ids.len());
-            segments.push(Segment { sequence, start: position + done, rows: ids.len()..ids.len() + n });
+            segments.push(Segment {
+                sequence,
+                start: position + done,
+                rows: ids.len()..ids.len() + n,
+            });
             ids.extend_from_slice(&part[done..done + n]);
             done += n;
             if ids.len() == PACK {
@@ -113,11 +131,12 @@ fn passes(
     if ids.is_empty() { Ok(()) } else { evaluate(&mut segments, &mut ids) }
 }
 
-/// Log-probability of every token of each continuation after its prompt and the tokens before it: [`crate::log_probs`] of many texts at
-/// once. Each cache then holds exactly its prompt, with its logits; what it held of it before is not computed again.
+/// Log-probability of every token of each continuation after its prompt and the tokens before it:
+/// [`crate::log_probs`] of many texts at once. Each cache then holds exactly its prompt, with its
+/// logits; what it held of it before is not computed again.
 ///
-/// Errors: as [`prefill_packed`], a continuation that does not fit its cache behind the prompt, or logits that are not numbers.
-/// Panics: not as many caches or continuations as prompts.
+/// Errors: as [`prefill_packed`], a continuation that does not fit its cache behind the prompt, or
+/// logits that are not numbers. Panics: not as many caches or continuations as prompts.
 pub fn score_packed(
     model: &Model,
     caches: &mut [&mut KvCache],
@@ -126,7 +145,9 @@ pub fn score_packed(
     cancel: &Cancel,
 ) -> Result<Vec<Vec<f32>>, PromptError> {
     assert_eq!(continuations.len(), prompts.len(), "a continuation for each prompt");
-    for ((kv, prompt), ids) in caches.iter().zip(prompts).zip(continuations).filter(|(_, ids)| !ids.is_empty()) {
+    for ((kv, prompt), ids) in
+        caches.iter().zip(prompts).zip(continuations).filter(|(_, ids)| !ids.is_empty())
+    {
         forward::check_ids(model, ids)?;
         let tokens = prompt.len() + ids.len();
         if tokens > kv.capacity() {
@@ -136,10 +157,17 @@ pub fn score_packed(
     prefill_packed(model, caches, prompts, cancel)?;
     let mut scores: Vec<Vec<f32>> = Vec::with_capacity(prompts.len());
     for (kv, ids) in caches.iter().zip(continuations) {
-        scores.push(ids.first().map(|id| log_probability(kv.logits(), *id)).transpose()?.into_iter().collect());
+        scores.push(
+            ids.first()
+                .map(|id| log_probability(kv.logits(), *id))
+                .transpose()?
+                .into_iter()
+                .collect(),
+        );
     }
     // On branches: the caches keep their prompts and nothing else.
-    let branches = caches.iter().zip(prompts).map(|(kv, prompt)| kv.sequence.branch(prompt.len())).collect();
+    let branches =
+        caches.iter().zip(prompts).map(|(kv, prompt)| kv.sequence.branch(prompt.len())).collect();
     let read: Vec<Reading> = continuations.iter().map(|ids| Reading { ids, from: 1 }).collect();
     let rest = read_on(model, branches, &read, cancel)?;
     scores.iter_mut().zip(rest).for_each(|(scores, rest)| scores.extend(rest));
@@ -154,13 +182,17 @@ pub struct Reading<'a> {
     pub from: usize,
 }
 
-/// Log-probabilities of the last tokens of several texts, each behind `prefix`: all in one ragged pass (or as few as hold them) on the keys
-/// and values of the prefix, which is computed first as far as `kv` does not hold it. The cache then begins with the prefix; where it held all of it, it is as it was.
+/// Log-probabilities of the last tokens of several texts, each behind `prefix`: all in one ragged
+/// pass (or as few as hold them) on the keys and values of the prefix, which is computed first as
+/// far as `kv` does not hold it. The cache then begins with the prefix; where it held all of it, it
+/// is as it was.
 ///
-/// The scores are those of each text alone, whether the prefix was warm or cold, as far as this holds of [`prefill_packed`].
+/// The scores are those of each text alone, whether the prefix was warm or cold, as far as this
+/// holds of [`prefill_packed`].
 ///
-/// Errors: as [`crate::prefill`] (an empty prefix is none), a text that does not fit the cache behind the prefix, or logits that are not numbers.
-/// Panics: a `from` of 0, or a cache of another model.
+/// Errors: as [`crate::prefill`] (an empty prefix is none), a text that does not fit the cache
+/// behind the prefix, or logits that are not numbers. Panics: a `from` of 0, or a cache of another
+/// model.
 pub fn score_behind(
     model: &Model,
     kv: &mut KvCache,
@@ -186,12 +218,21 @@ pub fn score_behind(
 }
 
 /// The wanted log-probabilities of each text behind its sequence.
-fn read_on(model: &Model, mut sequences: Vec<Sequence>, texts: &[Reading], cancel: &Cancel) -> Result<Vec<Vec<f32>>, PromptError> {
-    // The last token is predicted, but predicts nothing that is wanted; where nothing is wanted, nothing is computed.
-    let inputs = texts.iter().map(|text| if text.from < text.ids.len() { &text.ids[..text.ids.len() - 1] } else { &[] });
+fn read_on(
+    model: &Model,
+    mut sequences: Vec<Sequence>,
+    texts: &[Reading],
+    cancel: &Cancel,
+) -> Result<Vec<Vec<f32>>, PromptError> {
+    // The last token is predicted, but predicts nothing that is wanted; where nothing is wanted,
+    // nothing is computed.
+    let inputs = texts
+        .iter()
+        .map(|text| if text.from < text.ids.len() { &text.ids[..text.ids.len() - 1] } else { &[] });
     let starts: Vec<usize> = sequences.iter().map(|sequence| sequence.ids.len()).collect();
     let parts: Vec<(usize, &[u32])> = starts.iter().copied().zip(inputs).collect();
-    let mut stores: Vec<&mut [KvStore]> = sequences.iter_mut().map(|sequence| &mut sequence.layers[..]).collect();
+    let mut stores: Vec<&mut [KvStore]> =
+        sequences.iter_mut().map(|sequence| &mut sequence.layers[..]).collect();
     let (d, n_vocab) = (model.spec.hidden, model.spec.n_vocab);
     let mut scores: Vec<Vec<f32>> = vec![Vec::new(); texts.len()];
     let (mut logits, mut states) = (Vec::new(), Vec::new());
@@ -222,14 +263,33 @@ fn read_on(model: &Model, mut sequences: Vec<Sequence>, texts: &[Reading], cance
 
 fn log_probability(logits: &[f32], id: u32) -> Result<f32, PromptError> {
     let normaliser = ops::log_sum_exp(logits);
-    if normaliser.is_finite() { Ok(logits[id as usize] - normaliser) } else { Err(PromptError::NotFinite) }
+    if normaliser.is_finite() {
+        Ok(logits[id as usize] - normaliser)
+    } else {
+        Err(PromptError::NotFinite)
+    }
 }
 
-/// Appends one token to each cache and computes its logits; there is room. After a cancellation the caches are as they were.
-pub(crate) fn extend(model: &Model, caches: &mut [&mut KvCache], ids: &[u32], cancel: &Cancel, w: &mut Workspace) -> Result<(), Cancelled> {
-    let segments: Vec<Segment> =
-        caches.iter().enumerate().map(|(sequence, kv)| Segment { sequence, start: kv.ids().len(), rows: sequence..sequence + 1 }).collect();
-    let mut stores: Vec<&mut [KvStore]> = caches.iter_mut().map(|kv| &mut kv.sequence.layers[..]).collect();
+/// Appends one token to each cache and computes its logits; there is room. After a cancellation the
+/// caches are as they were.
+pub(crate) fn extend(
+    model: &Model,
+    caches: &mut [&mut KvCache],
+    ids: &[u32],
+    cancel: &Cancel,
+    w: &mut Workspace,
+) -> Result<(), Cancelled> {
+    let segments: Vec<Segment> = caches
+        .iter()
+        .enumerate()
+        .map(|(sequence, kv)| Segment {
+            sequence,
+            start: kv.ids().len(),
+            rows: sequence..sequence + 1,
+        })
+        .collect();
+    let mut stores: Vec<&mut [KvStore]> =
+        caches.iter_mut().map(|kv| &mut kv.sequence.layers[..]).collect();
     ragged::pass(model, &mut stores, &segments, ids, cancel, w)?;
     for (kv, id) in caches.iter_mut().zip(ids) {
         kv.push(*id, 0);
@@ -269,13 +329,15 @@ struct Running {
     finish: Option<Finish>,
 }
 
-/// [`crate::generate`] for several prompts at once: packed prefill, then a token of every unfinished one in each pass.
+/// [`crate::generate`] for several prompts at once: packed prefill, then a token of every
+/// unfinished one in each pass.
 ///
-/// `on_token` gets the index of the request; a break ends that request only. Every request draws its own random numbers, so its
-/// result is that of a run alone (see the module's comment). The times are those of the whole batch.
+/// `on_token` gets the index of the request; a break ends that request only. Every request draws
+/// its own random numbers, so its result is that of a run alone (see the module's comment). The
+/// times are those of the whole batch.
 ///
-/// Errors: as [`prefill_packed`], or logits that are not numbers. Cancellation is not an error: see [`Finish::Cancelled`].
-/// Panics: not as many caches as requests.
+/// Errors: as [`prefill_packed`], or logits that are not numbers. Cancellation is not an error: see
+/// [`Finish::Cancelled`]. Panics: not as many caches as requests.
 pub fn generate_packed(
     model: &Model,
     caches: &mut [&mut KvCache],
@@ -285,13 +347,21 @@ pub fn generate_packed(
 ) -> Result<Vec<Generation>, PromptError> {
     let start = Instant::now();
     let prompts: Vec<&[u32]> = requests.iter().map(|r| r.prompt).collect();
-    let fresh = |r: &PackedRequest| Running { ids: Vec::new(), logprobs: Vec::new(), random: Random::new(r.sampling.seed), finish: None };
+    let fresh = |r: &PackedRequest| Running {
+        ids: Vec::new(),
+        logprobs: Vec::new(),
+        random: Random::new(r.sampling.seed),
+        finish: None,
+    };
     let mut running: Vec<Running> = requests.iter().map(fresh).collect();
     let prefills = match prefill_packed(model, caches, &prompts, cancel) {
         Ok(stats) => stats,
         Err(PromptError::Cancelled) => {
             let times = Times { prefill: start.elapsed(), ..Times::default() };
-            return Ok(running.into_iter().map(|r| r.generation(PrefillStats::default(), times)).collect());
+            return Ok(running
+                .into_iter()
+                .map(|r| r.generation(PrefillStats::default(), times))
+                .collect());
         }
         Err(error) => return Err(error),
     };
@@ -301,7 +371,12 @@ pub fn generate_packed(
     cancel.begin_decoding();
     let mut w = workspace::borrow();
     loop {
-        for (i, (run, request)) in running.iter_mut().zip(&mut *requests).enumerate().filter(|(_, (run, _))| run.finish.is_none()) {
+        for (i, (run, request)) in running
+            .iter_mut()
+            .zip(&mut *requests)
+            .enumerate()
+            .filter(|(_, (run, _))| run.finish.is_none())
+        {
             run.finish = run.choose(caches[i], request, &mut |token| on_token(i, token))?;
         }
         let (mut going, mut ids): (Vec<&mut KvCache>, Vec<u32>) = (Vec::new(), Vec::new());
@@ -319,7 +394,11 @@ pub fn generate_packed(
         }
     }
     times.decode = decode.elapsed();
-    Ok(running.into_iter().zip(prefills).map(|(run, prefill)| run.generation(prefill, times)).collect())
+    Ok(running
+        .into_iter()
+        .zip(prefills)
+        .map(|(run, prefill)| run.generation(prefill, times))
+        .collect())
 }
 
 impl Running {
@@ -357,6 +436,13 @@ impl Running {
     /// Unfinished means cancelled.
     fn generation(self, prefill: PrefillStats, times: Times) -> Generation {
         let finish = self.finish.unwrap_or(Finish::Cancelled);
-        Generation { ids: self.ids, logprobs: self.logprobs, prefill, drafts: DraftStats::default(), finish, times }
+        Generation {
+            ids: self.ids,
+            logprobs: self.logprobs,
+            prefill,
+            drafts: DraftStats::default(),
+            finish,
+            times,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! One pass of the model over tokens of several sequences: a ragged batch without padding.
 //!
-//! Products take all tokens as one matrix; attention is block-diagonal because each sequence has its own store of keys and values and
-//! its own positions. Does not own: what the sequences are for (`prepack`).
+//! Products take all tokens as one matrix; attention is block-diagonal because each sequence has
+//! its own store of keys and values and its own positions. Does not own: what the sequences are for
+//! (`prepack`).
 
 use std::ops::Range;
 
@@ -23,9 +24,11 @@ pub(crate) struct Segment {
     pub(crate) rows: Range<usize>,
 }
 
-/// Runs all layers over `ids`, the tokens of the segments in order of their rows; the result is `w.x` `[ids.len(), hidden]`.
+/// Runs all layers over `ids`, the tokens of the segments in order of their rows; the result is
+/// `w.x` `[ids.len(), hidden]`.
 ///
-/// `stores` are the layers of each sequence; they take the keys and values. After a cancellation they hold some of them.
+/// `stores` are the layers of each sequence; they take the keys and values. After a cancellation
+/// they hold some of them.
 pub(crate) fn pass(
     model: &Model,
     stores: &mut [&mut [KvStore]],
@@ -49,7 +52,14 @@ pub(crate) fn pass(
 }
 
 /// `x += output(attention(q))`, each segment over its own sequence.
-fn attend(model: &Model, layer: &Layer, l: usize, stores: &mut [&mut [KvStore]], segments: &[Segment], w: &mut Workspace) {
+fn attend(
+    model: &Model,
+    layer: &Layer,
+    l: usize,
+    stores: &mut [&mut [KvStore]],
+    segments: &[Segment],
+    w: &mut Workspace,
+) {
     let (q_width, kv_width) = (model.spec.q_width(), model.spec.kv_width());
     let width = q_width + 2 * kv_width;
     w.attended.resize(w.qkv.len() / width * q_width, 0.0);
@@ -58,7 +68,8 @@ fn attend(model: &Model, layer: &Layer, l: usize, stores: &mut [&mut [KvStore]],
         let qkv = &w.qkv[rows.start * width..rows.end * width];
         kv.grow(start + rows.len());
         kv.put_many(*start, rows.len(), &qkv[q_width..], &qkv[q_width + kv_width..], width);
-        let shape = Attention { heads: model.spec.attention().heads, past: *start, q_stride: width };
+        let shape =
+            Attention { heads: model.spec.attention().heads, past: *start, q_stride: width };
         ops::attention(&shape, qkv, kv, &mut w.attended[rows.start * q_width..rows.end * q_width]);
     }
     layer.output.add_to(Input::Plain(&w.attended), &mut w.x, &mut w.product);

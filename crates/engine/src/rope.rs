@@ -15,7 +15,12 @@ impl Rope {
     }
 
     /// Writes cos and sin of each position to `cos` and `sin`, `[positions, head_dim/2]` each.
-    pub(crate) fn fill(&self, positions: impl Iterator<Item = usize>, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
+    pub(crate) fn fill(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        cos: &mut Vec<f32>,
+        sin: &mut Vec<f32>,
+    ) {
         cos.clear();
         sin.clear();
         for position in positions {
@@ -27,9 +32,13 @@ impl Rope {
         }
     }
 
-    /// Writes cos and sin that rotate a key by `distance` positions, `[head_dim/2]` each; in f64, as the distance may be large.
+    /// Writes cos and sin that rotate a key by `distance` positions, `[head_dim/2]` each; in f64,
+    /// as the distance may be large.
     pub(crate) fn fill_distance(&self, distance: i64, cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
-        let angles = self.inverse_frequencies.iter().map(|frequency| (distance as f64 * f64::from(*frequency)).sin_cos());
+        let angles = self
+            .inverse_frequencies
+            .iter()
+            .map(|frequency| (distance as f64 * f64::from(*frequency)).sin_cos());
         (*sin, *cos) = angles.map(|(s, c)| (s as f32, c as f32)).unzip();
     }
 

@@ -1,14 +1,16 @@
 //! Equal runs of tokens between a prompt and sequences that are held, at whatever positions.
 //!
-//! Every window of `min_run` tokens of the held sequences is hashed; the prompt is walked from left to right, and where a window of it
-//! is known the run is extended as far as tokens agree. Several runs of one prompt are independent of each other: none changes where
-//! the next is looked for (llama.cpp's PR 12161 mended exactly that).
+//! Every window of `min_run` tokens of the held sequences is hashed; the prompt is walked from left
+//! to right, and where a window of it is known the run is extended as far as tokens agree. Several
+//! runs of one prompt are independent of each other: none changes where the next is looked for
+//! (llama.cpp's PR 12161 mended exactly that).
 
 use std::ops::Range;
 
 use crate::kv::Sequence;
 
-/// Tokens whose keys were moved this often are not moved again: each time they are rounded once more.
+/// Tokens whose keys were moved this often are not moved again: each time they are rounded once
+/// more.
 pub(crate) const MAX_MOVES: u8 = 8;
 /// Places of one window that are tried: repetitive text has a great many.
 const MAX_CANDIDATES: usize = 16;
@@ -35,15 +37,22 @@ impl Run {
     }
 }
 
-/// Runs of at least `min_run` (and one) tokens inside `range` of `ids`, ascending, apart from each other.
-pub(crate) fn find_runs(ids: &[u32], range: Range<usize>, donors: &[&Sequence], min_run: usize) -> Vec<Run> {
+/// Runs of at least `min_run` (and one) tokens inside `range` of `ids`, ascending, apart from each
+/// other.
+pub(crate) fn find_runs(
+    ids: &[u32],
+    range: Range<usize>,
+    donors: &[&Sequence],
+    min_run: usize,
+) -> Vec<Run> {
     let n = min_run.max(1);
     if range.len() < n {
         return Vec::new();
     }
     let mut windows: Vec<(u64, usize, usize)> = Vec::new();
     for (donor, sequence) in donors.iter().enumerate() {
-        windows.extend(hashes(&sequence.ids, n).enumerate().map(|(from, hash)| (hash, donor, from)));
+        windows
+            .extend(hashes(&sequence.ids, n).enumerate().map(|(from, hash)| (hash, donor, from)));
     }
     windows.sort_unstable();
     let of_prompt: Vec<u64> = hashes(&ids[range.clone()], n).collect();
@@ -52,15 +61,23 @@ pub(crate) fn find_runs(ids: &[u32], range: Range<usize>, donors: &[&Sequence], 
     while at + n <= range.end {
         let hash = of_prompt[at - range.start];
         let first = windows.partition_point(|window| window.0 < hash);
-        let same = windows[first..].iter().take_while(|window| window.0 == hash).take(MAX_CANDIDATES);
+        let same =
+            windows[first..].iter().take_while(|window| window.0 == hash).take(MAX_CANDIDATES);
         let extend = |donor: usize, from: usize| {
             let (known, moves) = (&donors[donor].ids[from..], &donors[donor].moves[from..]);
             let agrees = |i: &usize| known[*i] == ids[at + i] && moves[*i] < MAX_MOVES;
             (0..known.len().min(range.end - at)).take_while(agrees).count()
         };
-        let runs_here = same.map(|(_, donor, from)| Run { at, donor: *donor, from: *from, len: extend(*donor, *from) });
-        // The longest; among equals the one that stands nearest to its new place, which is most likely to have known the same text.
-        let best = runs_here.max_by_key(|run| (run.len, std::cmp::Reverse((run.from.abs_diff(at), run.donor))));
+        let runs_here = same.map(|(_, donor, from)| Run {
+            at,
+            donor: *donor,
+            from: *from,
+            len: extend(*donor, *from),
+        });
+        // The longest; among equals the one that stands nearest to its new place, which is most
+        // likely to have known the same text.
+        let best = runs_here
+            .max_by_key(|run| (run.len, std::cmp::Reverse((run.from.abs_diff(at), run.donor))));
         match best.filter(|run| run.len >= n) {
             Some(run) => {
                 at += run.len;
@@ -101,20 +118,35 @@ mod tests {
         Sequence { moves: vec![0; ids.len()], exact: ids.len(), ids, layers: Vec::new() }
     }
 
-    fn found(donors: &[&str], prompt: &str, from: usize, n: usize) -> Vec<(usize, usize, usize, usize)> {
+    fn found(
+        donors: &[&str],
+        prompt: &str,
+        from: usize,
+        n: usize,
+    ) -> Vec<(usize, usize, usize, usize)> {
         let donors: Vec<Sequence> = donors.iter().map(|text| held(text)).collect();
         let donors: Vec<&Sequence> = donors.iter().collect();
         let ids: Vec<u32> = prompt.bytes().map(u32::from).collect();
-        find_runs(&ids, from..ids.len(), &donors, n).iter().map(|run| (run.at, run.donor, run.from, run.len)).collect()
+        find_runs(&ids, from..ids.len(), &donors, n)
+            .iter()
+            .map(|run| (run.at, run.donor, run.from, run.len))
+            .collect()
     }
 
     #[test]
     fn several_shifted_runs_are_all_found() {
-        // llama.cpp PR 9866's example: after the exact prefix `aaaaa`, two runs moved by different distances.
-        let (cached, new) = ("aaaaabbbbbcccccccdddddeeeeeexffggggghhhhhhhxxxxxxxxx", "aaaaaccccccceeeeeeffhhhhhhhyyyyyyyy");
+        // llama.cpp PR 9866's example: after the exact prefix `aaaaa`, two runs moved by different
+        // distances.
+        let (cached, new) = (
+            "aaaaabbbbbcccccccdddddeeeeeexffggggghhhhhhhxxxxxxxxx",
+            "aaaaaccccccceeeeeeffhhhhhhhyyyyyyyy",
+        );
         assert_eq!(found(&[cached], new, 5, 3), [(5, 0, 10, 7), (12, 0, 22, 6), (20, 0, 36, 7)]);
         assert_eq!(found(&[cached], new, 5, 7), [(5, 0, 10, 7), (20, 0, 36, 7)]);
-        assert_eq!(found(&[cached], new, 5, 1)[..4], [(5, 0, 10, 7), (12, 0, 22, 6), (18, 0, 29, 2), (20, 0, 36, 7)]);
+        assert_eq!(
+            found(&[cached], new, 5, 1)[..4],
+            [(5, 0, 10, 7), (12, 0, 22, 6), (18, 0, 29, 2), (20, 0, 36, 7)]
+        );
         assert_eq!(found(&[cached], new, 5, 8), []);
     }
 
@@ -137,6 +169,9 @@ mod tests {
         tired.moves[4] = MAX_MOVES;
         let ids: Vec<u32> = "abcdefgh".bytes().map(u32::from).collect();
         let runs = find_runs(&ids, 0..8, &[&tired], 3);
-        assert_eq!(runs, [Run { at: 0, donor: 0, from: 0, len: 4 }, Run { at: 5, donor: 0, from: 5, len: 3 }]);
+        assert_eq!(
+            runs,
+            [Run { at: 0, donor: 0, from: 0, len: 4 }, Run { at: 5, donor: 0, from: 5, len: 3 }]
+        );
     }
 }

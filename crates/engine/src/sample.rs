@@ -26,7 +26,14 @@ impl Sampling {
 impl Default for Sampling {
     /// Greedy, 64 tokens, no stops.
     fn default() -> Self {
-        Sampling { max_tokens: 64, temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0, stops: Vec::new() }
+        Sampling {
+            max_tokens: 64,
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            seed: 0,
+            stops: Vec::new(),
+        }
     }
 }
 
@@ -48,13 +55,20 @@ impl Random {
     }
 }
 
-/// The chosen id among those that `allows` admits, or `None` when it admits none. Ties go to the smaller id.
-pub(crate) fn choose(logits: &[f32], sampling: &Sampling, random: &mut Random, allows: Option<&dyn Fn(u32) -> bool>) -> Option<u32> {
+/// The chosen id among those that `allows` admits, or `None` when it admits none. Ties go to the
+/// smaller id.
+pub(crate) fn choose(
+    logits: &[f32],
+    sampling: &Sampling,
+    random: &mut Random,
+    allows: Option<&dyn Fn(u32) -> bool>,
+) -> Option<u32> {
     let admitted = |id: u32| allows.is_none_or(|allows| allows(id));
     if sampling.is_greedy() {
         return greedy(logits, admitted);
     }
-    let mut candidates: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).filter(|(id, _)| admitted(*id)).collect();
+    let mut candidates: Vec<(u32, f32)> =
+        (0u32..).zip(logits.iter().copied()).filter(|(id, _)| admitted(*id)).collect();
     if sampling.top_k > 0 && sampling.top_k < candidates.len() {
         candidates.select_nth_unstable_by(sampling.top_k - 1, order);
         candidates.truncate(sampling.top_k);
@@ -90,7 +104,8 @@ fn order(a: &(u32, f32), b: &(u32, f32)) -> std::cmp::Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
-/// The first largest logit that is admitted. `admitted` is asked only for logits above the best so far.
+/// The first largest logit that is admitted. `admitted` is asked only for logits above the best so
+/// far.
 fn greedy(logits: &[f32], admitted: impl Fn(u32) -> bool) -> Option<u32> {
     let mut best: Option<(u32, f32)> = None;
     for (id, logit) in (0u32..).zip(logits) {
@@ -101,8 +116,13 @@ fn greedy(logits: &[f32], admitted: impl Fn(u32) -> bool) -> Option<u32> {
     best.map(|(id, _)| id)
 }
 
-/// The `n` largest logits that are admitted, largest first, ties by smaller id. `admitted` is asked only for what would be among them.
-pub(crate) fn likeliest(logits: &[f32], n: usize, admitted: impl Fn(u32) -> bool) -> Vec<(u32, f32)> {
+/// The `n` largest logits that are admitted, largest first, ties by smaller id. `admitted` is asked
+/// only for what would be among them.
+pub(crate) fn likeliest(
+    logits: &[f32],
+    n: usize,
+    admitted: impl Fn(u32) -> bool,
+) -> Vec<(u32, f32)> {
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(n + 1);
     for (id, logit) in (0u32..).zip(logits) {
         let is_wanted = best.len() < n || best.last().is_some_and(|(_, least)| logit > least);

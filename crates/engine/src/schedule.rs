@@ -1,5 +1,6 @@
-//! Whose layers run next when several requests share the machine: decoding first, then prefills of requests, then warming; clients of
-//! equal rank in turn. Work in progress steps aside between (halves of) layers, so nobody waits longer than a layer for work that comes after him.
+//! Whose layers run next when several requests share the machine: decoding first, then prefills of
+//! requests, then warming; clients of equal rank in turn. Work in progress steps aside between
+//! (halves of) layers, so nobody waits longer than a layer for work that comes after him.
 //!
 //! Threads wait on their own; there is no queue of jobs. Work without a [`Turn`] is not held up.
 
@@ -54,9 +55,13 @@ impl State {
         self.served.iter().find(|(id, _)| *id == client).map_or(0, |(_, at)| *at)
     }
 
-    /// Who comes next: by class, then who was interrupted, then the client served longest ago, then who came first.
+    /// Who comes next: by class, then who was interrupted, then the client served longest ago, then
+    /// who came first.
     fn next(&self) -> Option<Waiting> {
-        self.waiting.iter().copied().min_by_key(|w| (w.class, !w.in_pass, self.last_served(w.client), w.ticket))
+        self.waiting
+            .iter()
+            .copied()
+            .min_by_key(|w| (w.class, !w.in_pass, self.last_served(w.client), w.ticket))
     }
 
     fn serve(&mut self, client: u64) {
@@ -74,9 +79,15 @@ impl Scheduler {
         Arc::default()
     }
 
-    /// A place in line for one request (or one piece of warming) of `client`; goes into [`crate::Cancel::with_turn`].
+    /// A place in line for one request (or one piece of warming) of `client`; goes into
+    /// [`crate::Cancel::with_turn`].
     pub fn turn(self: &Arc<Self>, class: Class, client: u64) -> Turn {
-        Turn { scheduler: Arc::clone(self), class: Arc::new(AtomicU8::new(class as u8)), client, holds: Arc::default() }
+        Turn {
+            scheduler: Arc::clone(self),
+            class: Arc::new(AtomicU8::new(class as u8)),
+            client,
+            holds: Arc::default(),
+        }
     }
 
     /// How many wait for a turn now.
@@ -88,9 +99,11 @@ impl Scheduler {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody runs and `class` of `client` is next; then it runs. `in_pass`: it was interrupted in the middle of a pass.
+    /// Waits until nobody runs and `class` of `client` is next; then it runs. `in_pass`: it was
+    /// interrupted in the middle of a pass.
     ///
-    /// Work that is cancelled while it waits is let through at once: it will not run a layer, and somebody waits for its cache.
+    /// Work that is cancelled while it waits is let through at once: it will not run a layer, and
+    /// somebody waits for its cache.
     fn acquire<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -109,7 +122,11 @@ impl Scheduler {
                 return false;
             }
             // Raising a flag wakes nobody.
-            state = self.changed.wait_timeout(state, FLAG_PERIOD).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, FLAG_PERIOD)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         state.waiting.retain(|waiting| waiting.ticket != ticket);
         state.busy = true;
@@ -145,23 +162,33 @@ impl Turn {
 
     /// `None`: cancelled while it waited.
     pub(crate) fn enter(&self, cancelled: &dyn Fn() -> bool) -> Option<Working> {
-        let ours = self.scheduler.acquire(self.scheduler.lock(), self.class(), self.client, false, cancelled);
+        let ours = self.scheduler.acquire(
+            self.scheduler.lock(),
+            self.class(),
+            self.client,
+            false,
+            cancelled,
+        );
         self.holds.store(ours, Ordering::Relaxed);
         ours.then(|| Working(self.clone()))
     }
 
-    /// A request's tokens come before prefills; what is generated ahead of any request stays behind them.
+    /// A request's tokens come before prefills; what is generated ahead of any request stays behind
+    /// them.
     pub(crate) fn begin_decoding(&self) {
         if self.class() == Class::Prefill {
             self.class.store(Class::Decode as u8, Ordering::Relaxed);
         }
     }
 
-    /// Lets those go first who come first, and waits for them: others of our class only `between_passes`. Whether anybody did.
+    /// Lets those go first who come first, and waits for them: others of our class only
+    /// `between_passes`. Whether anybody did.
     pub(crate) fn step_aside(&self, between_passes: bool, cancelled: &dyn Fn() -> bool) -> bool {
         let (class, client) = (self.class(), self.client);
         let mut state = self.scheduler.lock();
-        let others = |w: &Waiting| w.class < class || (between_passes && w.class == class && w.client != client);
+        let others = |w: &Waiting| {
+            w.class < class || (between_passes && w.class == class && w.client != client)
+        };
         if !self.holds.load(Ordering::Relaxed) || !state.waiting.iter().any(others) {
             return false;
         }
@@ -176,7 +203,10 @@ impl Turn {
 
 impl std::fmt::Debug for Turn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Turn").field("class", &self.class()).field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Turn")
+            .field("class", &self.class())
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 
@@ -204,7 +234,13 @@ mod tests {
     }
 
     /// Starts a thread that waits for its turn, reports its name and hands the machine on.
-    fn worker(scheduler: &Arc<Scheduler>, class: Class, client: u64, name: &'static str, to: &mpsc::Sender<&'static str>) {
+    fn worker(
+        scheduler: &Arc<Scheduler>,
+        class: Class,
+        client: u64,
+        name: &'static str,
+        to: &mpsc::Sender<&'static str>,
+    ) {
         let (turn, to) = (scheduler.turn(class, client), to.clone());
         let before = scheduler.waiting();
         thread::spawn(move || {
@@ -268,10 +304,14 @@ mod tests {
     fn who_is_cancelled_while_waiting_leaves_at_once_and_takes_nothing_along() {
         let scheduler = Scheduler::new();
         let working = scheduler.turn(Class::Decode, 1).enter(&|| false);
-        assert!(scheduler.turn(Class::Warm, 2).enter(&|| true).is_none(), "the machine is taken, and it is not waited for");
+        assert!(
+            scheduler.turn(Class::Warm, 2).enter(&|| true).is_none(),
+            "the machine is taken, and it is not waited for"
+        );
         assert_eq!(scheduler.waiting(), 0);
         drop(working);
-        // In the middle of its work: it steps aside for a request, is cancelled, and does not hand on what is not its own.
+        // In the middle of its work: it steps aside for a request, is cancelled, and does not hand
+        // on what is not its own.
         let turn = scheduler.turn(Class::Warm, 2);
         let warming = turn.enter(&|| false);
         let (to, order) = mpsc::channel();
@@ -280,7 +320,12 @@ mod tests {
         assert!(turn.step_aside(false, &|| true));
         drop(warming);
         assert_eq!(order.recv().unwrap(), "request");
-        drop(scheduler.turn(Class::Warm, 3).enter(&|| false).expect("the machine is free in the end"));
+        drop(
+            scheduler
+                .turn(Class::Warm, 3)
+                .enter(&|| false)
+                .expect("the machine is free in the end"),
+        );
         // Generating ahead of any request does not come before prefills.
         turn.begin_decoding();
         assert_eq!(turn.class(), Class::Warm);

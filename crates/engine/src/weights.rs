@@ -1,7 +1,8 @@
 //! Weights in memory: a matrix in f32 or INT4, with an optional bias, and the products of a layer.
 //!
-//! With INT4 weights what precedes a product (norm, activation) is computed on the way into its quantised inputs and what
-//! follows (bias, residual sum) on the way out; with f32 weights, the reference, each is a step of its own.
+//! With INT4 weights what precedes a product (norm, activation) is computed on the way into its
+//! quantised inputs and what follows (bias, residual sum) on the way out; with f32 weights, the
+//! reference, each is a step of its own.
 
 use lacuna_kernels::{Activations, Epilogue, Int4Matrix, matmul_quantized, matmul_swiglu, ops};
 
@@ -64,13 +65,21 @@ impl Matrix {
     }
 
     /// `y[m,n] = input · wᵀ`, then the epilogue.
-    pub(crate) fn apply(&self, input: Input, epilogue: Epilogue, y: &mut [f32], buffers: &mut ProductBuffers) {
+    pub(crate) fn apply(
+        &self,
+        input: Input,
+        epilogue: Epilogue,
+        y: &mut [f32],
+        buffers: &mut ProductBuffers,
+    ) {
         match self {
             Matrix::Int4(w) => {
                 let activations = &mut buffers.activations;
                 match input {
                     Input::Plain(x) => activations.quantize(x, w.k()),
-                    Input::Normed(x, norm) => activations.quantize_rms_norm(x, norm.weight, norm.eps),
+                    Input::Normed(x, norm) => {
+                        activations.quantize_rms_norm(x, norm.weight, norm.eps)
+                    }
                     Input::Swiglu(gate_up) => activations.quantize_swiglu(gate_up, w.k()),
                 }
                 matmul_quantized(w, activations, epilogue, y);
@@ -124,10 +133,19 @@ impl Linear {
     }
 }
 
-/// `x += down(silu(gate) · up)`, where `gate` and `up` are the halves of `gate_up(norm(x))`; `x` `[m,d]`.
-pub(crate) fn feed_forward(gate_up: &Linear, down: &Linear, norm: Norm, x: &mut [f32], buffers: &mut ProductBuffers) {
+/// `x += down(silu(gate) · up)`, where `gate` and `up` are the halves of `gate_up(norm(x))`; `x`
+/// `[m,d]`.
+pub(crate) fn feed_forward(
+    gate_up: &Linear,
+    down: &Linear,
+    norm: Norm,
+    x: &mut [f32],
+    buffers: &mut ProductBuffers,
+) {
     let epilogue = Epilogue { bias: down.bias.as_deref(), add: true };
-    if let (Linear { matrix: Matrix::Int4(first), bias: None }, Matrix::Int4(second)) = (gate_up, &down.matrix) {
+    if let (Linear { matrix: Matrix::Int4(first), bias: None }, Matrix::Int4(second)) =
+        (gate_up, &down.matrix)
+    {
         let ProductBuffers { activations, gated, gate_up, .. } = buffers;
         activations.quantize_rms_norm(x, norm.weight, norm.eps);
         matmul_swiglu(first, activations, gate_up, gated);

@@ -1,4 +1,5 @@
-//! A token costs no allocation once the buffers have grown: counted over all threads, so this test has a binary of its own.
+//! A token costs no allocation once the buffers have grown: counted over all threads, so this test
+//! has a binary of its own.
 
 #![allow(unsafe_code, reason = "an allocator that counts can only be written with it")]
 
@@ -7,7 +8,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lacuna_engine::{Cancel, Drafter, GenerateOptions, KvCache, Lookup, Model, Precision, Sampling, generate_with};
+use lacuna_engine::{
+    Cancel, Drafter, GenerateOptions, KvCache, Lookup, Model, Precision, Sampling, generate_with,
+};
 
 struct Counting;
 
@@ -37,7 +40,12 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Allocations between the first and the last token of a generation of 40.
-fn during_tokens(model: &Model, kv: &mut KvCache, prompt: &[u32], drafter: Option<&mut Drafter>) -> usize {
+fn during_tokens(
+    model: &Model,
+    kv: &mut KvCache,
+    prompt: &[u32],
+    drafter: Option<&mut Drafter>,
+) -> usize {
     let (mut first, mut last) = (0, 0);
     let mut tokens = 0;
     let sampling = Sampling { max_tokens: 40, ..Sampling::default() };
@@ -64,9 +72,12 @@ fn a_token_allocates_nothing_after_the_first_generation() {
                 let mut kv = KvCache::new(&model, 256);
                 let mut drafter = Drafter::fixed(Lookup::new(), drafted);
                 let prompt = [3, 1, 4, 1, 5, 9, 2, 6];
-                let mut count = || during_tokens(&model, &mut kv, &prompt, (drafted > 0).then_some(&mut drafter));
+                let mut count = || {
+                    during_tokens(&model, &mut kv, &prompt, (drafted > 0).then_some(&mut drafter))
+                };
                 let cold = count();
-                // The threads of the team have buffers of their own: a few rounds let each of them take part once.
+                // The threads of the team have buffers of their own: a few rounds let each of them
+                // take part once.
                 let warm = (0..5).map(|_| count()).min().expect("rounds");
                 assert_eq!(warm, 0, "{fixture} {precision:?}, {drafted} drafted ({cold} cold)");
                 counted += cold;

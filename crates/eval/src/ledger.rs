@@ -1,7 +1,9 @@
-//! The ledger: per example hit or miss and edit similarity, as a text file that a reviewer can read and CI compares with.
+//! The ledger: per example hit or miss and edit similarity, as a text file that a reviewer can read
+//! and CI compares with.
 //!
-//! Line by line: `+` or `-` (exact match of the first line), edit similarity, set, id. No text of the examples. `o` instead of the two: the
-//! example's language is off, an editor shows nothing there; it is in no number.
+//! Line by line: `+` or `-` (exact match of the first line), edit similarity, set, id. No text of
+//! the examples. `o` instead of the two: the example's language is off, an editor shows nothing
+//! there; it is in no number.
 
 use std::fmt;
 
@@ -46,7 +48,8 @@ pub struct LedgerChange {
     pub similarity: (f64, f64),
     pub lost: Vec<String>,
     pub gained: Vec<String>,
-    /// Examples that count in one of them only: the other has none of that name, or its language is off there.
+    /// Examples that count in one of them only: the other has none of that name, or its language is
+    /// off there.
     pub others: usize,
 }
 
@@ -57,7 +60,14 @@ impl Ledger {
         let mut entries = Vec::new();
         for row in run.rows::<ScoreRow>(SCORES, 0)? {
             let row = row?;
-            let value = |name: &str| row.modes.iter().find(|m| m.mode == mode).and_then(|m| m.values.get(name)).copied().unwrap_or(0.0);
+            let value = |name: &str| {
+                row.modes
+                    .iter()
+                    .find(|m| m.mode == mode)
+                    .and_then(|m| m.values.get(name))
+                    .copied()
+                    .unwrap_or(0.0)
+            };
             let similarity = (value("es") * 1000.0).round() as u32;
             let mark = match (row.off, value("em_line") > 0.5) {
                 (true, _) => Mark::Off,
@@ -91,7 +101,9 @@ impl Ledger {
 
     /// Mean edit similarity, 0 to 1.
     pub fn similarity(&self) -> f64 {
-        self.counted().map(|e| f64::from(e.similarity)).sum::<f64>() / 1000.0 / self.counted().count().max(1) as f64
+        self.counted().map(|e| f64::from(e.similarity)).sum::<f64>()
+            / 1000.0
+            / self.counted().count().max(1) as f64
     }
 
     /// Entries of languages that are on.
@@ -101,7 +113,8 @@ impl Ledger {
 
     /// From `self`, the committed one, to `new`.
     pub fn change(&self, new: &Ledger) -> LedgerChange {
-        let old: std::collections::BTreeMap<&str, Mark> = self.counted().map(|e| (e.name.as_str(), e.mark)).collect();
+        let old: std::collections::BTreeMap<&str, Mark> =
+            self.counted().map(|e| (e.name.as_str(), e.mark)).collect();
         let mut change = LedgerChange {
             hits: (self.hits(), new.hits()),
             similarity: (self.similarity(), new.similarity()),
@@ -136,15 +149,27 @@ fn entry(line: &str) -> Option<Entry> {
         "o" => Mark::Off,
         _ => return None,
     };
-    let similarity = (parts.next()?.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s))? * 1000.0).round() as u32;
+    let similarity = (parts.next()?.parse::<f64>().ok().filter(|s| (0.0..=1.0).contains(s))?
+        * 1000.0)
+        .round() as u32;
     let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
     Some(Entry { mark, similarity, name })
 }
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{HEAD}{}: exact match of the first line, edit similarity, set, id", self.mode)?;
-        write!(f, "# {} of {} hits, mean edit similarity {:.3}", self.hits(), self.counted().count(), self.similarity())?;
+        writeln!(
+            f,
+            "{HEAD}{}: exact match of the first line, edit similarity, set, id",
+            self.mode
+        )?;
+        write!(
+            f,
+            "# {} of {} hits, mean edit similarity {:.3}",
+            self.hits(),
+            self.counted().count(),
+            self.similarity()
+        )?;
         match self.entries.len() - self.counted().count() {
             0 => writeln!(f)?,
             off => writeln!(f, "; {off} in languages that are off (o) count nowhere")?,
@@ -162,12 +187,15 @@ impl fmt::Display for Ledger {
 }
 
 impl LedgerChange {
-    /// Whether the run is worse than the ledger: other instruction sets round differently and may turn single examples, so that one hit
-    /// in fifty, and a hundredth of similarity, is no drop. Other examples than the ledger's are one.
+    /// Whether the run is worse than the ledger: other instruction sets round differently and may
+    /// turn single examples, so that one hit in fifty, and a hundredth of similarity, is no drop.
+    /// Other examples than the ledger's are one.
     pub fn is_drop(&self) -> bool {
         let (before, after) = self.hits;
         let tolerated = before.div_ceil(50);
-        after + tolerated < before || self.similarity.1 < self.similarity.0 - 0.01 || self.others > 0
+        after + tolerated < before
+            || self.similarity.1 < self.similarity.0 - 0.01
+            || self.others > 0
     }
 }
 
@@ -189,7 +217,9 @@ mod tests {
         let mut a = ledger(&[true, false, true]);
         a.entries[2].mark = Mark::Off;
         assert_eq!(Ledger::parse(&a.to_string()), Ok(a));
-        for (text, line) in [("+ 1.0", 1), ("# x\n* 0.1 s i", 2), ("+ 2.0 s i", 1), ("+ x s i", 1), ("+ 0.5 ", 1)] {
+        for (text, line) in
+            [("+ 1.0", 1), ("# x\n* 0.1 s i", 2), ("+ 2.0 s i", 1), ("+ x s i", 1), ("+ 0.5 ", 1)]
+        {
             assert_eq!(Ledger::parse(text), Err(LedgerError { line }), "{text:?}");
         }
     }

@@ -25,17 +25,27 @@ pub enum LoadError {
     Config { file: String, source: ConfigError },
     #[error("{file}: not a valid safetensors file ({source}); it may be truncated: fetch it again")]
     Container { file: String, source: safetensors::SafeTensorError },
-    #[error("{file}: a safetensors file, but not a packed model (no {expected:?} in its metadata); load its directory instead")]
+    #[error(
+        "{file}: a safetensors file, but not a packed model (no {expected:?} in its metadata); load its directory instead"
+    )]
     NotPacked { file: String, expected: &'static str },
-    #[error("{file}: format {got:?} is not supported by this version (expected {expected:?}); pack the model again")]
+    #[error(
+        "{file}: format {got:?} is not supported by this version (expected {expected:?}); pack the model again"
+    )]
     PackedFormat { file: String, expected: &'static str, got: String },
-    #[error("{file}: shard name {name:?} is not a plain file name in the model's directory: download the index again")]
+    #[error(
+        "{file}: shard name {name:?} is not a plain file name in the model's directory: download the index again"
+    )]
     ShardName { file: String, name: String },
-    #[error("{file}: {n} shards are more than the {limit} that are accepted: download the index again")]
+    #[error(
+        "{file}: {n} shards are more than the {limit} that are accepted: download the index again"
+    )]
     TooManyShards { file: String, n: usize, limit: usize },
     #[error("{file}: tensor {name:?} is missing: download the model again, all of its files")]
     MissingTensor { file: String, name: String },
-    #[error("{file}: tensor {name:?} does not belong to this kind of model: check model_type in config.json")]
+    #[error(
+        "{file}: tensor {name:?} does not belong to this kind of model: check model_type in config.json"
+    )]
     UnexpectedTensor { file: String, name: String },
     #[error("{file}: tensor {name:?} appears in more than one shard: download the model again")]
     DuplicateTensor { file: String, name: String },
@@ -45,7 +55,9 @@ pub enum LoadError {
     Shape { file: String, name: String, expected: Vec<usize>, got: Vec<usize> },
     #[error("{file}: tensor {name:?} has type {got}, expected {expected}: convert the weights")]
     Dtype { file: String, name: String, expected: &'static str, got: String },
-    #[error("{file}: tensor {name:?} holds a NaN or an infinity at element {index}: the file is damaged, download it again")]
+    #[error(
+        "{file}: tensor {name:?} holds a NaN or an infinity at element {index}: the file is damaged, download it again"
+    )]
     NotFinite { file: String, name: String, index: usize },
     #[error("{file}: tensor {name:?}: {source}")]
     Int4 { file: String, name: String, source: Int4Error },

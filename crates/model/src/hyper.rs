@@ -29,17 +29,30 @@ const MOST_NAMES: usize = 256;
 pub(crate) const MOST: usize = 1 << 24;
 
 /// Errors: `a` is no multiple of `b`.
-pub(crate) fn multiple(a: &'static str, a_value: usize, b: &'static str, b_value: usize) -> Result<(), ConfigError> {
-    if a_value.is_multiple_of(b_value) { Ok(()) } else { Err(ConfigError::NotMultiple { a, a_value, b, b_value }) }
+pub(crate) fn multiple(
+    a: &'static str,
+    a_value: usize,
+    b: &'static str,
+    b_value: usize,
+) -> Result<(), ConfigError> {
+    if a_value.is_multiple_of(b_value) {
+        Ok(())
+    } else {
+        Err(ConfigError::NotMultiple { a, a_value, b, b_value })
+    }
 }
 
-/// The hyperparameters of a model, by the keys of `config.json`, with typed, bounded access; `null` counts as absent.
+/// The hyperparameters of a model, by the keys of `config.json`, with typed, bounded access; `null`
+/// counts as absent.
 pub struct Hyper<'a>(&'a Map<String, Value>);
 
 impl<'a> Hyper<'a> {
     /// The object of a `config.json`. Errors: it is none.
     pub fn of(value: &'a Value) -> Result<Self, ConfigError> {
-        value.as_object().map(Hyper).ok_or_else(|| ConfigError::NotAnObject("found another JSON value".to_owned()))
+        value
+            .as_object()
+            .map(Hyper)
+            .ok_or_else(|| ConfigError::NotAnObject("found another JSON value".to_owned()))
     }
 
     fn value(&self, key: &str) -> Option<&'a Value> {
@@ -52,26 +65,36 @@ impl<'a> Hyper<'a> {
     }
 
     pub(crate) fn flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
-        let wrong = |v: &Value| ConfigError::Value { key, got: shorten(v), expected: "true or false" };
+        let wrong =
+            |v: &Value| ConfigError::Value { key, got: shorten(v), expected: "true or false" };
         self.value(key).map(|v| v.as_bool().ok_or_else(|| wrong(v))).transpose()
     }
 
     /// An object that others read, as JSON.
     pub(crate) fn object(&self, key: &'static str) -> Result<Option<String>, ConfigError> {
         let wrong = |v: &Value| ConfigError::Value { key, got: shorten(v), expected: "an object" };
-        self.value(key).map(|v| if v.is_object() { Ok(v.to_string()) } else { Err(wrong(v)) }).transpose()
+        self.value(key)
+            .map(|v| if v.is_object() { Ok(v.to_string()) } else { Err(wrong(v)) })
+            .transpose()
     }
 
     /// A short list of short names.
     pub(crate) fn names(&self, key: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
         let Some(v) = self.value(key) else { return Ok(None) };
-        let wrong = || ConfigError::Value { key, got: shorten(v), expected: "a list of at most 256 names" };
+        let wrong =
+            || ConfigError::Value { key, got: shorten(v), expected: "a list of at most 256 names" };
         let list = v.as_array().filter(|list| list.len() <= MOST_NAMES).ok_or_else(wrong)?;
-        let name = |v: &Value| v.as_str().filter(|name| name.len() <= MOST_NAMES).map(str::to_owned).ok_or_else(wrong);
+        let name = |v: &Value| {
+            v.as_str().filter(|name| name.len() <= MOST_NAMES).map(str::to_owned).ok_or_else(wrong)
+        };
         list.iter().map(name).collect::<Result<_, _>>().map(Some)
     }
 
-    pub(crate) fn optional_size(&self, key: &'static str, most: usize) -> Result<Option<usize>, ConfigError> {
+    pub(crate) fn optional_size(
+        &self,
+        key: &'static str,
+        most: usize,
+    ) -> Result<Option<usize>, ConfigError> {
         let Some(v) = self.value(key) else { return Ok(None) };
         let wrong = || ConfigError::Value { key, got: shorten(v), expected: "a whole number" };
         let got = v.as_u64().ok_or_else(wrong)?;
@@ -85,20 +108,40 @@ impl<'a> Hyper<'a> {
         self.optional_size(key, most)?.ok_or(ConfigError::Missing(key))
     }
 
-    pub(crate) fn number(&self, key: &'static str, least: f64, most: f64) -> Result<Option<f32>, ConfigError> {
+    pub(crate) fn number(
+        &self,
+        key: &'static str,
+        least: f64,
+        most: f64,
+    ) -> Result<Option<f32>, ConfigError> {
         let Some(v) = self.value(key) else { return Ok(None) };
-        let got = v.as_f64().ok_or_else(|| ConfigError::Value { key, got: shorten(v), expected: "a number" })?;
-        if got >= least && got <= most { Ok(Some(got as f32)) } else { Err(ConfigError::Range { key, got, least, most }) }
+        let got = v.as_f64().ok_or_else(|| ConfigError::Value {
+            key,
+            got: shorten(v),
+            expected: "a number",
+        })?;
+        if got >= least && got <= most {
+            Ok(Some(got as f32))
+        } else {
+            Err(ConfigError::Range { key, got, least, most })
+        }
     }
 
-    /// Features that change the mathematics and that we do not have: an error rather than wrong output.
+    /// Features that change the mathematics and that we do not have: an error rather than wrong
+    /// output.
     pub(crate) fn check_features(&self) -> Result<(), ConfigError> {
         match self.text("hidden_act")? {
             None | Some("silu" | "swish") => {}
-            Some(other) => return Err(ConfigError::Unsupported(format!("hidden_act {other:?} is not supported; only \"silu\" is"))),
+            Some(other) => {
+                return Err(ConfigError::Unsupported(format!(
+                    "hidden_act {other:?} is not supported; only \"silu\" is"
+                )));
+            }
         }
         if self.flag("use_sliding_window")?.unwrap_or(false) {
-            return Err(ConfigError::Unsupported("sliding-window attention (use_sliding_window) is not supported".to_owned()));
+            return Err(ConfigError::Unsupported(
+                "sliding-window attention (use_sliding_window) is not supported".to_owned(),
+            ));
         }
         if self.value("quantization_config").is_some() {
             return Err(ConfigError::Unsupported(
@@ -108,7 +151,8 @@ impl<'a> Hyper<'a> {
         Ok(())
     }
 
-    /// Base frequency and scaling, from `rope_parameters` (newer files) or `rope_theta` and `rope_scaling`.
+    /// Base frequency and scaling, from `rope_parameters` (newer files) or `rope_theta` and
+    /// `rope_scaling`.
     pub(crate) fn rope(&self) -> Result<RopeSpec, ConfigError> {
         let nested = |key: &'static str| match self.value(key) {
             None => Ok(None),
@@ -126,20 +170,29 @@ impl<'a> Hyper<'a> {
             Some(theta) => theta,
             None => self.number("rope_theta", 1.0, 1e12)?.unwrap_or(10_000.0),
         };
-        let Some(json) = scaling.or(parameters) else { return Ok(RopeSpec { theta, scaling: RopeScaling::None }) };
+        let Some(json) = scaling.or(parameters) else {
+            return Ok(RopeSpec { theta, scaling: RopeScaling::None });
+        };
         let kind = match json.text("rope_type")? {
             Some(kind) => Some(kind),
             None => json.text("type")?,
         };
-        let factor = |json: &Hyper| json.number("factor", 1.0, 1e6)?.ok_or(ConfigError::Missing("factor"));
+        let factor =
+            |json: &Hyper| json.number("factor", 1.0, 1e6)?.ok_or(ConfigError::Missing("factor"));
         let scaling = match kind {
             None | Some("default") => RopeScaling::None,
             Some("linear") => RopeScaling::Linear { factor: factor(&json)? },
             Some("llama3") => {
-                let low = json.number("low_freq_factor", 1e-3, 1e6)?.ok_or(ConfigError::Missing("low_freq_factor"))?;
-                let high = json.number("high_freq_factor", 1e-3, 1e6)?.ok_or(ConfigError::Missing("high_freq_factor"))?;
+                let low = json
+                    .number("low_freq_factor", 1e-3, 1e6)?
+                    .ok_or(ConfigError::Missing("low_freq_factor"))?;
+                let high = json
+                    .number("high_freq_factor", 1e-3, 1e6)?
+                    .ok_or(ConfigError::Missing("high_freq_factor"))?;
                 if high <= low {
-                    return Err(ConfigError::Unsupported(format!("high_freq_factor {high} must be above low_freq_factor {low}")));
+                    return Err(ConfigError::Unsupported(format!(
+                        "high_freq_factor {high} must be above low_freq_factor {low}"
+                    )));
                 }
                 let original_positions = json.size("original_max_position_embeddings", MOST)?;
                 RopeScaling::Llama3 { factor: factor(&json)?, low, high, original_positions }

@@ -1,8 +1,10 @@
 //! lacuna-model: what a model is and how it lies on disk. No computation, no text.
 //!
-//! A [`ModelSpec`] is the shape of a model as data; its [`ModelSpec::tensors`] is the one list of tensors that loading, counting,
-//! packing, converting, inventing and training go through. A [`Family`] says how a `config.json` becomes one ([`read_spec`]): a small
-//! file each in `family/`. A [`WeightSource`] hands out tensors: a checkpoint ([`Checkpoint`]) or our packed file ([`Packed`]).
+//! A [`ModelSpec`] is the shape of a model as data; its [`ModelSpec::tensors`] is the one list of
+//! tensors that loading, counting, packing, converting, inventing and training go through. A
+//! [`Family`] says how a `config.json` becomes one ([`read_spec`]): a small file each in `family/`.
+//! A [`WeightSource`] hands out tensors: a checkpoint ([`Checkpoint`]) or our packed file
+//! ([`Packed`]).
 
 mod error;
 mod family;

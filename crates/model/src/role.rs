@@ -29,11 +29,13 @@ pub enum Role {
     Down,
     /// Norm before the head.
     FinalNorm,
-    /// The vocabulary projection of a model that does not tie it to the embedding, `[n_vocab, hidden]`.
+    /// The vocabulary projection of a model that does not tie it to the embedding, `[n_vocab,
+    /// hidden]`.
     Head,
 }
 
-/// Names: in Hugging Face files (of modules; below `model.layers.N.` for what a block has) and in GGUF (below `blk.N.`).
+/// Names: in Hugging Face files (of modules; below `model.layers.N.` for what a block has) and in
+/// GGUF (below `blk.N.`).
 const NAMES: [(Role, &str, &str); 14] = [
     (Role::Embedding, "model.embed_tokens", "token_embd"),
     (Role::AttentionNorm, "input_layernorm", "attn_norm"),
@@ -93,7 +95,14 @@ pub struct TensorSpec {
 
 impl TensorSpec {
     pub(crate) fn matrix(role: Role, layer: Option<usize>, rows: usize, columns: usize) -> Self {
-        TensorSpec { name: format!("{}.weight", role.module(layer)), role, layer, is_bias: false, rows, columns: Some(columns) }
+        TensorSpec {
+            name: format!("{}.weight", role.module(layer)),
+            role,
+            layer,
+            is_bias: false,
+            rows,
+            columns: Some(columns),
+        }
     }
 
     pub(crate) fn norm(role: Role, layer: Option<usize>, rows: usize) -> Self {
@@ -101,7 +110,14 @@ impl TensorSpec {
     }
 
     pub(crate) fn bias(role: Role, layer: Option<usize>, rows: usize) -> Self {
-        TensorSpec { name: format!("{}.bias", role.module(layer)), role, layer, is_bias: true, rows, columns: None }
+        TensorSpec {
+            name: format!("{}.bias", role.module(layer)),
+            role,
+            layer,
+            is_bias: true,
+            rows,
+            columns: None,
+        }
     }
 
     /// Dimensions as a safetensors header has them.

@@ -4,7 +4,8 @@ use crate::family::Family;
 use crate::role::{Role, TensorSpec};
 use crate::rope::RopeSpec;
 
-/// The shape of a decoder. Made by [`crate::read_spec`], which checks every number: it is safe to size buffers with.
+/// The shape of a decoder. Made by [`crate::read_spec`], which checks every number: it is safe to
+/// size buffers with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSpec {
     pub family: &'static Family,
@@ -19,11 +20,14 @@ pub struct ModelSpec {
     pub max_positions: usize,
     /// Added under the root of every RMSNorm.
     pub norm_eps: f32,
-    /// `code_languages`: LSP ids of the languages that the model was trained for; `None`: it does not say.
+    /// `code_languages`: LSP ids of the languages that the model was trained for; `None`: it does
+    /// not say.
     pub code_languages: Option<Vec<String>>,
-    /// `suffix_weight`: how much what stands right of the cursor says of a line by this model, reading from left to right; 0 unless it says.
+    /// `suffix_weight`: how much what stands right of the cursor says of a line by this model,
+    /// reading from left to right; 0 unless it says.
     pub suffix_weight: f32,
-    /// `confidence`: how likely what it writes is right, as JSON; not read here. `None`: it does not say.
+    /// `confidence`: how likely what it writes is right, as JSON; not read here. `None`: it does
+    /// not say.
     pub confidence: Option<String>,
 }
 
@@ -106,7 +110,8 @@ impl ModelSpec {
         self.attention().kv_width()
     }
 
-    /// Every tensor of a checkpoint of this shape, in the order of files: embedding, blocks, norm, head.
+    /// Every tensor of a checkpoint of this shape, in the order of files: embedding, blocks, norm,
+    /// head.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let d = self.hidden;
         let mut all = vec![TensorSpec::matrix(Role::Embedding, None, self.n_vocab, d)];
@@ -144,8 +149,12 @@ impl BlockSpec {
                 all.push(TensorSpec::bias(role, Some(layer), rows));
             }
         }
-        let heads = attention.qk_norm.then_some([(Role::QueryNorm, attention.head_dim), (Role::KeyNorm, attention.head_dim)]);
-        let norms = heads.into_iter().flatten().chain([(Role::AttentionNorm, d), (Role::MlpNorm, d)]);
+        let heads = attention.qk_norm.then_some([
+            (Role::QueryNorm, attention.head_dim),
+            (Role::KeyNorm, attention.head_dim),
+        ]);
+        let norms =
+            heads.into_iter().flatten().chain([(Role::AttentionNorm, d), (Role::MlpNorm, d)]);
         all.extend(norms.map(|(role, rows)| TensorSpec::norm(role, Some(layer), rows)));
     }
 }

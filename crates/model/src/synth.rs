@@ -1,10 +1,12 @@
-//! Models of random weights in the shapes of published ones: for measuring speed and for comparing engines on equal weights.
+//! Models of random weights in the shapes of published ones: for measuring speed and for comparing
+//! engines on equal weights.
 //!
-//! Owns the table of shapes ([`SHAPES`]) and the weight files. A directory that `transformers` loads also needs a tokenizer,
-//! which is text and therefore not made here. Start at [`write`].
+//! Owns the table of shapes ([`SHAPES`]) and the weight files. A directory that `transformers`
+//! loads also needs a tokenizer, which is text and therefore not made here. Start at [`write`].
 //!
-//! The same shape and seed give the same bytes on every machine: the generator (SplitMix64) and the sum that approximates a
-//! normal distribution are integer arithmetic, and what follows is a few exactly rounded f32 operations.
+//! The same shape and seed give the same bytes on every machine: the generator (SplitMix64) and the
+//! sum that approximates a normal distribution are integer arithmetic, and what follows is a few
+//! exactly rounded f32 operations.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -100,7 +102,14 @@ const TINY: Shape = Shape {
 /// The shapes that [`write`] knows by name.
 pub const SHAPES: [Shape; 11] = [
     TINY,
-    Shape { name: "tiny-qwen2", family: &QWEN2, rms_eps: 1e-6, rope_theta: 1e6, tied_embeddings: true, ..TINY },
+    Shape {
+        name: "tiny-qwen2",
+        family: &QWEN2,
+        rms_eps: 1e-6,
+        rope_theta: 1e6,
+        tied_embeddings: true,
+        ..TINY
+    },
     // The model inside the binary; datasets/embedded/snapshot/config.json.
     Shape {
         name: "embedded",
@@ -139,8 +148,24 @@ pub const SHAPES: [Shape; 11] = [
         tied_embeddings: false,
         ..QWEN
     },
-    Shape { name: "deepseek-coder-1.3b", hidden: 2048, ff: 5504, layers: 24, heads: 16, kv_heads: 16, ..DEEPSEEK },
-    Shape { name: "deepseek-coder-6.7b", hidden: 4096, ff: 11_008, layers: 32, heads: 32, kv_heads: 32, ..DEEPSEEK },
+    Shape {
+        name: "deepseek-coder-1.3b",
+        hidden: 2048,
+        ff: 5504,
+        layers: 24,
+        heads: 16,
+        kv_heads: 16,
+        ..DEEPSEEK
+    },
+    Shape {
+        name: "deepseek-coder-6.7b",
+        hidden: 4096,
+        ff: 11_008,
+        layers: 32,
+        heads: 32,
+        kv_heads: 32,
+        ..DEEPSEEK
+    },
     Shape {
         name: "codellama-7b",
         hidden: 4096,
@@ -204,7 +229,8 @@ impl Shape {
             json[*flag] = (*usual).into();
         }
         if let Some(factor) = self.rope_linear {
-            json["rope_scaling"] = json!({ "factor": factor, "rope_type": "linear", "type": "linear" });
+            json["rope_scaling"] =
+                json!({ "factor": factor, "rope_type": "linear", "type": "linear" });
         }
         json
     }
@@ -221,15 +247,22 @@ impl Shape {
     }
 }
 
-/// Writes `config.json` and bf16 weights (one safetensors file, or shards of at most 4 GB with their index) into `dir`, which
-/// exists. The caller owns the directory: on an error, what was written so far lies there.
+/// Writes `config.json` and bf16 weights (one safetensors file, or shards of at most 4 GB with
+/// their index) into `dir`, which exists. The caller owns the directory: on an error, what was
+/// written so far lies there.
 ///
-/// Matrices are normal with a standard deviation of 1/√columns (0.033 at width 896, 0.016 at 4096), so that activations keep
-/// their size from layer to layer and attention is neither flat nor one-hot; norms are 1 ± 0.1, biases 0 ± 0.1.
-/// `progress` gets the bytes written so far and in all; it can stop the work. Returns the bytes of the weights.
+/// Matrices are normal with a standard deviation of 1/√columns (0.033 at width 896, 0.016 at 4096),
+/// so that activations keep their size from layer to layer and attention is neither flat nor
+/// one-hot; norms are 1 ± 0.1, biases 0 ± 0.1. `progress` gets the bytes written so far and in all;
+/// it can stop the work. Returns the bytes of the weights.
 ///
 /// Errors: writing, and [`SynthError::Interrupted`].
-pub fn write(shape: &Shape, seed: u64, dir: &Path, progress: impl FnMut(u64, u64) -> ControlFlow<()>) -> Result<u64, SynthError> {
+pub fn write(
+    shape: &Shape,
+    seed: u64,
+    dir: &Path,
+    progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<u64, SynthError> {
     write_sharded(shape, seed, dir, SHARD_BYTES, progress)
 }
 
@@ -271,7 +304,11 @@ fn write_sharded(
             while left > 0 {
                 let n = left.min(CHUNK);
                 bytes.clear();
-                bytes.extend((0..n).flat_map(|_| bf16::from_f32(mean + deviation * normal.draw()).to_le_bytes()));
+                bytes.extend(
+                    (0..n).flat_map(|_| {
+                        bf16::from_f32(mean + deviation * normal.draw()).to_le_bytes()
+                    }),
+                );
                 to.write_all(&bytes).map_err(failed(&path))?;
                 left -= n;
                 done += bytes.len() as u64;
@@ -280,10 +317,16 @@ fn write_sharded(
                 }
             }
         }
-        to.into_inner().map_err(|e| e.into_error()).and_then(|file| file.sync_all()).map_err(failed(&path))?;
+        to.into_inner()
+            .map_err(|e| e.into_error())
+            .and_then(|file| file.sync_all())
+            .map_err(failed(&path))?;
     }
     if shards.len() > 1 {
-        put("model.safetensors.index.json", &json!({ "metadata": { "total_size": total }, "weight_map": weight_map }))?;
+        put(
+            "model.safetensors.index.json",
+            &json!({ "metadata": { "total_size": total }, "weight_map": weight_map }),
+        )?;
     }
     put("config.json", &shape.config_json())?;
     Ok(total)
@@ -293,7 +336,8 @@ fn bytes_of(tensor: &TensorSpec) -> u64 {
     2 * tensor.elements() as u64
 }
 
-/// Consecutive tensors in files of at most `limit` bytes each (more, where one tensor alone is larger).
+/// Consecutive tensors in files of at most `limit` bytes each (more, where one tensor alone is
+/// larger).
 fn shards(tensors: &[TensorSpec], limit: u64) -> Vec<Range<usize>> {
     let mut all = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -316,7 +360,10 @@ fn header(tensors: &[TensorSpec]) -> Vec<u8> {
     let mut at = 0;
     for tensor in tensors {
         let end = at + bytes_of(tensor);
-        map.insert(tensor.name.clone(), json!({ "dtype": "BF16", "shape": tensor.shape(), "data_offsets": [at, end] }));
+        map.insert(
+            tensor.name.clone(),
+            json!({ "dtype": "BF16", "shape": tensor.shape(), "data_offsets": [at, end] }),
+        );
         at = end;
     }
     let mut json = Value::Object(map).to_string().into_bytes();
@@ -335,11 +382,13 @@ fn distribution(tensor: &TensorSpec) -> (f32, f32) {
     }
 }
 
-/// Standard normal numbers, to within ±6: the sum of twelve uniform 16-bit numbers, centred, has a deviation of 1.
+/// Standard normal numbers, to within ±6: the sum of twelve uniform 16-bit numbers, centred, has a
+/// deviation of 1.
 struct Normal(u64);
 
 impl Normal {
-    /// Streams of one seed do not overlap: their states start at scattered places of a period of 2⁶⁴.
+    /// Streams of one seed do not overlap: their states start at scattered places of a period of
+    /// 2⁶⁴.
     fn new(seed: u64, stream: u64) -> Normal {
         Normal(mix(mix(seed).wrapping_add(stream)))
     }
@@ -402,7 +451,8 @@ mod tests {
     fn the_same_seed_gives_the_same_bytes_and_another_one_others() {
         let write = |seed| {
             let dir = tempfile::tempdir().expect("temporary directory");
-            super::write(tiny(), seed, dir.path(), |_, _| ControlFlow::Continue(())).expect("written");
+            super::write(tiny(), seed, dir.path(), |_, _| ControlFlow::Continue(()))
+                .expect("written");
             std::fs::read(dir.path().join("model.safetensors")).expect("readable")
         };
         let bytes = write(7);
@@ -411,7 +461,9 @@ mod tests {
         // Pinned: another machine or a later version must give the same weights.
         let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
         assert_eq!((bytes.len() - header) as u64, tiny().weight_bytes());
-        let sum = bytes[header..].iter().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+        let sum = bytes[header..].iter().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
+            (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3)
+        });
         assert_eq!(sum, 16_137_889_862_805_480_735, "FNV-1a of the weights");
     }
 
@@ -429,9 +481,13 @@ mod tests {
 
     #[test]
     fn shards_hold_the_same_model() {
-        let (whole, parts) = (tempfile::tempdir().expect("temporary directory"), tempfile::tempdir().expect("temporary directory"));
+        let (whole, parts) = (
+            tempfile::tempdir().expect("temporary directory"),
+            tempfile::tempdir().expect("temporary directory"),
+        );
         write(tiny(), 1, whole.path(), |_, _| ControlFlow::Continue(())).expect("written");
-        write_sharded(tiny(), 1, parts.path(), 400_000, |_, _| ControlFlow::Continue(())).expect("written");
+        write_sharded(tiny(), 1, parts.path(), 400_000, |_, _| ControlFlow::Continue(()))
+            .expect("written");
         let files = std::fs::read_dir(parts.path()).expect("readable").count();
         assert!(files > 4, "several shards, an index and a config: {files}");
         assert_eq!(values(&whole), values(&parts));
@@ -443,9 +499,19 @@ mod tests {
         let n = 1_000_000;
         let values: Vec<f64> = (0..n).map(|_| f64::from(normal.draw())).collect();
         let moment = |p: i32| values.iter().map(|v| v.powi(p)).sum::<f64>() / f64::from(n);
-        assert!(moment(1).abs() < 0.005 && (moment(2) - 1.0).abs() < 0.01, "{} {}", moment(1), moment(2));
+        assert!(
+            moment(1).abs() < 0.005 && (moment(2) - 1.0).abs() < 0.01,
+            "{} {}",
+            moment(1),
+            moment(2)
+        );
         // The sum of twelve has a kurtosis of 3 − 0.1.
-        assert!(moment(3).abs() < 0.02 && (moment(4) - 2.9).abs() < 0.05, "{} {}", moment(3), moment(4));
+        assert!(
+            moment(3).abs() < 0.02 && (moment(4) - 2.9).abs() < 0.05,
+            "{} {}",
+            moment(3),
+            moment(4)
+        );
     }
 
     #[test]

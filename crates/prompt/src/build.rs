@@ -1,7 +1,9 @@
-//! One prompt from one cursor, within an exact token budget, with a start that stays put while the user types.
+//! One prompt from one cursor, within an exact token budget, with a start that stays put while the
+//! user types.
 //!
-//! A prompt is a function of the text, the cursor and the options, and of nothing else: equal buffers have equal prompts, however
-//! they came about. That its start does not move is the business of [`crate::window`].
+//! A prompt is a function of the text, the cursor and the options, and of nothing else: equal
+//! buffers have equal prompts, however they came about. That its start does not move is the
+//! business of [`crate::window`].
 
 use std::ops::Range;
 
@@ -11,12 +13,15 @@ use crate::{Order, Sentinels, Tokenizer, excerpts, header, layout, window};
 /// What the prompt is made from. All text is plain: nothing in it is parsed for markers.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// Path as the model shall see it (relative, `/` between its parts); `None` leaves the header out.
+    /// Path as the model shall see it (relative, `/` between its parts); `None` leaves the header
+    /// out.
     pub path: Option<&'a str>,
-    /// Text placed before the prefix window, where the file's own beginning would stand (imports and definitions that lie
-    /// outside the window, parts of other files), in the form of [`crate::excerpts`], most stable first.
+    /// Text placed before the prefix window, where the file's own beginning would stand (imports
+    /// and definitions that lie outside the window, parts of other files), in the form of
+    /// [`crate::excerpts`], most stable first.
     pub excerpts: &'a [&'a str],
-    /// Text left of the cursor, from the start of the file (or from far enough before the cursor to fill the budget).
+    /// Text left of the cursor, from the start of the file (or from far enough before the cursor to
+    /// fill the budget).
     pub prefix: &'a str,
     /// Text right of the cursor, to the end of the file.
     pub suffix: &'a str,
@@ -30,11 +35,13 @@ pub struct Options {
     pub budget: usize,
     /// Take back the last word of the prefix (see [`Healing`]).
     pub heal: bool,
-    /// Put the last lines of the prefix behind the middle marker: `PRE prefix SUF suffix MID last-lines`, as if the model had
-    /// written them. Typing then only appends, in a layout that every infilling model knows (EFIM, arXiv 2505.21889; there the cut
-    /// is where the last request was, here it depends on the text alone).
+    /// Put the last lines of the prefix behind the middle marker: `PRE prefix SUF suffix MID
+    /// last-lines`, as if the model had written them. Typing then only appends, in a layout that
+    /// every infilling model knows (EFIM, arXiv 2505.21889; there the cut is where the last request
+    /// was, here it depends on the text alone).
     pub seam: bool,
-    /// Windows as they will be when about so many more tokens have been typed: what is warmed before it is needed. 0: as now.
+    /// Windows as they will be when about so many more tokens have been typed: what is warmed
+    /// before it is needed. 0: as now.
     pub ahead: usize,
 }
 
@@ -70,14 +77,20 @@ pub struct Prompt {
 
 /// Share of the text budget that the suffix may take; what it leaves goes to the prefix.
 const SUFFIX_SHARE: (usize, usize) = (1, 4);
-/// What suffix and excerpts leave to the prefix is rounded down to this many tokens, so that an edit among them does not move the
-/// prefix window as well.
+/// What suffix and excerpts leave to the prefix is rounded down to this many tokens, so that an
+/// edit among them does not move the prefix window as well.
 const ROUND: usize = 64;
 /// Tokens that the path may take: a long path is shown by its end.
 const MAX_PATH_BYTES: usize = 120;
 
-/// Builds the prompt. The result never exceeds `options.budget` tokens as long as that is at least 16.
-pub fn build(tokenizer: &Tokenizer, sentinels: &Sentinels, input: &Input<'_>, options: &Options) -> Prompt {
+/// Builds the prompt. The result never exceeds `options.budget` tokens as long as that is at least
+/// 16.
+pub fn build(
+    tokenizer: &Tokenizer,
+    sentinels: &Sentinels,
+    input: &Input<'_>,
+    options: &Options,
+) -> Prompt {
     let mut head = match input.path {
         Some(path) => header(tokenizer, sentinels, last_bytes(path, MAX_PATH_BYTES)),
         None => Vec::new(),
@@ -96,8 +109,10 @@ pub fn build(tokenizer: &Tokenizer, sentinels: &Sentinels, input: &Input<'_>, op
     let shown = &input.prefix[start..];
     let seam = if options.seam { window::seam(shown) } else { shown.len() };
     prefix.extend(tokenizer.encode_incremental(&shown[..seam]));
-    let mut typed = if options.seam { tokenizer.encode_incremental(&shown[seam..]) } else { Vec::new() };
-    // Cutting a text adds a few tokens; what the window left for them is enough, unless a tokenizer is very odd.
+    let mut typed =
+        if options.seam { tokenizer.encode_incremental(&shown[seam..]) } else { Vec::new() };
+    // Cutting a text adds a few tokens; what the window left for them is enough, unless a tokenizer
+    // is very odd.
     let over = (prefix.len() + typed.len() + suffix.len()).saturating_sub(budget);
     let over_prefix = over.min(prefix.len());
     prefix.drain(..over_prefix);
@@ -109,7 +124,8 @@ pub fn build(tokenizer: &Tokenizer, sentinels: &Sentinels, input: &Input<'_>, op
     let mut ids = layout(sentinels, options.order, &head, &prefix, &suffix);
     let first = usize::from(sentinels.bos.is_some());
     let mut at = first + head.len() + 1;
-    let mut sections = vec![Section { kind: SectionKind::Header, tokens: first..first + head.len() }];
+    let mut sections =
+        vec![Section { kind: SectionKind::Header, tokens: first..first + head.len() }];
     let parts = match options.order {
         Order::Psm => [(SectionKind::Prefix, prefix.len()), (SectionKind::Suffix, suffix.len())],
         Order::Spm => [(SectionKind::Suffix, suffix.len()), (SectionKind::Prefix, prefix.len())],
@@ -119,15 +135,22 @@ pub fn build(tokenizer: &Tokenizer, sentinels: &Sentinels, input: &Input<'_>, op
         at += len + 1;
     }
     if options.seam {
-        sections.push(Section { kind: SectionKind::Typed, tokens: ids.len()..ids.len() + typed.len() });
+        sections
+            .push(Section { kind: SectionKind::Typed, tokens: ids.len()..ids.len() + typed.len() });
         ids.append(&mut typed);
     }
     Prompt { ids, sections, healing, prefix_cut: start, suffix_cut }
 }
 
-/// A text from left to right, as models are trained on whole files: BOS where the model wants one, header, text; no markers. Built of pieces that are
-/// remembered: see [`Tokenizer::encode_incremental`].
-pub fn plain(tokenizer: &Tokenizer, sentinels: &Sentinels, path: Option<&str>, text: &str) -> Vec<u32> {
+/// A text from left to right, as models are trained on whole files: BOS where the model wants one,
+/// header, text; no markers. Built of pieces that are remembered: see
+/// [`Tokenizer::encode_incremental`].
+pub fn plain(
+    tokenizer: &Tokenizer,
+    sentinels: &Sentinels,
+    path: Option<&str>,
+    text: &str,
+) -> Vec<u32> {
     let mut ids: Vec<u32> = sentinels.bos.into_iter().collect();
     if let Some(path) = path {
         ids.extend(header(tokenizer, sentinels, last_bytes(path, MAX_PATH_BYTES)));

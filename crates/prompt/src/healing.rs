@@ -1,7 +1,9 @@
-//! Token healing: the last, perhaps partial, word of the prefix is taken back and the answer must begin with its bytes.
+//! Token healing: the last, perhaps partial, word of the prefix is taken back and the answer must
+//! begin with its bytes.
 //!
-//! A cursor in the middle of a word cuts a token in two (`retu|rn`); the tokens before the cut are ones the model never saw in that
-//! place. Taking the last word back and constraining the first new tokens restores the split that the model was trained on.
+//! A cursor in the middle of a word cuts a token in two (`retu|rn`); the tokens before the cut are
+//! ones the model never saw in that place. Taking the last word back and constraining the first new
+//! tokens restores the split that the model was trained on.
 
 use crate::Tokenizer;
 
@@ -24,7 +26,8 @@ impl Healing {
         Healing { wanted: [&self.wanted, text.as_bytes()].concat(), ..self.clone() }
     }
 
-    /// Bytes that the answer restates: they are already in the user's file and are cut from its start.
+    /// Bytes that the answer restates: they are already in the user's file and are cut from its
+    /// start.
     pub fn rolled_back(&self) -> &[u8] {
         &self.wanted[..self.n_rolled_back]
     }
@@ -46,14 +49,17 @@ impl Healing {
     }
 }
 
-/// A word is taken back up to this many tokens; a longer one (a hash, a base64 text) is not worth the constraint.
+/// A word is taken back up to this many tokens; a longer one (a hash, a base64 text) is not worth
+/// the constraint.
 const MAX_TOKENS: usize = 6;
 
-/// Takes the last token off `prefix`, and with it the tokens of the same word, unless the prefix is empty or ends with a line.
+/// Takes the last token off `prefix`, and with it the tokens of the same word, unless the prefix is
+/// empty or ends with a line.
 ///
-/// A cut word is split in places where the whole word would not be (` r` `an` for the beginning of ` range`), so going back to any
-/// boundary inside it is not enough. A line break is a boundary that models know (training cuts there too); behind indentation the
-/// last token may well become a longer one.
+/// A cut word is split in places where the whole word would not be (` r` `an` for the beginning of
+/// ` range`), so going back to any boundary inside it is not enough. A line break is a boundary
+/// that models know (training cuts there too); behind indentation the last token may well become a
+/// longer one.
 pub(crate) fn roll_back(tokenizer: &Tokenizer, prefix: &mut Vec<u32>) -> Healing {
     let bytes = |id: Option<&u32>| id.map_or(&[][..], |&id| tokenizer.token_bytes(id));
     if bytes(prefix.last()).last().is_none_or(|&byte| byte == b'\n') {

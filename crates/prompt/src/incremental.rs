@@ -1,9 +1,11 @@
-//! Tokens of a text that is changed a little at a time: pieces of it are remembered, so that only what is around an edit is
-//! tokenised again.
+//! Tokens of a text that is changed a little at a time: pieces of it are remembered, so that only
+//! what is around an edit is tokenised again.
 //!
-//! A text is cut between two words (`return| value`), at most once a line, and a piece's tokens do not depend on what is around it:
-//! every way of cutting text that [`is_cuttable`] accepts begins a new word at a blank between letters, none looks behind it, and no
-//! vocabulary entry reaches across. Other tokenizers are not cut at all. That pieces and whole agree is held by a property test.
+//! A text is cut between two words (`return| value`), at most once a line, and a piece's tokens do
+//! not depend on what is around it: every way of cutting text that [`is_cuttable`] accepts begins a
+//! new word at a blank between letters, none looks behind it, and no vocabulary entry reaches
+//! across. Other tokenizers are not cut at all. That pieces and whole agree is held by a property
+//! test.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,11 +15,13 @@ use serde_json::Value;
 use crate::vocabulary::{CUT_DEEPSEEK_CODER, CUT_LLAMA3, CUT_QWEN2};
 
 /// How our own tokenizer cuts text (`lacuna_train::tokenizer`).
-const CUT_OURS: &str = r"\r?\n[ \t]*| ?_+\p{L}+|[^\r\n\p{L}\p{N}]?\p{L}+| ?\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|[ \t]+";
+const CUT_OURS: &str =
+    r"\r?\n[ \t]*| ?_+\p{L}+|[^\r\n\p{L}\p{N}]?\p{L}+| ?\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|[ \t]+";
 /// Tokens of one generation of remembered pieces; two are kept.
 const GENERATION_TOKENS: usize = 1 << 16;
 
-/// Remembered pieces: what was asked for lately, in two generations, so that memory is bounded and nothing is ever cleared at once.
+/// Remembered pieces: what was asked for lately, in two generations, so that memory is bounded and
+/// nothing is ever cleared at once.
 #[derive(Default)]
 pub(crate) struct Memo {
     pieces: Mutex<Generations>,
@@ -31,7 +35,8 @@ struct Generations {
 }
 
 impl Memo {
-    /// Appends the tokens of `text`, piece by piece; `encode` is asked for the pieces that are not remembered.
+    /// Appends the tokens of `text`, piece by piece; `encode` is asked for the pieces that are not
+    /// remembered.
     pub fn encode(&self, text: &str, encode: impl Fn(&str) -> Vec<u32>, out: &mut Vec<u32>) {
         let mut all = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in pieces(text) {
@@ -85,7 +90,8 @@ pub(crate) fn is_between_words(bytes: &[u8], at: usize) -> bool {
     bytes.get(at) == Some(&b' ') && at > 0 && letter(at - 1) && letter(at + 1)
 }
 
-/// Whether tokens never reach over a blank between two letters, and never depend on what is on its other side.
+/// Whether tokens never reach over a blank between two letters, and never depend on what is on its
+/// other side.
 pub(crate) fn is_cuttable<'a>(tokenizer: &Value, pieces: impl Iterator<Item = &'a [u8]>) -> bool {
     let model = &tokenizer["model"];
     let bpe = model["type"] == "BPE" || (model["type"].is_null() && model["merges"].is_array());
@@ -97,15 +103,26 @@ pub(crate) fn is_cuttable<'a>(tokenizer: &Value, pieces: impl Iterator<Item = &'
         Some(list) => list.iter().collect(),
         None => vec![pre],
     };
-    let known = |pattern: &str| pattern == CUT_OURS || [CUT_QWEN2, CUT_LLAMA3, CUT_DEEPSEEK_CODER].iter().any(|cut| cut.contains(&pattern));
+    let known = |pattern: &str| {
+        pattern == CUT_OURS
+            || [CUT_QWEN2, CUT_LLAMA3, CUT_DEEPSEEK_CODER].iter().any(|cut| cut.contains(&pattern))
+    };
     let harmless = |step: &&Value| match step["type"].as_str() {
-        Some("Split") => step["behavior"] == "Isolated" && step["pattern"]["Regex"].as_str().is_some_and(known),
+        Some("Split") => {
+            step["behavior"] == "Isolated" && step["pattern"]["Regex"].as_str().is_some_and(known)
+        }
         Some("ByteLevel") => step["add_prefix_space"] != true,
         Some("Digits") => true,
         _ => false,
     };
-    let across = |piece: &[u8]| (0..piece.len()).any(|at| at > 0 && piece[at] == b' ' && piece[at - 1].is_ascii_alphabetic());
-    bpe && plain && model["dropout"].is_null() && steps.iter().all(harmless) && !pieces.into_iter().any(across)
+    let across = |piece: &[u8]| {
+        (0..piece.len())
+            .any(|at| at > 0 && piece[at] == b' ' && piece[at - 1].is_ascii_alphabetic())
+    };
+    bpe && plain
+        && model["dropout"].is_null()
+        && steps.iter().all(harmless)
+        && !pieces.into_iter().any(across)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! FIM sentinels resolved from the tokenizer, and the order in which the three parts of a file are laid out.
+//! FIM sentinels resolved from the tokenizer, and the order in which the three parts of a file are
+//! laid out.
 
 use crate::Tokenizer;
 
@@ -9,7 +10,9 @@ pub enum SentinelError {
         "tokenizer has no fill-in-the-middle tokens (looked for {looked_for}): this model cannot infill, use a base code model trained for it"
     )]
     NotFim { looked_for: String },
-    #[error("tokenizer maps the markers {0:?} and {1:?} to the same id: download tokenizer.json again")]
+    #[error(
+        "tokenizer maps the markers {0:?} and {1:?} to the same id: download tokenizer.json again"
+    )]
     SameId(&'static str, &'static str),
 }
 
@@ -18,7 +21,8 @@ pub enum SentinelError {
 pub enum Order {
     /// Prefix, suffix, middle: what most published models were trained on.
     Psm,
-    /// Suffix, prefix, middle: typing at the cursor only appends, so the suffix stays warm in the KV cache.
+    /// Suffix, prefix, middle: typing at the cursor only appends, so the suffix stays warm in the
+    /// KV cache.
     Spm,
 }
 
@@ -51,7 +55,8 @@ pub(crate) struct Family {
     order: Order,
 }
 
-/// Spellings by family (from the model cards; PEERS-style lists of other servers agree). First match wins.
+/// Spellings by family (from the model cards; PEERS-style lists of other servers agree). First
+/// match wins.
 pub(crate) const FAMILIES: [Family; 9] = [
     // Ours: trained on both orders; suffix first stays warm while typing.
     Family {
@@ -70,8 +75,22 @@ pub(crate) const FAMILIES: [Family; 9] = [
         sign: None,
         order: Order::Psm,
     },
-    Family { name: "starcoder", prefix: "<fim_prefix>", middle: "<fim_middle>", suffix: "<fim_suffix>", sign: None, order: Order::Psm },
-    Family { name: "santacoder", prefix: "<fim-prefix>", middle: "<fim-middle>", suffix: "<fim-suffix>", sign: None, order: Order::Psm },
+    Family {
+        name: "starcoder",
+        prefix: "<fim_prefix>",
+        middle: "<fim_middle>",
+        suffix: "<fim_suffix>",
+        sign: None,
+        order: Order::Psm,
+    },
+    Family {
+        name: "santacoder",
+        prefix: "<fim-prefix>",
+        middle: "<fim-middle>",
+        suffix: "<fim-suffix>",
+        sign: None,
+        order: Order::Psm,
+    },
     Family {
         name: "deepseek-coder",
         prefix: "<｜fim▁begin｜>",
@@ -88,9 +107,30 @@ pub(crate) const FAMILIES: [Family; 9] = [
         sign: None,
         order: Order::Spm,
     },
-    Family { name: "codellama", prefix: "▁<PRE>", middle: "▁<MID>", suffix: "▁<SUF>", sign: None, order: Order::Psm },
-    Family { name: "glm", prefix: "<|code_prefix|>", middle: "<|code_middle|>", suffix: "<|code_suffix|>", sign: None, order: Order::Psm },
-    Family { name: "falcon-coder", prefix: "<|prefix|>", middle: "<|middle|>", suffix: "<|suffix|>", sign: None, order: Order::Psm },
+    Family {
+        name: "codellama",
+        prefix: "▁<PRE>",
+        middle: "▁<MID>",
+        suffix: "▁<SUF>",
+        sign: None,
+        order: Order::Psm,
+    },
+    Family {
+        name: "glm",
+        prefix: "<|code_prefix|>",
+        middle: "<|code_middle|>",
+        suffix: "<|code_suffix|>",
+        sign: None,
+        order: Order::Psm,
+    },
+    Family {
+        name: "falcon-coder",
+        prefix: "<|prefix|>",
+        middle: "<|middle|>",
+        suffix: "<|suffix|>",
+        sign: None,
+        order: Order::Psm,
+    },
 ];
 
 const PAD: [&str; 3] = ["<|fim_pad|>", "<fim_pad>", "<fim-pad>"];
@@ -114,7 +154,8 @@ impl Sentinels {
     pub fn resolve(tokenizer: &Tokenizer) -> Result<Sentinels, SentinelError> {
         let find = |names: &[&str]| names.iter().find_map(|name| tokenizer.special(name));
         for family in &FAMILIES {
-            let ids = [family.prefix, family.middle, family.suffix].map(|name| tokenizer.special(name));
+            let ids =
+                [family.prefix, family.middle, family.suffix].map(|name| tokenizer.special(name));
             let [Some(prefix), Some(middle), Some(suffix)] = ids else { continue };
             if family.sign.is_some_and(|sign| tokenizer.special(sign).is_none()) {
                 continue;
@@ -129,7 +170,8 @@ impl Sentinels {
                 }
             }
             let (pad, repo, file) = (find(&PAD), find(&REPO), find(&FILE));
-            let mut stops: Vec<u32> = STOPS.iter().filter_map(|name| tokenizer.special(name)).collect();
+            let mut stops: Vec<u32> =
+                STOPS.iter().filter_map(|name| tokenizer.special(name)).collect();
             stops.extend([prefix, middle, suffix]);
             stops.extend([pad, repo, file].into_iter().flatten());
             stops.sort_unstable();
@@ -160,7 +202,8 @@ impl Sentinels {
     }
 }
 
-/// The file header: where the file lies, as the model was trained to see it. Empty when the model has no file marker.
+/// The file header: where the file lies, as the model was trained to see it. Empty when the model
+/// has no file marker.
 pub fn header(tokenizer: &Tokenizer, sentinels: &Sentinels, path: &str) -> Vec<u32> {
     let Some(file) = sentinels.file else { return Vec::new() };
     let mut ids = vec![file];
@@ -168,9 +211,15 @@ pub fn header(tokenizer: &Tokenizer, sentinels: &Sentinels, path: &str) -> Vec<u
     ids
 }
 
-/// Lays out one prompt. `Psm`: header PRE prefix SUF suffix MID. `Spm`: header SUF suffix PRE prefix MID. BOS first where the
-/// model wants one. The model's answer begins after the last id.
-pub fn layout(s: &Sentinels, order: Order, header: &[u32], prefix: &[u32], suffix: &[u32]) -> Vec<u32> {
+/// Lays out one prompt. `Psm`: header PRE prefix SUF suffix MID. `Spm`: header SUF suffix PRE
+/// prefix MID. BOS first where the model wants one. The model's answer begins after the last id.
+pub fn layout(
+    s: &Sentinels,
+    order: Order,
+    header: &[u32],
+    prefix: &[u32],
+    suffix: &[u32],
+) -> Vec<u32> {
     let mut ids = Vec::with_capacity(header.len() + prefix.len() + suffix.len() + 4);
     ids.extend(s.bos);
     ids.extend_from_slice(header);

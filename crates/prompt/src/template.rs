@@ -1,13 +1,19 @@
-//! Prompts that a client has already laid out for some model: the code on both sides of the cursor is taken out of them again.
+//! Prompts that a client has already laid out for some model: the code on both sides of the cursor
+//! is taken out of them again.
 
 use crate::sentinels::FAMILIES;
 
-/// Markers as people write them into templates, where a tokenizer spells them otherwise or has no family here.
-const SPELLINGS: [[&str; 3]; 3] =
-    [["<PRE>", "<SUF>", "<MID>"], ["[PREFIX]", "[SUFFIX]", "[MIDDLE]"], ["<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"]];
+/// Markers as people write them into templates, where a tokenizer spells them otherwise or has no
+/// family here.
+const SPELLINGS: [[&str; 3]; 3] = [
+    ["<PRE>", "<SUF>", "<MID>"],
+    ["[PREFIX]", "[SUFFIX]", "[MIDDLE]"],
+    ["<|fim_begin|>", "<|fim_hole|>", "<|fim_end|>"],
+];
 
-/// What stands before and after the cursor in a prompt that is a fill-in-the-middle template of any family, in either order. What
-/// comes before the first marker (file names, other files) is not part of it. `None`: it is no template.
+/// What stands before and after the cursor in a prompt that is a fill-in-the-middle template of any
+/// family, in either order. What comes before the first marker (file names, other files) is not
+/// part of it. `None`: it is no template.
 pub fn split_template(prompt: &str) -> Option<(&str, &str)> {
     let families = FAMILIES.iter().map(|family| [family.prefix, family.suffix, family.middle]);
     families.chain(SPELLINGS).find_map(|markers| split(prompt, markers))
@@ -24,7 +30,10 @@ fn split<'a>(prompt: &'a str, [prefix, suffix, middle]: [&str; 3]) -> Option<(&'
         let right = after(at_suffix, suffix)?;
         match end.filter(|at| *at >= at_suffix + suffix.len()) {
             // `PRE SUF suffix MID prefix` is the other order with all markers first.
-            Some(at) if left.trim().is_empty() && !prompt.get(at + middle.len()..)?.trim().is_empty() => {
+            Some(at)
+                if left.trim().is_empty()
+                    && !prompt.get(at + middle.len()..)?.trim().is_empty() =>
+            {
                 (prompt.get(at + middle.len()..)?, prompt.get(at_suffix + suffix.len()..at)?)
             }
             Some(at) => (left, prompt.get(at_suffix + suffix.len()..at)?),
@@ -33,7 +42,11 @@ fn split<'a>(prompt: &'a str, [prefix, suffix, middle]: [&str; 3]) -> Option<(&'
     } else {
         let right = prompt.get(at_suffix + suffix.len()..at_prefix)?;
         let left = after(at_prefix, prefix)?;
-        (end.filter(|at| *at >= at_prefix + prefix.len()).map_or(Some(left), |at| prompt.get(at_prefix + prefix.len()..at))?, right)
+        (
+            end.filter(|at| *at >= at_prefix + prefix.len())
+                .map_or(Some(left), |at| prompt.get(at_prefix + prefix.len()..at))?,
+            right,
+        )
     };
     // Code Llama's template sets its markers off by one blank each.
     let has_blanks = prefix == "<PRE>";
@@ -66,7 +79,9 @@ mod tests {
         ] {
             assert_eq!(split_template(prompt), Some((left, right)), "{prompt:?}");
         }
-        for prompt in ["", "a = b", "x <PRE> y", "if a < b > c:", "<fim_prefix>", "<fim_suffix> <fim_middle>"] {
+        for prompt in
+            ["", "a = b", "x <PRE> y", "if a < b > c:", "<fim_prefix>", "<fim_suffix> <fim_middle>"]
+        {
             assert_eq!(split_template(prompt), None, "{prompt:?}");
         }
     }

@@ -1,7 +1,9 @@
-//! A tokenizer for the user's text: `tokenizer.json` in, token ids out, and the bytes behind every id.
+//! A tokenizer for the user's text: `tokenizer.json` in, token ids out, and the bytes behind every
+//! id.
 //!
-//! Special tokens are taken out of the file before it is handed to the `tokenizers` crate, so that text which happens to spell
-//! `<|fim_suffix|>` is tokenised as the plain characters it is. Their ids remain known by name through [`Tokenizer::special`].
+//! Special tokens are taken out of the file before it is handed to the `tokenizers` crate, so that
+//! text which happens to spell `<|fim_suffix|>` is tokenised as the plain characters it is. Their
+//! ids remain known by name through [`Tokenizer::special`].
 
 use std::collections::HashMap;
 
@@ -11,11 +13,12 @@ use crate::incremental::{Memo, is_cuttable};
 
 /// Larger files are refused: the largest published `tokenizer.json` is below 40 MB.
 pub(crate) const MAX_FILE_BYTES: usize = 128 << 20;
-/// Ids above this are refused: the byte table is indexed by id, and a lying id must not choose our allocation.
+/// Ids above this are refused: the byte table is indexed by id, and a lying id must not choose our
+/// allocation.
 const MAX_ID: u64 = 1 << 22;
 
-/// Normalizers that can make a text longer by more are refused: no published one comes near, and a chain of replacements would take all
-/// memory before a deadline is looked at.
+/// Normalizers that can make a text longer by more are refused: no published one comes near, and a
+/// chain of replacements would take all memory before a deadline is looked at.
 const MAX_GROWTH: f64 = 64.0;
 /// Every tokenizer is tried on this before it is used: some faults show only then.
 const TRIAL: &str = "def f(x):\n\treturn x + 1  # \u{e9}\u{1f980}\n";
@@ -23,7 +26,9 @@ const TRIAL: &str = "def f(x):\n\treturn x + 1  # \u{e9}\u{1f980}\n";
 /// Why a `tokenizer.json` could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    #[error("tokenizer is {bytes} bytes, more than the {MAX_FILE_BYTES} allowed: is this a tokenizer.json?")]
+    #[error(
+        "tokenizer is {bytes} bytes, more than the {MAX_FILE_BYTES} allowed: is this a tokenizer.json?"
+    )]
     TooLarge { bytes: usize },
     #[error("tokenizer is not valid JSON ({0}): download tokenizer.json again")]
     Json(#[from] serde_json::Error),
@@ -31,11 +36,17 @@ pub enum TokenizerError {
     NotAnObject,
     #[error("tokenizer has an absurd token id {id} for {token:?}: download tokenizer.json again")]
     AbsurdId { token: String, id: u64 },
-    #[error("tokenizer has no usable `added_tokens` entry at index {index}: download tokenizer.json again")]
+    #[error(
+        "tokenizer has no usable `added_tokens` entry at index {index}: download tokenizer.json again"
+    )]
     BadAddedToken { index: usize },
-    #[error("tokenizer was refused by the tokenizers library ({0}): is it a Hugging Face tokenizer.json?")]
+    #[error(
+        "tokenizer was refused by the tokenizers library ({0}): is it a Hugging Face tokenizer.json?"
+    )]
     Refused(String),
-    #[error("tokenizer's normalizer makes text up to {times:.0} times as long, more than the {MAX_GROWTH} allowed: use another model")]
+    #[error(
+        "tokenizer's normalizer makes text up to {times:.0} times as long, more than the {MAX_GROWTH} allowed: use another model"
+    )]
     Grows { times: f64 },
 }
 
@@ -52,7 +63,8 @@ enum Spelling {
 /// Text to token ids and back. Cheap to share; what it remembers changes no answer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// Bytes of token `id` are `bytes[starts[id]..starts[id + 1]]`; empty for special and unassigned ids.
+    /// Bytes of token `id` are `bytes[starts[id]..starts[id + 1]]`; empty for special and
+    /// unassigned ids.
     bytes: Vec<u8>,
     starts: Vec<u32>,
     specials: HashMap<String, u32>,
@@ -87,7 +99,8 @@ impl Tokenizer {
             return Err(TokenizerError::Grows { times });
         }
         let inner: tokenizers::Tokenizer =
-            guarded(|| serde_json::from_value(json).map_err(|e| e.to_string())).map_err(TokenizerError::Refused)?;
+            guarded(|| serde_json::from_value(json).map_err(|e| e.to_string()))
+                .map_err(TokenizerError::Refused)?;
         let tried = guarded(|| {
             drop(inner.encode_fast(TRIAL, false));
             Ok(())
@@ -121,12 +134,19 @@ impl Tokenizer {
 
     /// Token ids of plain text. Never yields a special token and adds none.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        // The library fails only on malformed models, which cannot encode anything at all: no tokens is the honest answer.
-        guarded(|| self.inner.encode_fast(text, false).map(|e| e.get_ids().to_vec()).map_err(|e| e.to_string())).unwrap_or_default()
+        // The library fails only on malformed models, which cannot encode anything at all: no
+        // tokens is the honest answer.
+        guarded(|| {
+            self.inner
+                .encode_fast(text, false)
+                .map(|e| e.get_ids().to_vec())
+                .map_err(|e| e.to_string())
+        })
+        .unwrap_or_default()
     }
 
-    /// As [`Tokenizer::encode`], which it equals; what was tokenised lately is remembered, so that an edited text costs its edited
-    /// parts.
+    /// As [`Tokenizer::encode`], which it equals; what was tokenised lately is remembered, so that
+    /// an edited text costs its edited parts.
     pub fn encode_incremental(&self, text: &str) -> Vec<u32> {
         let Some(memo) = &self.memo else { return self.encode(text) };
         let mut ids = Vec::with_capacity(text.len() / 3);
@@ -134,7 +154,8 @@ impl Tokenizer {
         ids
     }
 
-    /// Whether [`Tokenizer::encode_incremental`] remembers anything: not for vocabularies that span words.
+    /// Whether [`Tokenizer::encode_incremental`] remembers anything: not for vocabularies that span
+    /// words.
     pub fn is_incremental(&self) -> bool {
         self.memo.is_some()
     }
@@ -148,7 +169,8 @@ impl Tokenizer {
         }
     }
 
-    /// The bytes of a run of tokens; special tokens contribute nothing. Not necessarily UTF-8: a token may be half a character.
+    /// The bytes of a run of tokens; special tokens contribute nothing. Not necessarily UTF-8: a
+    /// token may be half a character.
     pub fn decode(&self, ids: &[u32]) -> Vec<u8> {
         ids.iter().flat_map(|&id| self.token_bytes(id)).copied().collect()
     }
@@ -179,19 +201,25 @@ impl Tokenizer {
 fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let told = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,
-        Err(panic) => panic.downcast::<&str>().map_or_else(|_| "it panicked".to_owned(), |text| (*text).to_owned()),
+        Err(panic) => panic
+            .downcast::<&str>()
+            .map_or_else(|_| "it panicked".to_owned(), |text| (*text).to_owned()),
     };
     // Nothing of ours is changed by the call.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(told(panic)))
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(told(panic)))
 }
 
 /// How many times as long a normalizer can make a text, replacements being as dense as can be.
 fn growth(normalizer: &Value) -> f64 {
     match normalizer["type"].as_str() {
-        Some("Sequence") => normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product(),
+        Some("Sequence") => {
+            normalizer["normalizers"].as_array().into_iter().flatten().map(growth).product()
+        }
         Some("Replace") => {
             let content = normalizer["content"].as_str().map_or(0, str::len);
-            let pattern = normalizer["pattern"]["String"].as_str().map_or(1, |pattern| pattern.len().max(1));
+            let pattern =
+                normalizer["pattern"]["String"].as_str().map_or(1, |pattern| pattern.len().max(1));
             (content as f64 / pattern as f64).max(1.0)
         }
         Some("Prepend") => 1.0 + normalizer["prepend"].as_str().map_or(0, str::len) as f64,
@@ -220,7 +248,10 @@ fn take_added_tokens(json: &mut Value) -> Result<HashMap<String, u32>, Tokenizer
 
 fn mentions(json: &Value, kind: &str) -> bool {
     match json {
-        Value::Object(map) => map.get("type").and_then(Value::as_str) == Some(kind) || map.values().any(|v| mentions(v, kind)),
+        Value::Object(map) => {
+            map.get("type").and_then(Value::as_str) == Some(kind)
+                || map.values().any(|v| mentions(v, kind))
+        }
         Value::Array(items) => items.iter().any(|v| mentions(v, kind)),
         _ => false,
     }
@@ -274,7 +305,8 @@ fn spell(piece: &str, spelling: Spelling, out: &mut Vec<u8>) {
     }
 }
 
-/// GPT-2's `bytes_to_unicode`, backwards: printable Latin-1 stands for itself, the other 68 bytes for U+0100…U+0143 in order.
+/// GPT-2's `bytes_to_unicode`, backwards: printable Latin-1 stands for itself, the other 68 bytes
+/// for U+0100…U+0143 in order.
 fn byte_of_stand_in(c: char) -> Option<u8> {
     let printable = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let code = c as u32;
@@ -304,7 +336,10 @@ mod tests {
             ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
             ("pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
         ] {
-            assert!(matches!(with(part, value.clone()), Err(TokenizerError::Refused(_))), "{value}");
+            assert!(
+                matches!(with(part, value.clone()), Err(TokenizerError::Refused(_))),
+                "{value}"
+            );
         }
     }
 
@@ -312,7 +347,10 @@ mod tests {
     fn a_normalizer_that_multiplies_text_is_refused() {
         let replace = |content: &str| json!({"type": "Replace", "pattern": {"String": "e"}, "content": content});
         let chain = |n: usize, content: &str| json!({"type": "Sequence", "normalizers": vec![replace(content); n]});
-        assert!(with("normalizer", replace("ee")).is_ok() && with("normalizer", chain(3, "eeee")).is_ok());
+        assert!(
+            with("normalizer", replace("ee")).is_ok()
+                && with("normalizer", chain(3, "eeee")).is_ok()
+        );
         for value in [
             chain(30, "eeeeeeeeee"),
             chain(4, "eeee"),

@@ -1,6 +1,7 @@
 //! The vocabulary of a byte-level BPE tokenizer laid open, for writing it into another file format.
 //!
-//! Owns: reading pieces, merges and the way of cutting text out of a `tokenizer.json`. Encoding text is [`crate::Tokenizer`]'s.
+//! Owns: reading pieces, merges and the way of cutting text out of a `tokenizer.json`. Encoding
+//! text is [`crate::Tokenizer`]'s.
 
 use serde_json::Value;
 
@@ -11,11 +12,15 @@ use crate::tokenizer::{MAX_FILE_BYTES, TokenizerError};
 pub enum VocabularyError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    #[error("tokenizer is of type {got:?}; only byte-level BPE (type \"BPE\" with a ByteLevel pre-tokenizer) can be converted")]
+    #[error(
+        "tokenizer is of type {got:?}; only byte-level BPE (type \"BPE\" with a ByteLevel pre-tokenizer) can be converted"
+    )]
     NotByteLevel { got: String },
     #[error("tokenizer has no usable entry for {what}: download tokenizer.json again")]
     Malformed { what: String },
-    #[error("tokenizer has the id {id} ({piece:?}) but the weights have {n_ids} rows: they belong to different models")]
+    #[error(
+        "tokenizer has the id {id} ({piece:?}) but the weights have {n_ids} rows: they belong to different models"
+    )]
     OutOfRange { id: u64, piece: String, n_ids: usize },
     #[error("tokenizer has both {a:?} and {b:?} at id {id}: download tokenizer.json again")]
     SameId { id: u64, a: String, b: String },
@@ -41,14 +46,17 @@ pub struct Vocabulary {
     pub pieces: Vec<(String, PieceKind)>,
     /// `left right`, the first merged first.
     pub merges: Vec<String>,
-    /// How text is cut before merging, by the name that llama.cpp has for it; `None`: by a rule that has no name there.
+    /// How text is cut before merging, by the name that llama.cpp has for it; `None`: by a rule
+    /// that has no name there.
     pub cut: Option<&'static str>,
 }
 
 impl Vocabulary {
-    /// Reads a Hugging Face `tokenizer.json`; ids without an entry, up to `n_ids` in all, are [`PieceKind::Unused`].
+    /// Reads a Hugging Face `tokenizer.json`; ids without an entry, up to `n_ids` in all, are
+    /// [`PieceKind::Unused`].
     ///
-    /// Errors: not a tokenizer, not byte-level BPE, ids that are taken twice or are not below `n_ids`.
+    /// Errors: not a tokenizer, not byte-level BPE, ids that are taken twice or are not below
+    /// `n_ids`.
     pub fn from_json(file: &[u8], n_ids: usize) -> Result<Vocabulary, VocabularyError> {
         if file.len() > MAX_FILE_BYTES {
             return Err(TokenizerError::TooLarge { bytes: file.len() }.into());
@@ -60,20 +68,34 @@ impl Vocabulary {
         let model = &json["model"];
         let parts = steps(&json["pre_tokenizer"]);
         // Files of before 2023 do not name the type of the model.
-        let kind = model["type"].as_str().unwrap_or(if model["merges"].is_array() { "BPE" } else { "none" });
+        let kind = model["type"].as_str().unwrap_or(if model["merges"].is_array() {
+            "BPE"
+        } else {
+            "none"
+        });
         let byte_level = parts.iter().any(|p| p["type"] == "ByteLevel");
         if kind != "BPE" || !byte_level || model["byte_fallback"] == true {
-            let got = if kind == "BPE" { "BPE that is not byte-level (SentencePiece)" } else { kind };
+            let got =
+                if kind == "BPE" { "BPE that is not byte-level (SentencePiece)" } else { kind };
             return Err(VocabularyError::NotByteLevel { got: got.to_owned() });
         }
-        let malformed = |what: &str| VocabularyError::Malformed { what: what.chars().take(60).collect() };
+        let malformed =
+            |what: &str| VocabularyError::Malformed { what: what.chars().take(60).collect() };
         let mut pieces: Vec<Option<(String, PieceKind)>> = vec![None; n_ids];
         let mut put = |id: u64, piece: &str, kind: PieceKind| {
-            let too_high = || VocabularyError::OutOfRange { id, piece: piece.chars().take(60).collect(), n_ids };
-            let place = usize::try_from(id).ok().and_then(|i| pieces.get_mut(i)).ok_or_else(too_high)?;
+            let too_high = || VocabularyError::OutOfRange {
+                id,
+                piece: piece.chars().take(60).collect(),
+                n_ids,
+            };
+            let place =
+                usize::try_from(id).ok().and_then(|i| pieces.get_mut(i)).ok_or_else(too_high)?;
             match place {
-                // An added token is often part of the vocabulary too; what it is says its own entry.
-                Some((there, _)) if there != piece => Err(VocabularyError::SameId { id, a: there.clone(), b: piece.to_owned() }),
+                // An added token is often part of the vocabulary too; what it is says its own
+                // entry.
+                Some((there, _)) if there != piece => {
+                    Err(VocabularyError::SameId { id, a: there.clone(), b: piece.to_owned() })
+                }
                 _ => {
                     *place = Some((piece.to_owned(), kind));
                     Ok(())
@@ -87,12 +109,23 @@ impl Vocabulary {
             let (Some(piece), Some(id)) = (added["content"].as_str(), added["id"].as_u64()) else {
                 return Err(malformed("added_tokens"));
             };
-            put(id, piece, if added["special"] == true { PieceKind::Control } else { PieceKind::Whole })?;
+            put(
+                id,
+                piece,
+                if added["special"] == true { PieceKind::Control } else { PieceKind::Whole },
+            )?;
         }
         let unused = |id: usize| (format!("[PAD{id}]"), PieceKind::Unused);
-        let pieces = pieces.into_iter().enumerate().map(|(id, piece)| piece.unwrap_or_else(|| unused(id))).collect();
+        let pieces = pieces
+            .into_iter()
+            .enumerate()
+            .map(|(id, piece)| piece.unwrap_or_else(|| unused(id)))
+            .collect();
         let merges = model["merges"].as_array().ok_or_else(|| malformed("model.merges"))?;
-        let merges = merges.iter().map(|m| merge(m).ok_or_else(|| malformed("model.merges"))).collect::<Result<_, _>>()?;
+        let merges = merges
+            .iter()
+            .map(|m| merge(m).ok_or_else(|| malformed("model.merges")))
+            .collect::<Result<_, _>>()?;
         Ok(Vocabulary { pieces, merges, cut: cut(&parts) })
     }
 
@@ -123,11 +156,13 @@ fn steps(pre_tokenizer: &Value) -> Vec<&Value> {
 }
 
 /// Qwen2's and Qwen2.5's way of cutting text.
-pub const CUT_QWEN2: &[&str] =
-    &[r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"];
+pub const CUT_QWEN2: &[&str] = &[
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+];
 /// Llama 3's: as Qwen2's, numbers in threes.
-pub const CUT_LLAMA3: &[&str] =
-    &[r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"];
+pub const CUT_LLAMA3: &[&str] = &[
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+];
 /// DeepSeek-Coder's, applied one after the other; single digits after them.
 pub const CUT_DEEPSEEK_CODER: &[&str] = &["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+"];
 

@@ -1,4 +1,5 @@
-//! Time as telemetry needs it: one clock for durations, one for the calendar, and what happens when the calendar jumps.
+//! Time as telemetry needs it: one clock for durations, one for the calendar, and what happens when
+//! the calendar jumps.
 //!
 //! State machines take a [`Moment`] with every event and read no clock, so tests need none.
 
@@ -23,9 +24,10 @@ impl Moment {
 
 /// Makes a calendar that never goes back out of a system clock that may.
 ///
-/// A system clock that is set back is not followed: within one process the calendar then goes on with the steady clock, so that
-/// rows keep their order and no experiment returns to a block that has passed. One that is ahead is followed: that is what a
-/// computer sees that has slept (the steady clock stands still meanwhile) or whose clock was corrected.
+/// A system clock that is set back is not followed: within one process the calendar then goes on
+/// with the steady clock, so that rows keep their order and no experiment returns to a block that
+/// has passed. One that is ahead is followed: that is what a computer sees that has slept (the
+/// steady clock stands still meanwhile) or whose clock was corrected.
 #[derive(Debug)]
 pub struct Calendar {
     steady: u64,
@@ -102,7 +104,9 @@ mod tests {
     fn moments_never_go_back() {
         let mut calendar = Calendar::new(100, 5_000);
         let mut last = calendar.at(100, 5_000);
-        for (steady, system) in [(90, 4_000), (101, i64::MAX / 2), (101, -5), (200, 0), (u64::MAX / 2, 7)] {
+        for (steady, system) in
+            [(90, 4_000), (101, i64::MAX / 2), (101, -5), (200, 0), (u64::MAX / 2, 7)]
+        {
             let now = calendar.at(steady, system);
             assert!(now.steady >= last.steady && now.wall >= last.wall);
             last = now;

@@ -1,7 +1,8 @@
 //! [`Event`]: the one kind of row that is stored, exported and analysed, and the names and meanings of its columns.
 //!
-//! Texts are numbers into a [`Names`] table, so that ten million rows are scanned without ten million strings. The lists below are
-//! the schema: the database, Parquet, CSV, JSON Lines and `docs/telemetry.md` are made from or tested against them.
+//! Texts are numbers into a [`Names`] table, so that ten million rows are scanned without ten
+//! million strings. The lists below are the schema: the database, Parquet, CSV, JSON Lines and
+//! `docs/telemetry.md` are made from or tested against them.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -82,7 +83,12 @@ impl Columns {
 }
 
 /// Ages at which accepted text is looked at, in milliseconds, with the columns of the results.
-pub const CHECKS: [(u64, Int); 4] = [(30_000, Int::Kept30), (120_000, Int::Kept120), (300_000, Int::Kept300), (600_000, Int::Kept600)];
+pub const CHECKS: [(u64, Int); 4] = [
+    (30_000, Int::Kept30),
+    (120_000, Int::Kept120),
+    (300_000, Int::Kept300),
+    (600_000, Int::Kept600),
+];
 
 /// A suggestion counts as read if it stayed on screen at least this long, or was accepted.
 pub const READ_MS: i64 = 750;
@@ -256,7 +262,8 @@ mod tests {
 
     #[test]
     fn column_names_are_unique() {
-        let mut names: Vec<&str> = Text::ALL.iter().map(|c| c.name()).chain(Int::ALL.iter().map(|c| c.name())).collect();
+        let mut names: Vec<&str> =
+            Text::ALL.iter().map(|c| c.name()).chain(Int::ALL.iter().map(|c| c.name())).collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

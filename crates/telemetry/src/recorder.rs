@@ -1,7 +1,8 @@
 //! [`Recorder`]: what a server holds. Feeds the tracker on the caller's thread and writes on its own.
 //!
-//! A call costs the caller microseconds: the tracker's step and no file. Nothing here fails: a store that cannot be opened or written
-//! (read-only home, full disk, damaged or newer file) is said once in the log, and completing goes on.
+//! A call costs the caller microseconds: the tracker's step and no file. Nothing here fails: a
+//! store that cannot be opened or written (read-only home, full disk, damaged or newer file) is
+//! said once in the log, and completing goes on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -30,9 +31,11 @@ impl Options {
     }
 }
 
-/// Changes that wait for a store that cannot be written just now; beyond, the oldest are given up and counted.
+/// Changes that wait for a store that cannot be written just now; beyond, the oldest are given up
+/// and counted.
 const MAX_PENDING: usize = 100_000;
-/// A store that takes longer to answer at the end of a session is left to itself: an editor is waiting.
+/// A store that takes longer to answer at the end of a session is left to itself: an editor is
+/// waiting.
 const LAST_WRITE: Duration = Duration::from_secs(30);
 const DAY_MS: i64 = 86_400_000;
 
@@ -56,8 +59,8 @@ impl Shared {
     }
 }
 
-/// Looks at the store on the writer's thread, before the first batch and after each: how a running server learns what other processes
-/// have put there. What it costs, no request waits for.
+/// Looks at the store on the writer's thread, before the first batch and after each: how a running
+/// server learns what other processes have put there. What it costs, no request waits for.
 pub type Glance = Box<dyn FnMut(&Store) + Send>;
 
 /// Records one client's session.
@@ -84,7 +87,10 @@ impl Recorder {
             Writer::new(options, writers, glance).run(&inbox);
             let _ = ending.send(());
         });
-        let writer = thread.map_err(|e| tracing::warn!(error = %e, "telemetry is off: no thread")).ok().map(|thread| (thread, ended));
+        let writer = thread
+            .map_err(|e| tracing::warn!(error = %e, "telemetry is off: no thread"))
+            .ok()
+            .map(|thread| (thread, ended));
         Recorder { shared, orders, writer: Mutex::new(writer) }
     }
 
@@ -115,7 +121,9 @@ impl Recorder {
         if let Some((writer, ended)) = writer {
             let _ = self.orders.send(Order::Stop);
             match ended.recv_timeout(LAST_WRITE) {
-                Err(RecvTimeoutError::Timeout) => tracing::warn!("telemetry: the store does not answer, what was recorded last is lost"),
+                Err(RecvTimeoutError::Timeout) => tracing::warn!(
+                    "telemetry: the store does not answer, what was recorded last is lost"
+                ),
                 _ => drop(writer.join()),
             }
         }
@@ -155,7 +163,10 @@ impl Writer {
             let order = inbox.recv_timeout(self.options.flush);
             let stop = matches!(order, Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected));
             if catch_unwind(AssertUnwindSafe(|| self.turn(&mut store, stop))).is_err() {
-                tracing::error!("telemetry: writing panicked, {} changes are lost", self.pending.len());
+                tracing::error!(
+                    "telemetry: writing panicked, {} changes are lost",
+                    self.pending.len()
+                );
                 self.lost += self.pending.len() as u64;
                 self.pending.clear();
             }
@@ -189,7 +200,8 @@ impl Writer {
             return;
         }
         let written = match store.write(*session, &self.pending) {
-            // What was recorded before is to be forgotten, here as well; what comes after is another session's.
+            // What was recorded before is to be forgotten, here as well; what comes after is
+            // another session's.
             Err(StoreError::Purged { .. }) => {
                 self.shared.with(|tracker, _| tracker.forget());
                 self.pending.clear();

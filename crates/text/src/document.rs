@@ -7,15 +7,16 @@ use ropey::Rope;
 use crate::position::{self, Encoding, Position, PositionError, Range};
 use crate::utf16::{HALF_BYTES, Half, Utf16Text};
 
-/// A place as incremental parsers count it: `row` = line feeds before it (a lone `\r` does not count, unlike in
-/// [`Position`]), `column` = bytes since the last of them.
+/// A place as incremental parsers count it: `row` = line feeds before it (a lone `\r` does not
+/// count, unlike in [`Position`]), `column` = bytes since the last of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Point {
     pub row: usize,
     pub column: usize,
 }
 
-/// What an edit did: bytes `start_byte..old_end_byte` of the old text became `start_byte..new_end_byte` of the new.
+/// What an edit did: bytes `start_byte..old_end_byte` of the old text became
+/// `start_byte..new_end_byte` of the new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EditInfo {
     pub start_byte: usize,
@@ -28,13 +29,15 @@ pub struct EditInfo {
 
 /// The text of one open file.
 ///
-/// Cloning is cheap (the rope shares its nodes), so that a request can keep the text it was asked about.
+/// Cloning is cheap (the rope shares its nodes), so that a request can keep the text it was asked
+/// about.
 #[derive(Clone, Debug)]
 pub struct Document {
     rope: Rope,
     version: i32,
-    /// Whether a `\r` without `\n` may be in the text. Only then do rows and lines differ, and rows have to be
-    /// counted. Never reset by edits: files with lone `\r` are rare and counting is merely slower.
+    /// Whether a `\r` without `\n` may be in the text. Only then do rows and lines differ, and rows
+    /// have to be counted. Never reset by edits: files with lone `\r` are rare and counting is
+    /// merely slower.
     lone_cr: bool,
     /// Halves of surrogate pairs that stand alone, by place; in the rope each is a U+FFFD.
     halves: Vec<Half>,
@@ -42,7 +45,12 @@ pub struct Document {
 
 impl Document {
     pub fn new(text: &str, version: i32) -> Document {
-        Document { rope: Rope::from_str(text), version, lone_cr: has_lone_cr(text.bytes()), halves: Vec::new() }
+        Document {
+            rope: Rope::from_str(text),
+            version,
+            lone_cr: has_lone_cr(text.bytes()),
+            halves: Vec::new(),
+        }
     }
 
     /// As [`Document::new`], of a text in which halves of surrogate pairs may stand alone.
@@ -78,31 +86,41 @@ impl Document {
 
     /// Content of line `i` (0-based) without its line break; `None` past the end.
     pub fn line(&self, i: usize) -> Option<Cow<'_, str>> {
-        (i < self.n_lines()).then(|| self.slice(self.rope.line_to_byte(i)..position::line_end(&self.rope, i)))
+        (i < self.n_lines())
+            .then(|| self.slice(self.rope.line_to_byte(i)..position::line_end(&self.rope, i)))
     }
 
-    /// Text of a byte range; both ends are clamped to the text and rounded down to character boundaries.
+    /// Text of a byte range; both ends are clamped to the text and rounded down to character
+    /// boundaries.
     pub fn slice(&self, bytes: std::ops::Range<usize>) -> Cow<'_, str> {
         let end = position::floor_char(&self.rope, bytes.end);
         let start = position::floor_char(&self.rope, bytes.start).min(end);
         self.rope.byte_slice(start..end).into()
     }
 
-    /// Byte offset of a position. Errors: the line is past the last one, or the character past the line's end.
+    /// Byte offset of a position. Errors: the line is past the last one, or the character past the
+    /// line's end.
     pub fn offset(&self, position: Position, encoding: Encoding) -> Result<usize, PositionError> {
         match position::offset(&self.rope, position, encoding)? {
             (byte, None) => Ok(byte),
-            (_, Some(length)) => Err(PositionError::Character { line: position.line, character: position.character, length, encoding }),
+            (_, Some(length)) => Err(PositionError::Character {
+                line: position.line,
+                character: position.character,
+                length,
+                encoding,
+            }),
         }
     }
 
-    /// As [`Document::offset`], but a character past the line's end means the line's end (what LSP prescribes) and a line past the
-    /// last one the text's end (what editors' own libraries do).
+    /// As [`Document::offset`], but a character past the line's end means the line's end (what LSP
+    /// prescribes) and a line past the last one the text's end (what editors' own libraries do).
     pub fn offset_clamped(&self, position: Position, encoding: Encoding) -> usize {
-        position::offset(&self.rope, position, encoding).map_or(self.rope.len_bytes(), |(byte, _)| byte)
+        position::offset(&self.rope, position, encoding)
+            .map_or(self.rope.len_bytes(), |(byte, _)| byte)
     }
 
-    /// Position of a byte offset, which is clamped to the text and rounded down to a character's start.
+    /// Position of a byte offset, which is clamped to the text and rounded down to a character's
+    /// start.
     pub fn position(&self, byte: usize, encoding: Encoding) -> Position {
         position::position(&self.rope, byte, encoding)
     }
@@ -127,15 +145,20 @@ impl Document {
 
     /// Replaces `range` by `text`. The version stays as it is.
     ///
-    /// Both ends are clamped as in [`Document::offset_clamped`], and a range that ends before it starts is turned round. An end between
-    /// the two units of a UTF-16 pair splits it: its other half stays, as in the editor's buffer.
+    /// Both ends are clamped as in [`Document::offset_clamped`], and a range that ends before it
+    /// starts is turned round. An end between the two units of a UTF-16 pair splits it: its other
+    /// half stays, as in the editor's buffer.
     pub fn apply(&mut self, range: Range, encoding: Encoding, text: &str) -> EditInfo {
         self.apply_utf16(range, encoding, &text.into())
     }
 
     /// As [`Document::apply`], of a text in which halves of surrogate pairs may stand alone.
     pub fn apply_utf16(&mut self, range: Range, encoding: Encoding, text: &Utf16Text) -> EditInfo {
-        let (start, end) = if range.end < range.start { (range.end, range.start) } else { (range.start, range.end) };
+        let (start, end) = if range.end < range.start {
+            (range.end, range.start)
+        } else {
+            (range.start, range.end)
+        };
         let (start_byte, head) = self.offset_and_split(start, encoding);
         let (mut end_byte, tail) = self.offset_and_split(end, encoding);
         if head.is_none() && tail.is_none() {
@@ -154,8 +177,13 @@ impl Document {
         self.splice_utf16(start_byte..end_byte, &kept)
     }
 
-    /// Byte offset of a position, clamped; and the pair that it lies in the middle of, which begins at that offset.
-    fn offset_and_split(&self, position: Position, encoding: Encoding) -> (usize, Option<[u16; 2]>) {
+    /// Byte offset of a position, clamped; and the pair that it lies in the middle of, which begins
+    /// at that offset.
+    fn offset_and_split(
+        &self,
+        position: Position,
+        encoding: Encoding,
+    ) -> (usize, Option<[u16; 2]>) {
         let byte = self.offset_clamped(position, encoding);
         if encoding != Encoding::Utf16 || byte >= self.rope.len_bytes() {
             return (byte, None);
@@ -163,7 +191,9 @@ impl Document {
         let c = self.rope.char(self.rope.byte_to_char(byte));
         let found = self.position(byte, encoding);
         let mut pair = [0; 2];
-        let is_inside = c.len_utf16() == 2 && found.line == position.line && found.character < position.character;
+        let is_inside = c.len_utf16() == 2
+            && found.line == position.line
+            && found.character < position.character;
         if is_inside {
             c.encode_utf16(&mut pair);
         }
@@ -181,7 +211,8 @@ impl Document {
         if self.halves.is_empty() && text.halves().is_empty() {
             return self.replace(start..end, text.as_str());
         }
-        // Lone halves beside the place may find their other half: they are taken out and put in again with the text.
+        // Lone halves beside the place may find their other half: they are taken out and put in
+        // again with the text.
         let find = |at: Option<usize>| self.halves.iter().copied().find(|half| Some(half.at) == at);
         let before = find(start.checked_sub(HALF_BYTES)).filter(|half| half.is_high());
         let after = find(Some(end)).filter(|half| !half.is_high());
@@ -212,8 +243,8 @@ impl Document {
         self.rope.remove(start_char..self.rope.byte_to_char(old_end_byte));
         self.rope.insert(start_char, text);
 
-        // A new lone `\r` can only be in the inserted text or be the byte before it; the byte after it counts only as
-        // what follows them.
+        // A new lone `\r` can only be in the inserted text or be the byte before it; the byte after
+        // it counts only as what follows them.
         let before = start_byte.saturating_sub(1);
         let follower = (new_end_byte < self.rope.len_bytes()).then(|| self.rope.byte(new_end_byte));
         let touched = self.rope.bytes_at(before).take(new_end_byte - before);
@@ -223,10 +254,18 @@ impl Document {
         };
 
         let new_end_point = self.point(new_end_byte);
-        EditInfo { start_byte, old_end_byte, new_end_byte, start_point, old_end_point, new_end_point }
+        EditInfo {
+            start_byte,
+            old_end_byte,
+            new_end_byte,
+            start_point,
+            old_end_point,
+            new_end_point,
+        }
     }
 
-    /// Replaces the whole text. There is no [`EditInfo`]: trees of the old text are to be thrown away.
+    /// Replaces the whole text. There is no [`EditInfo`]: trees of the old text are to be thrown
+    /// away.
     pub fn replace_all(&mut self, text: &str) {
         *self = Document::new(text, self.version);
     }

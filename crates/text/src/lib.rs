@@ -1,8 +1,8 @@
 //! Text of an open document: a rope, its version, LSP positions and incremental edits.
 //!
-//! Owns: line breaks as LSP defines them (`\n`, `\r\n`, `\r`), the three position encodings, edits with the facts
-//! that an incremental parser needs. Does not own: tokens, syntax trees, files, the protocol's types.
-//! Start at [`Document`].
+//! Owns: line breaks as LSP defines them (`\n`, `\r\n`, `\r`), the three position encodings, edits
+//! with the facts that an incremental parser needs. Does not own: tokens, syntax trees, files, the
+//! protocol's types. Start at [`Document`].
 
 mod document;
 mod position;

@@ -1,7 +1,8 @@
 //! Positions in the units a client chose, and their translation to and from byte offsets of a rope.
 //!
-//! A position inside a character (a surrogate pair, a UTF-8 sequence) rounds down to the character's start, and one
-//! between `\r` and `\n` to the end of the line. Nothing here panics on any position.
+//! A position inside a character (a surrogate pair, a UTF-8 sequence) rounds down to the
+//! character's start, and one between `\r` and `\n` to the end of the line. Nothing here panics on
+//! any position.
 
 use ropey::Rope;
 use thiserror::Error;
@@ -33,7 +34,8 @@ impl Encoding {
     }
 }
 
-/// A place between two characters: 0-based line, 0-based units of an [`Encoding`] from the start of that line.
+/// A place between two characters: 0-based line, 0-based units of an [`Encoding`] from the start of
+/// that line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub line: u32,
@@ -59,7 +61,8 @@ impl Range {
     }
 }
 
-/// A position that is not in the text. Lines and characters are printed 0-based, as the client sent them.
+/// A position that is not in the text. Lines and characters are printed 0-based, as the client sent
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PositionError {
     #[error("line {line} is past the end: the document has {n_lines} lines (0 to {})", .n_lines - 1)]
@@ -68,9 +71,13 @@ pub enum PositionError {
     Character { line: u32, character: u32, length: usize, encoding: Encoding },
 }
 
-/// Byte offset of `position`; the second value is the length of the line in `encoding` if the character was past it
-/// (the offset is then the line's end).
-pub(crate) fn offset(rope: &Rope, position: Position, encoding: Encoding) -> Result<(usize, Option<usize>), PositionError> {
+/// Byte offset of `position`; the second value is the length of the line in `encoding` if the
+/// character was past it (the offset is then the line's end).
+pub(crate) fn offset(
+    rope: &Rope,
+    position: Position,
+    encoding: Encoding,
+) -> Result<(usize, Option<usize>), PositionError> {
     let line = position.line as usize;
     if line >= rope.len_lines() {
         return Err(PositionError::Line { line: position.line, n_lines: rope.len_lines() });
@@ -99,7 +106,10 @@ pub(crate) fn position(rope: &Rope, byte: usize, encoding: Encoding) -> Position
     let line = rope.byte_to_line(byte);
     let start = rope.line_to_byte(line);
     let byte = byte.min(line_end(rope, line));
-    Position { line: saturate(line), character: saturate(units_between(rope, start, byte, encoding)) }
+    Position {
+        line: saturate(line),
+        character: saturate(units_between(rope, start, byte, encoding)),
+    }
 }
 
 /// The largest character boundary that is not past `byte` nor past the end.
@@ -122,7 +132,10 @@ fn units_between(rope: &Rope, start: usize, end: usize, encoding: Encoding) -> u
     match encoding {
         Encoding::Utf8 => end - start,
         Encoding::Utf32 => rope.byte_to_char(end) - rope.byte_to_char(start),
-        Encoding::Utf16 => rope.char_to_utf16_cu(rope.byte_to_char(end)) - rope.char_to_utf16_cu(rope.byte_to_char(start)),
+        Encoding::Utf16 => {
+            rope.char_to_utf16_cu(rope.byte_to_char(end))
+                - rope.char_to_utf16_cu(rope.byte_to_char(start))
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! [`Utf16Text`]: text as editors hold it that count in UTF-16, where half of a surrogate pair may stand alone.
 //!
-//! UTF-8 has no such thing. A lone half is therefore a placeholder of the same length (one UTF-16 unit, one character, three bytes as in
-//! WTF-8) and an entry in a list beside the text; when its other half arrives next to it, the two become the character that they mean.
+//! UTF-8 has no such thing. A lone half is therefore a placeholder of the same length (one UTF-16
+//! unit, one character, three bytes as in WTF-8) and an entry in a list beside the text; when its
+//! other half arrives next to it, the two become the character that they mean.
 
 /// What stands for a lone half.
 const PLACEHOLDER: char = char::REPLACEMENT_CHARACTER;
@@ -72,7 +73,8 @@ impl Utf16Text {
         }
         let base = self.text.len();
         self.text.push_str(other.text.get(from..).unwrap_or_default());
-        self.halves.extend(rest.iter().map(|half| Half { at: half.at - from + base, unit: half.unit }));
+        self.halves
+            .extend(rest.iter().map(|half| Half { at: half.at - from + base, unit: half.unit }));
     }
 
     pub(crate) fn halves(&self) -> &[Half] {

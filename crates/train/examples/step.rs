@@ -1,14 +1,16 @@
 //! Speed of a training step on random tokens, for several numbers of rows a pass.
 //!
-//! `cargo run --release -p lacuna-train --example step [ROUNDS] [ROWS A PASS…]`: tokens a second (median of alternating rounds), and the
-//! arithmetic of the products in GFLOP/s.
+//! `cargo run --release -p lacuna-train --example step [ROUNDS] [ROWS A PASS…]`: tokens a second
+//! (median of alternating rounds), and the arithmetic of the products in GFLOP/s.
 
 #![allow(clippy::print_stdout, reason = "the result of an example")]
 
 use std::time::Instant;
 
 use lacuna_train::markers::Markers;
-use lacuna_train::trainer::{Batch, Layout, Model, Optimizer, OptimizerConfig, Row, Shape, TrainError};
+use lacuna_train::trainer::{
+    Batch, Layout, Model, Optimizer, OptimizerConfig, Row, Shape, TrainError,
+};
 
 const THREADS: usize = 2;
 const ROWS: usize = 8;
@@ -26,7 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut model = Model::new(&shape, row, ROW_TOKENS)?;
     let layout = Layout::new(&shape);
     let n = layout.n_parameters();
-    let (mut parameters, mut gradient, mut optimizer) = (layout.initial(0.02, 1), vec![0.0; n], Optimizer::new(n));
+    let (mut parameters, mut gradient, mut optimizer) =
+        (layout.initial(0.02, 1), vec![0.0; n], Optimizer::new(n));
     let rows = rows(shape.vocab);
     let markers = Markers::default();
     let mut times = vec![Vec::new(); passes.len()];
@@ -40,9 +43,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 for rows in rows.chunks(*rows_per_pass) {
                     let mut batch = Batch::default();
                     rows.iter().for_each(|row| batch.push_row(row, markers, 3.0));
-                    tokens += model.losses_and_gradient(&parameters, &batch, 1e4, &mut gradient)?.tokens;
+                    tokens +=
+                        model.losses_and_gradient(&parameters, &batch, 1e4, &mut gradient)?.tokens;
                 }
-                optimizer.step(&layout.tensors, &mut parameters, &gradient, &OptimizerConfig::muon(), 1.0, row);
+                optimizer.step(
+                    &layout.tensors,
+                    &mut parameters,
+                    &gradient,
+                    &OptimizerConfig::muon(),
+                    1.0,
+                    row,
+                );
                 Ok::<_, TrainError>(tokens)
             })?;
             times.push(start.elapsed().as_secs_f64());
@@ -54,7 +65,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (rows_per_pass, mut times) in passes.into_iter().zip(times) {
         times.sort_by(f64::total_cmp);
         let median = times[times.len() / 2];
-        println!("{rows_per_pass} rows a pass: {:6.0} tokens/s, {:5.0} GFLOP/s", tokens as f64 / median, flop / median / 1e9);
+        println!(
+            "{rows_per_pass} rows a pass: {:6.0} tokens/s, {:5.0} GFLOP/s",
+            tokens as f64 / median,
+            flop / median / 1e9
+        );
     }
     Ok(())
 }
@@ -64,7 +79,8 @@ fn rows(vocab: usize) -> Vec<Vec<u16>> {
     let markers = Markers::default();
     let mut state = 1u64;
     let mut random = |n: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
     };
     let mut row = || {

@@ -1,7 +1,9 @@
-//! Makes training documents from source files: windows of varied length, cut into prefix, middle and suffix.
+//! Makes training documents from source files: windows of varied length, cut into prefix, middle
+//! and suffix.
 //!
-//! A window is a run of whole lines (a whole function for some), the hole is one of [`HoleKind`]; prefix + middle + suffix is the window,
-//! byte for byte. Ids come from `lacuna_prompt`: the same header and layout as in serving. Start reading at [`examples`].
+//! A window is a run of whole lines (a whole function for some), the hole is one of [`HoleKind`];
+//! prefix + middle + suffix is the window, byte for byte. Ids come from `lacuna_prompt`: the same
+//! header and layout as in serving. Start reading at [`examples`].
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,7 +14,8 @@ use lacuna_prompt::{Order, Sentinels, Tokenizer, header, layout};
 use crate::mine::rng::Rng;
 use crate::mine::{Document, Language};
 
-/// Shares and sizes. Shares of kinds are relative to all FIM documents and need not add up to one: the rest is multi-line.
+/// Shares and sizes. Shares of kinds are relative to all FIM documents and need not add up to one:
+/// the rest is multi-line.
 #[derive(Debug, Clone)]
 pub struct FimConfig {
     /// Tokens of a document, header and sentinels included: drawn log-uniform.
@@ -35,15 +38,18 @@ pub struct FimConfig {
     pub function_draws: usize,
     /// Of the windows that begin at a function which fits, those that end with it.
     pub function_alone: f64,
-    /// Only functions worth at least this much (0..=6, see `Source::worth`) are windows; a file without any gives nothing. 0: no such rule.
+    /// Only functions worth at least this much (0..=6, see `Source::worth`) are windows; a file
+    /// without any gives nothing. 0: no such rule.
     pub min_worth: u32,
     /// Documents in suffix-prefix-middle order; the rest is prefix-suffix-middle.
     pub spm: f64,
-    /// Documents with excerpts, of all; only such with a hole have any. Counts for [`crate::once`] alone.
+    /// Documents with excerpts, of all; only such with a hole have any. Counts for [`crate::once`]
+    /// alone.
     pub excerpts: f64,
     pub empty_suffix: f64,
     pub empty_prefix: f64,
-    /// Documents whose hole may lie in a comment or a string of several lines; in the others it does only if nothing else is found.
+    /// Documents whose hole may lie in a comment or a string of several lines; in the others it
+    /// does only if nothing else is found.
     pub prose: f64,
     /// How often each byte is seen, on average, per language that differs from 1.
     pub visits: Vec<(Language, f64)>,
@@ -76,7 +82,8 @@ impl Default for FimConfig {
 }
 
 impl FimConfig {
-    /// Self-contained functions seen whole, line by line: the case that a small model can learn best and that users meet most.
+    /// Self-contained functions seen whole, line by line: the case that a small model can learn
+    /// best and that users meet most.
     pub fn functions() -> FimConfig {
         FimConfig {
             max_tokens: 600.0,
@@ -92,17 +99,24 @@ impl FimConfig {
         }
     }
 
-    /// The same with `share` of the holes being a line or its rest; the other kinds keep their proportions.
+    /// The same with `share` of the holes being a line or its rest; the other kinds keep their
+    /// proportions.
     pub fn with_lines(self, share: f64) -> FimConfig {
         let others = (1.0 - share) / (1.0 - self.line).max(f64::MIN_POSITIVE);
-        FimConfig { line: share, character: self.character * others, node: self.node * others, ..self }
+        FimConfig {
+            line: share,
+            character: self.character * others,
+            node: self.node * others,
+            ..self
+        }
     }
 }
 
 /// What is taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HoleKind {
-    /// One line, with or without its indentation, or the rest of one from a point in it; never its line break.
+    /// One line, with or without its indentation, or the rest of one from a point in it; never its
+    /// line break.
     Line,
     /// Any run of characters, short, often within a word.
     Character,
@@ -132,7 +146,8 @@ pub struct Source<'t> {
     nodes: Vec<NodeSpan>,
     /// Functions and classes, from their comment or decorator to the line break after them.
     functions: Vec<Range<usize>>,
-    /// Comments and strings of several lines, by start: prose, most of it, which holes mostly avoid.
+    /// Comments and strings of several lines, by start: prose, most of it, which holes mostly
+    /// avoid.
     prose: Vec<Range<usize>>,
     pub(crate) tree: SyntaxTree,
 }
@@ -147,8 +162,15 @@ impl<'t> Source<'t> {
     /// Parses `text`; a text without a tree still gives lines and characters.
     pub fn new(text: &'t str, language: Language, path: &str) -> Source<'t> {
         let mut lines: Vec<usize> = vec![0];
-        lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1).filter(|&i| i < text.len()));
-        let tree = SyntaxTree::parse_str(lacuna_context::Language::from_path(Path::new(path)), text);
+        lines.extend(
+            text.bytes()
+                .enumerate()
+                .filter(|(_, b)| *b == b'\n')
+                .map(|(i, _)| i + 1)
+                .filter(|&i| i < text.len()),
+        );
+        let tree =
+            SyntaxTree::parse_str(lacuna_context::Language::from_path(Path::new(path)), text);
         let nodes = tree.spans();
         let is_prose = |n: &&NodeSpan| match n.kind {
             SpanKind::Comment => true,
@@ -156,7 +178,8 @@ impl<'t> Source<'t> {
             _ => false,
         };
         let prose = nodes.iter().filter(is_prose).map(|n| n.range.clone()).collect();
-        let mut source = Source { text, language, lines, nodes, functions: Vec::new(), prose, tree };
+        let mut source =
+            Source { text, language, lines, nodes, functions: Vec::new(), prose, tree };
         source.functions = source
             .nodes
             .iter()
@@ -184,7 +207,11 @@ impl<'t> Source<'t> {
     /// The node widened to whole lines, with the comments and decorators right above it.
     fn whole_lines(&self, node: Range<usize>) -> Option<Range<usize>> {
         let mut first = self.line_of(node.start);
-        if !self.text[self.line_start(first)..node.start].trim().chars().all(|c| c.is_alphanumeric() || c == ' ' || c == '_') {
+        if !self.text[self.line_start(first)..node.start]
+            .trim()
+            .chars()
+            .all(|c| c.is_alphanumeric() || c == ' ' || c == '_')
+        {
             return None;
         }
         let above = |line: usize| {
@@ -209,24 +236,33 @@ impl<'t> Source<'t> {
         let start = if rng.chance(0.12) {
             0
         } else {
-            // Windows may reach over the end, so that the last lines are as likely as others to be seen.
+            // Windows may reach over the end, so that the last lines are as likely as others to be
+            // seen.
             let at = rng.below(self.text.len());
             self.line_start(self.line_of(at.saturating_sub(rng.below(bytes / 2 + 1))))
         };
         start..self.end_of_window(start, bytes)
     }
 
-    /// The end of the last whole line that fits; at least one line, cut at `4 × bytes` at the latest.
+    /// The end of the last whole line that fits; at least one line, cut at `4 × bytes` at the
+    /// latest.
     pub(crate) fn end_of_window(&self, start: usize, bytes: usize) -> usize {
         let target = (start + bytes).min(self.text.len());
         if target == self.text.len() {
             return target;
         }
         let end = self.line_start(self.line_of(target));
-        if end > start { end } else { self.text.floor_char_boundary(self.line_start(self.line_of(target) + 1).min(start + 4 * bytes)) }
+        if end > start {
+            end
+        } else {
+            self.text.floor_char_boundary(
+                self.line_start(self.line_of(target) + 1).min(start + 4 * bytes),
+            )
+        }
     }
 
-    /// Begins at a function: ends with it in half of the cases where it fits, with the functions after it otherwise.
+    /// Begins at a function: ends with it in half of the cases where it fits, with the functions
+    /// after it otherwise.
     fn function_window(&self, config: &FimConfig, bytes: usize, rng: &mut Rng) -> Range<usize> {
         let mut chosen = self.functions[rng.below(self.functions.len())].clone();
         let mut best = self.worth(&chosen, bytes);
@@ -243,8 +279,8 @@ impl<'t> Source<'t> {
         chosen.start..self.end_of_window(chosen.start, bytes)
     }
 
-    /// How much a function teaches on its own: it fits, has a body of some lines that computes and returns something,
-    /// explains itself, and leans on no object around it.
+    /// How much a function teaches on its own: it fits, has a body of some lines that computes and
+    /// returns something, explains itself, and leans on no object around it.
     fn worth(&self, range: &Range<usize>, bytes: usize) -> u32 {
         let text = &self.text[range.clone()];
         let lines = text.bytes().filter(|b| *b == b'\n').count();
@@ -277,15 +313,24 @@ impl<'t> Source<'t> {
         let longest = (config.max_tokens * BYTES_PER_TOKEN) as usize;
         let mut found: Vec<Range<usize>> = Vec::new();
         for function in &self.functions {
-            if self.worth(function, longest) >= config.min_worth && found.last().is_none_or(|last| last.end <= function.start) {
+            if self.worth(function, longest) >= config.min_worth
+                && found.last().is_none_or(|last| last.end <= function.start)
+            {
                 found.push(function.clone());
             }
         }
         found
     }
 
-    /// A hole in `window`: never empty, never all white space. `None` if the window offers none of that kind.
-    pub fn hole(&self, window: &Range<usize>, kind: HoleKind, config: &FimConfig, rng: &mut Rng) -> Option<Range<usize>> {
+    /// A hole in `window`: never empty, never all white space. `None` if the window offers none of
+    /// that kind.
+    pub fn hole(
+        &self,
+        window: &Range<usize>,
+        kind: HoleKind,
+        config: &FimConfig,
+        rng: &mut Rng,
+    ) -> Option<Range<usize>> {
         let code_only = !rng.chance(config.prose);
         (0..8).find_map(|attempt| {
             let hole = match kind {
@@ -294,7 +339,8 @@ impl<'t> Source<'t> {
                 HoleKind::Node => self.node_hole(window, rng),
                 HoleKind::Lines => self.lines_hole(window, rng),
             }?;
-            let inside = hole.start >= window.start && hole.end <= window.end && hole.start < hole.end;
+            let inside =
+                hole.start >= window.start && hole.end <= window.end && hole.start < hole.end;
             if !inside || (code_only && attempt < 6 && self.in_prose(hole.end - 1)) {
                 return None;
             }
@@ -346,24 +392,33 @@ impl<'t> Source<'t> {
         if first == last {
             return None;
         }
-        // Half of the draws insist on the larger, rarer nodes, which small expressions and names would crowd out.
+        // Half of the draws insist on the larger, rarer nodes, which small expressions and names
+        // would crowd out.
         let structural = rng.chance(0.5);
         let longest = (window.len() / 2).min(900);
         (0..24).find_map(|_| {
             let node = &self.nodes[first + rng.below(last - first)];
             let serves = match node.kind {
-                SpanKind::Identifier | SpanKind::Type | SpanKind::String => !structural && rng.chance(0.4),
+                SpanKind::Identifier | SpanKind::Type | SpanKind::String => {
+                    !structural && rng.chance(0.4)
+                }
                 SpanKind::Comment | SpanKind::Import => rng.chance(0.2),
                 SpanKind::Expression => !structural,
                 SpanKind::Class => false,
                 _ => true,
             };
-            if !serves || node.range.len() < 2 || node.range.len() > longest || node.range.end > window.end {
+            if !serves
+                || node.range.len() < 2
+                || node.range.len() > longest
+                || node.range.end > window.end
+            {
                 return None;
             }
             let text = &self.text[node.range.clone()];
             // The inside of the brackets is what an editor asks for after typing the opening one.
-            let bracketed = text.len() > 2 && text.starts_with(['(', '[', '{']) && text.ends_with([')', ']', '}']);
+            let bracketed = text.len() > 2
+                && text.starts_with(['(', '[', '{'])
+                && text.ends_with([')', ']', '}']);
             if bracketed && rng.chance(0.7) {
                 return Some(node.range.start + 1..node.range.end - 1);
             }
@@ -380,11 +435,20 @@ impl<'t> Source<'t> {
         }
         let text = self.line_text(line);
         let indentation = if rng.chance(0.5) { text.len() - text.trim_start().len() } else { 0 };
-        Some(self.line_start(line) + indentation..self.line_start(last) + self.line_text(last).len())
+        Some(
+            self.line_start(line) + indentation..self.line_start(last) + self.line_text(last).len(),
+        )
     }
 
     /// Cuts `window` at `hole`; an empty suffix or prefix shortens the window.
-    fn parts(&self, window: &Range<usize>, hole: &Range<usize>, kind: HoleKind, config: &FimConfig, rng: &mut Rng) -> Parts<'t> {
+    fn parts(
+        &self,
+        window: &Range<usize>,
+        hole: &Range<usize>,
+        kind: HoleKind,
+        config: &FimConfig,
+        rng: &mut Rng,
+    ) -> Parts<'t> {
         let start = if rng.chance(config.empty_prefix) { hole.start } else { window.start };
         let end = if rng.chance(config.empty_suffix) { hole.end } else { window.end };
         Parts {
@@ -403,7 +467,12 @@ impl<'t> Source<'t> {
     }
 
     /// Draws a hole in a window.
-    pub fn draw_in(&self, window: &Range<usize>, config: &FimConfig, rng: &mut Rng) -> Option<Parts<'t>> {
+    pub fn draw_in(
+        &self,
+        window: &Range<usize>,
+        config: &FimConfig,
+        rng: &mut Rng,
+    ) -> Option<Parts<'t>> {
         if window.len() < 16 {
             return None;
         }
@@ -430,9 +499,11 @@ impl<'t> Source<'t> {
     }
 }
 
-/// All training documents of one file: as many windows as its length and `scale` ask for, each ending with the token `end`.
+/// All training documents of one file: as many windows as its length and `scale` ask for, each
+/// ending with the token `end`.
 ///
-/// `scale` multiplies the visits of every language. The ids depend on the document, `seed` and `scale` only.
+/// `scale` multiplies the visits of every language. The ids depend on the document, `seed` and
+/// `scale` only.
 pub fn examples(
     document: &Document,
     tokenizer: &Tokenizer,
@@ -442,9 +513,14 @@ pub fn examples(
     scale: f64,
     seed: u64,
 ) -> Vec<Vec<u16>> {
-    let identity = crate::mine::dedupe::hash_bytes(format!("{}\0{}", document.package, document.path).as_bytes());
+    let identity = crate::mine::dedupe::hash_bytes(
+        format!("{}\0{}", document.package, document.path).as_bytes(),
+    );
     let mut rng = Rng::for_stream(seed, identity);
-    let visits = config.visits.iter().find(|(l, _)| *l == document.language).map_or(1.0, |(_, v)| *v) * f64::from(document.weight) * scale;
+    let visits =
+        config.visits.iter().find(|(l, _)| *l == document.language).map_or(1.0, |(_, v)| *v)
+            * f64::from(document.weight)
+            * scale;
     let expected = visits * document.text.len() as f64 / (MEAN_TOKENS * BYTES_PER_TOKEN);
     let mut n = expected as usize;
     n += usize::from(rng.chance(expected.fract()));
@@ -456,12 +532,18 @@ pub fn examples(
         // The share of the file that such functions are is the share of its windows that is made.
         let longest = (config.max_tokens * BYTES_PER_TOKEN) as usize;
         let functions = std::mem::take(&mut source.functions);
-        source.functions = functions.into_iter().filter(|f| source.worth(f, longest) >= config.min_worth).collect();
+        source.functions = functions
+            .into_iter()
+            .filter(|f| source.worth(f, longest) >= config.min_worth)
+            .collect();
         let bytes: usize = source.functions.iter().map(Range::len).sum();
-        let expected = expected * (bytes as f64 / document.text.len() as f64).min(1.0) * FUNCTION_WINDOWS;
+        let expected =
+            expected * (bytes as f64 / document.text.len() as f64).min(1.0) * FUNCTION_WINDOWS;
         n = expected as usize + usize::from(rng.chance(expected.fract()));
     }
-    (0..n).filter_map(|_| example(document, &source, tokenizer, sentinels, end, config, &mut rng)).collect()
+    (0..n)
+        .filter_map(|_| example(document, &source, tokenizer, sentinels, end, config, &mut rng))
+        .collect()
 }
 
 fn example(
@@ -504,7 +586,13 @@ pub(crate) fn bytes_of_a_window(config: &FimConfig, rng: &mut Rng) -> f64 {
 }
 
 /// The file header that a document shows, if any.
-pub(crate) fn head(document: &Document, tokenizer: &Tokenizer, sentinels: &Sentinels, config: &FimConfig, rng: &mut Rng) -> Vec<u32> {
+pub(crate) fn head(
+    document: &Document,
+    tokenizer: &Tokenizer,
+    sentinels: &Sentinels,
+    config: &FimConfig,
+    rng: &mut Rng,
+) -> Vec<u32> {
     if !rng.chance(config.header) {
         return Vec::new();
     }

@@ -1,4 +1,5 @@
-//! Training: mining a corpus, the tokenizer, fill-in-the-middle documents, packing; and the trainer of the embedded model.
+//! Training: mining a corpus, the tokenizer, fill-in-the-middle documents, packing; and the trainer
+//! of the embedded model.
 
 mod excerpts;
 pub mod fim;

@@ -1,4 +1,5 @@
-//! The ids that rows of training text are put together with. They come from the tokenizer and stand in `shards.json`.
+//! The ids that rows of training text are put together with. They come from the tokenizer and stand
+//! in `shards.json`.
 
 use lacuna_prompt::{Sentinels, Tokenizer};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,9 @@ impl Default for Markers {
 /// Why a tokenizer cannot mark training text.
 #[derive(Debug, thiserror::Error)]
 pub enum MarkerError {
-    #[error("the tokenizer has no token that ends a text (such as <|endoftext|>): training documents need one")]
+    #[error(
+        "the tokenizer has no token that ends a text (such as <|endoftext|>): training documents need one"
+    )]
     NoEnd,
     #[error("the tokenizer's marker has id {id}: rows of training text hold ids below 65536")]
     TooLarge { id: u32 },

@@ -1,7 +1,8 @@
 //! Training documents of which each shows another part of a file: no window comes twice.
 //!
-//! A file is used for one thing, windows that cover it or its self-contained functions. Windows, holes and layout are [`crate::fim`]'s; what
-//! is new here is that windows are cut once, and that documents have excerpts. Start reading at [`examples_once`].
+//! A file is used for one thing, windows that cover it or its self-contained functions. Windows,
+//! holes and layout are [`crate::fim`]'s; what is new here is that windows are cut once, and that
+//! documents have excerpts. Start reading at [`examples_once`].
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +16,8 @@ use crate::fim::{FimConfig, Source, head, row};
 use crate::mine::Document;
 use crate::mine::rng::Rng;
 
-/// What a file is used for where every window is shown once: one thing, so that nothing is shown twice.
+/// What a file is used for where every window is shown once: one thing, so that nothing is shown
+/// twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Windows {
     /// All of the file, cut into windows.
@@ -50,15 +52,30 @@ pub struct Example {
     pub has_excerpts: bool,
 }
 
-/// The training documents of one file, each of another part of it: every window that `windows` asks for, each kept with the chance `keep`.
+/// The training documents of one file, each of another part of it: every window that `windows` asks
+/// for, each kept with the chance `keep`.
 ///
-/// `siblings` are files of the same package, for excerpts. The documents depend on file, siblings, `windows`, `keep` and `seed` only.
-pub fn examples_once(document: &Document, siblings: &[&Document], making: Making<'_>, windows: Windows, keep: f64) -> Vec<Example> {
+/// `siblings` are files of the same package, for excerpts. The documents depend on file, siblings,
+/// `windows`, `keep` and `seed` only.
+pub fn examples_once(
+    document: &Document,
+    siblings: &[&Document],
+    making: Making<'_>,
+    windows: Windows,
+    keep: f64,
+) -> Vec<Example> {
     let Making { config, seed, .. } = making;
-    let identity = crate::mine::dedupe::hash_bytes(format!("{}\0{}", document.package, document.path).as_bytes());
+    let identity = crate::mine::dedupe::hash_bytes(
+        format!("{}\0{}", document.package, document.path).as_bytes(),
+    );
     let mut rng = Rng::for_stream(seed, identity);
-    let has_grammar = lacuna_context::Language::from_path(Path::new(&document.path)) != lacuna_context::Language::Text;
-    let role = if has_grammar && rng.chance(FILES_FOR_FUNCTIONS) { Windows::Functions } else { Windows::Tiles };
+    let has_grammar = lacuna_context::Language::from_path(Path::new(&document.path))
+        != lacuna_context::Language::Text;
+    let role = if has_grammar && rng.chance(FILES_FOR_FUNCTIONS) {
+        Windows::Functions
+    } else {
+        Windows::Tiles
+    };
     if role != windows || keep <= 0.0 {
         return Vec::new();
     }
@@ -70,11 +87,13 @@ pub fn examples_once(document: &Document, siblings: &[&Document], making: Making
     };
     // Only documents with a hole can have them.
     let share = config.excerpts / (1.0 - config.plain).max(f64::MIN_POSITIVE);
-    // Documents with excerpts that are due: where there is nothing to show, the next one makes up for it.
+    // Documents with excerpts that are due: where there is nothing to show, the next one makes up
+    // for it.
     let mut due = rng.unit() + share;
     let mut made = Vec::new();
     for window in ranges {
-        // Each window has draws of its own, so that `keep` decides which ones there are and not what they are.
+        // Each window has draws of its own, so that `keep` decides which ones there are and not
+        // what they are.
         let mut rng = Rng::for_stream(seed ^ identity, window.start as u64);
         if !rng.chance(keep) {
             continue;
@@ -89,7 +108,8 @@ pub fn examples_once(document: &Document, siblings: &[&Document], making: Making
     made
 }
 
-/// The document of one window; with excerpts if `siblings` are given and there is something to show.
+/// The document of one window; with excerpts if `siblings` are given and there is something to
+/// show.
 fn once(
     document: &Document,
     source: &Source,
@@ -114,7 +134,13 @@ fn once(
             ids.extend(tokenizer.encode(&source.text[window.clone()]));
             if ids.len() < config.limit_tokens {
                 let ids = row(ids, end)?;
-                return Some(Example { ids, window, has_hole: false, is_suffix_first: false, has_excerpts: false });
+                return Some(Example {
+                    ids,
+                    window,
+                    has_hole: false,
+                    is_suffix_first: false,
+                    has_excerpts: false,
+                });
             }
             total = ids.len() + 1;
         } else {
@@ -124,18 +150,28 @@ fn once(
             let middle = tokenizer.encode(parts.middle);
             total = head.len() + prefix.len() + suffix.len() + middle.len() + 5;
             // Excerpts need room: a window that is to have some is not as long as the row.
-            let most = if siblings.is_some() { config.limit_tokens * 7 / 8 } else { config.limit_tokens };
+            let most =
+                if siblings.is_some() { config.limit_tokens * 7 / 8 } else { config.limit_tokens };
             if total <= most {
                 let mut shown = Vec::new();
                 if let Some(siblings) = siblings {
                     let hole = parts.hole_start;
                     let (before, after) = (parts.prefix, parts.suffix);
                     let window = hole - before.len();
-                    let place = Place { document, tree: &source.tree, rope, window, hole, prefix: before, suffix: after };
+                    let place = Place {
+                        document,
+                        tree: &source.tree,
+                        rope,
+                        window,
+                        hole,
+                        prefix: before,
+                        suffix: after,
+                    };
                     let budget = config.limit_tokens - head.len() - 4;
                     let texts = excerpts(&place, siblings, budget, rng);
                     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-                    // As much as a prompt of this length shows, and as much as the row has room for.
+                    // As much as a prompt of this length shows, and as much as the row has room
+                    // for.
                     let room = suffix.len() + 4 * (config.limit_tokens - total);
                     shown = fitting(tokenizer, &texts, budget.min(room), suffix.len());
                 }
@@ -144,11 +180,19 @@ fn once(
                 let mut ids = layout(sentinels, order, &head, &shown, &suffix);
                 ids.extend(middle);
                 let ids = row(ids, end)?;
-                return Some(Example { ids, window, has_hole: true, is_suffix_first: order == Order::Spm, has_excerpts });
+                return Some(Example {
+                    ids,
+                    window,
+                    has_hole: true,
+                    is_suffix_first: order == Order::Spm,
+                    has_excerpts,
+                });
             }
         }
         let share = 0.8 * (config.limit_tokens as f64 / total as f64).min(1.0);
-        window.end = source.end_of_window(window.start, (window.len() as f64 * share) as usize).min(window.end);
+        window.end = source
+            .end_of_window(window.start, (window.len() as f64 * share) as usize)
+            .min(window.end);
     }
     None
 }

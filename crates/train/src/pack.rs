@@ -1,7 +1,9 @@
-//! Packs training documents (token ids) into rows of fixed length and writes the shards that the trainer reads.
+//! Packs training documents (token ids) into rows of fixed length and writes the shards that the
+//! trainer reads.
 //!
-//! A row holds whole documents back to back, each ending with the end token; the rest of the row is the pad token (see [`Markers`]). Files are zstd streams
-//! of little-endian u16, exactly `rows × seq_len` of them; `shards.json` lists them with their hashes.
+//! A row holds whole documents back to back, each ending with the end token; the rest of the row is
+//! the pad token (see [`Markers`]). Files are zstd streams of little-endian u16, exactly `rows ×
+//! seq_len` of them; `shards.json` lists them with their hashes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -49,7 +51,9 @@ pub struct Shard {
 pub enum PackError {
     #[error("document {index} has {len} tokens, a row holds {seq_len}: make smaller windows")]
     TooLong { index: usize, len: usize, seq_len: usize },
-    #[error("document {index} does not end with the end token or holds it earlier: it was not made by the fim module")]
+    #[error(
+        "document {index} does not end with the end token or holds it earlier: it was not made by the fim module"
+    )]
     BadEnd { index: usize },
     #[error(
         "no {split} documents: put packages below {split}/ECOSYSTEM/ of the sources and mine again (report.json says what was left out and why)"
@@ -88,7 +92,8 @@ pub struct ShardConfig {
 pub enum Visits {
     /// As often as the tokens wanted take, in other windows each time.
     AsNeeded,
-    /// Once: windows do not overlap, and each language gives its share of the tokens as far as its text goes.
+    /// Once: windows do not overlap, and each language gives its share of the tokens as far as its
+    /// text goes.
     Once(Vec<(Language, f64)>),
 }
 
@@ -115,7 +120,8 @@ pub struct Summary {
     pub validation: SplitSummary,
 }
 
-/// Figures of one split. `scales`: visits of a byte of a language with weight 1, for each recipe of windows.
+/// Figures of one split. `scales`: visits of a byte of a language with weight 1, for each recipe of
+/// windows.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct SplitSummary {
     pub sources: usize,
@@ -149,9 +155,11 @@ pub struct Kinds {
     pub tokens_of_functions: u64,
 }
 
-/// Makes FIM documents of both splits, packs them and writes the whole folder: shards, `tokenizer.json`, then `shards.json`.
+/// Makes FIM documents of both splits, packs them and writes the whole folder: shards,
+/// `tokenizer.json`, then `shards.json`.
 ///
-/// `progress` gets files done and files in all. Errors: a tokenizer without sentinels, an empty split, writing, or `stop`.
+/// `progress` gets files done and files in all. Errors: a tokenizer without sentinels, an empty
+/// split, writing, or `stop`.
 pub fn build(
     documents: &[Document],
     tokenizer_json: &[u8],
@@ -163,7 +171,8 @@ pub fn build(
     let tokenizer = Tokenizer::from_json(tokenizer_json)?;
     let sentinels = Sentinels::resolve(&tokenizer)?;
     let markers = Markers::of(&tokenizer, &sentinels)?;
-    std::fs::create_dir_all(folder).map_err(|source| PackError::Io { path: folder.to_owned(), source })?;
+    std::fs::create_dir_all(folder)
+        .map_err(|source| PackError::Io { path: folder.to_owned(), source })?;
     let mut index = Index {
         seq_len: config.seq_len,
         n_vocab: tokenizer.n_vocab(),
@@ -176,7 +185,15 @@ pub fn build(
     let mut summary = Summary::default();
     for split in [Split::Train, Split::Validation] {
         let of_split: Vec<&Document> = documents.iter().filter(|d| d.split == split).collect();
-        let of = Of { documents: &of_split, tokenizer: &tokenizer, sentinels: &sentinels, end: markers.end, config, progress, stop };
+        let of = Of {
+            documents: &of_split,
+            tokenizer: &tokenizer,
+            sentinels: &sentinels,
+            end: markers.end,
+            config,
+            progress,
+            stop,
+        };
         let made = match &config.visits {
             Visits::AsNeeded => as_needed(&of, split),
             Visits::Once(shares) => {
@@ -255,19 +272,25 @@ fn as_needed(of: &Of<'_>, split: Split) -> Made {
     let mut made = Made::default();
     for (number, (fim, wanted)) in recipes.iter().enumerate() {
         let seed = config.seed.wrapping_add((number as u64) << 32);
-        let make = |d: &Document, scale: f64| fim::examples(d, tokenizer, sentinels, of.end, fim, scale, seed);
+        let make = |d: &Document, scale: f64| {
+            fim::examples(d, tokenizer, sentinels, of.end, fim, scale, seed)
+        };
         let one_visit = tokens_of_one_visit(documents, &make);
         let scale = if one_visit > 0.0 { wanted / one_visit } else { 0.0 };
         made.scales.push(scale);
         made.examples.par_extend(documents.par_iter().flat_map_iter(|d| {
-            (of.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, documents.len() * recipes.len());
+            (of.progress)(
+                done.fetch_add(1, Ordering::Relaxed) + 1,
+                documents.len() * recipes.len(),
+            );
             if of.stop.load(Ordering::Relaxed) { Vec::new() } else { make(d, scale) }
         }));
     }
     made
 }
 
-/// So many more windows are made than are wanted, because how many tokens they hold is estimated; what is too much is left out again.
+/// So many more windows are made than are wanted, because how many tokens they hold is estimated;
+/// what is too much is left out again.
 const SPARE: f64 = 1.08;
 /// Of few windows still more: four deviations of the sum of their lengths, which are drawn.
 const FEW: f64 = 90.0;
@@ -284,10 +307,13 @@ fn once(of: &Of<'_>, split: Split, shares: &[(Language, f64)]) -> Made {
     let done = AtomicUsize::new(0);
     let mut made = Made::default();
     for &(language, share) in shares {
-        let places: Vec<usize> = (0..of.documents.len()).filter(|&i| of.documents[i].language == language).collect();
+        let places: Vec<usize> =
+            (0..of.documents.len()).filter(|&i| of.documents[i].language == language).collect();
         let wanted = (total as f64 * share) as u64;
         let mut given = Given { wanted, ..Given::default() };
-        for (windows, fim) in [(Windows::Functions, &config.functions), (Windows::Tiles, &config.fim)] {
+        for (windows, fim) in
+            [(Windows::Functions, &config.functions), (Windows::Tiles, &config.fim)]
+        {
             let goal = match windows {
                 Windows::Functions => (wanted as f64 * functions_share) as u64,
                 Windows::Tiles => wanted.saturating_sub(given.tokens),
@@ -297,11 +323,18 @@ fn once(of: &Of<'_>, split: Split, shares: &[(Language, f64)]) -> Made {
             }
             let seed = config.seed.wrapping_add(u64::from(split == Split::Validation) << 40);
             let make = |at: usize, keep: f64| {
-                let making = Making { tokenizer: of.tokenizer, sentinels: of.sentinels, end: of.end, config: fim, seed };
+                let making = Making {
+                    tokenizer: of.tokenizer,
+                    sentinels: of.sentinels,
+                    end: of.end,
+                    config: fim,
+                    seed,
+                };
                 let siblings = siblings(of.documents, at, &mut Rng::for_stream(seed, at as u64));
                 examples_once(of.documents[at], &siblings, making, windows, keep)
             };
-            let pilot: Vec<usize> = places.iter().copied().step_by((places.len() / PILOT_FILES).max(1)).collect();
+            let pilot: Vec<usize> =
+                places.iter().copied().step_by((places.len() / PILOT_FILES).max(1)).collect();
             let tokens = |at: &usize| make(*at, 1.0).iter().map(|e| e.ids.len()).sum::<usize>();
             let found: usize = pilot.par_iter().map(tokens).sum();
             let available = found as f64 * bytes(of, &places) / bytes(of, &pilot).max(1.0);
@@ -342,23 +375,34 @@ impl Kinds {
         self.with_hole += usize::from(example.has_hole);
         self.suffix_first += usize::from(example.is_suffix_first);
         self.with_excerpts += usize::from(example.has_excerpts);
-        self.tokens_of_functions += if windows == Windows::Functions { example.ids.len() as u64 } else { 0 };
+        self.tokens_of_functions +=
+            if windows == Windows::Functions { example.ids.len() as u64 } else { 0 };
     }
 }
 
 /// Tokens that one visit of every file would give, from a spread of up to 800 files.
-fn tokens_of_one_visit(documents: &[&Document], make: &(dyn Fn(&Document, f64) -> Vec<Vec<u16>> + Sync)) -> f64 {
+fn tokens_of_one_visit(
+    documents: &[&Document],
+    make: &(dyn Fn(&Document, f64) -> Vec<Vec<u16>> + Sync),
+) -> f64 {
     let step = (documents.len() / 800).max(1);
     let pilot: Vec<&&Document> = documents.iter().step_by(step).collect();
     let bytes: usize = pilot.iter().map(|d| d.text.len()).sum();
-    let tokens: usize = pilot.par_iter().map(|d| make(d, 1.0).iter().map(Vec::len).sum::<usize>()).sum();
+    let tokens: usize =
+        pilot.par_iter().map(|d| make(d, 1.0).iter().map(Vec::len).sum::<usize>()).sum();
     let all: usize = documents.iter().map(|d| d.text.len()).sum();
     tokens as f64 * all as f64 / bytes.max(1) as f64
 }
 
-/// Best-fit decreasing: every document goes to the fullest row that still has room. Rows come back shuffled by `seed`,
-/// and so does the order of documents within a row. Each row is exactly `seq_len` long.
-pub fn rows(documents: &[Vec<u16>], seq_len: usize, markers: Markers, seed: u64) -> Result<Vec<Vec<u16>>, PackError> {
+/// Best-fit decreasing: every document goes to the fullest row that still has room. Rows come back
+/// shuffled by `seed`, and so does the order of documents within a row. Each row is exactly
+/// `seq_len` long.
+pub fn rows(
+    documents: &[Vec<u16>],
+    seq_len: usize,
+    markers: Markers,
+    seed: u64,
+) -> Result<Vec<Vec<u16>>, PackError> {
     for (index, d) in documents.iter().enumerate() {
         if d.len() > seq_len {
             return Err(PackError::TooLong { index, len: d.len(), seq_len });
@@ -401,8 +445,14 @@ pub fn rows(documents: &[Vec<u16>], seq_len: usize, markers: Markers, seed: u64)
     Ok(rows)
 }
 
-/// Writes `<stem>-000.tok.zst`, … with at most `rows_per_file` rows each; returns what `shards.json` says about them.
-pub fn write(folder: &Path, stem: &str, rows: &[Vec<u16>], rows_per_file: usize) -> Result<Vec<Shard>, PackError> {
+/// Writes `<stem>-000.tok.zst`, … with at most `rows_per_file` rows each; returns what
+/// `shards.json` says about them.
+pub fn write(
+    folder: &Path,
+    stem: &str,
+    rows: &[Vec<u16>],
+    rows_per_file: usize,
+) -> Result<Vec<Shard>, PackError> {
     let mut shards = Vec::new();
     for (number, chunk) in rows.chunks(rows_per_file.max(1)).enumerate() {
         let name = format!("{stem}-{number:03}.tok.zst");

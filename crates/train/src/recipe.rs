@@ -1,7 +1,9 @@
-//! What a corpus and its training documents are made of, as a committed file that `lacuna finetune mine --recipe` reads.
+//! What a corpus and its training documents are made of, as a committed file that `lacuna finetune
+//! mine --recipe` reads.
 //!
-//! A recipe shows every window once: files are cut into windows that do not overlap, so tokens are wanted by language and a language that
-//! has too little text comes out short, which [`crate::pack::Summary`] tells.
+//! A recipe shows every window once: files are cut into windows that do not overlap, so tokens are
+//! wanted by language and a language that has too little text comes out short, which
+//! [`crate::pack::Summary`] tells.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,9 +41,11 @@ pub struct Documents {
     pub hole: f64,
     /// Of those with a hole: suffix first, the order that is served.
     pub suffix_first: f64,
-    /// With parts of other files, or of what stands above the window, in the form in which prompts show them.
+    /// With parts of other files, or of what stands above the window, in the form in which prompts
+    /// show them.
     pub excerpts: f64,
-    /// Of the tokens: windows that are one self-contained function. The others are any part of a real file.
+    /// Of the tokens: windows that are one self-contained function. The others are any part of a
+    /// real file.
     pub functions: f64,
     /// Of the holes: one line or the rest of one.
     pub lines: f64,
@@ -63,8 +67,10 @@ pub enum RecipeError {
 impl Recipe {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Recipe, RecipeError> {
-        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
-        let recipe: Recipe = toml::from_str(&text).map_err(|source| RecipeError::Malformed { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
+        let recipe: Recipe = toml::from_str(&text)
+            .map_err(|source| RecipeError::Malformed { path: path.to_owned(), source })?;
         recipe.check().map_err(|what| RecipeError::Unsound { path: path.to_owned(), what })?;
         Ok(recipe)
     }
@@ -79,11 +85,16 @@ impl Recipe {
             ("documents.functions", d.functions),
             ("documents.lines", d.lines),
         ];
-        if let Some((name, share)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+        if let Some((name, share)) =
+            shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share))
+        {
             return Err(format!("{name} is {share}: use 0 to 1"));
         }
         if d.excerpts > d.hole {
-            return Err(format!("documents.excerpts is {}, but only {} of the documents have a hole", d.excerpts, d.hole));
+            return Err(format!(
+                "documents.excerpts is {}, but only {} of the documents have a hole",
+                d.excerpts, d.hole
+            ));
         }
         if !(256..=65_536).contains(&d.row) {
             return Err(format!("documents.row is {}: use 256 to 65536", d.row));
@@ -93,7 +104,9 @@ impl Recipe {
             return Err(format!("languages.{name} is no language: use {}", known()));
         }
         let sum: f64 = self.languages.values().sum();
-        if self.languages.values().any(|share| !(0.0..=1.0).contains(share)) || (sum - 1.0).abs() > 1e-6 {
+        if self.languages.values().any(|share| !(0.0..=1.0).contains(share))
+            || (sum - 1.0).abs() > 1e-6
+        {
             return Err(format!("the shares of the languages add up to {sum}, not to 1"));
         }
         Ok(())
@@ -101,7 +114,10 @@ impl Recipe {
 
     /// The shares, in the order of [`Language::ALL`].
     pub fn shares(&self) -> Vec<(Language, f64)> {
-        Language::ALL.into_iter().filter_map(|l| Some((l, *self.languages.get(l.name())?))).collect()
+        Language::ALL
+            .into_iter()
+            .filter_map(|l| Some((l, *self.languages.get(l.name())?)))
+            .collect()
     }
 
     /// What mining keeps.

@@ -1,7 +1,8 @@
 //! The tokenizer of a synthetic model: a real vocabulary of code in the place of a published one.
 //!
-//! Pieces and merges are those of our own tokenizer; the markers stand at the ids of the published family, text is cut the way
-//! that family cuts it, and the ids that are left over get pieces that no text reaches. The weights are the engine's business.
+//! Pieces and merges are those of our own tokenizer; the markers stand at the ids of the published
+//! family, text is cut the way that family cuts it, and the ids that are left over get pieces that
+//! no text reaches. The weights are the engine's business.
 
 use lacuna_prompt::vocabulary::{CUT_DEEPSEEK_CODER, CUT_LLAMA3, CUT_QWEN2};
 use serde_json::{Map, Value, json};
@@ -22,17 +23,22 @@ pub enum Style {
     Lacuna,
     Qwen,
     DeepSeekCoder,
-    /// The published tokenizer is SentencePiece; this one is byte-level BPE with its markers at their ids.
+    /// The published tokenizer is SentencePiece; this one is byte-level BPE with its markers at
+    /// their ids.
     CodeLlama,
 }
 
 impl Style {
     /// The style of a shape of `lacuna_model::synth` by its name.
     pub fn of_shape(name: &str) -> Style {
-        [("qwen", Style::Qwen), ("deepseek-coder", Style::DeepSeekCoder), ("codellama", Style::CodeLlama)]
-            .into_iter()
-            .find_map(|(prefix, style)| name.starts_with(prefix).then_some(style))
-            .unwrap_or(Style::Lacuna)
+        [
+            ("qwen", Style::Qwen),
+            ("deepseek-coder", Style::DeepSeekCoder),
+            ("codellama", Style::CodeLlama),
+        ]
+        .into_iter()
+        .find_map(|(prefix, style)| name.starts_with(prefix).then_some(style))
+        .unwrap_or(Style::Lacuna)
     }
 }
 
@@ -96,14 +102,22 @@ struct Layout {
 }
 
 fn layout(style: Style, n_vocab: usize) -> Layout {
-    let from = |first: usize, names: &[&'static str]| names.iter().enumerate().map(|(i, name)| (first + i, *name)).collect();
+    let from = |first: usize, names: &[&'static str]| {
+        names.iter().enumerate().map(|(i, name)| (first + i, *name)).collect()
+    };
     match style {
         Style::Lacuna => {
             let markers: Vec<_> = from(0, &crate::tokenizer::SPECIALS);
             Layout { first: markers.len(), markers, end: n_vocab, bos: None, eos: "<|endoftext|>" }
         }
         // The rows after the last marker stand for nothing in the published model too.
-        Style::Qwen => Layout { markers: from(151_643, &QWEN), first: 0, end: 151_643 + QWEN.len(), bos: None, eos: "<|endoftext|>" },
+        Style::Qwen => Layout {
+            markers: from(151_643, &QWEN),
+            first: 0,
+            end: 151_643 + QWEN.len(),
+            bos: None,
+            eos: "<|endoftext|>",
+        },
         Style::DeepSeekCoder => Layout {
             markers: from(32_013, &DEEPSEEK),
             first: 0,
@@ -131,9 +145,11 @@ fn layout(style: Style, n_vocab: usize) -> Layout {
 
 /// Makes the tokenizer of a model with `n_vocab` ids from our own `tokenizer.json`.
 ///
-/// As many of `base`'s pieces as fit come in the order of their ids, with the merges that make them.
+/// As many of `base`'s pieces as fit come in the order of their ids, with the merges that make
+/// them.
 ///
-/// Errors: `base` is no byte-level BPE tokenizer; `n_vocab` has no room for the markers and the 256 bytes.
+/// Errors: `base` is no byte-level BPE tokenizer; `n_vocab` has no room for the markers and the 256
+/// bytes.
 pub fn tokenizer(base: &[u8], style: Style, n_vocab: usize) -> Result<Files, SynthError> {
     let base: Value = serde_json::from_slice(base).map_err(|_| SynthError::Base("JSON object"))?;
     let layout = layout(style, n_vocab);
@@ -159,7 +175,8 @@ pub fn tokenizer(base: &[u8], style: Style, n_vocab: usize) -> Result<Files, Syn
         .ok_or(SynthError::Base("merges"))?
         .iter()
         .filter(|merge| {
-            let (a, b) = (merge[0].as_str().unwrap_or_default(), merge[1].as_str().unwrap_or_default());
+            let (a, b) =
+                (merge[0].as_str().unwrap_or_default(), merge[1].as_str().unwrap_or_default());
             [a, b, &format!("{a}{b}")].iter().all(|piece| vocab.contains_key(*piece))
         })
         .collect();
@@ -202,10 +219,18 @@ pub fn tokenizer(base: &[u8], style: Style, n_vocab: usize) -> Result<Files, Syn
 
 /// The pieces of `base` that are no markers, by rising id.
 fn ordinary(base: &Value) -> Result<Vec<&str>, SynthError> {
-    let markers: Vec<&str> = base["added_tokens"].as_array().into_iter().flatten().filter_map(|t| t["content"].as_str()).collect();
+    let markers: Vec<&str> = base["added_tokens"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|t| t["content"].as_str())
+        .collect();
     let vocab = base["model"]["vocab"].as_object().ok_or(SynthError::Base("vocabulary"))?;
-    let mut pieces: Vec<(u64, &str)> =
-        vocab.iter().filter(|(p, _)| !markers.contains(&p.as_str())).map(|(p, id)| (id.as_u64().unwrap_or(0), p.as_str())).collect();
+    let mut pieces: Vec<(u64, &str)> = vocab
+        .iter()
+        .filter(|(p, _)| !markers.contains(&p.as_str()))
+        .map(|(p, id)| (id.as_u64().unwrap_or(0), p.as_str()))
+        .collect();
     pieces.sort_unstable();
     Ok(pieces.into_iter().map(|(_, piece)| piece).collect())
 }

@@ -1,8 +1,9 @@
 //! Trains the byte-level BPE tokenizer of the embedded model.
 //!
-//! Tokens never cross a line break, except that a line break and the indentation after it are one piece; words carry one character
-//! before them (`.append`, `_name`, ` return`), numbers break into at most three digits. Every text round-trips: all 256 bytes are in
-//! the alphabet. The result is a Hugging Face `tokenizer.json`; using it is the business of `lacuna_prompt`.
+//! Tokens never cross a line break, except that a line break and the indentation after it are one
+//! piece; words carry one character before them (`.append`, `_name`, ` return`), numbers break into
+//! at most three digits. Every text round-trips: all 256 bytes are in the alphabet. The result is a
+//! Hugging Face `tokenizer.json`; using it is the business of `lacuna_prompt`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,7 +38,8 @@ pub const SPECIALS: [&str; 16] = [
     "<|reserved_8|>",
 ];
 
-/// How text is cut before merging. What no branch matches (other white space) is a piece of its own.
+/// How text is cut before merging. What no branch matches (other white space) is a piece of its
+/// own.
 const PIECES: &str = concat!(
     r"\r?\n[ \t]*",               // a line break and the indentation of the next line
     r"| ?_+\p{L}+",               // _private, __init
@@ -99,14 +101,24 @@ pub enum TokenizerTrainError {
 
 /// Trains on the training documents and returns the bytes of a `tokenizer.json`.
 ///
-/// `stop` is looked at while the sample is fed; the merge loop after it takes seconds and is not interrupted.
-pub fn train(documents: &[Document], config: &TokenizerConfig, stop: &AtomicBool) -> Result<Vec<u8>, TokenizerTrainError> {
+/// `stop` is looked at while the sample is fed; the merge loop after it takes seconds and is not
+/// interrupted.
+pub fn train(
+    documents: &[Document],
+    config: &TokenizerConfig,
+    stop: &AtomicBool,
+) -> Result<Vec<u8>, TokenizerTrainError> {
     let sample = sample(documents, config);
     if sample.is_empty() {
         return Err(TokenizerTrainError::NoDocuments);
     }
     let refused = |e: tokenizers::Error| TokenizerTrainError::Refused(e.to_string());
-    let split = SplitPieces::new(SplitPattern::Regex(PIECES.to_owned()), SplitDelimiterBehavior::Isolated, false).map_err(refused)?;
+    let split = SplitPieces::new(
+        SplitPattern::Regex(PIECES.to_owned()),
+        SplitDelimiterBehavior::Isolated,
+        false,
+    )
+    .map_err(refused)?;
     let bytes = ByteLevel::new(false, false, false);
     let pieces: Vec<PreTokenizerWrapper> = vec![split.into(), bytes.into()];
     let mut tokenizer = TokenizerBuilder::<
@@ -129,7 +141,9 @@ pub fn train(documents: &[Document], config: &TokenizerConfig, stop: &AtomicBool
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .special_tokens(SPECIALS.iter().map(|s| AddedToken::from(*s, true)).collect())
         .build();
-    tokenizer.train(&mut trainer, sample.into_iter().take_while(|_| !stop.load(Ordering::Relaxed))).map_err(refused)?;
+    tokenizer
+        .train(&mut trainer, sample.into_iter().take_while(|_| !stop.load(Ordering::Relaxed)))
+        .map_err(refused)?;
     if stop.load(Ordering::Relaxed) {
         return Err(TokenizerTrainError::Cancelled);
     }
@@ -144,8 +158,11 @@ pub fn train(documents: &[Document], config: &TokenizerConfig, stop: &AtomicBool
 fn sample<'d>(documents: &'d [Document], config: &TokenizerConfig) -> Vec<&'d str> {
     let mut texts = Vec::new();
     for &(language, share) in &config.shares {
-        let mut of_language: Vec<&str> =
-            documents.iter().filter(|d| d.split == Split::Train && d.language == language).map(|d| d.text.as_str()).collect();
+        let mut of_language: Vec<&str> = documents
+            .iter()
+            .filter(|d| d.split == Split::Train && d.language == language)
+            .map(|d| d.text.as_str())
+            .collect();
         Rng::for_stream(config.seed, language as u64).shuffle(&mut of_language);
         let target = (config.sample_bytes as f64 * share) as usize;
         let mut bytes = 0;

@@ -1,8 +1,10 @@
 //! A pretrained model made smaller before it is trained: fewer tokens, fewer layers.
 //!
-//! Tokens: the pieces that a corpus uses most, closed under merging: a piece stays only with the two pieces that it is merged from, so that
-//! whatever stays can be reached. Special tokens and the 256 bytes stay in any case, special tokens with their ids, and any text still
-//! encodes and decodes to itself. Layers: a layer whose output projections are zero does nothing; those that are missed least go.
+//! Tokens: the pieces that a corpus uses most, closed under merging: a piece stays only with the
+//! two pieces that it is merged from, so that whatever stays can be reached. Special tokens and the
+//! 256 bytes stay in any case, special tokens with their ids, and any text still encodes and
+//! decodes to itself. Layers: a layer whose output projections are zero does nothing; those that
+//! are missed least go.
 
 use std::collections::HashMap;
 
@@ -22,9 +24,13 @@ pub enum TrimError {
     Train(#[from] TrainError),
     #[error("the tokenizer is no byte-level BPE with a vocabulary and merges: {what}")]
     NotBpe { what: &'static str },
-    #[error("{wanted} tokens: the special tokens and single bytes alone are {least}, the tokenizer has {all}")]
+    #[error(
+        "{wanted} tokens: the special tokens and single bytes alone are {least}, the tokenizer has {all}"
+    )]
     Size { wanted: usize, least: usize, all: usize },
-    #[error("layers {drop:?} of {layers}: name layers that there are, each once, and leave one at least")]
+    #[error(
+        "layers {drop:?} of {layers}: name layers that there are, each once, and leave one at least"
+    )]
     Layers { drop: Vec<usize>, layers: usize },
 }
 
@@ -67,8 +73,8 @@ pub fn tokens(tokenizer_json: &[u8], counts: &[u64], n_vocab: usize) -> Result<T
     Tokenizer::from_json(tokenizer_json)?;
     let malformed = |what| TrimError::NotBpe { what };
     let mut json: Value = serde_json::from_slice(tokenizer_json).map_err(TokenizerError::Json)?;
-    let vocab: HashMap<String, u32> =
-        serde_json::from_value(json["model"]["vocab"].clone()).map_err(|_| malformed("`model.vocab` is no map of pieces to ids"))?;
+    let vocab: HashMap<String, u32> = serde_json::from_value(json["model"]["vocab"].clone())
+        .map_err(|_| malformed("`model.vocab` is no map of pieces to ids"))?;
     let merges: Vec<(String, String)> = json["model"]["merges"]
         .as_array()
         .ok_or(malformed("no `model.merges`"))?
@@ -77,20 +83,32 @@ pub fn tokens(tokenizer_json: &[u8], counts: &[u64], n_vocab: usize) -> Result<T
         .collect::<Result<_, _>>()?;
     let special: HashMap<u32, &str> = json["added_tokens"]
         .as_array()
-        .map(|list| list.iter().filter_map(|t| Some((u32::try_from(t["id"].as_u64()?).ok()?, t["content"].as_str()?))).collect())
+        .map(|list| {
+            list.iter()
+                .filter_map(|t| {
+                    Some((u32::try_from(t["id"].as_u64()?).ok()?, t["content"].as_str()?))
+                })
+                .collect()
+        })
         .unwrap_or_default();
     let all = vocab.values().chain(special.keys()).max().map_or(0, |id| *id as usize + 1);
     // The first merge that makes a piece is the one that encoding finds first.
     let mut parts: HashMap<u32, [u32; 2]> = HashMap::new();
     for (left, right) in &merges {
-        if let (Some(&l), Some(&r), Some(&whole)) = (vocab.get(left), vocab.get(right), vocab.get(&format!("{left}{right}"))) {
+        if let (Some(&l), Some(&r), Some(&whole)) =
+            (vocab.get(left), vocab.get(right), vocab.get(&format!("{left}{right}")))
+        {
             parts.entry(whole).or_insert([l, r]);
         }
     }
     let mut keep = vec![false; all];
     let mut n = 0;
     for id in vocab.values().chain(special.keys()).copied() {
-        if !std::mem::replace(&mut keep[id as usize], special.contains_key(&id) || !parts.contains_key(&id)) && keep[id as usize] {
+        if !std::mem::replace(
+            &mut keep[id as usize],
+            special.contains_key(&id) || !parts.contains_key(&id),
+        ) && keep[id as usize]
+        {
             n += 1;
         }
     }
@@ -98,7 +116,9 @@ pub fn tokens(tokenizer_json: &[u8], counts: &[u64], n_vocab: usize) -> Result<T
         return Err(TrimError::Size { wanted: n_vocab, least: n, all });
     }
     let mut order: Vec<u32> = parts.keys().copied().filter(|id| !keep[*id as usize]).collect();
-    order.sort_unstable_by_key(|id| (std::cmp::Reverse(counts.get(*id as usize).copied().unwrap_or(0)), *id));
+    order.sort_unstable_by_key(|id| {
+        (std::cmp::Reverse(counts.get(*id as usize).copied().unwrap_or(0)), *id)
+    });
     for id in order {
         let needed = missing(id, &parts, &keep);
         if n + needed.len() <= n_vocab {
@@ -113,12 +133,16 @@ pub fn tokens(tokenizer_json: &[u8], counts: &[u64], n_vocab: usize) -> Result<T
         .as_array()
         .into_iter()
         .flatten()
-        .filter(|m| pair(m).is_some_and(|(l, r)| stays(&l) && stays(&r) && stays(&format!("{l}{r}"))))
+        .filter(|m| {
+            pair(m).is_some_and(|(l, r)| stays(&l) && stays(&r) && stays(&format!("{l}{r}")))
+        })
         .cloned()
         .collect();
-    let mut by_id: Vec<(&String, usize)> = vocab.iter().filter_map(|(piece, id)| Some((piece, *new.get(id)?))).collect();
+    let mut by_id: Vec<(&String, usize)> =
+        vocab.iter().filter_map(|(piece, id)| Some((piece, *new.get(id)?))).collect();
     by_id.sort_by_key(|(_, id)| *id);
-    let vocab: serde_json::Map<String, Value> = by_id.into_iter().map(|(piece, id)| (piece.clone(), id.into())).collect();
+    let vocab: serde_json::Map<String, Value> =
+        by_id.into_iter().map(|(piece, id)| (piece.clone(), id.into())).collect();
     for token in json["added_tokens"].as_array_mut().into_iter().flatten() {
         if let Some(id) = token["id"].as_u64().and_then(|id| new.get(&u32::try_from(id).ok()?)) {
             token["id"] = (*id).into();
@@ -147,7 +171,9 @@ fn missing(id: u32, parts: &HashMap<u32, [u32; 2]>, keep: &[bool]) -> Vec<u32> {
 fn pair(merge: &Value) -> Option<(String, String)> {
     match merge {
         Value::String(text) => text.split_once(' ').map(|(l, r)| (l.to_owned(), r.to_owned())),
-        Value::Array(parts) => Some((parts.first()?.as_str()?.to_owned(), parts.get(1)?.as_str()?.to_owned())),
+        Value::Array(parts) => {
+            Some((parts.first()?.as_str()?.to_owned(), parts.get(1)?.as_str()?.to_owned()))
+        }
         _ => None,
     }
 }
@@ -159,17 +185,25 @@ pub fn with_tokens(parameters: &[f32], shape: &Shape, kept: &[u32]) -> (Shape, V
     assert_eq!(parameters.len(), shape.n_parameters(), "parameters do not fit the model");
     let (d, embedding) = (shape.d, shape.vocab * shape.d);
     let mut out = Vec::with_capacity(parameters.len());
-    kept.iter().for_each(|&id| out.extend_from_slice(&parameters[..embedding][id as usize * d..][..d]));
+    kept.iter()
+        .for_each(|&id| out.extend_from_slice(&parameters[..embedding][id as usize * d..][..d]));
     out.extend_from_slice(&parameters[embedding..]);
     (Shape { vocab: kept.len(), ..shape.clone() }, out)
 }
 
 /// The parameters without the layers of these numbers.
-pub fn without_layers(parameters: &[f32], shape: &Shape, drop: &[usize]) -> Result<(Shape, Vec<f32>), TrimError> {
+pub fn without_layers(
+    parameters: &[f32],
+    shape: &Shape,
+    drop: &[usize],
+) -> Result<(Shape, Vec<f32>), TrimError> {
     let mut distinct = drop.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
-    if distinct.len() != drop.len() || drop.len() >= shape.layers || drop.iter().any(|l| *l >= shape.layers) {
+    if distinct.len() != drop.len()
+        || drop.len() >= shape.layers
+        || drop.iter().any(|l| *l >= shape.layers)
+    {
         return Err(TrimError::Layers { drop: drop.to_vec(), layers: shape.layers });
     }
     let layout = Layout::new(shape);
@@ -178,8 +212,9 @@ pub fn without_layers(parameters: &[f32], shape: &Shape, drop: &[usize]) -> Resu
     Ok((Shape { layers: shape.layers - drop.len(), ..shape.clone() }, out))
 }
 
-/// The `n` layers that are missed least: one after the other, each time the one without which the loss on the first `rows` validation rows is
-/// lowest. Told to `progress` with the loss (nats a token) without it and those before it.
+/// The `n` layers that are missed least: one after the other, each time the one without which the
+/// loss on the first `rows` validation rows is lowest. Told to `progress` with the loss (nats a
+/// token) without it and those before it.
 ///
 /// Errors: shards that do not fit the model or have no validation rows.
 pub fn least_missed(
@@ -194,8 +229,12 @@ pub fn least_missed(
         return Err(TrimError::Layers { drop: (0..n).collect(), layers: shape.layers });
     }
     if shards.n_vocab != shape.vocab || shards.validation.is_empty() {
-        let what =
-            format!("the shards have {} tokens and {} validation rows, the model {}", shards.n_vocab, shards.validation.len(), shape.vocab);
+        let what = format!(
+            "the shards have {} tokens and {} validation rows, the model {}",
+            shards.n_vocab,
+            shards.validation.len(),
+            shape.vocab
+        );
         return Err(TrainError::Config(what).into());
     }
     let mut model = Model::new(shape, row, shards.seq_len)?;
@@ -218,7 +257,9 @@ pub fn least_missed(
         for l in (0..shape.layers).filter(|l| !dropped.contains(l)) {
             outputs(l).into_iter().for_each(|range| p[range].fill(0.0));
             let without = loss(&p)?;
-            outputs(l).into_iter().for_each(|range| p[range.clone()].copy_from_slice(&parameters[range]));
+            outputs(l)
+                .into_iter()
+                .for_each(|range| p[range.clone()].copy_from_slice(&parameters[range]));
             if best.is_none_or(|(least, _)| without < least) {
                 best = Some((without, l));
             }

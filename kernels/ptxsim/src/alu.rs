@@ -1,4 +1,5 @@
-//! The table of arithmetic: an opcode with its modifiers and types becomes a function on whole registers.
+//! The table of arithmetic: an opcode with its modifiers and types becomes a function on whole
+//! registers.
 //!
 //! Modifiers are matched in full, so that one whose meaning is not known here is never ignored.
 
@@ -22,16 +23,23 @@ fn unary(bits: u32, f: impl Fn(u64) -> u64 + Send + Sync + 'static) -> Entry {
 }
 
 fn binary(bits: [u32; 2], f: impl Fn(u64, u64) -> u64 + Send + Sync + 'static) -> Entry {
-    let run = move |s: &[&Lanes; 4], out: &mut Lanes| (0..WARP).for_each(|i| out[i] = f(s[0][i], s[1][i]));
+    let run = move |s: &[&Lanes; 4], out: &mut Lanes| {
+        (0..WARP).for_each(|i| out[i] = f(s[0][i], s[1][i]))
+    };
     Entry { f: Box::new(run), operands: bits.to_vec() }
 }
 
 fn ternary(bits: [u32; 3], f: impl Fn(u64, u64, u64) -> u64 + Send + Sync + 'static) -> Entry {
-    let run = move |s: &[&Lanes; 4], out: &mut Lanes| (0..WARP).for_each(|i| out[i] = f(s[0][i], s[1][i], s[2][i]));
+    let run = move |s: &[&Lanes; 4], out: &mut Lanes| {
+        (0..WARP).for_each(|i| out[i] = f(s[0][i], s[1][i], s[2][i]))
+    };
     Entry { f: Box::new(run), operands: bits.to_vec() }
 }
 
-fn quaternary(bits: [u32; 4], f: impl Fn(u64, u64, u64, u64) -> u64 + Send + Sync + 'static) -> Entry {
+fn quaternary(
+    bits: [u32; 4],
+    f: impl Fn(u64, u64, u64, u64) -> u64 + Send + Sync + 'static,
+) -> Entry {
     let run = move |s: &[&Lanes; 4], out: &mut Lanes| {
         (0..WARP).for_each(|i| out[i] = f(s[0][i], s[1][i], s[2][i], s[3][i]));
     };
@@ -133,11 +141,15 @@ fn float32(name: &str, mods: &[&str]) -> Option<Entry> {
             "add" if plain => binary([32; 2], |a, b| canonical(f32_of(a) + f32_of(b))),
             "sub" if plain => binary([32; 2], |a, b| canonical(f32_of(a) - f32_of(b))),
             "mul" if plain => binary([32; 2], |a, b| canonical(f32_of(a) * f32_of(b))),
-            "fma" if plain => ternary([32; 3], |a, b, c| canonical(f32_of(a).mul_add(f32_of(b), f32_of(c)))),
+            "fma" if plain => {
+                ternary([32; 3], |a, b, c| canonical(f32_of(a).mul_add(f32_of(b), f32_of(c))))
+            }
             "add" => binary([32; 2], move |a, b| sum(f32_of(a), 1.0, f32_of(b))),
             "sub" => binary([32; 2], move |a, b| sum(f32_of(a), 1.0, -f32_of(b))),
             // A product's zero has the sign of the product.
-            "mul" => binary([32; 2], move |a, b| sum(f32_of(a), f32_of(b), (-0f32).copysign(f32_of(a) * f32_of(b)))),
+            "mul" => binary([32; 2], move |a, b| {
+                sum(f32_of(a), f32_of(b), (-0f32).copysign(f32_of(a) * f32_of(b)))
+            }),
             _ => ternary([32; 3], move |a, b, c| sum(f32_of(a), f32_of(b), f32_of(c))),
         });
     }
@@ -145,8 +157,13 @@ fn float32(name: &str, mods: &[&str]) -> Option<Entry> {
         Some((&"ftz", rest)) => (rest, true),
         _ => (mods, false),
     };
-    let one = |f: fn(f32) -> f32| unary(32, move |a| canonical(clean(f(clean(f32_of(a), ftz)), ftz)));
-    let two = |f: fn(f32, f32) -> f32| binary([32; 2], move |a, b| canonical(clean(f(clean(f32_of(a), ftz), clean(f32_of(b), ftz)), ftz)));
+    let one =
+        |f: fn(f32) -> f32| unary(32, move |a| canonical(clean(f(clean(f32_of(a), ftz)), ftz)));
+    let two = |f: fn(f32, f32) -> f32| {
+        binary([32; 2], move |a, b| {
+            canonical(clean(f(clean(f32_of(a), ftz), clean(f32_of(b), ftz)), ftz))
+        })
+    };
     Some(match (name, mods) {
         ("neg", []) => one(|a| -a),
         ("abs", []) => one(f32::abs),
@@ -183,12 +200,15 @@ fn float64(name: &str, mods: &[&str]) -> Option<Entry> {
         ("abs", []) => one(f64::abs),
         ("sqrt", ["rn"]) => one(f64::sqrt),
         ("rcp", ["rn"]) => one(|a| 1.0 / a),
-        ("fma", ["rn"]) => ternary([64; 3], move |a, b, c| canonical64(of(a).mul_add(of(b), of(c)))),
+        ("fma", ["rn"]) => {
+            ternary([64; 3], move |a, b, c| canonical64(of(a).mul_add(of(b), of(c))))
+        }
         _ => return None,
     })
 }
 
-/// `n` halves in a register. Sums and products in f64 are exact, or so near that one rounding follows (22-bit products).
+/// `n` halves in a register. Sums and products in f64 are exact, or so near that one rounding
+/// follows (22-bit products).
 fn half(name: &str, mods: &[&str], n: u32) -> Option<Entry> {
     let bits = 16 * n;
     let each = move |a: u64, b: u64, c: u64, f: fn(f64, f64, f64) -> f64| {
@@ -215,7 +235,8 @@ fn half(name: &str, mods: &[&str], n: u32) -> Option<Entry> {
 fn integer(name: &str, mods: &[&str], ty: Ty) -> Option<Entry> {
     let n = ty.bits();
     let is_signed = ty.is_signed();
-    let wide = move |v: u64| if is_signed { i128::from(signed(v, n)) } else { i128::from(low(v, n)) };
+    let wide =
+        move |v: u64| if is_signed { i128::from(signed(v, n)) } else { i128::from(low(v, n)) };
     let product = move |a: u64, b: u64| wide(a).wrapping_mul(wide(b));
     Some(match (name, mods) {
         ("mov", []) => unary(n, move |a| low(a, n)),
@@ -223,15 +244,31 @@ fn integer(name: &str, mods: &[&str], ty: Ty) -> Option<Entry> {
         ("sub", []) => binary([n; 2], move |a, b| low(a.wrapping_sub(b), n)),
         ("mul", ["lo"]) => binary([n; 2], move |a, b| low(a.wrapping_mul(b), n)),
         ("mul", ["hi"]) => binary([n; 2], move |a, b| low((product(a, b) >> n) as u64, n)),
-        ("mul", ["wide"]) if n <= 32 && is_signed => binary([n; 2], move |a, b| low(signed(a, n).wrapping_mul(signed(b, n)) as u64, 2 * n)),
+        ("mul", ["wide"]) if n <= 32 && is_signed => {
+            binary([n; 2], move |a, b| low(signed(a, n).wrapping_mul(signed(b, n)) as u64, 2 * n))
+        }
         ("mul", ["wide"]) if n <= 32 => binary([n; 2], move |a, b| low(a, n) * low(b, n)),
-        ("mad", ["lo"]) => ternary([n; 3], move |a, b, c| low(a.wrapping_mul(b).wrapping_add(c), n)),
-        ("mad", ["hi"]) => ternary([n; 3], move |a, b, c| low(((product(a, b) >> n) as u64).wrapping_add(c), n)),
-        ("mad", ["wide"]) if n <= 32 => ternary([n, n, 2 * n], move |a, b, c| low((product(a, b) as u64).wrapping_add(c), 2 * n)),
-        ("div", []) => binary([n; 2], move |a, b| if low(b, n) == 0 { low(u64::MAX, n) } else { low((wide(a) / wide(b)) as u64, n) }),
-        ("rem", []) => binary([n; 2], move |a, b| if low(b, n) == 0 { low(u64::MAX, n) } else { low((wide(a) % wide(b)) as u64, n) }),
-        ("min", []) if is_signed => binary([n; 2], move |a, b| low(signed(a, n).min(signed(b, n)) as u64, n)),
-        ("max", []) if is_signed => binary([n; 2], move |a, b| low(signed(a, n).max(signed(b, n)) as u64, n)),
+        ("mad", ["lo"]) => {
+            ternary([n; 3], move |a, b, c| low(a.wrapping_mul(b).wrapping_add(c), n))
+        }
+        ("mad", ["hi"]) => {
+            ternary([n; 3], move |a, b, c| low(((product(a, b) >> n) as u64).wrapping_add(c), n))
+        }
+        ("mad", ["wide"]) if n <= 32 => ternary([n, n, 2 * n], move |a, b, c| {
+            low((product(a, b) as u64).wrapping_add(c), 2 * n)
+        }),
+        ("div", []) => binary([n; 2], move |a, b| {
+            if low(b, n) == 0 { low(u64::MAX, n) } else { low((wide(a) / wide(b)) as u64, n) }
+        }),
+        ("rem", []) => binary([n; 2], move |a, b| {
+            if low(b, n) == 0 { low(u64::MAX, n) } else { low((wide(a) % wide(b)) as u64, n) }
+        }),
+        ("min", []) if is_signed => {
+            binary([n; 2], move |a, b| low(signed(a, n).min(signed(b, n)) as u64, n))
+        }
+        ("max", []) if is_signed => {
+            binary([n; 2], move |a, b| low(signed(a, n).max(signed(b, n)) as u64, n))
+        }
         ("min", []) => binary([n; 2], u64::min),
         ("max", []) => binary([n; 2], u64::max),
         ("neg", []) => unary(n, move |a| low(a.wrapping_neg(), n)),
@@ -241,9 +278,15 @@ fn integer(name: &str, mods: &[&str], ty: Ty) -> Option<Entry> {
         ("xor", []) => binary([n; 2], |a, b| a ^ b),
         ("not", []) => unary(n, move |a| low(!a, n)),
         ("cnot", []) => unary(n, |a| u64::from(a == 0)),
-        ("shl", []) => binary([n, 32], move |a, by| if low(by, 32) >= u64::from(n) { 0 } else { low(a << (by as u32 % 64), n) }),
-        ("shr", []) if is_signed => binary([n, 32], move |a, by| low((signed(a, n) >> low(by, 32).min(u64::from(n - 1))) as u64, n)),
-        ("shr", []) => binary([n, 32], move |a, by| if low(by, 32) >= u64::from(n) { 0 } else { low(a, n) >> (by as u32 % 64) }),
+        ("shl", []) => binary([n, 32], move |a, by| {
+            if low(by, 32) >= u64::from(n) { 0 } else { low(a << (by as u32 % 64), n) }
+        }),
+        ("shr", []) if is_signed => binary([n, 32], move |a, by| {
+            low((signed(a, n) >> low(by, 32).min(u64::from(n - 1))) as u64, n)
+        }),
+        ("shr", []) => binary([n, 32], move |a, by| {
+            if low(by, 32) >= u64::from(n) { 0 } else { low(a, n) >> (by as u32 % 64) }
+        }),
         ("shf", ["l", mode @ ("wrap" | "clamp")]) => funnel(*mode == "wrap", true),
         ("shf", ["r", mode @ ("wrap" | "clamp")]) => funnel(*mode == "wrap", false),
         ("popc", []) => unary(n, |a| u64::from(a.count_ones())),
@@ -253,10 +296,16 @@ fn integer(name: &str, mods: &[&str], ty: Ty) -> Option<Entry> {
             let a = if is_signed && signed(a, n) < 0 { low(!a, n) } else { a };
             if a == 0 { 0xffff_ffff } else { u64::from(63 - a.leading_zeros()) }
         }),
-        ("bfe", []) => ternary([n, 32, 32], move |a, start, len| extract(a, start as u32 & 255, len as u32 & 255, n, is_signed)),
-        ("bfi", []) => quaternary([n, n, 32, 32], move |a, b, start, len| insert(a, b, start as u32 & 255, len as u32 & 255, n)),
+        ("bfe", []) => ternary([n, 32, 32], move |a, start, len| {
+            extract(a, start as u32 & 255, len as u32 & 255, n, is_signed)
+        }),
+        ("bfi", []) => quaternary([n, n, 32, 32], move |a, b, start, len| {
+            insert(a, b, start as u32 & 255, len as u32 & 255, n)
+        }),
         ("prmt", []) => ternary([32; 3], permute),
-        ("sad", []) => ternary([n; 3], move |a, b, c| low(c.wrapping_add((wide(a) - wide(b)).unsigned_abs() as u64), n)),
+        ("sad", []) => ternary([n; 3], move |a, b, c| {
+            low(c.wrapping_add((wide(a) - wide(b)).unsigned_abs() as u64), n)
+        }),
         ("lop3", []) => quaternary([32; 4], |a, b, c, table| {
             (0..8).filter(|row| table >> row & 1 == 1).fold(0, |out, row| {
                 let side = |v: u64, bit: u32| if row >> bit & 1 == 1 { v } else { low(!v, 32) };
@@ -309,7 +358,8 @@ fn dot4(a: Ty, b: Ty) -> Option<Entry> {
         if is_signed { i32::from(byte as i8) } else { i32::from(byte) }
     };
     Some(ternary([32; 3], move |x, y, z| {
-        let sum = (0..4).fold(z as u32 as i32, |sum, i| sum.wrapping_add(byte(x, i, a) * byte(y, i, b)));
+        let sum =
+            (0..4).fold(z as u32 as i32, |sum, i| sum.wrapping_add(byte(x, i, a) * byte(y, i, b)));
         u64::from(sum as u32)
     }))
 }
@@ -322,7 +372,8 @@ fn dot2(a: Ty, b: Ty, first: u32) -> Option<Entry> {
         if is_signed { signed(v, bits) } else { v as i64 }
     };
     Some(ternary([32; 3], move |x, y, z| {
-        let sum = (0..2).fold(z as i64, |sum, i| sum + part(x, 16 * i, 16, a) * part(y, 8 * (first + i), 8, b));
+        let sum = (0..2)
+            .fold(z as i64, |sum, i| sum + part(x, 16 * i, 16, a) * part(y, 8 * (first + i), 8, b));
         low(sum as u64, 32)
     }))
 }
@@ -343,7 +394,11 @@ fn convert(mods: &[&str], types: &[Ty]) -> Option<Entry> {
         && !ftz
     {
         match to {
-            Ty::F16x2 => return Some(binary([32; 2], |high, low| half_bits(f32_of(high).into()) << 16 | half_bits(f32_of(low).into()))),
+            Ty::F16x2 => {
+                return Some(binary([32; 2], |high, low| {
+                    half_bits(f32_of(high).into()) << 16 | half_bits(f32_of(low).into())
+                }));
+            }
             Ty::Bf16x2 => {
                 let bits = |v: u64| u64::from(bf16::from_f32(f32_of(v)).to_bits());
                 return Some(binary([32; 2], move |high, low| bits(high) << 16 | bits(low)));
@@ -356,9 +411,13 @@ fn convert(mods: &[&str], types: &[Ty]) -> Option<Entry> {
         if !mods.is_empty() || ftz {
             return None;
         }
-        let read = move |v: u64| if from.is_signed() { i128::from(signed(v, m)) } else { i128::from(low(v, m)) };
+        let read = move |v: u64| {
+            if from.is_signed() { i128::from(signed(v, m)) } else { i128::from(low(v, m)) }
+        };
         let (least, most) = to.range();
-        return Some(unary(m, move |a| low(if sat { read(a).clamp(least, most) } else { read(a) } as u64, n)));
+        return Some(unary(m, move |a| {
+            low(if sat { read(a).clamp(least, most) } else { read(a) } as u64, n)
+        }));
     }
     if !from.is_float() {
         // An integer of up to 24 (53) bits is exact; others are rounded once, to nearest.
@@ -382,7 +441,8 @@ fn convert(mods: &[&str], types: &[Ty]) -> Option<Entry> {
         Ty::F64 => f64::from_bits,
         _ => return None,
     };
-    let flushed = move |v: u64| if ftz && from == Ty::F32 { f64::from(flush(f32_of(v))) } else { read(v) };
+    let flushed =
+        move |v: u64| if ftz && from == Ty::F32 { f64::from(flush(f32_of(v))) } else { read(v) };
     let whole: fn(f64) -> f64 = match mods {
         ["rni"] => f64::round_ties_even,
         ["rzi"] => f64::trunc,

@@ -1,11 +1,13 @@
 //! What happened before what: vector clocks, one process a warp.
 //!
-//! A warp's time advances at each barrier, fence or release. All lanes of a warp are ordered by a barrier (of the warp or the block);
-//! warps of a block by a barrier of the block; blocks by a release that another acquires: an atomic, volatile or relaxed access
-//! between fences (`__threadfence`), or one that says `.release` and `.acquire` itself.
+//! A warp's time advances at each barrier, fence or release. All lanes of a warp are ordered by a
+//! barrier (of the warp or the block); warps of a block by a barrier of the block; blocks by a
+//! release that another acquires: an atomic, volatile or relaxed access between fences
+//! (`__threadfence`), or one that says `.release` and `.acquire` itself.
 //!
-//! Coarser than the memory model in two places. A barrier of part of a warp (`__syncwarp` with a mask) orders nothing: a race may be
-//! reported that is none. What one lane acquires its whole warp knows: such a race inside one warp is not seen.
+//! Coarser than the memory model in two places. A barrier of part of a warp (`__syncwarp` with a
+//! mask) orders nothing: a race may be reported that is none. What one lane acquires its whole warp
+//! knows: such a race inside one warp is not seen.
 
 use std::collections::BTreeMap;
 
@@ -112,7 +114,8 @@ impl Clock {
         all
     }
 
-    /// Writes what is known to the variable's clock; `release`: up to now, else up to the last fence.
+    /// Writes what is known to the variable's clock; `release`: up to now, else up to the last
+    /// fence.
     pub(crate) fn publish(&mut self, variable: &mut Times, release: bool) {
         if release {
             join(variable, &self.everything());

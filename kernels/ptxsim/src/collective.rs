@@ -8,10 +8,19 @@ use crate::value::{Lanes, WARP, lanes, low};
 
 impl Run<'_> {
     /// Lanes that name each other work together; several such groups may be `active` at once.
-    pub(crate) fn collective(&mut self, warp: &mut Warp, pc: u32, active: u32) -> Result<(), Trouble> {
+    pub(crate) fn collective(
+        &mut self,
+        warp: &mut Warp,
+        pc: u32,
+        active: u32,
+    ) -> Result<(), Trouble> {
         let kernel = self.kernel;
         let op = &kernel.code[pc as usize].op;
-        let (Op::Shuffle { mask, .. } | Op::Vote { mask, .. } | Op::Match { mask, .. } | Op::Reduce { mask, .. }) = op else {
+        let (Op::Shuffle { mask, .. }
+        | Op::Vote { mask, .. }
+        | Op::Match { mask, .. }
+        | Op::Reduce { mask, .. }) = op
+        else {
             unreachable!("no operation among lanes")
         };
         let mut rest = active;
@@ -26,14 +35,20 @@ impl Run<'_> {
     fn together(&self, warp: &mut Warp, op: &Op, active: u32) -> Result<(), Trouble> {
         match op {
             Op::Shuffle { mode, dst, valid, src, by, clamp, .. } => {
-                let (value, by, clamp) = (self.reg(warp, *src), self.reg(warp, *by), self.reg(warp, *clamp));
+                let (value, by, clamp) =
+                    (self.reg(warp, *src), self.reg(warp, *by), self.reg(warp, *clamp));
                 let (mut out, mut valid_mask) = ([0; WARP], 0);
                 for lane in lanes(active) {
                     let from = source(*mode, lane as u32, by[lane] as u32, clamp[lane] as u32);
                     valid_mask |= u32::from(from.is_some()) << lane;
                     let from = from.unwrap_or(lane as u32) as usize;
                     if active >> from & 1 == 0 {
-                        return trouble(Kind::DivergentWarp { detail: format!("the value of lane {from}, which takes no part") }, lane);
+                        return trouble(
+                            Kind::DivergentWarp {
+                                detail: format!("the value of lane {from}, which takes no part"),
+                            },
+                            lane,
+                        );
                     }
                     out[lane] = value[from];
                 }
@@ -55,18 +70,28 @@ impl Run<'_> {
             }
             Op::Match { all, dst, pred, src, bits, .. } => {
                 let value = self.reg(warp, *src).map(|v| low(v, *bits));
-                let alike =
-                    |lane: usize| lanes(active).filter(|other| value[*other] == value[lane]).fold(0u32, |mask, other| mask | 1 << other);
+                let alike = |lane: usize| {
+                    lanes(active)
+                        .filter(|other| value[*other] == value[lane])
+                        .fold(0u32, |mask, other| mask | 1 << other)
+                };
                 let first = active.trailing_zeros() as usize;
                 let everyone = alike(first) == active;
                 let mut out: Lanes = [0; WARP];
-                lanes(active).for_each(|lane| out[lane] = if *all { if everyone { active.into() } else { 0 } } else { alike(lane).into() });
+                lanes(active).for_each(|lane| {
+                    out[lane] = if *all {
+                        if everyone { active.into() } else { 0 }
+                    } else {
+                        alike(lane).into()
+                    }
+                });
                 set_dst(warp, *dst, &out, active);
                 set_pred(warp, *pred, if everyone { u32::MAX } else { 0 }, active);
             }
             Op::Reduce { f, dst, src, .. } => {
                 let value = self.reg(warp, *src);
-                let total = lanes(active).map(|lane| value[lane]).reduce(|a, b| f(a, b, 0)).unwrap_or(0);
+                let total =
+                    lanes(active).map(|lane| value[lane]).reduce(|a, b| f(a, b, 0)).unwrap_or(0);
                 set(warp, *dst, &[total; WARP], active);
             }
             _ => unreachable!("no operation among lanes"),
@@ -82,7 +107,12 @@ impl Run<'_> {
         if here && lanes(group).all(|other| named[other] == named[lane]) {
             return Ok(group);
         }
-        trouble(Kind::DivergentWarp { detail: format!("lane {lane} names {:#010x}, here are {active:#010x}", named[lane]) }, lane)
+        trouble(
+            Kind::DivergentWarp {
+                detail: format!("lane {lane} names {:#010x}, here are {active:#010x}", named[lane]),
+            },
+            lane,
+        )
     }
 }
 

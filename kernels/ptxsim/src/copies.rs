@@ -1,4 +1,5 @@
-//! Asynchronous copies: what is copied arrives at the last moment, when it is waited for, so that a wait too few is seen.
+//! Asynchronous copies: what is copied arrives at the last moment, when it is waited for, so that a
+//! wait too few is seen.
 
 use crate::machine::{BlockState, Run, Trouble, Warp};
 use crate::op::{Address, Reg};
@@ -41,9 +42,25 @@ impl Run<'_> {
                 // Of a copy that zeros complete, only what is copied must be there.
                 let whole = valid == bytes;
                 if !whole {
-                    self.check(warp, state, from_space, from[lane] + u64::from(valid) - 1, 1, lane, false)?;
+                    self.check(
+                        warp,
+                        state,
+                        from_space,
+                        from[lane] + u64::from(valid) - 1,
+                        1,
+                        lane,
+                        false,
+                    )?;
                 }
-                let source = self.check(warp, state, from_space, from[lane], if whole { bytes } else { 1 }, lane, false)?;
+                let source = self.check(
+                    warp,
+                    state,
+                    from_space,
+                    from[lane],
+                    if whole { bytes } else { 1 },
+                    lane,
+                    false,
+                )?;
                 self.order_read(warp, state, pc, source, if whole { bytes } else { 1 }, lane)?;
                 Some(source)
             } else {
@@ -52,28 +69,49 @@ impl Run<'_> {
             let Home::Shared(start) = target else { continue };
             let who = Access { warp: warp.number, time: warp.clock.time, pc, lane: lane as u8 };
             let clock = &warp.clock;
-            let judged = state.shadow.write(start, bytes as usize, who, Manner::InFlight, |access| clock.knows(access, lane as u8));
+            let judged =
+                state.shadow.write(start, bytes as usize, who, Manner::InFlight, |access| {
+                    clock.knows(access, lane as u8)
+                });
             if let Err(conflict) = judged {
                 return self.conflict(&conflict, target, lane);
             }
             // Reading before the wait is a read in flight, not an uninitialised one.
             state.written.set(start, bytes as usize);
-            warp.copies.push(Pending { lane, group: warp.groups[lane], to: start, from: source, bytes, valid });
+            warp.copies.push(Pending {
+                lane,
+                group: warp.groups[lane],
+                to: start,
+                from: source,
+                bytes,
+                valid,
+            });
         }
         let copied = lanes(active).filter(|lane| valid[*lane] > 0).map(|lane| from[lane]);
         let sectors = self.counts.copies.request(copied, bytes.into());
         self.touched(&sectors);
-        self.counts.shared.request(&lanes(active).map(|lane| (lane, to[lane])).collect::<Vec<_>>(), bytes.into());
+        self.counts
+            .shared
+            .request(&lanes(active).map(|lane| (lane, to[lane])).collect::<Vec<_>>(), bytes.into());
         Ok(())
     }
 
-    pub(crate) fn copy_wait(&mut self, warp: &mut Warp, state: &mut BlockState, pc: u32, active: u32, keep: u32, open: bool) {
+    pub(crate) fn copy_wait(
+        &mut self,
+        warp: &mut Warp,
+        state: &mut BlockState,
+        pc: u32,
+        active: u32,
+        keep: u32,
+        open: bool,
+    ) {
         let groups = warp.groups;
         let done = |copy: &Pending| {
             let closed = groups[copy.lane].saturating_sub(keep);
             active >> copy.lane & 1 == 1 && (copy.group < closed || open)
         };
-        let (landed, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut warp.copies).into_iter().partition(done);
+        let (landed, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut warp.copies).into_iter().partition(done);
         warp.copies = waiting;
         for copy in landed {
             let mut value = [0; 32];
@@ -82,7 +120,8 @@ impl Run<'_> {
                 value[..copy.valid as usize].copy_from_slice(&source[..copy.valid as usize]);
             }
             self.put(warp, state, Home::Shared(copy.to), &value[..copy.bytes as usize], copy.lane);
-            let who = Access { warp: warp.number, time: warp.clock.time, pc, lane: copy.lane as u8 };
+            let who =
+                Access { warp: warp.number, time: warp.clock.time, pc, lane: copy.lane as u8 };
             state.shadow.land(copy.to, copy.bytes as usize, who);
         }
     }

@@ -1,4 +1,5 @@
-//! What a launch cost: the counters a profiler would show, as far as they follow from the program alone.
+//! What a launch cost: the counters a profiler would show, as far as they follow from the program
+//! alone.
 
 use std::collections::BTreeMap;
 
@@ -79,8 +80,10 @@ impl Counts {
         for (place, n) in &self.lines {
             *sums.entry((&place.file, place.line)).or_default() += n;
         }
-        let mut lines: Vec<_> =
-            sums.into_iter().map(|((file, line), instructions)| Line { file: file.to_owned(), line, instructions }).collect();
+        let mut lines: Vec<_> = sums
+            .into_iter()
+            .map(|((file, line), instructions)| Line { file: file.to_owned(), line, instructions })
+            .collect();
         lines.sort_by_key(|line| std::cmp::Reverse(line.instructions));
         lines
     }
@@ -155,7 +158,8 @@ mod tests {
 
     fn conflicts(stride: u64, bytes: u64) -> u64 {
         let mut shared = Shared::default();
-        shared.request(&(0..32).map(|lane| (lane, lane as u64 * stride)).collect::<Vec<_>>(), bytes);
+        shared
+            .request(&(0..32).map(|lane| (lane, lane as u64 * stride)).collect::<Vec<_>>(), bytes);
         shared.conflicts
     }
 

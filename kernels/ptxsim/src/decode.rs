@@ -2,7 +2,10 @@
 
 use crate::alu;
 use crate::fault::Place;
-use crate::op::{Address, Dst, Element, Guard, Instr, Logic, Op, Order, PredSrc, Product, Reg, ShuffleMode, Update, VoteMode};
+use crate::op::{
+    Address, Dst, Element, Guard, Instr, Logic, Op, Order, PredSrc, Product, Reg, ShuffleMode,
+    Update, VoteMode,
+};
 use crate::parse::{Operand, Parser};
 use crate::spaces::Space;
 use crate::text::arguments;
@@ -92,7 +95,11 @@ impl Ty {
     /// Least and largest value of an integer type.
     pub(crate) fn range(self) -> (i128, i128) {
         let bits = self.bits();
-        if self.is_signed() { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
+        if self.is_signed() {
+            (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        } else {
+            (0, (1 << bits) - 1)
+        }
     }
 }
 
@@ -157,7 +164,12 @@ impl Statement<'_, '_> {
             ("selp", []) => {
                 let bits = self.only_type()?.bits();
                 let by = self.guard(3)?;
-                Ok(Op::Select { dst: self.reg(0)?, yes: self.src(1, bits)?, no: self.src(2, bits)?, by })
+                Ok(Op::Select {
+                    dst: self.reg(0)?,
+                    yes: self.src(1, bits)?,
+                    no: self.src(2, bits)?,
+                    by,
+                })
             }
             ("and" | "or" | "xor" | "not", []) if self.types == [Ty::Pred] => self.logic(),
             ("ld" | "ldu", _) => self.load(&mods),
@@ -167,22 +179,33 @@ impl Statement<'_, '_> {
             ("bar" | "barrier", _) => self.barrier(&mods),
             ("shfl", ["sync", mode]) => self.shuffle(mode),
             ("vote", ["sync", mode]) => self.vote(mode),
-            ("match", ["any", "sync"]) | ("match", ["all", "sync"]) => self.matching(mods[0] == "all"),
+            ("match", ["any", "sync"]) | ("match", ["all", "sync"]) => {
+                self.matching(mods[0] == "all")
+            }
             ("redux", ["sync", update]) => {
                 let ty = self.only_type()?;
                 let f = self.update(update, ty)?;
-                Ok(Op::Reduce { f, dst: self.reg(0)?, src: self.src(1, 32)?, mask: self.src(2, 32)? })
+                Ok(Op::Reduce {
+                    f,
+                    dst: self.reg(0)?,
+                    src: self.src(1, 32)?,
+                    mask: self.src(2, 32)?,
+                })
             }
             ("activemask", []) => Ok(Op::ActiveMask { dst: self.reg(0)? }),
             ("mma", ["sync", "aligned", shape, "row", "col"]) => self.mma(shape),
-            ("ldmatrix", ["sync", "aligned", "m8n8", count, rest @ ..]) => self.ldmatrix(count, rest),
+            ("ldmatrix", ["sync", "aligned", "m8n8", count, rest @ ..]) => {
+                self.ldmatrix(count, rest)
+            }
             ("cp", ["async", "commit_group"]) => Ok(Op::CopyCommit),
             ("cp", ["async", "wait_all"]) => Ok(Op::CopyWait { keep: 0, open: true }),
             ("cp", ["async", "wait_group"]) => match self.args.as_slice() {
                 [Operand::Imm(keep)] => Ok(Op::CopyWait { keep: *keep as u32, open: false }),
                 _ => Err(OPERANDS),
             },
-            ("cp", ["async", "ca" | "cg", "shared" | "shared::cta", "global", hints @ ..]) if hints.iter().all(|hint| is_hint(hint)) => {
+            ("cp", ["async", "ca" | "cg", "shared" | "shared::cta", "global", hints @ ..])
+                if hints.iter().all(|hint| is_hint(hint)) =>
+            {
                 self.copy()
             }
             (name, mods) => {
@@ -221,7 +244,9 @@ impl Statement<'_, '_> {
     fn source(&mut self, operand: &Operand, bits: u32) -> Result<Reg> {
         Ok(match operand {
             Operand::Reg(reg, _) => *reg,
-            Operand::Imm(value) | Operand::Variable(value) => self.parser.constant(low(*value, bits)),
+            Operand::Imm(value) | Operand::Variable(value) => {
+                self.parser.constant(low(*value, bits))
+            }
             Operand::Special(special) => self.parser.special(*special),
             _ => return Err(OPERANDS),
         })
@@ -245,8 +270,12 @@ impl Statement<'_, '_> {
     /// A predicate that is read, or a constant in its place.
     fn guard(&self, at: usize) -> Result<Guard> {
         Ok(match self.args.get(at) {
-            Some(Operand::Pred(pred, negated)) => Guard { pred: PredSrc::Reg(*pred), negated: *negated },
-            Some(Operand::Imm(value)) => Guard { pred: PredSrc::Const(*value != 0), negated: false },
+            Some(Operand::Pred(pred, negated)) => {
+                Guard { pred: PredSrc::Reg(*pred), negated: *negated }
+            }
+            Some(Operand::Imm(value)) => {
+                Guard { pred: PredSrc::Const(*value != 0), negated: false }
+            }
             _ => return Err(OPERANDS),
         })
     }
@@ -292,7 +321,11 @@ impl Statement<'_, '_> {
             }
             (Operand::Vector(parts), _) => {
                 let dst = parts.iter().map(Self::dst).collect::<Result<Vec<_>>>()?;
-                Ok(Op::Unpack { bits: ty.bits() / dst.len() as u32, dst, src: self.src(1, ty.bits())? })
+                Ok(Op::Unpack {
+                    bits: ty.bits() / dst.len() as u32,
+                    dst,
+                    src: self.src(1, ty.bits())?,
+                })
             }
             (Operand::Reg(dst, _), Operand::Vector(parts)) => {
                 let bits = ty.bits() / parts.len() as u32;
@@ -343,7 +376,12 @@ impl Statement<'_, '_> {
         };
         let f = alu::compare(name, ty, ftz).ok_or(UNKNOWN)?;
         // `p|q` has a second result.
-        let results = self.args.len().checked_sub(2 + usize::from(logic.is_some())).filter(|n| (1..=2).contains(n)).ok_or(OPERANDS)?;
+        let results = self
+            .args
+            .len()
+            .checked_sub(2 + usize::from(logic.is_some()))
+            .filter(|n| (1..=2).contains(n))
+            .ok_or(OPERANDS)?;
         let inverse = if results == 2 { Self::dst(&self.arg(1)?)? } else { Dst::Nowhere };
         let with = match logic {
             Some(logic) => Some((logic, self.guard(results + 2)?)),
@@ -438,14 +476,19 @@ impl Statement<'_, '_> {
 
     fn update(&self, name: &str, ty: Ty) -> Result<Update> {
         let n = ty.bits();
-        let float = |f: fn(f32, f32) -> f32| -> Update { Box::new(move |old, a, _| bits_of(f(f32_of(old), f32_of(a)))) };
+        let float = |f: fn(f32, f32) -> f32| -> Update {
+            Box::new(move |old, a, _| bits_of(f(f32_of(old), f32_of(a))))
+        };
         Ok(match (name, ty) {
             ("add", Ty::F32) => float(|a, b| a + b),
-            ("add", Ty::F64) => Box::new(|old, a, _| (f64::from_bits(old) + f64::from_bits(a)).to_bits()),
-            ("add", Ty::F16) => Box::new(|old, a, _| half_bits(half_of(old) + half_of(a))),
-            ("add", Ty::F16x2) => {
-                Box::new(|old, a, _| half_bits(half_of(old) + half_of(a)) | half_bits(half_of(old >> 16) + half_of(a >> 16)) << 16)
+            ("add", Ty::F64) => {
+                Box::new(|old, a, _| (f64::from_bits(old) + f64::from_bits(a)).to_bits())
             }
+            ("add", Ty::F16) => Box::new(|old, a, _| half_bits(half_of(old) + half_of(a))),
+            ("add", Ty::F16x2) => Box::new(|old, a, _| {
+                half_bits(half_of(old) + half_of(a))
+                    | half_bits(half_of(old >> 16) + half_of(a >> 16)) << 16
+            }),
             (_, ty) if ty.is_float() => return Err(UNKNOWN),
             ("add", _) => Box::new(move |old, a, _| low(old.wrapping_add(a), n)),
             ("and", _) => Box::new(|old, a, _| old & a),
@@ -455,8 +498,12 @@ impl Statement<'_, '_> {
             ("cas", _) => Box::new(|old, a, b| if old == a { b } else { old }),
             ("inc", Ty::U32) => Box::new(|old, a, _| if old >= a { 0 } else { old + 1 }),
             ("dec", Ty::U32) => Box::new(|old, a, _| if old == 0 || old > a { a } else { old - 1 }),
-            ("min", ty) if ty.is_signed() => Box::new(move |old, a, _| if signed(a, n) < signed(old, n) { a } else { old }),
-            ("max", ty) if ty.is_signed() => Box::new(move |old, a, _| if signed(a, n) > signed(old, n) { a } else { old }),
+            ("min", ty) if ty.is_signed() => {
+                Box::new(move |old, a, _| if signed(a, n) < signed(old, n) { a } else { old })
+            }
+            ("max", ty) if ty.is_signed() => {
+                Box::new(move |old, a, _| if signed(a, n) > signed(old, n) { a } else { old })
+            }
             ("min", _) => Box::new(|old, a, _| old.min(a)),
             ("max", _) => Box::new(|old, a, _| old.max(a)),
             _ => return Err(UNKNOWN),
@@ -466,7 +513,10 @@ impl Statement<'_, '_> {
     fn barrier(&mut self, mods: &[&str]) -> Result<Op> {
         match mods {
             ["warp", "sync"] => return Ok(Op::WarpBarrier { mask: self.src(0, 32)? }),
-            ["sync" | "arrive"] | ["sync" | "arrive", "aligned"] | ["cta", "sync" | "arrive"] | ["cta", "sync" | "arrive", "aligned"] => {}
+            ["sync" | "arrive"]
+            | ["sync" | "arrive", "aligned"]
+            | ["cta", "sync" | "arrive"]
+            | ["cta", "sync" | "arrive", "aligned"] => {}
             _ => return Err(UNKNOWN),
         }
         let wait = mods.contains(&"sync");
@@ -485,11 +535,20 @@ impl Statement<'_, '_> {
             "idx" => ShuffleMode::Index,
             _ => return Err(UNKNOWN),
         };
-        let first = self.args.len().checked_sub(4).filter(|n| (1..=2).contains(n)).ok_or(OPERANDS)?;
+        let first =
+            self.args.len().checked_sub(4).filter(|n| (1..=2).contains(n)).ok_or(OPERANDS)?;
         let valid = if first == 2 { Self::dst(&self.arg(1)?)? } else { Dst::Nowhere };
         let dst = Self::dst(&self.arg(0)?)?;
         let mut src = |at: usize| self.src(first + at, 32);
-        Ok(Op::Shuffle { mode, dst, valid, src: src(0)?, by: src(1)?, clamp: src(2)?, mask: src(3)? })
+        Ok(Op::Shuffle {
+            mode,
+            dst,
+            valid,
+            src: src(0)?,
+            by: src(1)?,
+            clamp: src(2)?,
+            mask: src(3)?,
+        })
     }
 
     fn vote(&mut self, mode: &str) -> Result<Op> {
@@ -500,30 +559,55 @@ impl Statement<'_, '_> {
             ("ballot", Ty::B32) => VoteMode::Ballot,
             _ => return Err(UNKNOWN),
         };
-        Ok(Op::Vote { mode, dst: Self::dst(&self.arg(0)?)?, src: self.guard(1)?, mask: self.src(2, 32)? })
+        Ok(Op::Vote {
+            mode,
+            dst: Self::dst(&self.arg(0)?)?,
+            src: self.guard(1)?,
+            mask: self.src(2, 32)?,
+        })
     }
 
     fn matching(&mut self, all: bool) -> Result<Op> {
         let bits = self.only_type()?.bits();
-        let first = self.args.len().checked_sub(2).filter(|n| (1..=2).contains(n)).ok_or(OPERANDS)?;
+        let first =
+            self.args.len().checked_sub(2).filter(|n| (1..=2).contains(n)).ok_or(OPERANDS)?;
         let pred = if first == 2 { Self::dst(&self.arg(1)?)? } else { Dst::Nowhere };
-        Ok(Op::Match { all, dst: Self::dst(&self.arg(0)?)?, pred, src: self.src(first, bits)?, bits, mask: self.src(first + 1, 32)? })
+        Ok(Op::Match {
+            all,
+            dst: Self::dst(&self.arg(0)?)?,
+            pred,
+            src: self.src(first, bits)?,
+            bits,
+            mask: self.src(first + 1, 32)?,
+        })
     }
 
     fn mma(&mut self, shape: &str) -> Result<Op> {
         let product = match (shape, self.types.as_slice()) {
-            ("m16n8k8", [Ty::F32, Ty::F16, Ty::F16, Ty::F32]) => Product { k: 8, a: Element::F16, b: Element::F16 },
-            ("m16n8k16", [Ty::F32, Ty::F16, Ty::F16, Ty::F32]) => Product { k: 16, a: Element::F16, b: Element::F16 },
-            ("m16n8k8", [Ty::F32, Ty::Bf16, Ty::Bf16, Ty::F32]) => Product { k: 8, a: Element::Bf16, b: Element::Bf16 },
-            ("m16n8k16", [Ty::F32, Ty::Bf16, Ty::Bf16, Ty::F32]) => Product { k: 16, a: Element::Bf16, b: Element::Bf16 },
-            ("m16n8k16" | "m16n8k32", [Ty::S32, a @ (Ty::U8 | Ty::S8), b @ (Ty::U8 | Ty::S8), Ty::S32]) => {
+            ("m16n8k8", [Ty::F32, Ty::F16, Ty::F16, Ty::F32]) => {
+                Product { k: 8, a: Element::F16, b: Element::F16 }
+            }
+            ("m16n8k16", [Ty::F32, Ty::F16, Ty::F16, Ty::F32]) => {
+                Product { k: 16, a: Element::F16, b: Element::F16 }
+            }
+            ("m16n8k8", [Ty::F32, Ty::Bf16, Ty::Bf16, Ty::F32]) => {
+                Product { k: 8, a: Element::Bf16, b: Element::Bf16 }
+            }
+            ("m16n8k16", [Ty::F32, Ty::Bf16, Ty::Bf16, Ty::F32]) => {
+                Product { k: 16, a: Element::Bf16, b: Element::Bf16 }
+            }
+            (
+                "m16n8k16" | "m16n8k32",
+                [Ty::S32, a @ (Ty::U8 | Ty::S8), b @ (Ty::U8 | Ty::S8), Ty::S32],
+            ) => {
                 let of = |ty: &Ty| if ty.is_signed() { Element::S8 } else { Element::U8 };
                 Product { k: if shape == "m16n8k16" { 16 } else { 32 }, a: of(a), b: of(b) }
             }
             _ => return Err(UNKNOWN),
         };
         let (d, a, b, c) = (self.dsts(0)?, self.srcs(1, 32)?, self.srcs(2, 32)?, self.srcs(3, 32)?);
-        // A register of `a` covers 8 rows, one of `b` as many columns; each lane of a row holds 4 bytes.
+        // A register of `a` covers 8 rows, one of `b` as many columns; each lane of a row holds 4
+        // bytes.
         let n = product.k * product.a.bytes() / 16;
         if (d.len(), a.len(), b.len(), c.len()) != (4, 2 * n, n, 4) {
             return Err(OPERANDS);
@@ -570,5 +654,7 @@ impl Element {
 
 /// Hints to the caches, which change nothing that is computed.
 fn is_hint(word: &str) -> bool {
-    matches!(word, "nc" | "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt") || word.starts_with("L1::") || word.starts_with("L2::")
+    matches!(word, "nc" | "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt")
+        || word.starts_with("L1::")
+        || word.starts_with("L2::")
 }

@@ -30,7 +30,13 @@ impl Run<'_> {
         }
     }
 
-    pub(crate) fn execute(&mut self, warp: &mut Warp, state: &mut BlockState, pc: u32, active: u32) -> Result<(), Trouble> {
+    pub(crate) fn execute(
+        &mut self,
+        warp: &mut Warp,
+        state: &mut BlockState,
+        pc: u32,
+        active: u32,
+    ) -> Result<(), Trouble> {
         let kernel = self.kernel;
         match &kernel.code[pc as usize].op {
             Op::Nop => {}
@@ -41,7 +47,9 @@ impl Run<'_> {
             }
             Op::Compare { f, dst, inverse, src, with } => {
                 let found = f(self.reg(warp, src[0]), self.reg(warp, src[1]));
-                let join = |mask: u32| with.map_or(mask, |(logic, guard)| logic.of(mask, self.guard(warp, guard)));
+                let join = |mask: u32| {
+                    with.map_or(mask, |(logic, guard)| logic.of(mask, self.guard(warp, guard)))
+                };
                 let (yes, no) = (join(found), join(!found));
                 set_pred(warp, *dst, yes, active);
                 set_pred(warp, *inverse, no, active);
@@ -49,7 +57,10 @@ impl Run<'_> {
             Op::Select { dst, yes, no, by } => {
                 let by = self.guard(warp, *by);
                 let (yes, no) = (self.reg(warp, *yes), self.reg(warp, *no));
-                let out = std::array::from_fn(|lane| if by >> lane & 1 == 1 { yes[lane] } else { no[lane] });
+                let out =
+                    std::array::from_fn(
+                        |lane| if by >> lane & 1 == 1 { yes[lane] } else { no[lane] },
+                    );
                 set(warp, *dst, &out, active);
             }
             Op::Logic { f, dst, a, b } => {
@@ -60,7 +71,8 @@ impl Run<'_> {
                 let mut out = [0; WARP];
                 for (part, reg) in (0u32..).zip(src) {
                     let value = self.reg(warp, *reg);
-                    (0..WARP).for_each(|lane| out[lane] |= low(value[lane], *bits) << (part * bits));
+                    (0..WARP)
+                        .for_each(|lane| out[lane] |= low(value[lane], *bits) << (part * bits));
                 }
                 set(warp, *dst, &out, active);
             }
@@ -70,14 +82,20 @@ impl Run<'_> {
                     set_dst(warp, *dst, &value.map(|v| low(v >> (part * bits), *bits)), active);
                 }
             }
-            Op::Load { from, bytes, dst, widen, order } => self.load(warp, state, pc, active, (*from, *bytes, *order), dst, *widen)?,
-            Op::Store { to, bytes, src, order } => self.store(warp, state, pc, active, (*to, *bytes, *order), src)?,
+            Op::Load { from, bytes, dst, widen, order } => {
+                self.load(warp, state, pc, active, (*from, *bytes, *order), dst, *widen)?
+            }
+            Op::Store { to, bytes, src, order } => {
+                self.store(warp, state, pc, active, (*to, *bytes, *order), src)?
+            }
             Op::Atomic { at, bytes, dst, f, a, b, order } => {
-                let (addresses, a, b) = (self.addresses(warp, *at), *self.reg(warp, *a), *self.reg(warp, *b));
+                let (addresses, a, b) =
+                    (self.addresses(warp, *at), *self.reg(warp, *a), *self.reg(warp, *b));
                 let mut old = [0; WARP];
                 for lane in lanes(active) {
                     self.check(warp, state, at.space, addresses[lane], *bytes, lane, false)?;
-                    let place = self.check(warp, state, at.space, addresses[lane], *bytes, lane, true)?;
+                    let place =
+                        self.check(warp, state, at.space, addresses[lane], *bytes, lane, true)?;
                     self.order(warp, state, pc, place, *bytes, lane, Touch::Atomic(*order))?;
                     old[lane] = number(&self.bytes(warp, state, place, *bytes, lane), 0, *bytes);
                     let new = low(f(old[lane], a[lane], b[lane]), 8 * bytes);
@@ -94,10 +112,16 @@ impl Run<'_> {
             Op::Fence => warp.clock.fence(),
             Op::Trap => return trouble(Kind::Trap, active.trailing_zeros() as usize),
             Op::ActiveMask { dst } => set(warp, *dst, &[u64::from(active); WARP], active),
-            Op::Shuffle { .. } | Op::Vote { .. } | Op::Match { .. } | Op::Reduce { .. } => self.collective(warp, pc, active)?,
+            Op::Shuffle { .. } | Op::Vote { .. } | Op::Match { .. } | Op::Reduce { .. } => {
+                self.collective(warp, pc, active)?
+            }
             Op::Mma { product, d, a, b, c } => self.mma(warp, *product, d, a, b, c),
-            Op::LoadMatrix { from, dst, transposed } => self.load_matrix(warp, state, pc, *from, dst, *transposed)?,
-            Op::Copy { to, from, bytes, valid } => self.copy(warp, state, pc, active, *to, *from, *bytes, *valid)?,
+            Op::LoadMatrix { from, dst, transposed } => {
+                self.load_matrix(warp, state, pc, *from, dst, *transposed)?
+            }
+            Op::Copy { to, from, bytes, valid } => {
+                self.copy(warp, state, pc, active, *to, *from, *bytes, *valid)?
+            }
             Op::CopyCommit => lanes(active).for_each(|lane| warp.groups[lane] += 1),
             Op::CopyWait { keep, open } => self.copy_wait(warp, state, pc, active, *keep, *open),
             Op::Branch { .. } | Op::Exit | Op::Barrier { .. } => unreachable!("the machine's own"),
@@ -127,7 +151,8 @@ impl Run<'_> {
             let value = if from.space == Space::Param {
                 self.param(addresses[lane], total, lane)?
             } else {
-                let place = self.check(warp, state, from.space, addresses[lane], total, lane, false)?;
+                let place =
+                    self.check(warp, state, from.space, addresses[lane], total, lane, false)?;
                 self.order(warp, state, pc, place, total, lane, Touch::read(order))?;
                 self.bytes(warp, state, place, total, lane)
             };
@@ -158,7 +183,8 @@ impl Run<'_> {
             let mut value: Bytes = [0; 32];
             for (part, reg) in src.iter().enumerate() {
                 let at = part * bytes as usize;
-                value[at..at + bytes as usize].copy_from_slice(&self.reg(warp, *reg)[lane].to_le_bytes()[..bytes as usize]);
+                value[at..at + bytes as usize]
+                    .copy_from_slice(&self.reg(warp, *reg)[lane].to_le_bytes()[..bytes as usize]);
             }
             let value = &value[..total as usize];
             let place = self.check(warp, state, to.space, addresses[lane], total, lane, true)?;
@@ -171,8 +197,15 @@ impl Run<'_> {
 
     fn param(&self, address: u64, bytes: u32, lane: usize) -> Result<Bytes, Trouble> {
         let (start, bytes) = (address as usize, bytes as usize);
-        let Some(found) = start.checked_add(bytes).and_then(|end| self.params.get(start..end)) else {
-            return trouble(Kind::OutOfBounds { what: format!("byte {start} of the parameters"), bytes: bytes as u32 }, lane);
+        let Some(found) = start.checked_add(bytes).and_then(|end| self.params.get(start..end))
+        else {
+            return trouble(
+                Kind::OutOfBounds {
+                    what: format!("byte {start} of the parameters"),
+                    bytes: bytes as u32,
+                },
+                lane,
+            );
         };
         let mut value = [0; 32];
         value[..bytes].copy_from_slice(found);
@@ -232,7 +265,9 @@ impl Run<'_> {
         let place = home(space, address);
         let n = bytes as usize;
         let (start, len) = match place {
-            Home::Buffer(buffer, start) => (start, self.memory.buffers.get(buffer).map_or(0, |buffer| buffer.bytes.len())),
+            Home::Buffer(buffer, start) => {
+                (start, self.memory.buffers.get(buffer).map_or(0, |buffer| buffer.bytes.len()))
+            }
             Home::Module(start) => (start, self.kernel.variables.len()),
             Home::Shared(start) => (start, state.shared.len()),
             Home::Local(start) => (start, self.kernel.local),
@@ -252,7 +287,9 @@ impl Run<'_> {
         };
         match written {
             None if write => trouble(Kind::ReadOnly { what: self.what(place) }, lane),
-            Some(written) if !write && !written.all(start, n) => trouble(Kind::Uninitialised { what: self.what(place) }, lane),
+            Some(written) if !write && !written.all(start, n) => {
+                trouble(Kind::Uninitialised { what: self.what(place) }, lane)
+            }
             _ => Ok(place),
         }
     }
@@ -261,7 +298,9 @@ impl Run<'_> {
     fn what(&self, place: Home) -> String {
         match place {
             Home::Buffer(buffer, at) => match self.memory.buffers.get(buffer) {
-                Some(buffer) => format!("byte {at} of `{}` (of {})", buffer.name, buffer.bytes.len()),
+                Some(buffer) => {
+                    format!("byte {at} of `{}` (of {})", buffer.name, buffer.bytes.len())
+                }
                 None => "an address outside of all buffers".to_owned(),
             },
             Home::Module(at) => format!("byte {at} of the module's variables"),
@@ -298,7 +337,9 @@ impl Run<'_> {
             Touch::Write => shadow.write(start, n, who, Manner::Plain, known),
             Touch::ReadOrdered(_) => shadow.read_atomically(start, n, known),
             Touch::WriteOrdered(_) => shadow.write(start, n, who, Manner::Atomic, known),
-            Touch::Atomic(_) => shadow.read_atomically(start, n, known).and_then(|()| shadow.write(start, n, who, Manner::Atomic, known)),
+            Touch::Atomic(_) => shadow
+                .read_atomically(start, n, known)
+                .and_then(|()| shadow.write(start, n, who, Manner::Atomic, known)),
         };
         if let Err(conflict) = judged {
             return self.conflict(&conflict, place, lane);
@@ -315,15 +356,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    pub(crate) fn conflict<T>(&self, conflict: &Conflict, place: Home, lane: usize) -> Result<T, Trouble> {
+    pub(crate) fn conflict<T>(
+        &self,
+        conflict: &Conflict,
+        place: Home,
+        lane: usize,
+    ) -> Result<T, Trouble> {
         let what = self.what(match place {
             Home::Buffer(buffer, _) => Home::Buffer(buffer, conflict.byte),
             _ => Home::Shared(conflict.byte),
         });
         let warps = self.warps() as u32;
         let earlier = Box::new(self.kernel.code[conflict.with.pc as usize].place.clone());
-        let lane_of = if usize::from(conflict.with.lane) < WARP { u32::from(conflict.with.lane) } else { 0 };
-        let (block, thread) = (conflict.with.warp / warps, conflict.with.warp % warps * 32 + lane_of);
+        let lane_of =
+            if usize::from(conflict.with.lane) < WARP { u32::from(conflict.with.lane) } else { 0 };
+        let (block, thread) =
+            (conflict.with.warp / warps, conflict.with.warp % warps * 32 + lane_of);
         let kind = if conflict.in_flight {
             Kind::InFlight { what, thread, place: earlier }
         } else {
@@ -345,7 +393,14 @@ impl Run<'_> {
         self.order(warp, state, pc, place, bytes, lane, Touch::Read)
     }
 
-    pub(crate) fn bytes(&self, warp: &Warp, state: &BlockState, place: Home, bytes: u32, lane: usize) -> Bytes {
+    pub(crate) fn bytes(
+        &self,
+        warp: &Warp,
+        state: &BlockState,
+        place: Home,
+        bytes: u32,
+        lane: usize,
+    ) -> Bytes {
         let n = bytes as usize;
         let from = match place {
             Home::Buffer(buffer, start) => &self.memory.buffers[buffer].bytes[start..start + n],
@@ -359,14 +414,23 @@ impl Run<'_> {
         value
     }
 
-    pub(crate) fn put(&mut self, warp: &mut Warp, state: &mut BlockState, place: Home, value: &[u8], lane: usize) {
+    pub(crate) fn put(
+        &mut self,
+        warp: &mut Warp,
+        state: &mut BlockState,
+        place: Home,
+        value: &[u8],
+        lane: usize,
+    ) {
         let (bytes, written, start) = match place {
             Home::Buffer(buffer, start) => {
                 let buffer = &mut self.memory.buffers[buffer];
                 (&mut buffer.bytes, buffer.written.as_mut(), start)
             }
             Home::Shared(start) => (&mut state.shared, Some(&mut state.written), start),
-            Home::Local(start) => (&mut warp.local, Some(&mut warp.local_written), lane * self.kernel.local + start),
+            Home::Local(start) => {
+                (&mut warp.local, Some(&mut warp.local_written), lane * self.kernel.local + start)
+            }
             Home::Module(_) | Home::Nowhere => return,
         };
         bytes[start..start + value.len()].copy_from_slice(value);

@@ -12,7 +12,8 @@ pub struct ParseError {
     pub text: String,
 }
 
-/// An instruction: the line of the source it was made from (0 without `-lineinfo`) and that of the PTX.
+/// An instruction: the line of the source it was made from (0 without `-lineinfo`) and that of the
+/// PTX.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// File name without folders.
@@ -53,7 +54,9 @@ pub struct Fault {
 pub enum Kind {
     #[error("race: {what} was {} by thread {thread} of block {block} at {place}, with no barrier between", if *.written { "written" } else { "read" })]
     Race { what: String, written: bool, block: u32, thread: u32, place: Box<Place> },
-    #[error("in flight: an asynchronous copy to {what} (issued by thread {thread} at {place}) has not been waited for")]
+    #[error(
+        "in flight: an asynchronous copy to {what} (issued by thread {thread} at {place}) has not been waited for"
+    )]
     InFlight { what: String, thread: u32, place: Box<Place> },
     #[error("out of bounds: {what}, {bytes} bytes")]
     OutOfBounds { what: String, bytes: u32 },

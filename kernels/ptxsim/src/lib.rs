@@ -1,12 +1,15 @@
 //! Runs PTX on the CPU, for kernels that must be right before a GPU has seen them.
 //!
-//! What is interpreted is the very text that ships: PTX as NVRTC 12.4 writes it (version 8.4, sm_80), inline assembly included. Every
-//! launch is checked for data races (in shared and in global memory), reads of what an asynchronous copy has not brought yet, accesses
-//! out of bounds, misaligned or uninitialised, and barriers that not all threads reach; the first fault ends the launch and names the
-//! line of the source. What runs through is counted: instructions, 32-byte sectors asked for and needed, bank conflicts.
+//! What is interpreted is the very text that ships: PTX as NVRTC 12.4 writes it (version 8.4,
+//! sm_80), inline assembly included. Every launch is checked for data races (in shared and in
+//! global memory), reads of what an asynchronous copy has not brought yet, accesses out of bounds,
+//! misaligned or uninitialised, and barriers that not all threads reach; the first fault ends the
+//! launch and names the line of the source. What runs through is counted: instructions, 32-byte
+//! sectors asked for and needed, bank conflicts.
 //!
-//! Not done: time, caches, SASS, the rounding inside a tensor core (sums of f16 products are exact here, then rounded once), the last
-//! bits of the `.approx` functions, calls of functions that were not inlined. An opcode that is not known is an error with its line.
+//! Not done: time, caches, SASS, the rounding inside a tensor core (sums of f16 products are exact
+//! here, then rounded once), the last bits of the `.approx` functions, calls of functions that were
+//! not inlined. An opcode that is not known is an error with its line.
 //!
 //! ```
 //! use lacuna_ptxsim::{Launch, Memory, Module, Param};
@@ -36,8 +39,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where to start reading: `text` cuts PTX into statements, `parse` knows modules and names, `decode` (with the tables of `alu`) makes
-//! an [`op::Op`] of a statement, `machine` runs blocks and warps, `exec` one instruction; `shadow` and `clock` judge accesses.
+//! Where to start reading: `text` cuts PTX into statements, `parse` knows modules and names,
+//! `decode` (with the tables of `alu`) makes an [`op::Op`] of a statement, `machine` runs blocks
+//! and warps, `exec` one instruction; `shadow` and `clock` judge accesses.
 
 mod alu;
 mod clock;

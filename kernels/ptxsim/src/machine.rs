@@ -1,8 +1,9 @@
 //! Runs a grid: blocks, warps, barriers, and the lanes of a warp that have parted.
 //!
-//! A warp is a list of fragments, lanes at the same instruction. The fragment that is furthest behind runs first, so that lanes that
-//! parted meet again where their paths do; an operation of a whole warp waits for the lanes it names. Warps, and blocks that are
-//! resident together, take turns, so that one may wait for another.
+//! A warp is a list of fragments, lanes at the same instruction. The fragment that is furthest
+//! behind runs first, so that lanes that parted meet again where their paths do; an operation of a
+//! whole warp waits for the lanes it names. Warps, and blocks that are resident together, take
+//! turns, so that one may wait for another.
 
 use std::collections::HashMap;
 
@@ -34,7 +35,14 @@ pub struct Launch {
 impl Launch {
     /// Blocks one after the other, no dynamic shared memory.
     pub fn new(grid: impl Into<Extent>, block: impl Into<Extent>) -> Launch {
-        Launch { grid: grid.into().0, block: block.into().0, shared: 0, resident: 1, turn: 4096, limit: 1 << 32 }
+        Launch {
+            grid: grid.into().0,
+            block: block.into().0,
+            shared: 0,
+            resident: 1,
+            turn: 4096,
+            limit: 1 << 32,
+        }
     }
 
     /// With so many bytes of dynamic shared memory.
@@ -124,10 +132,21 @@ const MOST_BLOCKS: u64 = 1 << 22;
 
 impl Kernel {
     /// Runs the kernel to its end or to its first fault, which leaves `memory` as it was then.
-    pub fn launch(&self, launch: &Launch, params: &[Param], memory: &mut Memory) -> Result<Counts, Box<Fault>> {
+    pub fn launch(
+        &self,
+        launch: &Launch,
+        params: &[Param],
+        memory: &mut Memory,
+    ) -> Result<Counts, Box<Fault>> {
         let mut run = Run::new(self, launch, params, memory).map_err(|detail| {
             let place = self.code.first().map(|instr| instr.place.clone()).unwrap_or_default();
-            Fault { kind: Kind::Launch { detail }, place, opcode: self.name.clone(), block: [0; 3], thread: 0 }
+            Fault {
+                kind: Kind::Launch { detail },
+                place,
+                opcode: self.name.clone(),
+                block: [0; 3],
+                thread: 0,
+            }
         })?;
         run.grid()?;
         Ok(run.finish())
@@ -142,7 +161,8 @@ pub(crate) struct Run<'a> {
     pub(crate) memory: &'a mut Memory,
     pub(crate) counts: Counts,
     pub(crate) buffers: Vec<BufferState>,
-    /// What is known to whoever reads a variable by which blocks wait for each other: by buffer and byte.
+    /// What is known to whoever reads a variable by which blocks wait for each other: by buffer and
+    /// byte.
     pub(crate) clocks: HashMap<(usize, usize), Times>,
     constants: Vec<Lanes>,
     /// Executions by instruction.
@@ -224,22 +244,42 @@ pub(crate) fn trouble<T>(kind: Kind, lane: usize) -> Result<T, Trouble> {
 }
 
 impl<'a> Run<'a> {
-    fn new(kernel: &'a Kernel, launch: &'a Launch, params: &[Param], memory: &'a mut Memory) -> Result<Run<'a>, String> {
+    fn new(
+        kernel: &'a Kernel,
+        launch: &'a Launch,
+        params: &[Param],
+        memory: &'a mut Memory,
+    ) -> Result<Run<'a>, String> {
         if params.len() != kernel.params.len() {
             return Err(format!("{} arguments, {} parameters", params.len(), kernel.params.len()));
         }
         let mut bytes = vec![0; kernel.param_bytes];
         for (param, wanted) in params.iter().zip(&kernel.params) {
             if param.0.len() != wanted.bytes {
-                return Err(format!("{} has {} bytes, {} were passed", wanted.name, wanted.bytes, param.0.len()));
+                return Err(format!(
+                    "{} has {} bytes, {} were passed",
+                    wanted.name,
+                    wanted.bytes,
+                    param.0.len()
+                ));
             }
             bytes[wanted.offset..wanted.offset + wanted.bytes].copy_from_slice(&param.0);
         }
-        if launch.threads() == 0 || launch.threads() > MOST_THREADS || launch.blocks() == 0 || launch.blocks() > MOST_BLOCKS {
-            return Err(format!("a grid of {:?} blocks of {:?} threads", launch.grid, launch.block));
+        if launch.threads() == 0
+            || launch.threads() > MOST_THREADS
+            || launch.blocks() == 0
+            || launch.blocks() > MOST_BLOCKS
+        {
+            return Err(format!(
+                "a grid of {:?} blocks of {:?} threads",
+                launch.grid, launch.block
+            ));
         }
         if launch.shared > 0 && !kernel.dynamic_shared {
-            return Err(format!("{} bytes of dynamic shared memory, and the kernel uses none", launch.shared));
+            return Err(format!(
+                "{} bytes of dynamic shared memory, and the kernel uses none",
+                launch.shared
+            ));
         }
         if kernel.shared.next_multiple_of(16) + launch.shared > MOST_SHARED {
             return Err(format!("{} bytes of shared memory", kernel.shared + launch.shared));
@@ -267,7 +307,11 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Counts {
         let states = self.buffers.into_iter().zip(&self.memory.buffers);
         self.counts.buffers = states
-            .map(|(state, buffer)| Buffers { name: buffer.name.clone(), asked: state.asked, needed: state.touched.count() })
+            .map(|(state, buffer)| Buffers {
+                name: buffer.name.clone(),
+                asked: state.asked,
+                needed: state.touched.count(),
+            })
             .collect();
         for (instr, n) in self.kernel.code.iter().zip(&self.executed).filter(|(_, n)| **n > 0) {
             *self.counts.lines.entry(instr.place.clone()).or_default() += n;
@@ -303,8 +347,11 @@ impl<'a> Run<'a> {
     }
 
     fn new_block(&self) -> Block {
-        let bytes =
-            if self.kernel.dynamic_shared { self.kernel.shared.next_multiple_of(16) + self.launch.shared } else { self.kernel.shared };
+        let bytes = if self.kernel.dynamic_shared {
+            self.kernel.shared.next_multiple_of(16) + self.launch.shared
+        } else {
+            self.kernel.shared
+        };
         let warp = || Warp {
             regs: vec![[0xdead_beef_dead_beef; WARP]; self.kernel.regs],
             preds: vec![0; self.kernel.preds],
@@ -347,7 +394,8 @@ impl<'a> Run<'a> {
         let first = number as u32 * self.warps as u32;
         for (local, warp) in (0u32..).zip(&mut block.warps) {
             warp.first_thread = 32 * local;
-            warp.all = if threads - 32 * local >= 32 { ALL } else { (1 << (threads - 32 * local)) - 1 };
+            warp.all =
+                if threads - 32 * local >= 32 { ALL } else { (1 << (threads - 32 * local)) - 1 };
             warp.live = warp.all;
             warp.fragments = vec![Fragment { pc: 0, mask: warp.all }];
             warp.waits = None;
@@ -358,7 +406,9 @@ impl<'a> Run<'a> {
             warp.copies.clear();
             warp.groups = [0; WARP];
             for (special, reg) in &self.kernel.specials {
-                warp.regs[*reg as usize] = std::array::from_fn(|lane| u64::from(self.special(*special, index, local, lane as u32)));
+                warp.regs[*reg as usize] = std::array::from_fn(|lane| {
+                    u64::from(self.special(*special, index, local, lane as u32))
+                });
             }
         }
     }
@@ -405,14 +455,25 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let ended: u32 = block.warps.iter().map(|warp| (warp.all & !warp.live).count_ones()).sum();
-        let waiting = block.warps.iter().find(|warp| warp.waits.is_some()).expect("who cannot move waits");
+        let waiting =
+            block.warps.iter().find(|warp| warp.waits.is_some()).expect("who cannot move waits");
         let barrier = &block.state.barriers[waiting.waits.expect("it waits")];
-        let detail = format!("{} of {} threads have arrived, {ended} have ended", barrier.arrived, barrier.expected);
-        let kind = if ended > 0 { Kind::DivergentBarrier { detail } } else { Kind::Deadlock { detail } };
+        let detail = format!(
+            "{} of {} threads have arrived, {ended} have ended",
+            barrier.arrived, barrier.expected
+        );
+        let kind =
+            if ended > 0 { Kind::DivergentBarrier { detail } } else { Kind::Deadlock { detail } };
         Err(self.fault((kind, 0), waiting.fragments[0].pc, waiting, &block.state))
     }
 
-    fn fault(&self, (kind, lane): (Kind, usize), pc: u32, warp: &Warp, state: &BlockState) -> Box<Fault> {
+    fn fault(
+        &self,
+        (kind, lane): (Kind, usize),
+        pc: u32,
+        warp: &Warp,
+        state: &BlockState,
+    ) -> Box<Fault> {
         let instr = &self.kernel.code[pc as usize];
         Box::new(Fault {
             kind,
@@ -429,7 +490,8 @@ impl<'a> Run<'a> {
             if warp.live == 0 || warp.waits.is_some() {
                 return Ok(());
             }
-            let at = if warp.fragments.len() == 1 { 0 } else { warp.rotation % warp.fragments.len() };
+            let at =
+                if warp.fragments.len() == 1 { 0 } else { warp.rotation % warp.fragments.len() };
             let Fragment { pc, mask } = warp.fragments[at];
             let (at, active) = match self.ready(warp, pc, mask) {
                 Ok(active) => (at, active),
@@ -449,12 +511,20 @@ impl<'a> Run<'a> {
             let Fragment { pc, mask } = warp.fragments[at];
             self.left = match self.left.checked_sub(1) {
                 Some(left) => left,
-                None => return Err(self.fault((Kind::Runaway { limit: self.launch.limit }, 0), pc, warp, state)),
+                None => {
+                    return Err(self.fault(
+                        (Kind::Runaway { limit: self.launch.limit }, 0),
+                        pc,
+                        warp,
+                        state,
+                    ));
+                }
             };
             self.executed[pc as usize] += 1;
             self.counts.instructions += 1;
             self.counts.lane_instructions += u64::from(active.count_ones());
-            self.step(warp, state, at, Fragment { pc, mask }, active).map_err(|trouble| self.fault(*trouble, pc, warp, state))?;
+            self.step(warp, state, at, Fragment { pc, mask }, active)
+                .map_err(|trouble| self.fault(*trouble, pc, warp, state))?;
         }
         if warp.fragments.len() > 1 {
             // Lanes that spin must let those run that they wait for.
@@ -489,11 +559,20 @@ impl<'a> Run<'a> {
 
     fn other_ready(&self, warp: &Warp, but: usize) -> Option<(usize, u32)> {
         let others = warp.fragments.iter().enumerate().filter(|(at, _)| *at != but);
-        others.map(|(at, fragment)| Some((at, self.ready(warp, fragment.pc, fragment.mask).ok()?))).find_map(|found| found)
+        others
+            .map(|(at, fragment)| Some((at, self.ready(warp, fragment.pc, fragment.mask).ok()?)))
+            .find_map(|found| found)
     }
 
     /// Runs one instruction of fragment `at`.
-    fn step(&mut self, warp: &mut Warp, state: &mut BlockState, at: usize, here: Fragment, active: u32) -> Result<(), Trouble> {
+    fn step(
+        &mut self,
+        warp: &mut Warp,
+        state: &mut BlockState,
+        at: usize,
+        here: Fragment,
+        active: u32,
+    ) -> Result<(), Trouble> {
         let Fragment { pc, mask } = here;
         let next = pc + 1;
         match self.kernel.code[pc as usize].op {
@@ -536,7 +615,15 @@ impl<'a> Run<'a> {
     }
 
     /// A warp comes to a barrier of the block. Returns whether it goes on at once.
-    fn arrive(&self, warp: &mut Warp, state: &mut BlockState, pc: u32, id: Reg, count: Option<Reg>, wait: bool) -> Result<bool, Trouble> {
+    fn arrive(
+        &self,
+        warp: &mut Warp,
+        state: &mut BlockState,
+        pc: u32,
+        id: Reg,
+        count: Option<Reg>,
+        wait: bool,
+    ) -> Result<bool, Trouble> {
         let id = self.reg(warp, id)[0] as usize;
         let all = 32 * self.warps as u32;
         let expected = count.map_or(all, |count| self.reg(warp, count)[0] as u32);
@@ -552,17 +639,28 @@ impl<'a> Run<'a> {
             barrier.pc = count.is_none().then_some(pc);
         }
         if barrier.expected != expected || barrier.arrived == barrier.expected {
-            return diverges(format!("{expected} threads are to come, by others' word {}", barrier.expected));
+            return diverges(format!(
+                "{expected} threads are to come, by others' word {}",
+                barrier.expected
+            ));
         }
         if let Some(other) = barrier.pc.filter(|other| count.is_none() && *other != pc) {
-            return diverges(format!("other warps are at {}", self.kernel.code[other as usize].place));
+            return diverges(format!(
+                "other warps are at {}",
+                self.kernel.code[other as usize].place
+            ));
         }
         barrier.arrived += 32;
         let (block, others) = warp.clock.told();
         if barrier.told.0.is_empty() {
             barrier.told.0 = block;
         } else {
-            barrier.told.0.iter_mut().zip(&block).for_each(|(time, told)| *time = (*time).max(*told));
+            barrier
+                .told
+                .0
+                .iter_mut()
+                .zip(&block)
+                .for_each(|(time, told)| *time = (*time).max(*told));
         }
         others.iter().for_each(|(warp, told)| {
             let time = barrier.told.1.entry(*warp).or_default();
@@ -583,7 +681,11 @@ impl<'a> Run<'a> {
     /// The lanes of a register.
     #[inline]
     pub(crate) fn reg<'b>(&'b self, warp: &'b Warp, reg: Reg) -> &'b Lanes {
-        if reg >= FIRST_CONSTANT { &self.constants[(reg - FIRST_CONSTANT) as usize] } else { &warp.regs[reg as usize] }
+        if reg >= FIRST_CONSTANT {
+            &self.constants[(reg - FIRST_CONSTANT) as usize]
+        } else {
+            &warp.regs[reg as usize]
+        }
     }
 }
 

@@ -13,8 +13,17 @@ const COLUMNS: usize = 8;
 const MOST_K: usize = 32;
 
 impl Run<'_> {
-    /// Sums of products of halves are exact in f64 here, with `c`, and rounded once; a tensor core rounds in between.
-    pub(crate) fn mma(&mut self, warp: &mut Warp, product: Product, d: &[Dst], a: &[Reg], b: &[Reg], c: &[Reg]) {
+    /// Sums of products of halves are exact in f64 here, with `c`, and rounded once; a tensor core
+    /// rounds in between.
+    pub(crate) fn mma(
+        &mut self,
+        warp: &mut Warp,
+        product: Product,
+        d: &[Dst],
+        a: &[Reg],
+        b: &[Reg],
+        c: &[Reg],
+    ) {
         self.counts.mma += 1;
         let per_reg = 4 / product.a.bytes();
         let (mut left, mut right) = ([[0f64; MOST_K]; ROWS], [[0f64; MOST_K]; COLUMNS]);
@@ -23,7 +32,9 @@ impl Run<'_> {
             for lane in 0..WARP {
                 for e in 0..per_reg {
                     // Half of the row's k lies in the upper registers.
-                    left[lane / 4 + 8 * (r % 2)][per_reg * (lane % 4) + 4 * per_reg * (r / 2) + e] = element(product.a, value[lane], e);
+                    left[lane / 4 + 8 * (r % 2)]
+                        [per_reg * (lane % 4) + 4 * per_reg * (r / 2) + e] =
+                        element(product.a, value[lane], e);
                 }
             }
         }
@@ -31,7 +42,8 @@ impl Run<'_> {
             let value = self.reg(warp, *reg);
             for lane in 0..WARP {
                 for e in 0..per_reg {
-                    right[lane / 4][per_reg * (lane % 4) + 4 * per_reg * r + e] = element(product.b, value[lane], e);
+                    right[lane / 4][per_reg * (lane % 4) + 4 * per_reg * r + e] =
+                        element(product.b, value[lane], e);
                 }
             }
         }
@@ -68,15 +80,22 @@ impl Run<'_> {
         for lane in 0..rows {
             let place = self.check(warp, state, from.space, addresses[lane], 16, lane, false)?;
             self.order_read(warp, state, pc, place, 16, lane)?;
-            tiles[lane / 8][lane % 8].copy_from_slice(&self.bytes(warp, state, place, 16, lane)[..16]);
+            tiles[lane / 8][lane % 8]
+                .copy_from_slice(&self.bytes(warp, state, place, 16, lane)[..16]);
         }
         let named: Vec<_> = (0..rows).map(|lane| (lane, addresses[lane])).collect();
         self.counts.shared.request(&named, 16);
         for (tile, dst) in tiles.iter().zip(dst) {
-            let half = |row: usize, column: usize| u64::from(u16::from_le_bytes([tile[row][2 * column], tile[row][2 * column + 1]]));
+            let half = |row: usize, column: usize| {
+                u64::from(u16::from_le_bytes([tile[row][2 * column], tile[row][2 * column + 1]]))
+            };
             let value: Lanes = std::array::from_fn(|lane| {
                 let (long, short) = (lane / 4, 2 * (lane % 4));
-                if transposed { half(short, long) | half(short + 1, long) << 16 } else { half(long, short) | half(long, short + 1) << 16 }
+                if transposed {
+                    half(short, long) | half(short + 1, long) << 16
+                } else {
+                    half(long, short) | half(long, short + 1) << 16
+                }
             });
             set_dst(warp, *dst, &value, ALL);
         }

@@ -1,4 +1,5 @@
-//! Global memory as the caller sees it: named buffers, each in a window of its own, so that an access past an end is always seen.
+//! Global memory as the caller sees it: named buffers, each in a window of its own, so that an
+//! access past an end is always seen.
 
 use half::f16;
 
@@ -68,7 +69,8 @@ impl Memory {
         self.push(name, to_bytes(values), false)
     }
 
-    /// A buffer of `len` values that kernels may write; to read what was not written before is a fault.
+    /// A buffer of `len` values that kernels may write; to read what was not written before is a
+    /// fault.
     pub fn output<T: Scalar>(&mut self, name: &str, len: usize) -> Ptr {
         self.push(name, vec![0xa5; len * T::SIZE], true)
     }
@@ -109,7 +111,9 @@ impl Memory {
     /// Bytes of the buffer that nobody ever wrote.
     pub fn unwritten(&self, at: Ptr) -> usize {
         let buffer = &self.buffers[at.buffer()];
-        buffer.written.as_ref().map_or(0, |written| (0..buffer.bytes.len()).filter(|byte| !written.all(*byte, 1)).count())
+        buffer.written.as_ref().map_or(0, |written| {
+            (0..buffer.bytes.len()).filter(|byte| !written.all(*byte, 1)).count()
+        })
     }
 }
 

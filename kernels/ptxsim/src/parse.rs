@@ -1,4 +1,5 @@
-//! Modules and names: registers, labels, parameters, variables. Statements become instructions in `decode`.
+//! Modules and names: registers, labels, parameters, variables. Statements become instructions in
+//! `decode`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -119,15 +120,20 @@ impl Module {
             rest = after;
             match &item.what {
                 What::Header(header) => {
-                    let end = body_end(rest).ok_or_else(|| error(item, "an unclosed body", header))?;
+                    let end =
+                        body_end(rest).ok_or_else(|| error(item, "an unclosed body", header))?;
                     let (body, after) = rest.split_at(end);
                     let kernel = Parser::new(&files, &variables).kernel(header, item, body)?;
                     kernels.insert(kernel.name.clone(), kernel);
                     rest = after;
                 }
-                What::Statement(text) => variables.declare(text).map_err(|problem| error(item, problem, text))?,
+                What::Statement(text) => {
+                    variables.declare(text).map_err(|problem| error(item, problem, text))?
+                }
                 What::File(..) | What::Line(..) => {}
-                What::Open | What::Close | What::Label(_) => return Err(error(item, "only kernels are known (inline all functions)", "")),
+                What::Open | What::Close | What::Label(_) => {
+                    return Err(error(item, "only kernels are known (inline all functions)", ""));
+                }
             }
         }
         Ok(Module { kernels })
@@ -135,7 +141,11 @@ impl Module {
 
     /// The kernel of that name.
     pub fn kernel(&self, name: &str) -> Result<&Kernel, ParseError> {
-        self.kernels.get(name).ok_or_else(|| ParseError { line: 0, problem: "no such kernel", text: name.to_owned() })
+        self.kernels.get(name).ok_or_else(|| ParseError {
+            line: 0,
+            problem: "no such kernel",
+            text: name.to_owned(),
+        })
     }
 
     /// Names of the kernels.
@@ -189,7 +199,8 @@ struct Variables {
 
 impl Variables {
     fn declare(&mut self, text: &str) -> Result<(), &'static str> {
-        let words: Vec<&str> = text.split(['=', '{']).next().unwrap_or("").split_whitespace().collect();
+        let words: Vec<&str> =
+            text.split(['=', '{']).next().unwrap_or("").split_whitespace().collect();
         let has = |word: &str| words.contains(&word);
         let declared = Declared::parse(text).ok_or("a declaration")?;
         if has(".extern") && has(".shared") {
@@ -202,7 +213,9 @@ impl Variables {
             match text.split_once('=') {
                 Some((_, values)) => {
                     let width = declared.width as u32 * 8;
-                    for value in values.trim().trim_start_matches('{').trim_end_matches('}').split(',') {
+                    for value in
+                        values.trim().trim_start_matches('{').trim_end_matches('}').split(',')
+                    {
                         let value = low(number(value.trim()).ok_or("an initialiser")?, width);
                         self.bytes.extend_from_slice(&value.to_le_bytes()[..declared.width]);
                     }
@@ -234,11 +247,17 @@ impl Declared {
         let words: Vec<&str> = text.split_whitespace().collect();
         let (ty, name) = (words.iter().rev().nth(1)?, words.last()?);
         let width = decode::Ty::parse(ty.strip_prefix('.')?)?.bytes() as usize;
-        let align = words.iter().position(|word| *word == ".align").and_then(|at| words.get(at + 1)?.parse().ok()).unwrap_or(width);
-        let (name, dimensions) = name.split_once('[').map_or((*name, None), |(name, rest)| (name, Some(rest)));
+        let align = words
+            .iter()
+            .position(|word| *word == ".align")
+            .and_then(|at| words.get(at + 1)?.parse().ok())
+            .unwrap_or(width);
+        let (name, dimensions) =
+            name.split_once('[').map_or((*name, None), |(name, rest)| (name, Some(rest)));
         let mut len = 1usize;
         for dimension in dimensions.iter().flat_map(|rest| rest.trim_end_matches(']').split("][")) {
-            len = len.checked_mul(if dimension.is_empty() { 0 } else { dimension.parse().ok()? })?;
+            len =
+                len.checked_mul(if dimension.is_empty() { 0 } else { dimension.parse().ok()? })?;
         }
         Some(Declared { name: name.to_owned(), align, width, bytes: len.checked_mul(width)? })
     }
@@ -325,9 +344,14 @@ impl<'a> Parser<'a> {
                     self.scopes.push(Scope { number: self.scope_count, names: HashMap::new() });
                     self.scope_count += 1;
                     if self.scope_count == 1 {
-                        let used = |name: &str| body.iter().any(|item| matches!(&item.what, What::Statement(text) if text.contains(name)));
-                        for declared in self.variables.shared.iter().filter(|declared| used(&declared.name)) {
-                            self.memory(declared, true).map_err(|problem| error(item, problem, &declared.name))?;
+                        let used = |name: &str| {
+                            body.iter().any(|item| matches!(&item.what, What::Statement(text) if text.contains(name)))
+                        };
+                        for declared in
+                            self.variables.shared.iter().filter(|declared| used(&declared.name))
+                        {
+                            self.memory(declared, true)
+                                .map_err(|problem| error(item, problem, &declared.name))?;
                         }
                     }
                 }
@@ -345,7 +369,8 @@ impl<'a> Parser<'a> {
                 }
                 What::Statement(text) => {
                     let place = Place { ptx_line: item.ptx_line, ..place.clone() };
-                    let instr = decode::instruction(&mut self, text, place).map_err(|problem| error(item, problem, text))?;
+                    let instr = decode::instruction(&mut self, text, place)
+                        .map_err(|problem| error(item, problem, text))?;
                     self.kernel.code.push(instr);
                 }
                 What::Header(_) | What::File(..) => {}
@@ -362,14 +387,18 @@ impl<'a> Parser<'a> {
         self.kernel.name = head.split_whitespace().last()?.to_owned();
         let mut offset = 0usize;
         for param in arguments(params.trim_end().trim_end_matches(')')) {
-            // `.param .u64 .ptr .global .align 16 name`: what is said about the pointer does not matter.
+            // `.param .u64 .ptr .global .align 16 name`: what is said about the pointer does not
+            // matter.
             let words: Vec<&str> = param.split_whitespace().collect();
             let ty = words.iter().find_map(|word| decode::Ty::parse(word.strip_prefix('.')?))?;
             let (name, len) = match words.last()?.split_once('[') {
                 Some((name, len)) => (name, len.trim_end_matches(']').parse::<usize>().ok()?),
                 None => (*words.last()?, 1),
             };
-            let own = words.iter().position(|word| *word == ".align").and_then(|at| words.get(at + 1)?.parse::<usize>().ok());
+            let own = words
+                .iter()
+                .position(|word| *word == ".align")
+                .and_then(|at| words.get(at + 1)?.parse::<usize>().ok());
             let pointer = words.contains(&".ptr");
             let align = own.filter(|_| !pointer).unwrap_or(ty.bytes() as usize).max(1);
             offset = offset.next_multiple_of(align);
@@ -386,16 +415,23 @@ impl<'a> Parser<'a> {
         match words[0] {
             ".pragma" => Ok(()),
             ".reg" => {
-                let ty = words.get(1).and_then(|ty| decode::Ty::parse(ty.strip_prefix('.')?)).ok_or("a type")?;
+                let ty = words
+                    .get(1)
+                    .and_then(|ty| decode::Ty::parse(ty.strip_prefix('.')?))
+                    .ok_or("a type")?;
                 let names = text.split_once(words[1]).map_or("", |(_, names)| names);
                 for name in arguments(names) {
                     match name.split_once('<') {
                         Some((prefix, count)) => {
-                            let count: u32 = count.trim_end_matches('>').parse().map_err(|_| "a number of registers")?;
+                            let count: u32 = count
+                                .trim_end_matches('>')
+                                .parse()
+                                .map_err(|_| "a number of registers")?;
                             if count > MOST_REGISTERS {
                                 return Err("too many registers");
                             }
-                            (0..count).for_each(|index| self.register(format!("{prefix}{index}"), ty));
+                            (0..count)
+                                .for_each(|index| self.register(format!("{prefix}{index}"), ty));
                         }
                         None => self.register(name.to_owned(), ty),
                     }
@@ -414,7 +450,10 @@ impl<'a> Parser<'a> {
     fn memory(&mut self, declared: &Declared, shared: bool) -> Result<(), &'static str> {
         let used = if shared { &mut self.kernel.shared } else { &mut self.kernel.local };
         let start = used.next_multiple_of(declared.align.max(16));
-        *used = start.checked_add(declared.bytes).filter(|bytes| *bytes <= MOST_BYTES).ok_or("too much memory")?;
+        *used = start
+            .checked_add(declared.bytes)
+            .filter(|bytes| *bytes <= MOST_BYTES)
+            .ok_or("too much memory")?;
         self.name(declared.name.clone(), Operand::Variable(start as u64));
         Ok(())
     }
@@ -441,12 +480,19 @@ impl<'a> Parser<'a> {
         let text = text.trim();
         if let Some(inner) = text.strip_prefix('{') {
             let inner = inner.strip_suffix('}').ok_or("a vector")?;
-            return Ok(Operand::Vector(arguments(inner).into_iter().map(|part| self.operand(part)).collect::<Result<_, _>>()?));
+            return Ok(Operand::Vector(
+                arguments(inner)
+                    .into_iter()
+                    .map(|part| self.operand(part))
+                    .collect::<Result<_, _>>()?,
+            ));
         }
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or("an address")?.trim();
             let (base, offset) = match inner.rfind('+') {
-                Some(at) => (&inner[..at], number(inner[at + 1..].trim()).ok_or("an offset")? as i64),
+                Some(at) => {
+                    (&inner[..at], number(inner[at + 1..].trim()).ok_or("an offset")? as i64)
+                }
                 None => (inner, 0),
             };
             return Ok(Operand::Address(Box::new(self.operand(base)?), offset));
@@ -521,7 +567,11 @@ impl<'a> Parser<'a> {
             let target = around.iter().find_map(|scope| self.labels.get(&(*scope, label.clone())));
             let instr = &mut self.kernel.code[at];
             let Some(target) = target else {
-                return Err(ParseError { line: instr.place.ptx_line, problem: "an unknown label", text: label });
+                return Err(ParseError {
+                    line: instr.place.ptx_line,
+                    problem: "an unknown label",
+                    text: label,
+                });
             };
             instr.op = Op::Branch { target: *target };
         }

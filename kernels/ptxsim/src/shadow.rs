@@ -74,7 +74,12 @@ impl Shadow {
 
     fn range(&mut self, start: usize, bytes: usize) -> std::ops::Range<usize> {
         if bytes < self.grain {
-            let fine = self.cells.iter().flat_map(|cell| std::iter::repeat_n(cell, self.grain / bytes)).cloned().collect();
+            let fine = self
+                .cells
+                .iter()
+                .flat_map(|cell| std::iter::repeat_n(cell, self.grain / bytes))
+                .cloned()
+                .collect();
             (self.cells, self.grain) = (fine, bytes);
         }
         if self.cells.is_empty() {
@@ -85,32 +90,55 @@ impl Shadow {
 
     /// A read. `ordered` says whether an earlier access is known to the reader.
     #[inline]
-    pub(crate) fn read(&mut self, start: usize, bytes: usize, who: Access, ordered: impl Fn(&Access) -> bool) -> Result<(), Conflict> {
+    pub(crate) fn read(
+        &mut self,
+        start: usize,
+        bytes: usize,
+        who: Access,
+        ordered: impl Fn(&Access) -> bool,
+    ) -> Result<(), Conflict> {
         for at in self.range(start, bytes) {
             let cell = &mut self.cells[at];
             let in_flight = cell.manner == Manner::InFlight;
             if in_flight || (cell.writer != NOBODY && !ordered(&cell.writer)) {
-                return Err(Conflict { with: cell.writer, written: true, in_flight, byte: at * self.grain });
+                return Err(Conflict {
+                    with: cell.writer,
+                    written: true,
+                    in_flight,
+                    byte: at * self.grain,
+                });
             }
             match &mut cell.readers {
                 Readers::One(one) if one.warp == who.warp => merge(one, who, &ordered),
                 Readers::One(one) if *one == NOBODY || ordered(one) => *one = who,
                 Readers::One(one) => cell.readers = Readers::Several(vec![*one, who]),
-                Readers::Several(several) => match several.iter_mut().find(|reader| reader.warp == who.warp) {
-                    Some(reader) => merge(reader, who, &ordered),
-                    None => several.push(who),
-                },
+                Readers::Several(several) => {
+                    match several.iter_mut().find(|reader| reader.warp == who.warp) {
+                        Some(reader) => merge(reader, who, &ordered),
+                        None => several.push(who),
+                    }
+                }
             }
         }
         Ok(())
     }
 
     /// A read that does not conflict with atomic writes, and is not remembered.
-    pub(crate) fn read_atomically(&mut self, start: usize, bytes: usize, ordered: impl Fn(&Access) -> bool) -> Result<(), Conflict> {
+    pub(crate) fn read_atomically(
+        &mut self,
+        start: usize,
+        bytes: usize,
+        ordered: impl Fn(&Access) -> bool,
+    ) -> Result<(), Conflict> {
         for at in self.range(start, bytes) {
             let cell = &self.cells[at];
             if cell.writer != NOBODY && cell.manner != Manner::Atomic && !ordered(&cell.writer) {
-                return Err(Conflict { with: cell.writer, written: true, in_flight: false, byte: at * self.grain });
+                return Err(Conflict {
+                    with: cell.writer,
+                    written: true,
+                    in_flight: false,
+                    byte: at * self.grain,
+                });
             }
         }
         Ok(())
@@ -131,7 +159,12 @@ impl Shadow {
             let in_flight = cell.manner == Manner::InFlight;
             let harmless = manner == Manner::Atomic && cell.manner == Manner::Atomic;
             if in_flight || (cell.writer != NOBODY && !harmless && !ordered(&cell.writer)) {
-                return Err(Conflict { with: cell.writer, written: true, in_flight, byte: at * self.grain });
+                return Err(Conflict {
+                    with: cell.writer,
+                    written: true,
+                    in_flight,
+                    byte: at * self.grain,
+                });
             }
             let reader = match &mut cell.readers {
                 Readers::One(one) => std::mem::replace(one, NOBODY),
@@ -142,7 +175,12 @@ impl Shadow {
                 }
             };
             if reader != NOBODY && !ordered(&reader) {
-                return Err(Conflict { with: reader, written: false, in_flight: false, byte: at * self.grain });
+                return Err(Conflict {
+                    with: reader,
+                    written: false,
+                    in_flight: false,
+                    byte: at * self.grain,
+                });
             }
             (cell.writer, cell.manner) = (who, manner);
         }
@@ -188,7 +226,8 @@ mod tests {
         for reader in 0..4 {
             let mut shadow = Shadow::new(4);
             (0..4).for_each(|warp| shadow.read(0, 4, access(warp, 7), |_| false).unwrap());
-            let conflict = shadow.write(0, 4, access(9, 0), Manner::Plain, |a| a.warp != reader).unwrap_err();
+            let conflict =
+                shadow.write(0, 4, access(9, 0), Manner::Plain, |a| a.warp != reader).unwrap_err();
             assert_eq!((conflict.with.warp, conflict.written), (reader, false));
         }
     }

@@ -24,7 +24,8 @@ impl Space {
     pub(crate) fn parse(word: &str) -> Option<Space> {
         Some(match word {
             "global" => Space::Global,
-            // `.shared::cta` is the plain one; other blocks' shared memory (`::cluster`) is not known.
+            // `.shared::cta` is the plain one; other blocks' shared memory (`::cluster`) is not
+            // known.
             "shared" | "shared::cta" => Space::Shared,
             "local" => Space::Local,
             "const" => Space::Const,
@@ -62,10 +63,15 @@ pub(crate) fn home(space: Space, address: u64) -> Home {
         Space::Shared => Home::Shared(address as usize),
         Space::Local => Home::Local(address as usize),
         Space::Param => Home::Nowhere,
-        Space::Generic if (SHARED_BASE..SHARED_BASE + SMALL_WINDOW).contains(&address) => Home::Shared((address - SHARED_BASE) as usize),
-        Space::Generic if (LOCAL_BASE..LOCAL_BASE + SMALL_WINDOW).contains(&address) => Home::Local((address - LOCAL_BASE) as usize),
+        Space::Generic if (SHARED_BASE..SHARED_BASE + SMALL_WINDOW).contains(&address) => {
+            Home::Shared((address - SHARED_BASE) as usize)
+        }
+        Space::Generic if (LOCAL_BASE..LOCAL_BASE + SMALL_WINDOW).contains(&address) => {
+            Home::Local((address - LOCAL_BASE) as usize)
+        }
         Space::Generic | Space::Global | Space::Const => {
-            let (window, byte) = (address >> WINDOW_BITS, (address & ((1 << WINDOW_BITS) - 1)) as usize);
+            let (window, byte) =
+                (address >> WINDOW_BITS, (address & ((1 << WINDOW_BITS) - 1)) as usize);
             if window == MODULE_BASE >> WINDOW_BITS {
                 Home::Module(byte)
             } else if window == 0 {

@@ -1,4 +1,5 @@
-//! Cuts PTX into statements. Knows braces, labels, comments and line directives; not what a statement means.
+//! Cuts PTX into statements. Knows braces, labels, comments and line directives; not what a
+//! statement means.
 
 use crate::fault::ParseError;
 
@@ -25,7 +26,8 @@ pub(crate) enum What {
 }
 
 /// Directives that end with their line.
-const LINE_DIRECTIVES: [&str; 7] = [".version", ".target", ".address_size", ".maxntid", ".reqntid", ".minnctapersm", ".maxnreg"];
+const LINE_DIRECTIVES: [&str; 7] =
+    [".version", ".target", ".address_size", ".maxntid", ".reqntid", ".minnctapersm", ".maxnreg"];
 
 pub(crate) fn items(ptx: &str) -> Result<Vec<Item>, ParseError> {
     let mut items = Vec::new();
@@ -44,15 +46,31 @@ pub(crate) fn items(ptx: &str) -> Result<Vec<Item>, ParseError> {
         match first {
             ".section" => in_section = true,
             ".loc" => {
-                let parsed = |at: usize| words.get(at).and_then(|word| word.trim_end_matches(',').parse().ok());
-                let outer = words.iter().position(|word| *word == "inlined_at").and_then(|at| parsed(at + 2));
+                let parsed = |at: usize| {
+                    words.get(at).and_then(|word| word.trim_end_matches(',').parse().ok())
+                };
+                let outer = words
+                    .iter()
+                    .position(|word| *word == "inlined_at")
+                    .and_then(|at| parsed(at + 2));
                 let (Some(file), Some(source)) = (parsed(1), parsed(2)) else {
-                    return Err(ParseError { line: number, problem: "a line directive", text: line.trim().to_owned() });
+                    return Err(ParseError {
+                        line: number,
+                        problem: "a line directive",
+                        text: line.trim().to_owned(),
+                    });
                 };
                 items.push(Item { ptx_line: number, what: What::Line(file, source, outer) });
             }
             ".file" => {
-                let name = line.split('"').nth(1).unwrap_or("").rsplit(['/', '\\']).next().unwrap_or("").to_owned();
+                let name = line
+                    .split('"')
+                    .nth(1)
+                    .unwrap_or("")
+                    .rsplit(['/', '\\'])
+                    .next()
+                    .unwrap_or("")
+                    .to_owned();
                 let index = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0);
                 items.push(Item { ptx_line: number, what: What::File(index, name) });
             }
@@ -71,7 +89,9 @@ pub(crate) fn items(ptx: &str) -> Result<Vec<Item>, ParseError> {
                         '{' if empty => Some(What::Open),
                         '}' if empty => Some(What::Close),
                         ';' => Some(What::Statement(piece.trim().to_owned())),
-                        ':' if is_label(piece.trim()) && !after.starts_with(':') => Some(What::Label(piece.trim().to_owned())),
+                        ':' if is_label(piece.trim()) && !after.starts_with(':') => {
+                            Some(What::Label(piece.trim().to_owned()))
+                        }
                         _ => None,
                     };
                     match what {
@@ -103,12 +123,17 @@ pub(crate) fn items(ptx: &str) -> Result<Vec<Item>, ParseError> {
     if piece.trim().is_empty() {
         Ok(items)
     } else {
-        Err(ParseError { line: piece_line, problem: "a statement without an end", text: piece.trim().to_owned() })
+        Err(ParseError {
+            line: piece_line,
+            problem: "a statement without an end",
+            text: piece.trim().to_owned(),
+        })
     }
 }
 
 fn is_label(piece: &str) -> bool {
-    !piece.is_empty() && piece.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '%'))
+    !piece.is_empty()
+        && piece.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '%'))
 }
 
 fn without_comments(line: &str, inside: &mut bool) -> String {
@@ -131,7 +156,8 @@ fn without_comments(line: &str, inside: &mut bool) -> String {
     kept
 }
 
-/// Cuts at commas (and at `|`, between the two results of an instruction) outside of braces, brackets and parentheses.
+/// Cuts at commas (and at `|`, between the two results of an instruction) outside of braces,
+/// brackets and parentheses.
 pub(crate) fn arguments(text: &str) -> Vec<&str> {
     let (mut depth, mut start, mut found) = (0i32, 0, Vec::new());
     for (at, c) in text.char_indices() {
@@ -177,7 +203,8 @@ $L__info_string0:
 .b8 95
  }
 ";
-        let all: Vec<_> = items(ptx).unwrap().into_iter().map(|item| (item.ptx_line, item.what)).collect();
+        let all: Vec<_> =
+            items(ptx).unwrap().into_iter().map(|item| (item.ptx_line, item.what)).collect();
         let statement = |text: &str| What::Statement(text.to_owned());
         assert_eq!(
             all,
@@ -195,7 +222,10 @@ $L__info_string0:
                 (12, What::File(2, "a.cuh".to_owned())),
             ]
         );
-        assert_eq!(arguments("%p1|%r2, {%r1, %r2}, [%rd1+4], 5"), ["%p1", "%r2", "{%r1, %r2}", "[%rd1+4]", "5"]);
+        assert_eq!(
+            arguments("%p1|%r2, {%r1, %r2}, [%rd1+4], 5"),
+            ["%p1", "%r2", "{%r1, %r2}", "[%rd1+4]", "5"]
+        );
         assert_eq!(items("ret").unwrap_err().line, 1);
     }
 }

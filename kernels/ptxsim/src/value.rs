@@ -1,4 +1,5 @@
-//! Values of registers: 64 bits a lane, narrower types zero-extended; half precision with one rounding.
+//! Values of registers: 64 bits a lane, narrower types zero-extended; half precision with one
+//! rounding.
 
 use half::f16;
 
@@ -56,9 +57,11 @@ pub(crate) fn half_bits(v: f64) -> u64 {
     if size >= 65520.0 {
         return sign | 0x7c00;
     }
-    // Units of the last place: 2^-24 below the normal numbers, else 2^-10 of the power of two below.
+    // Units of the last place: 2^-24 below the normal numbers, else 2^-10 of the power of two
+    // below.
     let exponent = ((size.to_bits() >> 52) as i32 - 1023).max(-14);
-    let units = (size * f64::from_bits(((10 - exponent + 1023) as u64) << 52)).round_ties_even() as u64;
+    let units =
+        (size * f64::from_bits(((10 - exponent + 1023) as u64) << 52)).round_ties_even() as u64;
     let normal = if units >= 1024 { ((exponent + 15) as u64) << 10 } else { 0 };
     sign | (normal + if units >= 1024 { units - 1024 } else { units })
 }

@@ -15,14 +15,21 @@ pub(super) fn is_available() -> bool {
 ///
 /// # Safety
 /// A [`TileConfig`] must be loaded on this thread.
-pub(super) unsafe fn block(a: [&[Tile]; 2], b: [&[Tile]; 2], c: &mut [f32], stride: usize, accumulate: bool) {
+pub(super) unsafe fn block(
+    a: [&[Tile]; 2],
+    b: [&[Tile]; 2],
+    c: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
     let k_tiles = a[0].len();
     assert!(k_tiles > 0 && a[1].len() == k_tiles && b[0].len() == k_tiles && b[1].len() == k_tiles);
     assert!(c.len() >= 31 * stride + 32);
     let upper = c.as_mut_ptr();
-    // SAFETY: tile loads and stores of `c` cover rows 0..32 and 128 bytes of each, asserted above; the four operand
-    // pointers each advance by one tile (1,024 bytes) `k_tiles` times over slices of that many tiles; the configuration
-    // is the caller's promise; all eight tile registers are declared as clobbered.
+    // SAFETY: tile loads and stores of `c` cover rows 0..32 and 128 bytes of each, asserted above;
+    // the four operand pointers each advance by one tile (1,024 bytes) `k_tiles` times over slices
+    // of that many tiles; the configuration is the caller's promise; all eight tile registers are
+    // declared as clobbered.
     unsafe {
         let lower = upper.add(16 * stride);
         asm!(

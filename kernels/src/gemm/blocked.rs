@@ -1,6 +1,8 @@
-//! Loop order of the bf16 rows: pack `B` whole, then walk `C` in strips of rows, packing `A` as it goes.
+//! Loop order of the bf16 rows: pack `B` whole, then walk `C` in strips of rows, packing `A` as it
+//! goes.
 //!
-//! A strip's packed `A` (128 KiB at most) stays in the second-level cache while the columns of `B` stream past it.
+//! A strip's packed `A` (128 KiB at most) stays in the second-level cache while the columns of `B`
+//! stream past it.
 
 use std::cell::RefCell;
 
@@ -21,7 +23,8 @@ const BLOCK: usize = 32;
 pub(super) enum Kernel {
     Amx,
     Avx512Bf16,
-    /// The packed layout read by plain code as the AMX instructions define it: what the tests compare.
+    /// The packed layout read by plain code as the AMX instructions define it: what the tests
+    /// compare.
     #[cfg(test)]
     Emulated,
 }
@@ -74,7 +77,12 @@ pub(super) fn run_summed(kernel: Kernel, left: &[Tile], right: &[Tile], c: MatMu
         for (left, right) in left.chunks(left_part).zip(right.chunks(right_part)) {
             let right = Right { tiles: right, panel: PART, k0: 0, k_tiles: PART };
             for first in (0..rows).step_by(STRIP) {
-                let c = MatMut { data: &mut data[first * row_stride..], rows: STRIP.min(rows - first), cols, row_stride };
+                let c = MatMut {
+                    data: &mut data[first * row_stride..],
+                    rows: STRIP.min(rows - first),
+                    cols,
+                    row_stride,
+                };
                 compute_strip(kernel, &left[(first_row + first) / EDGE * PART..], &right, c, true);
             }
         }
@@ -96,7 +104,13 @@ pub(super) fn pack_all(out: &mut [Tile], b: MatRef<'_>) {
 }
 
 /// [`run`] with `b` as [`pack_all`] has packed it.
-pub(super) fn run_packed(kernel: Kernel, a: MatRef<'_>, b: &[Tile], c: MatMut<'_>, accumulate: bool) {
+pub(super) fn run_packed(
+    kernel: Kernel,
+    a: MatRef<'_>,
+    b: &[Tile],
+    c: MatMut<'_>,
+    accumulate: bool,
+) {
     let all_k_tiles = a.cols.div_ceil(DEPTH);
     // SAFETY: the row of `Kernel::Amx` is available, which is the condition.
     let _config = (kernel == Kernel::Amx).then(|| unsafe { amx::TileConfig::load() });
@@ -105,18 +119,26 @@ pub(super) fn run_packed(kernel: Kernel, a: MatRef<'_>, b: &[Tile], c: MatMut<'_
             let rows = STRIP.min(c.rows - first);
             for k0 in (0..all_k_tiles).step_by(K_TILES) {
                 let k_tiles = K_TILES.min(all_k_tiles - k0);
-                let (filled, needed) = (rows.div_ceil(EDGE) * k_tiles, rows.next_multiple_of(BLOCK) / EDGE * k_tiles);
+                let (filled, needed) =
+                    (rows.div_ceil(EDGE) * k_tiles, rows.next_multiple_of(BLOCK) / EDGE * k_tiles);
                 // SAFETY: `pack::is_available` is part of every bf16 row's availability.
                 unsafe { pack_a(packed, a, first, rows, k0, k_tiles) };
                 packed[filled..needed].fill(Tile::ZERO);
                 let c = MatMut { data: &mut c.data[first * c.row_stride..], rows, ..c };
-                compute_strip(kernel, packed, &Right { tiles: b, panel: all_k_tiles, k0, k_tiles }, c, accumulate || k0 > 0);
+                compute_strip(
+                    kernel,
+                    packed,
+                    &Right { tiles: b, panel: all_k_tiles, k0, k_tiles },
+                    c,
+                    accumulate || k0 > 0,
+                );
             }
         }
     });
 }
 
-/// A part of the depth of the packed right operand: tiles `k0..k0 + k_tiles` of each panel of `panel` tiles.
+/// A part of the depth of the packed right operand: tiles `k0..k0 + k_tiles` of each panel of
+/// `panel` tiles.
 struct Right<'a> {
     tiles: &'a [Tile],
     panel: usize,
@@ -151,7 +173,14 @@ fn compute_strip(kernel: Kernel, a: &[Tile], b: &Right<'_>, c: MatMut<'_>, accum
     }
 }
 
-fn compute_block(kernel: Kernel, a: [&[Tile]; 2], b: [&[Tile]; 2], c: &mut [f32], stride: usize, accumulate: bool) {
+fn compute_block(
+    kernel: Kernel,
+    a: [&[Tile]; 2],
+    b: [&[Tile]; 2],
+    c: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
     match kernel {
         // SAFETY: the callers of `compute_strip` hold a tile configuration.
         Kernel::Amx => unsafe { amx::block(a, b, c, stride, accumulate) },
@@ -167,9 +196,13 @@ thread_local! {
     static PACKED_B: RefCell<Vec<Tile>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends a thread's scratch, grown to `n` tiles. It is taken out while lent: a pool thread that waits here may be given
-/// another product to compute, and that one then gets its own.
-fn with_tiles(scratch: &'static std::thread::LocalKey<RefCell<Vec<Tile>>>, n: usize, f: impl FnOnce(&mut [Tile])) {
+/// Lends a thread's scratch, grown to `n` tiles. It is taken out while lent: a pool thread that
+/// waits here may be given another product to compute, and that one then gets its own.
+fn with_tiles(
+    scratch: &'static std::thread::LocalKey<RefCell<Vec<Tile>>>,
+    n: usize,
+    f: impl FnOnce(&mut [Tile]),
+) {
     let mut tiles = scratch.take();
     if tiles.len() < n {
         tiles.resize(n, Tile::ZERO);

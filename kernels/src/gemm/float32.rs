@@ -4,10 +4,11 @@ use super::{MatMut, MatRef};
 
 /// `c (+)= a · b`; shapes were checked by the caller, extents by the views.
 pub(super) fn run(a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: bool, threads: usize) {
-    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    let parallelism =
+        if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
     let stride = |s: usize| isize::try_from(s).expect("a stride within a slice fits isize");
-    // SAFETY: each view's constructor checked that its last element lies inside its slice, the shapes agree, and `c` is
-    // borrowed exclusively with rows that do not overlap.
+    // SAFETY: each view's constructor checked that its last element lies inside its slice, the
+    // shapes agree, and `c` is borrowed exclusively with rows that do not overlap.
     unsafe {
         gemm::gemm(
             c.rows,

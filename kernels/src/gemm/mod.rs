@@ -1,12 +1,13 @@
-//! Dense matrix products for training: `C (+)= A · B` in f32, with the products taken in bf16 where the CPU has the
-//! instructions for it.
+//! Dense matrix products for training: `C (+)= A · B` in f32, with the products taken in bf16 where
+//! the CPU has the instructions for it.
 //!
-//! Owns: the checked views [`MatRef`] and [`MatMut`], the choice of the instruction row ([`Row`]), the products [`gemm`] and
-//! [`gemm_packed`] (this thread alone) and [`add_summed`] (split over the current rayon pool). Does not own: INT4 or INT8
-//! products, which serve inference. Start with [`gemm`], then `blocked.rs` for the loop order and `pack.rs` for the layout.
+//! Owns: the checked views [`MatRef`] and [`MatMut`], the choice of the instruction row ([`Row`]),
+//! the products [`gemm`] and [`gemm_packed`] (this thread alone) and [`add_summed`] (split over the
+//! current rayon pool). Does not own: INT4 or INT8 products, which serve inference. Start with
+//! [`gemm`], then `blocked.rs` for the loop order and `pack.rs` for the layout.
 //!
-//! Every row adds the terms of an element in one fixed order that no thread count changes, so a result is the same to the
-//! bit from run to run on one machine.
+//! Every row adds the terms of an element in one fixed order that no thread count changes, so a
+//! result is the same to the bit from run to run on one machine.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -41,7 +42,13 @@ impl<'a> MatRef<'a> {
     /// A view with explicit strides (in elements).
     ///
     /// Panics: if the last element lies outside `data`.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
+    pub fn new(
+        data: &'a [f32],
+        rows: usize,
+        cols: usize,
+        row_stride: usize,
+        col_stride: usize,
+    ) -> Self {
         assert!(
             extent(rows, cols, row_stride, col_stride) <= data.len(),
             "matrix {rows}×{cols} with strides {row_stride}, {col_stride} exceeds its {} elements",
@@ -57,7 +64,13 @@ impl<'a> MatRef<'a> {
 
     /// The same data seen as its transpose.
     pub fn transposed(self) -> Self {
-        MatRef { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+        MatRef {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
     }
 
     /// Number of rows.
@@ -85,9 +98,16 @@ impl<'a> MatMut<'a> {
     ///
     /// Panics: if the last element lies outside `data` or rows overlap.
     pub fn new(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(rows <= 1 || row_stride >= cols, "rows of {cols} elements overlap at stride {row_stride}");
+        assert!(
+            rows <= 1 || row_stride >= cols,
+            "rows of {cols} elements overlap at stride {row_stride}"
+        );
         let extent = extent(rows, cols, row_stride, 1);
-        assert!(extent <= data.len(), "matrix {rows}×{cols} with row stride {row_stride} exceeds its {} elements", data.len());
+        assert!(
+            extent <= data.len(),
+            "matrix {rows}×{cols} with row stride {row_stride} exceeds its {} elements",
+            data.len()
+        );
         MatMut { data: &mut data[..extent], rows, cols, row_stride }
     }
 
@@ -108,8 +128,9 @@ fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usi
 
 /// `c[m,n] = a[m,k] · b[k,n]`, or `c += a · b` if `accumulate`, on the calling thread.
 ///
-/// Accumulated in f32; the rows [`Row::Bf16`] and [`Row::Amx`] round the operands to bf16 (8 bits of mantissa) first.
-/// Panics: if the shapes disagree or the CPU has no such row ([`Row::is_available`]).
+/// Accumulated in f32; the rows [`Row::Bf16`] and [`Row::Amx`] round the operands to bf16 (8 bits
+/// of mantissa) first. Panics: if the shapes disagree or the CPU has no such row
+/// ([`Row::is_available`]).
 pub fn gemm(row: Row, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: bool) {
     assert!(row.is_available(), "this CPU has no {row} row");
     assert_eq!(a.cols, b.rows, "inner sizes of a product differ");

@@ -1,8 +1,9 @@
 //! Packing of f32 matrices into bf16 tiles that both bf16 rows read.
 //!
-//! A tile is 16 × 32 bf16, 1 KiB. Of the left operand it holds 16 rows of 32 consecutive `k`. Of the right operand it holds
-//! 32 `k` of 16 columns as 16 rows of pairs: row `p` is `(b[2p, j], b[2p + 1, j])` for the 16 columns `j` (the order that
-//! `tdpbf16ps` and `dpbf16_ps` want). What lies outside the matrix is zero, so the kernels know no tails.
+//! A tile is 16 × 32 bf16, 1 KiB. Of the left operand it holds 16 rows of 32 consecutive `k`. Of
+//! the right operand it holds 32 `k` of 16 columns as 16 rows of pairs: row `p` is `(b[2p, j], b[2p
+//! + 1, j])` for the 16 columns `j` (the order that `tdpbf16ps` and `dpbf16_ps` want). What lies
+//! outside the matrix is zero, so the kernels know no tails.
 
 use std::arch::x86_64::*;
 
@@ -32,12 +33,20 @@ pub(super) fn is_available() -> bool {
         && is_x86_feature_detected!("avx512bf16")
 }
 
-/// Packs rows `row..row + rows` and depth tiles `k_tile..k_tile + k_tiles` of `a` as `[ceil(rows / 16)][k_tiles]` tiles.
+/// Packs rows `row..row + rows` and depth tiles `k_tile..k_tile + k_tiles` of `a` as `[ceil(rows /
+/// 16)][k_tiles]` tiles.
 ///
 /// # Safety
 /// [`is_available`] must hold.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) fn pack_a(out: &mut [Tile], a: MatRef<'_>, row: usize, rows: usize, k_tile: usize, k_tiles: usize) {
+pub(super) fn pack_a(
+    out: &mut [Tile],
+    a: MatRef<'_>,
+    row: usize,
+    rows: usize,
+    k_tile: usize,
+    k_tiles: usize,
+) {
     assert!(row + rows <= a.rows && out.len() >= rows.div_ceil(EDGE) * k_tiles);
     for (i, panel) in out.chunks_mut(k_tiles).take(rows.div_ceil(EDGE)).enumerate() {
         let (r0, height) = (row + i * EDGE, EDGE.min(rows - i * EDGE));
@@ -55,7 +64,8 @@ pub(super) fn pack_a(out: &mut [Tile], a: MatRef<'_>, row: usize, rows: usize, k
     }
 }
 
-/// Packs columns `col..col + 16 * panels` of `b`, all of its depth, as `[panels][ceil(k / 32)]` tiles.
+/// Packs columns `col..col + 16 * panels` of `b`, all of its depth, as `[panels][ceil(k / 32)]`
+/// tiles.
 ///
 /// # Safety
 /// [`is_available`] must hold.
@@ -63,7 +73,8 @@ pub(super) fn pack_a(out: &mut [Tile], a: MatRef<'_>, row: usize, rows: usize, k
 pub(super) fn pack_b(out: &mut [Tile], b: MatRef<'_>, col: usize, panels: usize) {
     let k_tiles = b.rows.div_ceil(DEPTH);
     assert_eq!(out.len(), panels * k_tiles);
-    // Seen as its transpose, the right operand has columns for rows: the same three cases as on the left.
+    // Seen as its transpose, the right operand has columns for rows: the same three cases as on the
+    // left.
     let bt = b.transposed();
     for (j, panel) in out.chunks_mut(k_tiles).enumerate() {
         let c0 = col + j * EDGE;
@@ -100,16 +111,21 @@ fn rows_of(data: &[f32], stride: usize) -> [__m512i; 16] {
     assert!(data.len() >= 15 * stride + 32);
     let mut out = [_mm512_setzero_si512(); 16];
     for (i, row) in out.iter_mut().enumerate() {
-        // SAFETY: the assertion covers the last element read, 15 · stride + 31; both vector types are 64 plain bytes.
+        // SAFETY: the assertion covers the last element read, 15 · stride + 31; both vector types
+        // are 64 plain bytes.
         *row = unsafe {
             let p = data.as_ptr().add(i * stride);
-            std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(p.add(16)), _mm512_loadu_ps(p)))
+            std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(
+                _mm512_loadu_ps(p.add(16)),
+                _mm512_loadu_ps(p),
+            ))
         };
     }
     out
 }
 
-/// 32 rows of 16 contiguous f32 each, as 16 rows of bf16 pairs (rows `2p` and `2p + 1` interleaved).
+/// 32 rows of 16 contiguous f32 each, as 16 rows of bf16 pairs (rows `2p` and `2p + 1`
+/// interleaved).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn pairs_of(data: &[f32], stride: usize) -> [__m512i; 16] {
@@ -125,14 +141,17 @@ fn pairs_of(data: &[f32], stride: usize) -> [__m512i; 16] {
     };
     assert!(data.len() >= 31 * stride + 16);
     let mut out = [_mm512_setzero_si512(); 16];
-    // SAFETY: the assertion covers the last element read, 31 · stride + 15; the index table is 64 bytes; both vector
-    // types are 64 plain bytes.
+    // SAFETY: the assertion covers the last element read, 31 · stride + 15; the index table is 64
+    // bytes; both vector types are 64 plain bytes.
     unsafe {
         let interleave = _mm512_loadu_si512(INTERLEAVE.as_ptr().cast());
         for (i, row) in out.iter_mut().enumerate() {
             let p = data.as_ptr().add(2 * i * stride);
             let pair = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(p.add(stride)), _mm512_loadu_ps(p));
-            *row = _mm512_permutexvar_epi16(interleave, std::mem::transmute::<__m512bh, __m512i>(pair));
+            *row = _mm512_permutexvar_epi16(
+                interleave,
+                std::mem::transmute::<__m512bh, __m512i>(pair),
+            );
         }
     }
     out

@@ -4,7 +4,8 @@ use super::{MatMut, MatRef, Row, gemm};
 #[cfg(target_arch = "x86_64")]
 use super::{blocked, pack::Tile};
 
-/// The right operand of [`gemm_packed`] as the row wants it; the memory is kept from one [`Packed::set`] to the next.
+/// The right operand of [`gemm_packed`] as the row wants it; the memory is kept from one
+/// [`Packed::set`] to the next.
 pub struct Packed {
     row: Row,
     rows: usize,
@@ -50,7 +51,8 @@ impl Packed {
     }
 }
 
-/// `c[m,n] = a[m,k] · b[k,n]`, or `c += a · b` if `accumulate`, on the calling thread: what [`gemm`] computes, in the bf16 rows to the bit.
+/// `c[m,n] = a[m,k] · b[k,n]`, or `c += a · b` if `accumulate`, on the calling thread: what
+/// [`gemm`] computes, in the bf16 rows to the bit.
 ///
 /// Panics: if the shapes disagree.
 pub fn gemm_packed(a: MatRef<'_>, b: &Packed, c: MatMut<'_>, accumulate: bool) {
@@ -59,10 +61,26 @@ pub fn gemm_packed(a: MatRef<'_>, b: &Packed, c: MatMut<'_>, accumulate: bool) {
     #[cfg(target_arch = "x86_64")]
     if c.rows > 0 && c.cols > 0 && a.cols > 0 {
         match b.row {
-            Row::Amx => return blocked::run_packed(blocked::Kernel::Amx, a, &b.tiles, c, accumulate),
-            Row::Bf16 => return blocked::run_packed(blocked::Kernel::Avx512Bf16, a, &b.tiles, c, accumulate),
+            Row::Amx => {
+                return blocked::run_packed(blocked::Kernel::Amx, a, &b.tiles, c, accumulate);
+            }
+            Row::Bf16 => {
+                return blocked::run_packed(
+                    blocked::Kernel::Avx512Bf16,
+                    a,
+                    &b.tiles,
+                    c,
+                    accumulate,
+                );
+            }
             Row::F32 => {}
         }
     }
-    gemm(Row::F32, a, MatRef { data: &b.plain, rows: b.rows, cols: b.cols, row_stride: b.cols, col_stride: 1 }, c, accumulate);
+    gemm(
+        Row::F32,
+        a,
+        MatRef { data: &b.plain, rows: b.rows, cols: b.cols, row_stride: b.cols, col_stride: 1 },
+        c,
+        accumulate,
+    );
 }

@@ -19,7 +19,8 @@ pub enum Row {
 }
 
 impl Row {
-    /// Whether this CPU (and, for AMX, this operating system) can run the row. Cached after the first call.
+    /// Whether this CPU (and, for AMX, this operating system) can run the row. Cached after the
+    /// first call.
     pub fn is_available(self) -> bool {
         static FOUND: OnceLock<[bool; 2]> = OnceLock::new();
         let found = FOUND.get_or_init(|| {
@@ -38,8 +39,8 @@ impl Row {
         }
     }
 
-    /// The row to train with: AMX where there is one, AVX512-BF16 where a short trial (some milliseconds) finds it faster
-    /// than f32, which differs between CPUs, else f32.
+    /// The row to train with: AMX where there is one, AVX512-BF16 where a short trial (some
+    /// milliseconds) finds it faster than f32, which differs between CPUs, else f32.
     pub fn choose() -> Row {
         if Row::Amx.is_available() {
             return Row::Amx;

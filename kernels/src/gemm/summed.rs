@@ -1,7 +1,7 @@
 //! Products that sum over tokens, `C += Lᵀ · R`: the gradients of weights.
 //!
-//! Both sides are packed as they come up, a few tokens at a time while they are in the cache, and only the packed form (half as
-//! large, in the order it is read in) goes to memory.
+//! Both sides are packed as they come up, a few tokens at a time while they are in the cache, and
+//! only the packed form (half as large, in the order it is read in) goes to memory.
 
 use super::{MatMut, MatRef, Row, float32};
 #[cfg(target_arch = "x86_64")]
@@ -58,7 +58,8 @@ impl Summands {
         }
     }
 
-    /// The parts for `tokens` tokens, in order; every block of each is to be [put](SummandsPart::put).
+    /// The parts for `tokens` tokens, in order; every block of each is to be
+    /// [put](SummandsPart::put).
     pub fn parts(&mut self, tokens: usize) -> Vec<SummandsPart<'_>> {
         self.tokens = tokens;
         let of = (self.side, self.width);
@@ -66,12 +67,17 @@ impl Summands {
         if self.row != Row::F32 {
             let part = blocked::part_tiles(self.width);
             self.tiles.resize(tokens.div_ceil(Self::PART) * part, Tile::ZERO);
-            let mut parts: Vec<_> =
-                self.tiles.chunks_mut(part.max(1)).map(|tiles| SummandsPart { of, plain: Default::default(), tiles }).collect();
+            let mut parts: Vec<_> = self
+                .tiles
+                .chunks_mut(part.max(1))
+                .map(|tiles| SummandsPart { of, plain: Default::default(), tiles })
+                .collect();
             if let Some(last) = parts.last_mut() {
                 // What a longer sequence has left there.
                 let blocks = (tokens - 1) % Self::PART / Self::BLOCK + 1;
-                last.tiles.chunks_mut(Self::PART / Self::BLOCK).for_each(|panel| panel[blocks..].fill(Tile::ZERO));
+                last.tiles
+                    .chunks_mut(Self::PART / Self::BLOCK)
+                    .for_each(|panel| panel[blocks..].fill(Tile::ZERO));
             }
             return parts;
         }
@@ -87,7 +93,8 @@ impl Summands {
 }
 
 impl SummandsPart<'_> {
-    /// Takes over the vectors of some tokens, the first of which is `first` of the part. A block of tokens is put whole.
+    /// Takes over the vectors of some tokens, the first of which is `first` of the part. A block of
+    /// tokens is put whole.
     ///
     /// Panics: if `first` is no multiple of [`Summands::BLOCK`], or the vectors do not fit.
     pub fn put(&mut self, first: usize, vectors: &[f32]) {
@@ -97,7 +104,12 @@ impl SummandsPart<'_> {
         if !self.tiles.is_empty() {
             for (i, block) in vectors.chunks(Summands::BLOCK * width).enumerate() {
                 let block = MatRef::row_major(block, block.len() / width, width);
-                blocked::put_summands(self.tiles, side == Side::Left, first / Summands::BLOCK + i, block);
+                blocked::put_summands(
+                    self.tiles,
+                    side == Side::Left,
+                    first / Summands::BLOCK + i,
+                    block,
+                );
             }
             return;
         }
@@ -105,21 +117,31 @@ impl SummandsPart<'_> {
     }
 }
 
-/// `c[l, r] += Σ left[l] · right[r]` over all tokens, split over the threads of the current rayon pool.
+/// `c[l, r] += Σ left[l] · right[r]` over all tokens, split over the threads of the current rayon
+/// pool.
 ///
 /// Panics: if sides, widths or numbers of tokens do not fit.
 pub fn add_summed(left: &Summands, right: &Summands, c: MatMut<'_>) {
-    assert!(left.side == Side::Left && right.side == Side::Right && left.row == right.row, "sides of a sum over tokens");
+    assert!(
+        left.side == Side::Left && right.side == Side::Right && left.row == right.row,
+        "sides of a sum over tokens"
+    );
     assert_eq!(left.tokens, right.tokens, "both sides have the same tokens");
-    assert_eq!((left.width, right.width), (c.rows, c.cols), "the result of a product has the wrong shape");
+    assert_eq!(
+        (left.width, right.width),
+        (c.rows, c.cols),
+        "the result of a product has the wrong shape"
+    );
     if left.tokens == 0 || c.rows == 0 || c.cols == 0 {
         return;
     }
     #[cfg(target_arch = "x86_64")]
     if left.row != Row::F32 {
-        let kernel = if left.row == Row::Amx { blocked::Kernel::Amx } else { blocked::Kernel::Avx512Bf16 };
+        let kernel =
+            if left.row == Row::Amx { blocked::Kernel::Amx } else { blocked::Kernel::Avx512Bf16 };
         return blocked::run_summed(kernel, &left.tiles, &right.tiles, c);
     }
-    let [left, right] = [left, right].map(|side| MatRef::row_major(&side.plain, side.tokens, side.width));
+    let [left, right] =
+        [left, right].map(|side| MatRef::row_major(&side.plain, side.tokens, side.width));
     float32::run(left.transposed(), right, c, true, rayon::current_num_threads());
 }

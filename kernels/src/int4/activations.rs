@@ -1,8 +1,9 @@
 //! INT8 activations in the order in which tile kernels read them.
 //!
-//! Tokens are taken in chunks of up to eight; in a chunk, quad `q` of all tokens lies together (`[k/4][tokens][4]`), so that a
-//! kernel broadcasts four bytes of a token and multiplies them with 16 rows. What comes before a product (RMSNorm, SwiGLU) is
-//! computed a token at a time on the way in: its result never goes to memory as f32.
+//! Tokens are taken in chunks of up to eight; in a chunk, quad `q` of all tokens lies together
+//! (`[k/4][tokens][4]`), so that a kernel broadcasts four bytes of a token and multiplies them with
+//! 16 rows. What comes before a product (RMSNorm, SwiGLU) is computed a token at a time on the way
+//! in: its result never goes to memory as f32.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -15,7 +16,8 @@ use crate::isa::{self, Row};
 use crate::reference::GROUP;
 use crate::threads::{self, SharedOut};
 
-/// Quantised inputs of a product, `m` tokens of `k`. The buffers are reused; fill it anew for every product with other inputs.
+/// Quantised inputs of a product, `m` tokens of `k`. The buffers are reused; fill it anew for every
+/// product with other inputs.
 #[derive(Default)]
 pub struct Activations {
     /// The row whose kernels read it.
@@ -80,7 +82,8 @@ impl Activations {
         self.fill(row, x.len() / k, k, 8, |t, _, quantize| quantize(&x[t * k..(t + 1) * k]));
     }
 
-    /// Takes `rms_norm(x, weight, eps)` for `x` `[m, weight.len()]`: the same bits as norm and quantise apart. Panics: lengths.
+    /// Takes `rms_norm(x, weight, eps)` for `x` `[m, weight.len()]`: the same bits as norm and
+    /// quantise apart. Panics: lengths.
     pub fn quantize_rms_norm(&mut self, x: &[f32], weight: &[f32], eps: f32) {
         let k = weight.len();
         assert!(k > 0 && x.len().is_multiple_of(k), "x is not [m,{k}]");
@@ -92,7 +95,8 @@ impl Activations {
         });
     }
 
-    /// Takes `silu(gate) · up` where a row of `gate_up` `[m,2f]` holds `gate` then `up`. Panics: lengths.
+    /// Takes `silu(gate) · up` where a row of `gate_up` `[m,2f]` holds `gate` then `up`. Panics:
+    /// lengths.
     pub fn quantize_swiglu(&mut self, gate_up: &[f32], f: usize) {
         self.quantize_swiglu_with(isa::active(), gate_up, f);
     }
@@ -101,11 +105,17 @@ impl Activations {
     pub fn quantize_swiglu_with(&mut self, row: &'static Row, gate_up: &[f32], f: usize) {
         assert!(f > 0 && gate_up.len().is_multiple_of(2 * f), "gate_up is not [m,{}]", 2 * f);
         if gate_up.len() / (2 * f) <= MAX_TOKENS {
-            return self.fill_columns(row, gate_up.len() / (2 * f), f, 2, |t, columns, activated| {
-                let (gate, up) = gate_up[t * 2 * f..(t + 1) * 2 * f].split_at(f);
-                // SAFETY: the active row's instruction set was checked when it was chosen.
-                unsafe { (row.ops.silu_mul)(&gate[columns.clone()], &up[columns], activated) };
-            });
+            return self.fill_columns(
+                row,
+                gate_up.len() / (2 * f),
+                f,
+                2,
+                |t, columns, activated| {
+                    let (gate, up) = gate_up[t * 2 * f..(t + 1) * 2 * f].split_at(f);
+                    // SAFETY: the active row's instruction set was checked when it was chosen.
+                    unsafe { (row.ops.silu_mul)(&gate[columns.clone()], &up[columns], activated) };
+                },
+            );
         }
         self.fill(row, gate_up.len() / (2 * f), f, 2, |t, activated, quantize| {
             let (gate, up) = gate_up[t * 2 * f..(t + 1) * 2 * f].split_at(f);
@@ -115,8 +125,8 @@ impl Activations {
         });
     }
 
-    /// `token(t, buffer, quantize)` calls `quantize` with the `k` inputs of token `t`, for which it may use `buffer`.
-    /// `per_ns`: elements that a core does in a nanosecond.
+    /// `token(t, buffer, quantize)` calls `quantize` with the `k` inputs of token `t`, for which it
+    /// may use `buffer`. `per_ns`: elements that a core does in a nanosecond.
     fn fill(
         &mut self,
         row: &'static Row,
@@ -141,7 +151,11 @@ impl Activations {
         self.q.resize(held * padded_k, 0);
         self.scales.resize(held * groups, 0.0);
         self.bias.resize(held * groups, 0);
-        let (q, scales, bias) = (SharedOut::new(&mut self.q), SharedOut::new(&mut self.scales), SharedOut::new(&mut self.bias));
+        let (q, scales, bias) = (
+            SharedOut::new(&mut self.q),
+            SharedOut::new(&mut self.scales),
+            SharedOut::new(&mut self.bias),
+        );
         threads::split(chunks, (m * k) as u64 / (1_000 * per_ns), |range| {
             BUFFERS.with_borrow_mut(|buffers| {
                 buffers.x.resize(k, 0.0);
@@ -166,7 +180,8 @@ impl Activations {
                         token(first + lane, x, &mut |x| {
                             assert_eq!(x.len(), k, "inputs of a token");
                             if width == 1 {
-                                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
+                                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which
+                                // checked the instruction set.
                                 return unsafe { (row.quantize)(x, q, scales, bias) };
                             }
                             row_q.resize(padded_k, 0);
@@ -174,7 +189,12 @@ impl Activations {
                             row_bias.resize(groups, 0);
                             // SAFETY: as above.
                             unsafe { (row.quantize)(x, row_q, row_scales, row_bias) };
-                            scatter(q.as_chunks_mut::<4>().0, row_q.as_chunks::<4>().0, lane, width);
+                            scatter(
+                                q.as_chunks_mut::<4>().0,
+                                row_q.as_chunks::<4>().0,
+                                lane,
+                                width,
+                            );
                             scatter(scales, row_scales, lane, width);
                             scatter(bias, row_bias, lane, width);
                         });
@@ -184,9 +204,16 @@ impl Activations {
         });
     }
 
-    /// [`Activations::fill`] for a single chunk, split by columns: a few tokens with many inputs keep several threads busy.
-    /// `part(t, columns, buffer)` writes these inputs of token `t`.
-    fn fill_columns(&mut self, row: &'static Row, m: usize, k: usize, per_ns: u64, part: impl Fn(usize, Range<usize>, &mut [f32]) + Sync) {
+    /// [`Activations::fill`] for a single chunk, split by columns: a few tokens with many inputs
+    /// keep several threads busy. `part(t, columns, buffer)` writes these inputs of token `t`.
+    fn fill_columns(
+        &mut self,
+        row: &'static Row,
+        m: usize,
+        k: usize,
+        per_ns: u64,
+        part: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+    ) {
         self.row = Some(row);
         (self.tokens, self.k) = (m, k);
         let padded_k = k.next_multiple_of(BLOCK_K);
@@ -200,7 +227,11 @@ impl Activations {
         self.q.resize(m * padded_k, 0);
         self.scales.resize(m * padded_k / GROUP, 0.0);
         self.bias.resize(m * padded_k / GROUP, 0);
-        let (q, scales, bias) = (SharedOut::new(&mut self.q), SharedOut::new(&mut self.scales), SharedOut::new(&mut self.bias));
+        let (q, scales, bias) = (
+            SharedOut::new(&mut self.q),
+            SharedOut::new(&mut self.scales),
+            SharedOut::new(&mut self.bias),
+        );
         split_columns(row, m, k, per_ns, part, |lane, first, row_q, row_scales, row_bias| {
             let (first_group, groups) = (first * BLOCK_K / GROUP, row_scales.len());
             // SAFETY: the buffers outlive the split; columns belong to one thread.
@@ -237,7 +268,8 @@ impl Activations {
                 for i in tokens {
                     token(i, x, &mut |x| {
                         assert_eq!(x.len(), k, "inputs of a token");
-                        // SAFETY: the row's instruction set was checked when it was handed out; a token belongs to one thread.
+                        // SAFETY: the row's instruction set was checked when it was handed out; a
+                        // token belongs to one thread.
                         unsafe {
                             (row.quantize)(x, q, scales, bias);
                             rows.put(i, 0, q, scales);
@@ -266,7 +298,8 @@ impl Activations {
                     token(i, x, &mut |x| {
                         assert_eq!(x.len(), k, "inputs of a token");
                         for block in 0..rows.parts() {
-                            // SAFETY: a tile belongs to one thread. The row's instruction set was checked when it was handed out.
+                            // SAFETY: a tile belongs to one thread. The row's instruction set was
+                            // checked when it was handed out.
                             unsafe { rows.put(i, block, &x[rows.inputs(block)]) };
                         }
                     });
@@ -275,15 +308,28 @@ impl Activations {
         });
     }
 
-    /// Makes it hold `m` tokens of `k` for the row's kernel of several tokens, to be filled block by block.
-    pub(super) fn begin_several(&mut self, row: &'static Row, some: &SomeTokens, m: usize, k: usize) -> TokenRows<'_> {
+    /// Makes it hold `m` tokens of `k` for the row's kernel of several tokens, to be filled block
+    /// by block.
+    pub(super) fn begin_several(
+        &mut self,
+        row: &'static Row,
+        some: &SomeTokens,
+        m: usize,
+        k: usize,
+    ) -> TokenRows<'_> {
         self.row = Some(row);
         (self.tokens, self.k) = (m, k);
         TokenRows::new(some, m, k.next_multiple_of(BLOCK_K), &mut self.q, &mut self.scales)
     }
 
     /// Makes it hold `m` tokens of `k` for the row's panels, to be filled block by block.
-    pub(super) fn begin_coarse(&mut self, row: &'static Row, coarse: Coarse, m: usize, k: usize) -> CoarseRows<'_> {
+    pub(super) fn begin_coarse(
+        &mut self,
+        row: &'static Row,
+        coarse: Coarse,
+        m: usize,
+        k: usize,
+    ) -> CoarseRows<'_> {
         self.row = Some(row);
         (self.tokens, self.k) = (m, k);
         CoarseRows::new(coarse, m, k, &mut self.q, &mut self.scales)
@@ -314,8 +360,8 @@ impl Activations {
         (&self.q, &self.scales)
     }
 
-    /// Some tokens, from a multiple of 16 on, as panels read them, if there are more than [`FEW_TOKENS`] in all: chunks of eight tokens
-    /// (padded), `q`, scales, bias.
+    /// Some tokens, from a multiple of 16 on, as panels read them, if there are more than
+    /// [`FEW_TOKENS`] in all: chunks of eight tokens (padded), `q`, scales, bias.
     pub(crate) fn whole_chunks(&self, tokens: Range<usize>) -> (usize, &[i8], &[f32], &[i32]) {
         debug_assert!(self.tokens > FEW_TOKENS);
         let k = self.k.next_multiple_of(BLOCK_K);
@@ -330,8 +376,8 @@ impl Activations {
     }
 }
 
-/// Quantises `m` tokens of `k`, split by columns. `part(t, columns, buffer)` writes these inputs of token `t`, `put(t, first block, q, scales,
-/// bias)` takes what became of them.
+/// Quantises `m` tokens of `k`, split by columns. `part(t, columns, buffer)` writes these inputs of
+/// token `t`, `put(t, first block, q, scales, bias)` takes what became of them.
 fn split_columns(
     row: &'static Row,
     m: usize,
@@ -350,7 +396,8 @@ fn split_columns(
             bias.resize(width / GROUP, 0);
             for lane in 0..m {
                 part(lane, columns.clone(), x);
-                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
+                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the
+                // instruction set.
                 unsafe { (row.quantize)(x, q, scales, bias) };
                 put(lane, blocks.start, q, scales, bias);
             }
@@ -365,12 +412,15 @@ fn scatter<T: Copy>(to: &mut [T], from: &[T], lane: usize, stride: usize) {
     }
 }
 
-/// Body of every [`super::QuantizeKernel`], compiled once per instruction set; equal to `reference::quantize_activations`.
+/// Body of every [`super::QuantizeKernel`], compiled once per instruction set; equal to
+/// `reference::quantize_activations`.
 #[inline(always)]
 pub(crate) fn quantize_body(x: &[f32], q: &mut [i8], scales: &mut [f32], bias: &mut [i32]) {
     assert!(q.len() == scales.len() * GROUP && bias.len() == scales.len() && x.len() <= q.len());
     let mut padded = [0f32; GROUP];
-    for (g, ((q, scale), bias)) in q.as_chunks_mut::<GROUP>().0.iter_mut().zip(scales).zip(bias).enumerate() {
+    for (g, ((q, scale), bias)) in
+        q.as_chunks_mut::<GROUP>().0.iter_mut().zip(scales).zip(bias).enumerate()
+    {
         let rest = x.get(g * GROUP..).unwrap_or(&[]);
         let group = rest.first_chunk::<GROUP>().unwrap_or_else(|| {
             padded.fill(0.0);
@@ -390,8 +440,13 @@ pub(crate) fn quantize_body(x: &[f32], q: &mut [i8], scales: &mut [f32], bias: &
         };
         let mut sum = 0i32;
         for (q, v) in q.iter_mut().zip(group) {
-            // The low bits of `x + 1.5·2^23` are x rounded half to even; NaN and out of range cannot occur: inverse is 0 then.
-            let level = if inverse == 0.0 { 0 } else { (v * inverse + 12_582_912.0).to_bits() as i32 - 0x4b40_0000 };
+            // The low bits of `x + 1.5·2^23` are x rounded half to even; NaN and out of range
+            // cannot occur: inverse is 0 then.
+            let level = if inverse == 0.0 {
+                0
+            } else {
+                (v * inverse + 12_582_912.0).to_bits() as i32 - 0x4b40_0000
+            };
             let level = level.clamp(-127, 127);
             sum += level;
             *q = level as i8;

@@ -1,8 +1,10 @@
-//! AMX INT8 for many tokens: weights are requantised to INT8 with one scale a row and 512 k as they are unpacked, activations
-//! take one scale a token and 512 k, so that eight tile products in a row need no rescaling.
+//! AMX INT8 for many tokens: weights are requantised to INT8 with one scale a row and 512 k as they
+//! are unpacked, activations take one scale a token and 512 k, so that eight tile products in a row
+//! need no rescaling.
 //!
-//! A group of 32 would fill half a tile and need a pass over the sums after every product (a third of the speed). What the
-//! coarser scales cost is `reference::gemm_int4_requantized` against `reference::gemm_int4`. Few tokens go the AVX-512 VNNI way.
+//! A group of 32 would fill half a tile and need a pass over the sums after every product (a third
+//! of the speed). What the coarser scales cost is `reference::gemm_int4_requantized` against
+//! `reference::gemm_int4`. Few tokens go the AVX-512 VNNI way.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -20,7 +22,8 @@ pub(crate) fn is_available() -> bool {
     super::avx512vnni::is_available() && crate::amx::is_available(Element::Int8)
 }
 
-/// Tiles of a panel: a register of sums each. 32 KB of a part along `k`, which stay in L1 while tokens stream past.
+/// Tiles of a panel: a register of sums each. 32 KB of a part along `k`, which stay in L1 while
+/// tokens stream past.
 pub(crate) const PANEL_TILES: usize = 4;
 /// Lines of an unpacked part of a tile.
 const TILE_LINES: usize = PANEL_BLOCKS * 16;
@@ -34,15 +37,17 @@ struct TileSums([[i32; TILE_ROWS]; SUM_ROWS]);
 const SUM_ROWS: usize = PANEL_TILES * TILE_TOKENS;
 /// Rows that are scaled beside a block of products.
 const ROWS_A_BLOCK: usize = SUM_ROWS / PANEL_BLOCKS;
-const _: () =
-    assert!(TILE_LINES * 64 == 8192 && PANEL_BLOCKS == 8 && ROWS_A_BLOCK == 8, "the numbers in `block_of_products` and `product_with`");
+const _: () = assert!(
+    TILE_LINES * 64 == 8192 && PANEL_BLOCKS == 8 && ROWS_A_BLOCK == 8,
+    "the numbers in `block_of_products` and `product_with`"
+);
 
 impl TileSums {
     const ZERO: TileSums = TileSums([[0; TILE_ROWS]; SUM_ROWS]);
 }
 
-/// One step of a panel: 16 tokens × 64 rows × a part of `k`, and the scaling of the step before, which the vector units do while the
-/// tile unit multiplies.
+/// One step of a panel: 16 tokens × 64 rows × a part of `k`, and the scaling of the step before,
+/// which the vector units do while the tile unit multiplies.
 struct Step<'a> {
     /// `[blocks][16 tokens][64 k]`
     a: &'a [u8],
@@ -77,7 +82,8 @@ pub(crate) unsafe fn panel(panel: &mut Panel, done: Done) {
     drop(config);
 }
 
-/// [`panel`] with tile products in plain Rust: the same sums on a CPU without AMX, for tests of everything around them.
+/// [`panel`] with tile products in plain Rust: the same sums on a CPU without AMX, for tests of
+/// everything around them.
 ///
 /// # Safety
 /// `avx512vnni::is_available`.
@@ -95,27 +101,42 @@ fn panel_with(panel: &mut Panel, product: Product, done: Done) {
     let tokens = chunks * super::MAX_TOKENS;
     let steps = tokens / TILE_TOKENS;
     let x_scales = x_scales.as_chunks::<TILE_TOKENS>().0;
-    let weights: &mut [Line; PANEL_TILES * TILE_LINES] = weights.first_chunk_mut().expect("the unpacked tiles");
-    let scales: &mut [[f32; TILE_ROWS]; PANEL_TILES] = scales.first_chunk_mut().expect("scales of the tiles");
+    let weights: &mut [Line; PANEL_TILES * TILE_LINES] =
+        weights.first_chunk_mut().expect("the unpacked tiles");
+    let scales: &mut [[f32; TILE_ROWS]; PANEL_TILES] =
+        scales.first_chunk_mut().expect("scales of the tiles");
     let between = between.as_chunks_mut::<SUM_ROWS>().0;
-    // Where all of `k` is unpacked at once, sums are finished before those of the next tokens begin: one place, which stays in L1.
+    // Where all of `k` is unpacked at once, sums are finished before those of the next tokens
+    // begin: one place, which stays in L1.
     let place_of = |step: usize| if parts == 1 { 0 } else { step };
     let mut sums = TileSums::ZERO;
     // Where the sums of before the first product go.
     let mut nowhere = [[0f32; TILE_ROWS]; SUM_ROWS];
     for part in 0..parts {
         let range = part * PANEL_BLOCKS..blocks.min((part + 1) * PANEL_BLOCKS);
-        // With few tokens unpacking takes most of the time, and the weights that come next are asked for meanwhile.
-        let (while_unpacking, while_multiplying) = if steps <= 4 { (n_tiles * PANEL_BLOCKS, 0) } else { (0, steps) };
-        let mut ahead = Ahead::new(&tiles[..n_tiles], &next, range.end, while_unpacking + while_multiplying);
-        for (tile, (lines, scales)) in weights.chunks_exact_mut(TILE_LINES).zip(&mut *scales).enumerate().take(n_tiles) {
-            *scales = requantize(&tiles[tile][range.clone()], lines, (while_unpacking > 0).then_some(&mut ahead));
+        // With few tokens unpacking takes most of the time, and the weights that come next are
+        // asked for meanwhile.
+        let (while_unpacking, while_multiplying) =
+            if steps <= 4 { (n_tiles * PANEL_BLOCKS, 0) } else { (0, steps) };
+        let mut ahead =
+            Ahead::new(&tiles[..n_tiles], &next, range.end, while_unpacking + while_multiplying);
+        for (tile, (lines, scales)) in
+            weights.chunks_exact_mut(TILE_LINES).zip(&mut *scales).enumerate().take(n_tiles)
+        {
+            *scales = requantize(
+                &tiles[tile][range.clone()],
+                lines,
+                (while_unpacking > 0).then_some(&mut ahead),
+            );
         }
         for i in 0..=steps {
             let mut before = match i.checked_sub(1) {
-                Some(step) => {
-                    Scaling { scales, x_scales: &x_scales[step * parts + part], first: part == 0, out: &mut between[place_of(step)] }
-                }
+                Some(step) => Scaling {
+                    scales,
+                    x_scales: &x_scales[step * parts + part],
+                    first: part == 0,
+                    out: &mut between[place_of(step)],
+                },
                 None => Scaling { scales, x_scales: &x_scales[0], first: true, out: &mut nowhere },
             };
             if i < steps {
@@ -123,15 +144,28 @@ fn panel_with(panel: &mut Panel, product: Product, done: Done) {
                 if while_multiplying > 0 {
                     ahead.prefetch();
                 }
-                let mut step = Step { a: as_bytes(&q[at..at + range.len() * 1024]), b: weights, sums: &mut sums, before };
-                // SAFETY: `panel` has loaded the configuration that `product` needs, `product_emulated` needs none.
+                let mut step = Step {
+                    a: as_bytes(&q[at..at + range.len() * 1024]),
+                    b: weights,
+                    sums: &mut sums,
+                    before,
+                };
+                // SAFETY: `panel` has loaded the configuration that `product` needs,
+                // `product_emulated` needs none.
                 unsafe { product(&mut step) };
             } else {
                 scale(&sums, &mut before, SUM_ROWS);
             }
             if let Some(step) = i.checked_sub(1).filter(|_| part + 1 == parts) {
                 let (token, values) = (step * TILE_TOKENS, &between[place_of(step)]);
-                done(Sums { token, tile: 0, tokens: TILE_TOKENS, n_tiles, values, strides: [1, TILE_TOKENS] });
+                done(Sums {
+                    token,
+                    tile: 0,
+                    tokens: TILE_TOKENS,
+                    n_tiles,
+                    values,
+                    strides: [1, TILE_TOKENS],
+                });
             }
         }
     }
@@ -147,8 +181,15 @@ struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     /// What follows block `end` of `tiles`, or the beginning of `next`, in `steps`.
-    fn new(tiles: &[&'a [Block]], next: &[&'a [Block]; MOST_TILES], end: usize, steps: usize) -> Self {
-        let some = |blocks: &'a [Block], first: usize| &blocks[first.min(blocks.len())..blocks.len().min(first + PANEL_BLOCKS)];
+    fn new(
+        tiles: &[&'a [Block]],
+        next: &[&'a [Block]; MOST_TILES],
+        end: usize,
+        steps: usize,
+    ) -> Self {
+        let some = |blocks: &'a [Block], first: usize| {
+            &blocks[first.min(blocks.len())..blocks.len().min(first + PANEL_BLOCKS)]
+        };
         let mut ahead = [&[][..]; PANEL_TILES];
         for (i, place) in ahead.iter_mut().enumerate() {
             let own = tiles.get(i).map_or(&[][..], |blocks| some(blocks, end));
@@ -181,16 +222,28 @@ fn scale(sums: &TileSums, some: &mut Scaling, rows: usize) {
         // SAFETY: 64 readable bytes each, aligned in `TileSums`; those of `out` are writable.
         unsafe {
             let sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums.0[row].as_ptr().cast()));
-            let scale = _mm512_mul_ps(_mm512_loadu_ps(scales[tile].as_ptr()), _mm512_set1_ps(x_scales[token]));
-            let scaled = if first { _mm512_mul_ps(sum, scale) } else { _mm512_fmadd_ps(sum, scale, _mm512_loadu_ps(out[row].as_ptr())) };
+            let scale = _mm512_mul_ps(
+                _mm512_loadu_ps(scales[tile].as_ptr()),
+                _mm512_set1_ps(x_scales[token]),
+            );
+            let scaled = if first {
+                _mm512_mul_ps(sum, scale)
+            } else {
+                _mm512_fmadd_ps(sum, scale, _mm512_loadu_ps(out[row].as_ptr()))
+            };
             _mm512_storeu_ps(out[row].as_mut_ptr(), scaled);
         }
     }
 }
 
-/// Nibbles to INT8 with one scale a row, which is returned: `w8 = round((q - 8) · s / s_max · 127 / 8)`.
+/// Nibbles to INT8 with one scale a row, which is returned: `w8 = round((q - 8) · s / s_max · 127 /
+/// 8)`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
-fn requantize(blocks: &[Block], lines: &mut [Line], mut ahead: Option<&mut Ahead>) -> [f32; TILE_ROWS] {
+fn requantize(
+    blocks: &[Block],
+    lines: &mut [Line],
+    mut ahead: Option<&mut Ahead>,
+) -> [f32; TILE_ROWS] {
     let scales_of = |block: &Block, group: usize| {
         let bits: &[u16; 16] = &block.scales.as_chunks::<16>().0[group];
         // SAFETY: 32 readable bytes.
@@ -210,9 +263,13 @@ fn requantize(blocks: &[Block], lines: &mut [Line], mut ahead: Option<&mut Ahead
             ahead.prefetch();
         }
         for group in 0..2 {
-            // (q - 8) · r + 128 = q · r + (128 - 8 r) in 16 bits, |r| ≤ 4064; its high byte is the rounded result.
+            // (q - 8) · r + 128 = q · r + (128 - 8 r) in 16 bits, |r| ≤ 4064; its high byte is the
+            // rounded result.
             let r = _mm512_cvtps_epi32(_mm512_mul_ps(inverse, scales_of(block, group)));
-            let r = _mm512_or_si512(_mm512_and_si512(r, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32::<16>(r));
+            let r = _mm512_or_si512(
+                _mm512_and_si512(r, _mm512_set1_epi32(0xffff)),
+                _mm512_slli_epi32::<16>(r),
+            );
             let offset = _mm512_sub_epi16(_mm512_set1_epi16(128), _mm512_slli_epi16::<3>(r));
             let scaled = |q: __m512i| _mm512_add_epi16(_mm512_mullo_epi16(q, r), offset);
             for quad in 0..4 {
@@ -235,7 +292,9 @@ fn requantize(blocks: &[Block], lines: &mut [Line], mut ahead: Option<&mut Ahead
     }
     let mut scales = [0f32; TILE_ROWS];
     // SAFETY: 64 writable bytes.
-    unsafe { _mm512_storeu_ps(scales.as_mut_ptr(), _mm512_mul_ps(largest, _mm512_set1_ps(8.0 / 127.0))) };
+    unsafe {
+        _mm512_storeu_ps(scales.as_mut_ptr(), _mm512_mul_ps(largest, _mm512_set1_ps(8.0 / 127.0)))
+    };
     scales
 }
 
@@ -244,7 +303,8 @@ fn as_bytes(q: &[i8]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(q.as_ptr().cast(), q.len()) }
 }
 
-/// `row = row · scale`, to which (but in the first part of `k`) what there was at the row's place is added.
+/// `row = row · scale`, to which (but in the first part of `k`) what there was at the row's place
+/// is added.
 macro_rules! join {
     (first, $row:literal, $scale:literal, $at:literal) => {
         concat!("vmulps ", $row, ", ", $row, ", ", $scale, "\n")
@@ -286,7 +346,8 @@ macro_rules! two_rows {
     };
 }
 
-/// 64 k of four tile products, with eight rows of the step before between them: they have the tile unit's 64 cycles.
+/// 64 k of four tile products, with eight rows of the step before between them: they have the tile
+/// unit's 64 cycles.
 macro_rules! block_of_products {
     ($part:ident, $scales:literal, $a:literal, $x0:literal, $x1:literal, $x2:literal, $x3:literal, $x4:literal, $x5:literal, $x6:literal, $x7:literal) => {
         concat!(
@@ -332,9 +393,11 @@ macro_rules! product_with {
     ($part:ident, $step:ident, $blocks:ident) => {{
         let Step { a, b, sums, before } = $step;
         let row = (PANEL_BLOCKS - $blocks) * ROWS_A_BLOCK;
-        // SAFETY: `a` and `b` advance by one tile (1,024 bytes) `blocks` times (1 to 8, asserted by the caller), `a` over a slice of that
-        // many tiles, `b` over the first of four runs of eight; `p` and `o` by eight rows each, to the end of 64 rows, `x` is 16 floats;
-        // `sums` takes four tiles, after its rows were read. The configuration is the caller's promise; all registers are declared.
+        // SAFETY: `a` and `b` advance by one tile (1,024 bytes) `blocks` times (1 to 8, asserted by
+        // the caller), `a` over a slice of that many tiles, `b` over the first of four runs of
+        // eight; `p` and `o` by eight rows each, to the end of 64 rows, `x` is 16 floats; `sums`
+        // takes four tiles, after its rows were read. The configuration is the caller's promise;
+        // all registers are declared.
         unsafe {
             asm!(
                 "tilezero tmm0",
@@ -421,11 +484,14 @@ fn product_emulated(step: &mut Step) {
     for (row, sums) in step.sums.0.iter_mut().enumerate() {
         let (tile, token) = (row / TILE_TOKENS, row % TILE_TOKENS);
         *sums = [0; TILE_ROWS];
-        for (a, b) in step.a.as_chunks::<1024>().0.iter().zip(step.b[tile * TILE_LINES..].as_chunks::<16>().0) {
+        for (a, b) in
+            step.a.as_chunks::<1024>().0.iter().zip(step.b[tile * TILE_LINES..].as_chunks::<16>().0)
+        {
             for (quad, line) in b.iter().enumerate() {
                 for (row, sum) in sums.iter_mut().enumerate() {
                     for k in 0..4 {
-                        *sum += i32::from(a[token * 64 + quad * 4 + k] as i8) * i32::from(line.0[row * 4 + k] as i8);
+                        *sum += i32::from(a[token * 64 + quad * 4 + k] as i8)
+                            * i32::from(line.0[row * 4 + k] as i8);
                     }
                 }
             }
@@ -436,7 +502,11 @@ fn product_emulated(step: &mut Step) {
 /// Blocks along `k` of a step.
 fn check(step: &Step) -> usize {
     let blocks = step.a.len() / 1024;
-    assert!((1..=PANEL_BLOCKS).contains(&blocks) && step.a.len().is_multiple_of(1024), "{} bytes of a step", step.a.len());
+    assert!(
+        (1..=PANEL_BLOCKS).contains(&blocks) && step.a.len().is_multiple_of(1024),
+        "{} bytes of a step",
+        step.a.len()
+    );
     blocks
 }
 

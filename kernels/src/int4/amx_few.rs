@@ -1,7 +1,8 @@
 //! AMX INT8 for a few tokens: exact groups of 32, with the bits of the AVX-512 VNNI kernel.
 //!
-//! The products of a group (half a tile deep) are integers, as there; what is done with them is the same in the same order. The tile
-//! unit leaves the vector units to unpacking the next block, after which its sums are stored, and to scaling the one before.
+//! The products of a group (half a tile deep) are integers, as there; what is done with them is the
+//! same in the same order. The tile unit leaves the vector units to unpacking the next block, after
+//! which its sums are stored, and to scaling the one before.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -65,7 +66,8 @@ unsafe fn few_with<const M: usize, const EMULATED: bool>(few: &Few, done: TileDo
     let mut sums = [const { GroupSums([[[0; TILE_ROWS]; M]; 2]) }; 2];
     let mut acc = [_mm512_setzero_ps(); M];
     let mut out = [[0f32; TILE_ROWS]; M];
-    // Block `i` of all tiles is multiplied while the next one is unpacked and the one before is scaled.
+    // Block `i` of all tiles is multiplied while the next one is unpacked and the one before is
+    // scaled.
     let (mut now, mut before) = (0, per_tile - 1);
     if let Some(block) = blocks.first() {
         unpack(block, &mut weights[0]);
@@ -116,16 +118,25 @@ fn unpack(block: &Block, lines: &mut Unpacked) {
         unsafe {
             let v = _mm512_loadu_si512(v.as_ptr().cast());
             let high = _mm512_and_si512(_mm512_srli_epi16::<4>(v), low);
-            _mm512_store_si512(lines.0[at].0.as_mut_ptr().cast(), _mm512_sub_epi8(_mm512_and_si512(v, low), eight));
+            _mm512_store_si512(
+                lines.0[at].0.as_mut_ptr().cast(),
+                _mm512_sub_epi8(_mm512_and_si512(v, low), eight),
+            );
             _mm512_store_si512(lines.0[at + 4].0.as_mut_ptr().cast(), _mm512_sub_epi8(high, eight));
         }
     }
 }
 
-/// `acc += sums · scale of the row · scale of the token`, group after group; asks for the other half of a later block's lines.
+/// `acc += sums · scale of the row · scale of the token`, group after group; asks for the other
+/// half of a later block's lines.
 #[target_feature(enable = "avx512f,avx512vl,f16c,fma")]
 #[inline]
-fn scale<const M: usize>(block: &Block, sums: &GroupSums<M>, scales: &[[f32; M]; 2], acc: &mut [__m512; M]) {
+fn scale<const M: usize>(
+    block: &Block,
+    sums: &GroupSums<M>,
+    scales: &[[f32; M]; 2],
+    acc: &mut [__m512; M],
+) {
     for group in 0..2 {
         let bits: &[u16; 16] = &block.scales.as_chunks::<16>().0[group];
         // SAFETY: 32 readable bytes.
@@ -149,8 +160,8 @@ fn scale<const M: usize>(block: &Block, sums: &GroupSums<M>, scales: &[[f32; M];
 /// [`TileConfig::load_groups`] for `M` tokens on this thread.
 #[inline(always)]
 unsafe fn product<const M: usize>(q: &[[i8; BLOCK_K]; M], weights: &Unpacked) {
-    // SAFETY: the tiles of inputs cover `M` rows of 64 bytes, those of weights 16 lines; the configuration is the caller's promise; all tile
-    // registers that are used are declared.
+    // SAFETY: the tiles of inputs cover `M` rows of 64 bytes, those of weights 16 lines; the
+    // configuration is the caller's promise; all tile registers that are used are declared.
     unsafe {
         asm!(
             "tilezero tmm0",
@@ -170,8 +181,8 @@ unsafe fn product<const M: usize>(q: &[[i8; BLOCK_K]; M], weights: &Unpacked) {
     }
 }
 
-/// Stores what [`product`] has left. Apart from it, because the store waits for the products and everything behind it for the store: the two
-/// together would keep the vector units idle meanwhile.
+/// Stores what [`product`] has left. Apart from it, because the store waits for the products and
+/// everything behind it for the store: the two together would keep the vector units idle meanwhile.
 ///
 /// # Safety
 /// As [`product`], which ran before; no tile register has been used since.
@@ -192,14 +203,19 @@ unsafe fn store_product<const M: usize>(sums: &mut GroupSums<M>) {
 }
 
 /// Both groups of a block in plain Rust.
-fn product_emulated<const M: usize>(q: &[[i8; BLOCK_K]; M], weights: &Unpacked, sums: &mut GroupSums<M>) {
+fn product_emulated<const M: usize>(
+    q: &[[i8; BLOCK_K]; M],
+    weights: &Unpacked,
+    sums: &mut GroupSums<M>,
+) {
     for (group, (sums, lines)) in sums.0.iter_mut().zip(weights.0.as_chunks::<8>().0).enumerate() {
         for (q, sums) in q.iter().zip(sums) {
             *sums = [0; TILE_ROWS];
             for (quad, line) in lines.iter().enumerate() {
                 for (row, sum) in sums.iter_mut().enumerate() {
                     for k in 0..4 {
-                        *sum += i32::from(q[group * 32 + quad * 4 + k]) * i32::from(line.0[row * 4 + k] as i8);
+                        *sum += i32::from(q[group * 32 + quad * 4 + k])
+                            * i32::from(line.0[row * 4 + k] as i8);
                     }
                 }
             }

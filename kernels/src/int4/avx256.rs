@@ -7,7 +7,8 @@ use super::layout::{Block, TILE_ROWS};
 use super::panel::{Done, Line, PANEL_BLOCKS, Panel, PanelScratch, Sums};
 use super::{MAX_TOKENS, check_tile, prefetch};
 
-/// The kernels of one instruction set, around three functions: `start` a sum, one `step` of 8 rows × 4 k, `finish` it as i32.
+/// The kernels of one instruction set, around three functions: `start` a sum, one `step` of 8 rows
+/// × 4 k, `finish` it as i32.
 macro_rules! kernels {
     ($module:ident, $about:literal, $features:literal, [$($needed:tt),+], { $($dot:item)+ }) => {
         #[doc = $about]
@@ -40,7 +41,8 @@ macro_rules! kernels {
                     2 => part::<2, 2>(blocks, x, scales, bias, 0, out),
                     3 => part::<3, 3>(blocks, x, scales, bias, 0, out),
                     4 => part::<4, 4>(blocks, x, scales, bias, 0, out),
-                    // Four tokens fill the 16 registers; more go in two passes over weights that are in L1 by then.
+                    // Four tokens fill the 16 registers; more go in two passes over weights that
+                    // are in L1 by then.
                     5 => {
                         part::<4, 5>(blocks, x, scales, bias, 0, out);
                         part::<1, 5>(blocks, x, scales, bias, 4, out);
@@ -164,7 +166,8 @@ macro_rules! kernels {
                     for t in 0..4 {
                         sums[t] = [start(bias[FIRST + t]); 2];
                     }
-                    // A length that the compiler does not know keeps it from unrolling into an order that spills.
+                    // A length that the compiler does not know keeps it from unrolling into an
+                    // order that spills.
                     let weights: &[Line] = std::hint::black_box(&weights[..]);
                     for (line, x) in weights.iter().zip(x) {
                         let w = [load_half(line, 0), load_half(line, 1)];
@@ -190,30 +193,42 @@ macro_rules! kernels {
     };
 }
 
-kernels!(avx2, "AVX2: `vpmaddubsw`; the sums of a group of 32 fit 16 bits.", "avx2,fma,f16c", ["avx2", "fma", "f16c"], {
-    fn start(_bias: i32) -> __m256i {
-        _mm256_setzero_si256()
+kernels!(
+    avx2,
+    "AVX2: `vpmaddubsw`; the sums of a group of 32 fit 16 bits.",
+    "avx2,fma,f16c",
+    ["avx2", "fma", "f16c"],
+    {
+        fn start(_bias: i32) -> __m256i {
+            _mm256_setzero_si256()
+        }
+        // 8 steps of at most 2 · 15 · 127.
+        fn step(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
+            _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x))
+        }
+        fn finish(sum: __m256i, bias: i32) -> __m256i {
+            _mm256_add_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)), _mm256_set1_epi32(bias))
+        }
     }
-    // 8 steps of at most 2 · 15 · 127.
-    fn step(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
-        _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x))
-    }
-    fn finish(sum: __m256i, bias: i32) -> __m256i {
-        _mm256_add_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)), _mm256_set1_epi32(bias))
-    }
-});
+);
 
-kernels!(avxvnni, "AVX-VNNI: `vpdpbusd` of 256 bits.", "avx2,fma,f16c,avxvnni", ["avx2", "fma", "f16c", "avxvnni"], {
-    fn start(bias: i32) -> __m256i {
-        _mm256_set1_epi32(bias)
+kernels!(
+    avxvnni,
+    "AVX-VNNI: `vpdpbusd` of 256 bits.",
+    "avx2,fma,f16c,avxvnni",
+    ["avx2", "fma", "f16c", "avxvnni"],
+    {
+        fn start(bias: i32) -> __m256i {
+            _mm256_set1_epi32(bias)
+        }
+        fn step(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
+            _mm256_dpbusd_avx_epi32(sum, w, x)
+        }
+        fn finish(sum: __m256i, _bias: i32) -> __m256i {
+            sum
+        }
     }
-    fn step(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
-        _mm256_dpbusd_avx_epi32(sum, w, x)
-    }
-    fn finish(sum: __m256i, _bias: i32) -> __m256i {
-        sum
-    }
-});
+);
 
 kernels!(
     avx512vl,
@@ -241,10 +256,16 @@ fn unpack(blocks: &[Block], weights: &mut [Line], scales: &mut [[f32; TILE_ROWS]
         for group in 0..2 {
             let at = b * 2 + group;
             for half in 0..2 {
-                store(load_half_scales(block, group, half), &mut scales[at].as_chunks_mut::<8>().0[half]);
+                store(
+                    load_half_scales(block, group, half),
+                    &mut scales[at].as_chunks_mut::<8>().0[half],
+                );
                 for quad in 0..4 {
                     let v = load_half_quad(block, group, quad, half);
-                    let (low, high) = (_mm256_and_si256(v, low_mask), _mm256_and_si256(_mm256_srli_epi16::<4>(v), low_mask));
+                    let (low, high) = (
+                        _mm256_and_si256(v, low_mask),
+                        _mm256_and_si256(_mm256_srli_epi16::<4>(v), low_mask),
+                    );
                     store_half(low, &mut weights[at * 8 + quad], half);
                     store_half(high, &mut weights[at * 8 + quad + 4], half);
                 }

@@ -1,7 +1,7 @@
 //! AVX-512 VNNI: `vpdpbusd` of 16 rows × 4 k at a time.
 //!
-//! Nibbles are unsigned, activations signed; the accumulator starts at `-8 Σ q`, which makes the weights signed. One f32
-//! multiply-add a group joins the two scales.
+//! Nibbles are unsigned, activations signed; the accumulator starts at `-8 Σ q`, which makes the
+//! weights signed. One f32 multiply-add a group joins the two scales.
 
 use std::arch::x86_64::*;
 
@@ -50,7 +50,13 @@ pub(crate) unsafe fn tile(
 
 /// One token: high nibbles are not shifted but accumulate 16-fold, with one shift at the end.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-fn one(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]) {
+fn one(
+    blocks: &[Block],
+    x: &[i8],
+    scales: &[f32],
+    bias: &[i32],
+    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
+) {
     let low_mask = _mm512_set1_epi8(0x0f);
     // One accumulator, groups in order: the same bits as `several`.
     let mut acc = _mm512_setzero_ps();
@@ -79,7 +85,13 @@ fn one(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], out: &mut [[f32
 
 /// `M` tokens over the same unpacked weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-fn several<const M: usize>(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]) {
+fn several<const M: usize>(
+    blocks: &[Block],
+    x: &[i8],
+    scales: &[f32],
+    bias: &[i32],
+    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
+) {
     let low_mask = _mm512_set1_epi8(0x0f);
     let mut acc = [_mm512_setzero_ps(); M];
     let (scales, bias) = (scales.as_chunks::<M>().0, bias.as_chunks::<M>().0);
@@ -146,16 +158,32 @@ fn panel_of<const T: usize>(panel: &mut Panel, done: Done) {
         let groups = part.len() * 2;
         let weights = &weights.as_chunks::<T>().0.as_chunks::<8>().0[..groups];
         let scales = &scales.as_chunks::<T>().0[..groups];
-        for (chunk, sums) in sums.as_chunks_mut::<T>().0.as_chunks_mut::<MAX_TOKENS>().0.iter_mut().enumerate().take(panel.chunks) {
+        for (chunk, sums) in sums
+            .as_chunks_mut::<T>()
+            .0
+            .as_chunks_mut::<MAX_TOKENS>()
+            .0
+            .iter_mut()
+            .enumerate()
+            .take(panel.chunks)
+        {
             let at = chunk * all_groups + first * 2;
-            let x = &panel.q.as_chunks::<4>().0.as_chunks::<MAX_TOKENS>().0.as_chunks::<8>().0[at..at + groups];
+            let x = &panel.q.as_chunks::<4>().0.as_chunks::<MAX_TOKENS>().0.as_chunks::<8>().0
+                [at..at + groups];
             let x_scales = &panel.x_scales.as_chunks::<MAX_TOKENS>().0[at..at + groups];
             let bias = &panel.bias.as_chunks::<MAX_TOKENS>().0[at..at + groups];
             half_chunk::<T, 0>(weights, scales, x, x_scales, bias, first == 0, sums);
             half_chunk::<T, 4>(weights, scales, x, x_scales, bias, first == 0, sums);
             if part.end == blocks {
                 let (token, values) = (chunk * MAX_TOKENS, sums.as_flattened());
-                done(Sums { token, tile: 0, tokens: MAX_TOKENS, n_tiles: T, values, strides: [T, 1] });
+                done(Sums {
+                    token,
+                    tile: 0,
+                    tokens: MAX_TOKENS,
+                    n_tiles: T,
+                    values,
+                    strides: [T, 1],
+                });
             }
         }
     }
@@ -163,7 +191,12 @@ fn panel_of<const T: usize>(panel: &mut Panel, done: Done) {
 
 /// Nibbles to bytes, `[k/4][T]` lines, and scales to f32, `[group][T]`, for tile `tile` of `T`.
 #[target_feature(enable = "avx512f,avx512bw,f16c")]
-fn unpack<const T: usize>(blocks: &[Block], tile: usize, weights: &mut [Line], scales: &mut [[f32; TILE_ROWS]]) {
+fn unpack<const T: usize>(
+    blocks: &[Block],
+    tile: usize,
+    weights: &mut [Line],
+    scales: &mut [[f32; TILE_ROWS]],
+) {
     debug_assert!(blocks.len() * 2 <= PANEL_GROUPS);
     let low_mask = _mm512_set1_epi8(0x0f);
     let weights = weights.as_chunks_mut::<T>().0.as_chunks_mut::<8>().0;
@@ -175,7 +208,10 @@ fn unpack<const T: usize>(blocks: &[Block], tile: usize, weights: &mut [Line], s
             for quad in 0..4 {
                 let v = load_quad(block, group, quad);
                 store_line(_mm512_and_si512(v, low_mask), &mut lines[quad][tile]);
-                store_line(_mm512_and_si512(_mm512_srli_epi16::<4>(v), low_mask), &mut lines[quad + 4][tile]);
+                store_line(
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(v), low_mask),
+                    &mut lines[quad + 4][tile],
+                );
             }
         }
     }
@@ -200,7 +236,9 @@ fn half_chunk<const T: usize, const FIRST: usize>(
             }
         }
     }
-    for ((((weights, scales), x), x_scales), bias) in weights.iter().zip(scales).zip(x).zip(x_scales).zip(bias) {
+    for ((((weights, scales), x), x_scales), bias) in
+        weights.iter().zip(scales).zip(x).zip(x_scales).zip(bias)
+    {
         let mut dots = [[_mm512_setzero_si512(); T]; 4];
         for t in 0..4 {
             dots[t] = [_mm512_set1_epi32(bias[FIRST + t]); T];

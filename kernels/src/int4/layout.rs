@@ -1,8 +1,10 @@
-//! The runtime layout of INT4 weights, one for every instruction set, and the way from and to the file form.
+//! The runtime layout of INT4 weights, one for every instruction set, and the way from and to the
+//! file form.
 //!
-//! A block holds 16 rows × 64 k: two groups of 32 k, each four vectors of 64 bytes. Vector `j` of a group holds for each of
-//! the 16 rows the four weights of k-quad `j` (low nibbles) and of quad `j + 4` (high nibbles). Unpacked, such a vector is
-//! the operand of `vpdpbusd` (16 rows × 4 k) and a row of an AMX B tile.
+//! A block holds 16 rows × 64 k: two groups of 32 k, each four vectors of 64 bytes. Vector `j` of a
+//! group holds for each of the 16 rows the four weights of k-quad `j` (low nibbles) and of quad `j
+//! + 4` (high nibbles). Unpacked, such a vector is the operand of `vpdpbusd` (16 rows × 4 k) and a
+//! row of an AMX B tile.
 
 use half::f16;
 use rayon::prelude::*;
@@ -47,7 +49,8 @@ pub(crate) fn pack(n: usize, k: usize, nibbles: &[u8], scales: &[f16]) -> HugeSl
                 let block = &mut tile[g / 2];
                 block.scales[g % 2 * TILE_ROWS + row % TILE_ROWS] = scale.to_bits();
                 let file_group = &file_row[g * GROUP / 2..row_bytes.min((g + 1) * GROUP / 2)];
-                // The unused half of a last odd byte, and what is missing of a last group, are weight 0.
+                // The unused half of a last odd byte, and what is missing of a last group, are
+                // weight 0.
                 let mut padded = [0x88; GROUP / 2];
                 padded[..file_group.len()].copy_from_slice(file_group);
                 if g + 1 == groups && !k.is_multiple_of(2) {
@@ -65,7 +68,8 @@ pub(crate) fn pack(n: usize, k: usize, nibbles: &[u8], scales: &[f16]) -> HugeSl
 fn pack_group(file_group: &[u8; GROUP / 2], group: usize, row: usize, block: &mut Block) {
     let places = &mut block.nibbles[group * 256..(group + 1) * 256];
     for quad in 0..4 {
-        let (low, high) = (&file_group[quad * 2..quad * 2 + 2], &file_group[quad * 2 + 8..quad * 2 + 10]);
+        let (low, high) =
+            (&file_group[quad * 2..quad * 2 + 2], &file_group[quad * 2 + 8..quad * 2 + 10]);
         let place = &mut places[quad * 64 + row * 4..][..4];
         for pair in 0..2 {
             place[pair * 2] = low[pair] & 15 | high[pair] << 4;
@@ -89,7 +93,10 @@ pub(crate) fn unpack(n: usize, k: usize, blocks: &[Block]) -> (Vec<u8>, Vec<f16>
             tile[kk / BLOCK_K].nibbles[at] >> shift & 15
         };
         nibbles.extend((0..row_bytes).map(|b| nibble(2 * b) | nibble(2 * b + 1) << 4));
-        scales.extend((0..groups).map(|g| f16::from_bits(tile[g / 2].scales[g % 2 * TILE_ROWS + row % TILE_ROWS])));
+        scales.extend(
+            (0..groups)
+                .map(|g| f16::from_bits(tile[g / 2].scales[g % 2 * TILE_ROWS + row % TILE_ROWS])),
+        );
     }
     (nibbles, scales)
 }

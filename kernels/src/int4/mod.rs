@@ -1,8 +1,9 @@
-//! INT4 weights: the matrix type, its two forms (file and runtime), and the product with f32 activations.
+//! INT4 weights: the matrix type, its two forms (file and runtime), and the product with f32
+//! activations.
 //!
-//! Weights are symmetric, `(q - 8) · scale`, one f16 scale for 32 weights along `k`. The file form is row-major; at load it is
-//! repacked once into tiles that serve every instruction set and any number of tokens ([`layout`]). Start at [`Int4Matrix`] and
-//! [`matmul_int4`].
+//! Weights are symmetric, `(q - 8) · scale`, one f16 scale for 32 weights along `k`. The file form
+//! is row-major; at load it is repacked once into tiles that serve every instruction set and any
+//! number of tokens ([`layout`]). Start at [`Int4Matrix`] and [`matmul_int4`].
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -46,14 +47,24 @@ pub(crate) const MAX_TOKENS: usize = 8;
 /// Up to so many tokens, tiles are multiplied as they are streamed; above, panels are unpacked.
 pub(crate) const FEW_TOKENS: usize = 16;
 
-/// `out[t][r] = Σ x[t] · w[r]` for one tile of 16 rows and `tokens` ≤ 8 tokens; `blocks` = the tile along `k`.
+/// `out[t][r] = Σ x[t] · w[r]` for one tile of 16 rows and `tokens` ≤ 8 tokens; `blocks` = the tile
+/// along `k`.
 ///
-/// `x` is `[4·blocks·4][tokens][4]` i8, `scales` and `bias` `[2·blocks][tokens]`. Equal to `reference::gemm_int4`.
-pub(crate) type TileKernel =
-    unsafe fn(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tokens: usize, out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]);
+/// `x` is `[4·blocks·4][tokens][4]` i8, `scales` and `bias` `[2·blocks][tokens]`. Equal to
+/// `reference::gemm_int4`.
+pub(crate) type TileKernel = unsafe fn(
+    blocks: &[Block],
+    x: &[i8],
+    scales: &[f32],
+    bias: &[i32],
+    tokens: usize,
+    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
+);
 
-/// Quantises one row of activations: `q` (padded, multiple of 32), one scale and one bias (`-8 Σ q`) a group.
-pub(crate) type QuantizeKernel = unsafe fn(x: &[f32], q: &mut [i8], scales: &mut [f32], bias: &mut [i32]);
+/// Quantises one row of activations: `q` (padded, multiple of 32), one scale and one bias (`-8 Σ
+/// q`) a group.
+pub(crate) type QuantizeKernel =
+    unsafe fn(x: &[f32], q: &mut [i8], scales: &mut [f32], bias: &mut [i32]);
 
 /// Why weights could not be taken.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,10 +82,16 @@ pub enum Int4Error {
 impl fmt::Display for Int4Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Int4Error::Length { what, expected, got } => write!(f, "{what}: expected {expected} elements, got {got}"),
+            Int4Error::Length { what, expected, got } => {
+                write!(f, "{what}: expected {expected} elements, got {got}")
+            }
             Int4Error::Shape { n, k } => write!(f, "a matrix of {n} x {k} cannot be held"),
-            Int4Error::NotFinite { row, column } => write!(f, "the weight at row {row}, column {column} is not finite"),
-            Int4Error::ScaleNotFinite { row, group } => write!(f, "the scale of row {row}, group {group} is not finite"),
+            Int4Error::NotFinite { row, column } => {
+                write!(f, "the weight at row {row}, column {column} is not finite")
+            }
+            Int4Error::ScaleNotFinite { row, group } => {
+                write!(f, "the scale of row {row}, group {group} is not finite")
+            }
         }
     }
 }
@@ -91,9 +108,11 @@ pub struct Int4Matrix {
 }
 
 impl Int4Matrix {
-    /// Quantises row-major f32 weights `[n,k]`; deterministic, least squared error over a small search a group.
+    /// Quantises row-major f32 weights `[n,k]`; deterministic, least squared error over a small
+    /// search a group.
     ///
-    /// Errors: a shape that cannot be held, a length that does not match, a weight that is not finite.
+    /// Errors: a shape that cannot be held, a length that does not match, a weight that is not
+    /// finite.
     pub fn quantize(n: usize, k: usize, weights: &[f32]) -> Result<Self, Int4Error> {
         check_weights(n, k, weights)?;
         let (nibbles, scales) = quantize::quantize_rows(n, k, weights);
@@ -103,7 +122,12 @@ impl Int4Matrix {
     /// Takes the file form: `nibbles` `[n, ⌈k/2⌉]` (low nibble = even k), `scales` `[n, ⌈k/32⌉]`.
     ///
     /// Errors: a shape that cannot be held, lengths that do not match, a scale that is not finite.
-    pub fn from_file_parts(n: usize, k: usize, nibbles: &[u8], scales: &[f16]) -> Result<Self, Int4Error> {
+    pub fn from_file_parts(
+        n: usize,
+        k: usize,
+        nibbles: &[u8],
+        scales: &[f16],
+    ) -> Result<Self, Int4Error> {
         check_shape(n, k)?;
         check_length("nibbles", n * k.div_ceil(2), nibbles.len())?;
         check_length("scales", n * k.div_ceil(GROUP), scales.len())?;
@@ -114,7 +138,8 @@ impl Int4Matrix {
         Ok(Int4Matrix { n, k, blocks: layout::pack(n, k, nibbles, scales) })
     }
 
-    /// The file form, byte for byte what [`Int4Matrix::from_file_parts`] was given (unused nibbles of a last odd column are 8).
+    /// The file form, byte for byte what [`Int4Matrix::from_file_parts`] was given (unused nibbles
+    /// of a last odd column are 8).
     pub fn to_file_parts(&self) -> (Vec<u8>, Vec<f16>) {
         layout::unpack(self.n, self.k, &self.blocks)
     }
@@ -134,7 +159,8 @@ impl Int4Matrix {
         std::mem::size_of_val(&*self.blocks)
     }
 
-    /// Writes the weights of `row` as f32 to `out` (`k` elements). Panics: `row >= n` or a wrong length.
+    /// Writes the weights of `row` as f32 to `out` (`k` elements). Panics: `row >= n` or a wrong
+    /// length.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.n, "row {row} of {}", self.n);
         assert_eq!(out.len(), self.k, "output of one row");
@@ -146,10 +172,16 @@ impl Int4Matrix {
     }
 }
 
-/// Writes to `out` what an [`Int4Matrix`] holds of row-major f32 weights `[n,k]`: training with rounded weights sees what is served.
+/// Writes to `out` what an [`Int4Matrix`] holds of row-major f32 weights `[n,k]`: training with
+/// rounded weights sees what is served.
 ///
 /// Errors: a shape that cannot be held, a length that does not match, a weight that is not finite.
-pub fn round_to_int4(n: usize, k: usize, weights: &[f32], out: &mut [f32]) -> Result<(), Int4Error> {
+pub fn round_to_int4(
+    n: usize,
+    k: usize,
+    weights: &[f32],
+    out: &mut [f32],
+) -> Result<(), Int4Error> {
     check_weights(n, k, weights)?;
     check_length("rounded weights", n * k, out.len())?;
     quantize::round_rows(k, weights, out);
@@ -173,7 +205,8 @@ impl fmt::Debug for Int4Matrix {
 
 fn check_shape(n: usize, k: usize) -> Result<(), Int4Error> {
     let padded = n.checked_next_multiple_of(TILE_ROWS).zip(k.checked_next_multiple_of(BLOCK_K));
-    let fits = padded.and_then(|(n, k)| n.checked_mul(k)).is_some_and(|cells| cells < isize::MAX as usize);
+    let fits =
+        padded.and_then(|(n, k)| n.checked_mul(k)).is_some_and(|cells| cells < isize::MAX as usize);
     if n == 0 || k == 0 || !fits { Err(Int4Error::Shape { n, k }) } else { Ok(()) }
 }
 
@@ -190,14 +223,17 @@ fn check_tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tokens: 
     assert_eq!(bias.len(), scales.len(), "bias of a tile call");
 }
 
-/// Bytes ahead that streaming kernels ask for, into the second-level cache (best of five distances for one to sixteen tokens).
+/// Bytes ahead that streaming kernels ask for, into the second-level cache (best of five distances
+/// for one to sixteen tokens).
 #[cfg(target_arch = "x86_64")]
 const PREFETCH: usize = 16 * size_of::<Block>();
 
-/// Asks for a line of the block [`PREFETCH`] bytes on; past the end of the weights this does nothing.
+/// Asks for a line of the block [`PREFETCH`] bytes on; past the end of the weights this does
+/// nothing.
 ///
-/// A kernel spreads the nine over its work on a block: together they fill the core's buffers for misses and hold up the loads behind
-/// them, for a tenth of the time of one token and a sixth of that of four.
+/// A kernel spreads the nine over its work on a block: together they fill the core's buffers for
+/// misses and hold up the loads behind them, for a tenth of the time of one token and a sixth of
+/// that of four.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn prefetch(block: &Block, line: usize) {

@@ -1,7 +1,7 @@
 //! Many tokens: the weights of a few tiles are unpacked once into L1 and all tokens pass over them.
 //!
-//! Owns what a row's panel kernel is given ([`Panel`]) and the memory it works in. What becomes of the sums is the caller's: they
-//! are handed out while they are in L1, some tokens at a time.
+//! Owns what a row's panel kernel is given ([`Panel`]) and the memory it works in. What becomes of
+//! the sums is the caller's: they are handed out while they are in L1, some tokens at a time.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -49,7 +49,8 @@ pub(crate) struct Panel<'a> {
     /// The tiles of the next panel, to be asked for ahead; may be empty.
     pub(crate) next: [&'a [Block]; MOST_TILES],
     pub(crate) chunks: usize,
-    /// `[chunks][k/4][8][4]`, [`Activations::whole_chunks`]; of rows with coarse scales see `coarse.rs`
+    /// `[chunks][k/4][8][4]`, [`Activations::whole_chunks`]; of rows with coarse scales see
+    /// `coarse.rs`
     pub(crate) q: &'a [i8],
     /// `[chunks][k/32][8]`
     pub(crate) x_scales: &'a [f32],
@@ -75,8 +76,8 @@ pub(crate) struct Sums<'a> {
 /// What becomes of [`Sums`].
 pub(crate) type Done<'a> = &'a mut dyn FnMut(Sums);
 
-/// Computes a [`Panel`] and hands out each sum once; equal to `reference::gemm_int4` and bit for bit to the row's
-/// [`super::TileKernel`].
+/// Computes a [`Panel`] and hands out each sum once; equal to `reference::gemm_int4` and bit for
+/// bit to the row's [`super::TileKernel`].
 pub(crate) type PanelKernel = unsafe fn(&mut Panel, Done);
 
 /// The panel kernel of a row.
@@ -91,12 +92,15 @@ pub(crate) struct Panels {
 const BLOCK_TOKENS: usize = 256;
 /// Tokens of a block at least, where each thread could have one.
 const SPLIT_TOKENS: usize = 128;
-/// Weights that may be read, and unpacked, once for every [`SPLIT_TOKENS`]: they stay in that cache too.
+/// Weights that may be read, and unpacked, once for every [`SPLIT_TOKENS`]: they stay in that cache
+/// too.
 const SPLIT_BYTES: usize = 1 << 20;
 
-/// How many blocks the tokens `m` of a product with `w` are taken in, one after another or by different threads.
+/// How many blocks the tokens `m` of a product with `w` are taken in, one after another or by
+/// different threads.
 pub(super) fn token_blocks(w: &Int4Matrix, m: usize) -> usize {
-    let a_thread_each = if w.bytes() <= SPLIT_BYTES { (m / SPLIT_TOKENS).min(threads::threads()) } else { 1 };
+    let a_thread_each =
+        if w.bytes() <= SPLIT_BYTES { (m / SPLIT_TOKENS).min(threads::threads()) } else { 1 };
     m.div_ceil(BLOCK_TOKENS).max(a_thread_each)
 }
 
@@ -107,9 +111,16 @@ pub(super) fn tokens_of(m: usize, block: usize, blocks: usize) -> Range<usize> {
     start(block)..start(block + 1)
 }
 
-/// Runs the row's kernel over the tiles `tiles` of `w` and the tokens `tokens` ([`tokens_of`]) of `x`, which has more than
-/// [`super::FEW_TOKENS`]. `next`: the tiles that will be asked for next.
-pub(super) fn run(w: &Int4Matrix, x: &Activations, tokens: Range<usize>, tiles: &[usize], next: &[usize], done: Done) {
+/// Runs the row's kernel over the tiles `tiles` of `w` and the tokens `tokens` ([`tokens_of`]) of
+/// `x`, which has more than [`super::FEW_TOKENS`]. `next`: the tiles that will be asked for next.
+pub(super) fn run(
+    w: &Int4Matrix,
+    x: &Activations,
+    tokens: Range<usize>,
+    tiles: &[usize],
+    next: &[usize],
+    done: Done,
+) {
     let (row, per_tile) = (x.row(), w.blocks_per_tile());
     let blocks = |list: &[usize]| {
         let mut blocks: [&[Block]; MOST_TILES] = [&[]; MOST_TILES];
@@ -123,7 +134,16 @@ pub(super) fn run(w: &Int4Matrix, x: &Activations, tokens: Range<usize>, tiles: 
         scratch.weights.resize(PANEL_BLOCKS * BLOCK_K / 4 * MOST_TILES, Line([0; 64]));
         scratch.scales.resize(PANEL_GROUPS * MOST_TILES, [0.0; TILE_ROWS]);
         scratch.sums.resize(chunks * MAX_TOKENS * MOST_TILES, [0.0; TILE_ROWS]);
-        let mut panel = Panel { tiles: blocks(tiles), n_tiles: tiles.len(), next: blocks(next), chunks, q, x_scales, bias, scratch };
+        let mut panel = Panel {
+            tiles: blocks(tiles),
+            n_tiles: tiles.len(),
+            next: blocks(next),
+            chunks,
+            q,
+            x_scales,
+            bias,
+            scratch,
+        };
         panel.check(row);
         // SAFETY: the row was checked for this CPU when it was handed out; the lengths by `check`.
         unsafe { (row.int4_panel.kernel)(&mut panel, done) };
@@ -135,13 +155,24 @@ impl Panel<'_> {
     fn check(&self, row: &Row) {
         let k = self.tiles[0].len() * BLOCK_K;
         let tokens = self.chunks * MAX_TOKENS;
-        assert!((1..=row.int4_panel.tiles).contains(&self.n_tiles) && k > 0, "{} tiles of a panel", self.n_tiles);
-        assert!(self.tiles.iter().take(self.n_tiles).all(|t| t.len() == self.tiles[0].len()), "tiles of a panel");
+        assert!(
+            (1..=row.int4_panel.tiles).contains(&self.n_tiles) && k > 0,
+            "{} tiles of a panel",
+            self.n_tiles
+        );
+        assert!(
+            self.tiles.iter().take(self.n_tiles).all(|t| t.len() == self.tiles[0].len()),
+            "tiles of a panel"
+        );
         assert_eq!(self.q.len(), tokens * k, "activations of a panel");
         let (scales, bias) = match row.int4_coarse {
             Some(coarse) => (tokens * k.div_ceil(coarse.block), 0),
             None => (tokens * k / GROUP, tokens * k / GROUP),
         };
-        assert_eq!((self.x_scales.len(), self.bias.len()), (scales, bias), "scales and bias of a panel");
+        assert_eq!(
+            (self.x_scales.len(), self.bias.len()),
+            (scales, bias),
+            "scales and bias of a panel"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! The product of INT4 weights and INT8 activations: how tiles and tokens are shared out, and what becomes of the sums.
+//! The product of INT4 weights and INT8 activations: how tiles and tokens are shared out, and what
+//! becomes of the sums.
 //!
-//! Few tokens: each tile of 16 rows is read once and multiplied with chunks of at most eight tokens, which is bound by reading
-//! the weights. Many tokens: all of them pass over panels of unpacked weights ([`super::panel`]).
+//! Few tokens: each tile of 16 rows is read once and multiplied with chunks of at most eight
+//! tokens, which is bound by reading the weights. Many tokens: all of them pass over panels of
+//! unpacked weights ([`super::panel`]).
 
 use std::ops::Range;
 
@@ -23,21 +25,28 @@ pub struct Epilogue<'a> {
     pub add: bool,
 }
 
-/// `y[m,n] = x[m,k] · dequant(w)[k,n]`, activations quantised to INT8 per group of 32, accumulated in f32.
+/// `y[m,n] = x[m,k] · dequant(w)[k,n]`, activations quantised to INT8 per group of 32, accumulated
+/// in f32.
 ///
-/// Shapes: `x` `[m,k]` row-major f32, `m` taken from its length; `y` `[m,n]`, overwritten.
-/// A NaN or infinity in a row of `x` makes that row of `y` NaN and no other.
-/// Panics: if a length does not match its shape (always checked).
-/// A row of `y` has the same bits whatever the other rows are and how many: a warm cache computes what a cold one does.
-/// Accuracy: NMSE ≤ 1e-6 against `reference::gemm_int4`.
-/// The `amx` row differs for more than 16 tokens: those equal `reference::gemm_int4_requantized`, one to another with the same
-/// bits, but not the bits of 16 or fewer.
+/// Shapes: `x` `[m,k]` row-major f32, `m` taken from its length; `y` `[m,n]`, overwritten. A NaN or
+/// infinity in a row of `x` makes that row of `y` NaN and no other. Panics: if a length does not
+/// match its shape (always checked). A row of `y` has the same bits whatever the other rows are and
+/// how many: a warm cache computes what a cold one does. Accuracy: NMSE ≤ 1e-6 against
+/// `reference::gemm_int4`. The `amx` row differs for more than 16 tokens: those equal
+/// `reference::gemm_int4_requantized`, one to another with the same bits, but not the bits of 16 or
+/// fewer.
 pub fn matmul_int4(w: &Int4Matrix, x: &[f32], y: &mut [f32], activations: &mut Activations) {
     matmul_int4_with(isa::active(), w, x, y, activations);
 }
 
 /// [`matmul_int4`] on a given row of the kernel table.
-pub fn matmul_int4_with(row: &'static Row, w: &Int4Matrix, x: &[f32], y: &mut [f32], activations: &mut Activations) {
+pub fn matmul_int4_with(
+    row: &'static Row,
+    w: &Int4Matrix,
+    x: &[f32],
+    y: &mut [f32],
+    activations: &mut Activations,
+) {
     activations.quantize_with(row, x, w.k);
     matmul_quantized(w, activations, Epilogue::default(), y);
 }
@@ -57,26 +66,42 @@ pub fn matmul_quantized(w: &Int4Matrix, x: &Activations, epilogue: Epilogue, y: 
     if let Some(some) = x.row().int4_few.filter(|some| some.takes(m)) {
         threads::split(n.div_ceil(TILE_ROWS), estimated_us(w, m), |tiles| {
             few::run(&some, w, x, tiles.clone(), &mut |tile, values| {
-                let sums = Sums { token: 0, tile: 0, tokens: values.len(), n_tiles: 1, values, strides: [1, 1] };
+                let sums = Sums {
+                    token: 0,
+                    tile: 0,
+                    tokens: values.len(),
+                    n_tiles: 1,
+                    values,
+                    strides: [1, 1],
+                };
                 out.put(x, (tiles.start + tile) * TILE_ROWS, &sums);
             });
         });
     } else if m <= FEW_TOKENS {
-        threads::split(n.div_ceil(TILE_ROWS), estimated_us(w, m), |tiles| by_tiles(w, x, tiles, &out));
+        threads::split(n.div_ceil(TILE_ROWS), estimated_us(w, m), |tiles| {
+            by_tiles(w, x, tiles, &out)
+        });
     } else {
         let width = x.row().int4_panel.tiles;
         let panels = n.div_ceil(width * TILE_ROWS);
         let blocks = panel::token_blocks(w, m);
         threads::split(blocks * panels, estimated_us(w, m), |items| {
             for item in items {
-                by_panel(w, x, panel::tokens_of(m, item / panels, blocks), item % panels, width, &out);
+                by_panel(
+                    w,
+                    x,
+                    panel::tokens_of(m, item / panels, blocks),
+                    item % panels,
+                    width,
+                    &out,
+                );
             }
         });
     }
 }
 
-/// Microseconds of a product on one core. 60 multiply-adds a nanosecond when there is work for the registers; one token is bound by
-/// reading and costs as much as four.
+/// Microseconds of a product on one core. 60 multiply-adds a nanosecond when there is work for the
+/// registers; one token is bound by reading and costs as much as four.
 pub(super) fn estimated_us(w: &Int4Matrix, m: usize) -> u64 {
     w.n as u64 * w.k as u64 * (m as u64 + 3) / 60_000
 }
@@ -111,7 +136,10 @@ impl Out<'_> {
             return;
         }
         let start = sums.token * self.n + first;
-        assert!(start + (tokens - 1) * self.n + columns <= self.y.len(), "columns outside of the output");
+        assert!(
+            start + (tokens - 1) * self.n + columns <= self.y.len(),
+            "columns outside of the output"
+        );
         let finished = Finished {
             // In bounds by the assertion; `wrapping_add` needs no promise.
             y: self.y.address().cast_mut().wrapping_add(start),
@@ -123,12 +151,13 @@ impl Out<'_> {
             bias: self.epilogue.bias.map(|bias| &bias[first..]),
             add: self.epilogue.add,
         };
-        // SAFETY: the places are inside of `y`, which outlives the split; each panel owns its columns. The row's instruction set was
-        // checked when it was handed out.
+        // SAFETY: the places are inside of `y`, which outlives the split; each panel owns its
+        // columns. The row's instruction set was checked when it was handed out.
         unsafe { (x.row().ops.epilogue)(&finished) };
     }
 
-    /// Asks for `columns` columns of some tokens, which lie a row apart, to be near when the sums are done.
+    /// Asks for `columns` columns of some tokens, which lie a row apart, to be near when the sums
+    /// are done.
     #[cfg(target_arch = "x86_64")]
     fn prefetch(&self, tokens: Range<usize>, first: usize, columns: usize) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -168,21 +197,36 @@ fn by_tiles(w: &Int4Matrix, x: &Activations, tiles: Range<usize>, out: &Out) {
 }
 
 /// Some tokens times a panel of `width` tiles.
-fn by_panel(w: &Int4Matrix, x: &Activations, tokens: Range<usize>, panel: usize, width: usize, out: &Out) {
+fn by_panel(
+    w: &Int4Matrix,
+    x: &Activations,
+    tokens: Range<usize>,
+    panel: usize,
+    width: usize,
+    out: &Out,
+) {
     let first = panel * width;
     let n_tiles = width.min(w.n.div_ceil(TILE_ROWS) - first);
     let tiles: [usize; 2 * MOST_TILES] = std::array::from_fn(|i| first + i);
     let (first_row, rows) = (first * TILE_ROWS, (n_tiles * TILE_ROWS).min(w.n - first * TILE_ROWS));
     out.prefetch(tokens.clone(), first_row, rows);
-    panel::run(w, x, tokens.clone(), &tiles[..n_tiles], &tiles[width..2 * width], &mut |mut sums| {
-        sums.token += tokens.start;
-        out.put(x, first_row, &sums);
-    });
+    panel::run(
+        w,
+        x,
+        tokens.clone(),
+        &tiles[..n_tiles],
+        &tiles[width..2 * width],
+        &mut |mut sums| {
+            sums.token += tokens.start;
+            out.put(x, first_row, &sums);
+        },
+    );
 }
 
 /// Sums on their way to the output, for [`epilogue_body`].
 pub(crate) struct Finished<'a> {
-    /// The place of the first token's first value, elements to that of the next token, and columns that exist.
+    /// The place of the first token's first value, elements to that of the next token, and columns
+    /// that exist.
     y: *mut f32,
     stride: usize,
     columns: usize,
@@ -198,7 +242,8 @@ pub(crate) struct Finished<'a> {
 /// Applies the epilogue; compiled once per instruction set.
 ///
 /// # Safety
-/// `columns` elements at `tokens` places from `y` on, `stride` apart, are writable and belong to the calling thread.
+/// `columns` elements at `tokens` places from `y` on, `stride` apart, are writable and belong to
+/// the calling thread.
 #[inline(always)]
 pub(crate) unsafe fn epilogue_body(finished: &Finished) {
     let Finished { y, stride, columns, tokens, sums, strides, bias, add } = *finished;
@@ -209,13 +254,16 @@ pub(crate) unsafe fn epilogue_body(finished: &Finished) {
         // Whole tiles have a fixed size: a register each.
         for (i, y) in tiles.iter_mut().enumerate() {
             let sums = &sums[token * strides[0] + i * strides[1]];
-            let bias = bias.map(|bias| bias[i * TILE_ROWS..].first_chunk::<TILE_ROWS>().expect("a bias for each column"));
+            let bias = bias.map(|bias| {
+                bias[i * TILE_ROWS..].first_chunk::<TILE_ROWS>().expect("a bias for each column")
+            });
             for lane in 0..TILE_ROWS {
                 y[lane] = finish(y[lane], sums[lane], bias.map(|bias| bias[lane]), add);
             }
         }
         if !rest.is_empty() {
-            let (first, sums) = (tiles.len() * TILE_ROWS, &sums[token * strides[0] + tiles.len() * strides[1]]);
+            let (first, sums) =
+                (tiles.len() * TILE_ROWS, &sums[token * strides[0] + tiles.len() * strides[1]]);
             for (lane, y) in rest.iter_mut().enumerate() {
                 *y = finish(*y, sums[lane], bias.map(|bias| bias[first + lane]), add);
             }

@@ -1,8 +1,9 @@
 //! From f32 weights to INT4: the choice of a scale a group.
 //!
-//! For each group of 32 a few scales around the largest weight are tried, each refitted by least squares, and the one with
-//! the least squared error is kept (a plain `largest / -8` is one of the candidates, so the result is not worse but for the
-//! rounding of the scale to f16). The same bits come out on every machine: sums are taken in 16 lanes in a fixed order.
+//! For each group of 32 a few scales around the largest weight are tried, each refitted by least
+//! squares, and the one with the least squared error is kept (a plain `largest / -8` is one of the
+//! candidates, so the result is not worse but for the rounding of the scale to f16). The same bits
+//! come out on every machine: sums are taken in 16 lanes in a fixed order.
 
 use half::f16;
 use rayon::prelude::*;
@@ -15,14 +16,19 @@ pub(crate) fn quantize_rows(n: usize, k: usize, weights: &[f32]) -> (Vec<u8>, Ve
     let mut nibbles = vec![0u8; n * row_bytes];
     let mut scales = vec![f16::ZERO; n * groups];
     let row = best_row();
-    nibbles.par_chunks_mut(row_bytes).zip(scales.par_chunks_mut(groups)).zip(weights.par_chunks(k)).for_each(
-        // SAFETY: `best_row` chose it for this CPU.
-        |((nibbles, scales), weights)| unsafe { row(weights, nibbles, scales) },
-    );
+    nibbles
+        .par_chunks_mut(row_bytes)
+        .zip(scales.par_chunks_mut(groups))
+        .zip(weights.par_chunks(k))
+        .for_each(
+            // SAFETY: `best_row` chose it for this CPU.
+            |((nibbles, scales), weights)| unsafe { row(weights, nibbles, scales) },
+        );
     (nibbles, scales)
 }
 
-/// `[n,k]` row-major f32 to what the file form holds of it. The weights are finite (the caller checked).
+/// `[n,k]` row-major f32 to what the file form holds of it. The weights are finite (the caller
+/// checked).
 pub(crate) fn round_rows(k: usize, weights: &[f32], out: &mut [f32]) {
     let (row_bytes, groups) = (k.div_ceil(2), k.div_ceil(GROUP));
     let row = best_row();
@@ -32,7 +38,8 @@ pub(crate) fn round_rows(k: usize, weights: &[f32], out: &mut [f32]) {
             // SAFETY: `best_row` chose it for this CPU.
             unsafe { row(weights, nibbles, scales) };
             for (i, w) in out.iter_mut().enumerate() {
-                *w = (f32::from(nibbles[i / 2] >> (i % 2 * 4) & 15) - 8.0) * scales[i / GROUP].to_f32();
+                *w = (f32::from(nibbles[i / 2] >> (i % 2 * 4) & 15) - 8.0)
+                    * scales[i / GROUP].to_f32();
             }
         },
     );
@@ -64,7 +71,9 @@ fn best_row() -> RowKernel {
 
 #[inline(always)]
 fn row_body(weights: &[f32], nibbles: &mut [u8], scales: &mut [f16]) {
-    for ((group, nibbles), scale) in weights.chunks(GROUP).zip(nibbles.chunks_mut(GROUP / 2)).zip(scales) {
+    for ((group, nibbles), scale) in
+        weights.chunks(GROUP).zip(nibbles.chunks_mut(GROUP / 2)).zip(scales)
+    {
         let mut padded = [0f32; GROUP];
         padded[..group.len()].copy_from_slice(group);
         let (fitted, levels) = quantize_group(&padded);
@@ -75,7 +84,8 @@ fn row_body(weights: &[f32], nibbles: &mut [u8], scales: &mut [f16]) {
     }
 }
 
-/// Divisors of the largest weight that are tried: below 8 the largest is clipped less and small ones are coarser.
+/// Divisors of the largest weight that are tried: below 8 the largest is clipped less and small
+/// ones are coarser.
 const DIVISORS: [f32; 10] = [8.0, 7.0, 7.25, 7.5, 7.75, 8.25, 8.5, 9.0, 9.75, 10.5];
 
 /// Scale and levels (−8 … 7) of a group; what is missing of a last group is weight 0.
@@ -128,7 +138,8 @@ fn round_levels(group: &[f32; GROUP], inverse: f32) -> ([f32; GROUP], f32, f32) 
     (levels, cross[0], square[0])
 }
 
-/// Round half to even for `|x| < 2^22`, in two additions (a call to the C library on plain x86-64 otherwise).
+/// Round half to even for `|x| < 2^22`, in two additions (a call to the C library on plain x86-64
+/// otherwise).
 #[inline(always)]
 pub(crate) fn round(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;

@@ -8,7 +8,14 @@ use super::layout::{BLOCK_K, Block, TILE_ROWS};
 use super::panel::{Done, Panel, Sums};
 
 /// See [`super::TileKernel`].
-pub(crate) fn tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tokens: usize, out: &mut [[f32; TILE_ROWS]; MAX_TOKENS]) {
+pub(crate) fn tile(
+    blocks: &[Block],
+    x: &[i8],
+    scales: &[f32],
+    bias: &[i32],
+    tokens: usize,
+    out: &mut [[f32; TILE_ROWS]; MAX_TOKENS],
+) {
     super::check_tile(blocks, x, scales, bias, tokens);
     for row in out.iter_mut().take(tokens) {
         row.fill(0.0);
@@ -28,7 +35,8 @@ pub(crate) fn tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tok
                     for (row, sum) in sums.iter_mut().enumerate() {
                         for i in 0..4 {
                             let byte = quads[quad * 64 + row * 4 + i];
-                            *sum += i32::from(byte & 15) * i32::from(low[i]) + i32::from(byte >> 4) * i32::from(high[i]);
+                            *sum += i32::from(byte & 15) * i32::from(low[i])
+                                + i32::from(byte >> 4) * i32::from(high[i]);
                         }
                     }
                 }
@@ -41,7 +49,8 @@ pub(crate) fn tile(blocks: &[Block], x: &[i8], scales: &[f32], bias: &[i32], tok
     }
 }
 
-/// See [`super::panel::PanelKernel`]: nothing is gained by unpacking here, each tile is done as for few tokens.
+/// See [`super::panel::PanelKernel`]: nothing is gained by unpacking here, each tile is done as for
+/// few tokens.
 pub(crate) fn panel(panel: &mut Panel, done: Done) {
     let k = panel.tiles[0].len() * BLOCK_K;
     for chunk in 0..panel.chunks {
@@ -49,8 +58,22 @@ pub(crate) fn panel(panel: &mut Panel, done: Done) {
         let q = &panel.q[chunk * k * MAX_TOKENS..(chunk + 1) * k * MAX_TOKENS];
         for (i, blocks) in panel.tiles.iter().enumerate().take(panel.n_tiles) {
             let mut values = [[0f32; TILE_ROWS]; MAX_TOKENS];
-            tile(blocks, q, &panel.x_scales[groups.clone()], &panel.bias[groups.clone()], MAX_TOKENS, &mut values);
-            done(Sums { token: chunk * MAX_TOKENS, tile: i, tokens: MAX_TOKENS, n_tiles: 1, values: &values, strides: [1, 1] });
+            tile(
+                blocks,
+                q,
+                &panel.x_scales[groups.clone()],
+                &panel.bias[groups.clone()],
+                MAX_TOKENS,
+                &mut values,
+            );
+            done(Sums {
+                token: chunk * MAX_TOKENS,
+                tile: i,
+                tokens: MAX_TOKENS,
+                n_tiles: 1,
+                values: &values,
+                strides: [1, 1],
+            });
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Where each element of a block lies.
 //!
-//! A block holds [`BLOCK`] positions of every head; a head's part is the keys of its pages of [`PAGE`] positions, one after the
-//! other, then the values of its pages: streams long enough for a core's prefetchers. A line is 64 bytes. A page holds:
+//! A block holds [`BLOCK`] positions of every head; a head's part is the keys of its pages of
+//! [`PAGE`] positions, one after the other, then the values of its pages: streams long enough for a
+//! core's prefetchers. A line is 64 bytes. A page holds:
 //!
 //! | | keys: 4 tiles of 16 positions | values |
 //! |---|---|---|
@@ -9,8 +10,9 @@
 //! | f16 | `[d][16]`, rounded up to whole lines | `[64][⌈d/16⌉·16]` |
 //! | INT8 | f32 scales `[⌈d/32⌉][16]`, then u8 `[⌈d/4⌉][16][4]`, 128 added | f32 scales `[64]`, then i8 `[⌈d/16⌉][16 quads of positions][16][4]` |
 //!
-//! INT8 keys have their elements in [`pair_source`] order, so that a group of 32 holds whole rotation pairs: the few elements
-//! of a key that are far larger than the rest come in such pairs, and spoil the scale of one group instead of two.
+//! INT8 keys have their elements in [`pair_source`] order, so that a group of 32 holds whole
+//! rotation pairs: the few elements of a key that are far larger than the rest come in such pairs,
+//! and spoil the scale of one group instead of two.
 
 use std::ops::Range;
 
@@ -124,7 +126,8 @@ impl Layout {
     }
 }
 
-/// Which element of a head stands at place `i` of an INT8 key or query: `0, d/2, 1, d/2 + 1, …` for even `d`, else `i`.
+/// Which element of a head stands at place `i` of an INT8 key or query: `0, d/2, 1, d/2 + 1, …` for
+/// even `d`, else `i`.
 #[inline(always)]
 pub(crate) fn pair_source(d: usize, i: usize) -> usize {
     if d.is_multiple_of(2) { i / 2 + i % 2 * (d / 2) } else { i }

@@ -1,7 +1,8 @@
 //! Memory for blocks: equal parts of slabs on huge pages, which go back to the system slab by slab.
 //!
-//! Attention over a long prefix reads keys and values once a token, as products read weights, and in 4 KB pages it waits for the TLB.
-//! A part that is given back is handed out again; one empty slab is kept, so that a block at a boundary does not map and unmap memory.
+//! Attention over a long prefix reads keys and values once a token, as products read weights, and
+//! in 4 KB pages it waits for the TLB. A part that is given back is handed out again; one empty
+//! slab is kept, so that a block at a boundary does not map and unmap memory.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -12,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Line;
 use crate::pages::{HUGE, Slab};
 
-/// Hands out the blocks of its stores and counts their bytes, each once however many stores share it.
+/// Hands out the blocks of its stores and counts their bytes, each once however many stores share
+/// it.
 #[derive(Clone, Default)]
 pub struct KvMemory(Arc<Pool>);
 
@@ -43,8 +45,16 @@ impl Parts {
     fn new(len: usize) -> Parts {
         let part = len * size_of::<Line>();
         let waste = |pages: &usize| pages * HUGE % part;
-        let pages = (part.div_ceil(HUGE)..).find(|pages| waste(pages) <= pages * HUGE / 16).expect("the waste is less than a part");
-        Parts { slab: Slab::new(pages * HUGE), len, n: pages * HUGE / part, fresh: 0, free: Vec::new() }
+        let pages = (part.div_ceil(HUGE)..)
+            .find(|pages| waste(pages) <= pages * HUGE / 16)
+            .expect("the waste is less than a part");
+        Parts {
+            slab: Slab::new(pages * HUGE),
+            len,
+            n: pages * HUGE / part,
+            fresh: 0,
+            free: Vec::new(),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -75,12 +85,16 @@ impl KvMemory {
         self.0.slabs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `len` zeros, more than none. The fullest slab with room gives them, so that the others empty.
+    /// `len` zeros, more than none. The fullest slab with room gives them, so that the others
+    /// empty.
     pub(super) fn zeroed(&self, len: usize) -> Part {
         let (start, zero) = {
             let mut slabs = self.slabs();
             let room = |parts: &Parts| parts.n - parts.fresh + parts.free.len();
-            let fullest = slabs.values_mut().filter(|parts| parts.len == len && room(parts) > 0).min_by_key(|parts| room(parts));
+            let fullest = slabs
+                .values_mut()
+                .filter(|parts| parts.len == len && room(parts) > 0)
+                .min_by_key(|parts| room(parts));
             if let Some(part) = fullest.and_then(Parts::take) {
                 part
             } else {
@@ -127,7 +141,8 @@ impl Deref for Part {
     type Target = [Line];
 
     fn deref(&self) -> &[Line] {
-        // SAFETY: `len` initialised lines of a slab that the pool keeps until this part comes back; nobody else has them.
+        // SAFETY: `len` initialised lines of a slab that the pool keeps until this part comes back;
+        // nobody else has them.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -143,10 +158,13 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.memory.0.bytes.fetch_sub(self.len * size_of::<Line>(), Ordering::Relaxed);
         let mut slabs = self.memory.slabs();
-        let (&first, parts) = slabs.range_mut(..=self.start.addr().get()).next_back().expect("the slab of a part");
+        let (&first, parts) =
+            slabs.range_mut(..=self.start.addr().get()).next_back().expect("the slab of a part");
         parts.free.push(self.start);
         let len = self.len;
-        if parts.is_empty() && slabs.iter().any(|(&at, parts)| at != first && parts.len == len && parts.is_empty()) {
+        if parts.is_empty()
+            && slabs.iter().any(|(&at, parts)| at != first && parts.len == len && parts.is_empty())
+        {
             slabs.remove(&first);
         }
     }
@@ -170,7 +188,12 @@ mod tests {
             assert!(super::super::floats(part).iter().all(|v| *v == 0.0), "part {i}");
             super::super::layout::floats_mut(part).fill(i as f32 + 1.0);
         }
-        assert!(parts.iter().enumerate().all(|(i, part)| super::super::floats(part).iter().all(|v| *v == i as f32 + 1.0)));
+        assert!(
+            parts
+                .iter()
+                .enumerate()
+                .all(|(i, part)| super::super::floats(part).iter().all(|v| *v == i as f32 + 1.0))
+        );
     }
 
     #[test]

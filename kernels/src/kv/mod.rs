@@ -1,9 +1,9 @@
 //! Keys and values of one layer as attention reads them: f32, f16 or INT8.
 //!
-//! Owns the memory ([`memory`]) and its layout ([`layout`]), how a row comes in ([`put`]) and how it is read back ([`take`]); the products are in
-//! `ops::attention`. Positions lie in blocks, shared between stores until one writes; in a block, each head has its keys and then its
-//! values, so that a head is read in long streams.
-//! Start at [`KvStore`].
+//! Owns the memory ([`memory`]) and its layout ([`layout`]), how a row comes in ([`put`]) and how
+//! it is read back ([`take`]); the products are in `ops::attention`. Positions lie in blocks,
+//! shared between stores until one writes; in a block, each head has its keys and then its values,
+//! so that a head is read in long streams. Start at [`KvStore`].
 
 mod layout;
 mod memory;
@@ -28,7 +28,8 @@ pub enum KvDtype {
     F32,
     /// Rounded to f16; a value that f16 cannot hold counts as not finite.
     F16,
-    /// Keys: one scale for 32 elements of a head at a position; values: one scale a head and position.
+    /// Keys: one scale for 32 elements of a head at a position; values: one scale a head and
+    /// position.
     Int8,
 }
 
@@ -54,8 +55,9 @@ impl fmt::Display for KvDtype {
 
 /// Keys and values of one layer, from position 0 on, in blocks of 512 positions.
 ///
-/// A clone shares the blocks; whoever writes to a shared one gets a copy of it first. Blocks are of that size because a head of a block
-/// is what attention reads in one stream: smaller ones would break the streams, and sharing is by whole blocks anyway.
+/// A clone shares the blocks; whoever writes to a shared one gets a copy of it first. Blocks are of
+/// that size because a head of a block is what attention reads in one stream: smaller ones would
+/// break the streams, and sharing is by whole blocks anyway.
 #[derive(Clone)]
 pub struct KvStore {
     layout: Layout,
@@ -93,7 +95,11 @@ impl KvStore {
     /// An empty store whose blocks are counted by `memory`. Panics: a dimension is zero.
     pub fn counted(dtype: KvDtype, kv_heads: usize, head_dim: usize, memory: &KvMemory) -> Self {
         assert!(kv_heads > 0 && head_dim > 0, "{kv_heads} heads of {head_dim} elements");
-        KvStore { layout: Layout::new(dtype, kv_heads, head_dim), memory: memory.clone(), blocks: Vec::new() }
+        KvStore {
+            layout: Layout::new(dtype, kv_heads, head_dim),
+            memory: memory.clone(),
+            blocks: Vec::new(),
+        }
     }
 
     /// How keys and values are held.
@@ -116,7 +122,8 @@ impl KvStore {
         self.blocks.len() * BLOCK
     }
 
-    /// Bytes in memory; blocks shared with other stores count in full ([`KvMemory`] counts them once).
+    /// Bytes in memory; blocks shared with other stores count in full ([`KvMemory`] counts them
+    /// once).
     pub fn bytes(&self) -> usize {
         self.blocks.iter().map(|block| size_of_val(&*block.lines)).sum()
     }
@@ -138,8 +145,8 @@ impl KvStore {
         self.blocks.truncate(tokens.div_ceil(BLOCK));
     }
 
-    /// Prepares writing from position `from` on when what stands there is not needed any more: shared blocks are copied only as far as
-    /// positions before `from` go, or left to the others.
+    /// Prepares writing from position `from` on when what stands there is not needed any more:
+    /// shared blocks are copied only as far as positions before `from` go, or left to the others.
     pub fn rewrite(&mut self, from: usize) {
         let first = from / BLOCK;
         let shared = |block: &Arc<Block>| Arc::strong_count(block) > 1;
@@ -157,22 +164,33 @@ impl KvStore {
         }
     }
 
-    /// Takes the keys `k` and values `v`, `[kv_heads·head_dim]` each, of one position. Panics: see [`KvStore::put_many`].
+    /// Takes the keys `k` and values `v`, `[kv_heads·head_dim]` each, of one position. Panics: see
+    /// [`KvStore::put_many`].
     pub fn put(&mut self, position: usize, k: &[f32], v: &[f32]) {
         self.put_many(position, 1, k, v, k.len());
     }
 
-    /// Takes `m` positions from `first` on: row `i` of keys is `k[i·stride..][..kv_heads·head_dim]`, of values the same in `v`.
+    /// Takes `m` positions from `first` on: row `i` of keys is
+    /// `k[i·stride..][..kv_heads·head_dim]`, of values the same in `v`.
     ///
-    /// Where a head's key or value at a position holds an element that is not finite (or that the type cannot hold), whatever
-    /// attends to that head and position becomes NaN. Equals `reference::quantize_key` and `reference::quantize_value`.
-    /// Panics: lengths, or no room ([`KvStore::grow`]).
+    /// Where a head's key or value at a position holds an element that is not finite (or that the
+    /// type cannot hold), whatever attends to that head and position becomes NaN. Equals
+    /// `reference::quantize_key` and `reference::quantize_value`. Panics: lengths, or no room
+    /// ([`KvStore::grow`]).
     pub fn put_many(&mut self, first: usize, m: usize, k: &[f32], v: &[f32], stride: usize) {
         self.put_many_with(isa::active(), first, m, k, v, stride);
     }
 
     /// [`KvStore::put_many`] on a given row of the kernel table. Every row stores the same bits.
-    pub fn put_many_with(&mut self, row: &'static Row, first: usize, m: usize, k: &[f32], v: &[f32], stride: usize) {
+    pub fn put_many_with(
+        &mut self,
+        row: &'static Row,
+        first: usize,
+        m: usize,
+        k: &[f32],
+        v: &[f32],
+        stride: usize,
+    ) {
         let Layout { kv_heads, head_dim: d, .. } = self.layout;
         let width = kv_heads * d;
         if m == 0 {
@@ -184,25 +202,39 @@ impl KvStore {
             self.tokens()
         );
         let needed = (m - 1) * stride + width;
-        assert!(stride >= width && k.len() >= needed && v.len() >= needed, "{m} rows of {width} elements at stride {stride}");
+        assert!(
+            stride >= width && k.len() >= needed && v.len() >= needed,
+            "{m} rows of {width} elements at stride {stride}"
+        );
         let layout = self.layout;
         for i in 0..m {
             let position = first + i;
             let block = self.block_mut(position / BLOCK);
             for (head, lines) in block.chunks_exact_mut(layout.head_lines()).enumerate() {
                 let at = i * stride + head * d;
-                let mut put = Put { layout: &layout, lines, lane: position % BLOCK, k: &k[at..at + d], v: &v[at..at + d] };
-                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the instruction set.
+                let mut put = Put {
+                    layout: &layout,
+                    lines,
+                    lane: position % BLOCK,
+                    k: &k[at..at + d],
+                    v: &v[at..at + d],
+                };
+                // SAFETY: `row` comes from `isa::row` or `isa::selected`, which checked the
+                // instruction set.
                 unsafe { (row.ops.attention.put)(&mut put) };
             }
         }
     }
 
-    /// The keys and values of one position as the store holds them, `[kv_heads·head_dim]` each: [`KvStore::put`] of them stores the same
-    /// again (to one unit in the last place of an INT8 scale). A key that was not finite comes back as NaN. Panics: lengths, no such position.
+    /// The keys and values of one position as the store holds them, `[kv_heads·head_dim]` each:
+    /// [`KvStore::put`] of them stores the same again (to one unit in the last place of an INT8
+    /// scale). A key that was not finite comes back as NaN. Panics: lengths, no such position.
     pub fn read(&self, position: usize, k: &mut [f32], v: &mut [f32]) {
         let (layout, d) = (&self.layout, self.layout.head_dim);
-        assert!(k.len() == layout.kv_heads * d && v.len() == k.len(), "keys and values of {self:?}");
+        assert!(
+            k.len() == layout.kv_heads * d && v.len() == k.len(),
+            "keys and values of {self:?}"
+        );
         assert!(position < self.tokens(), "position {position} of {self:?}");
         let heads = k.chunks_exact_mut(d).zip(v.chunks_exact_mut(d));
         for (head, (k, v)) in heads.enumerate() {

@@ -1,9 +1,12 @@
-//! One head's key and value of one position into a page: rounding, quantising, scattering into the layout.
+//! One head's key and value of one position into a page: rounding, quantising, scattering into the
+//! layout.
 
 use half::f16;
 
 use super::KvDtype;
-use super::layout::{BLOCK, GROUP, Layout, Line, PAGE, TILE, bytes_mut, floats_mut, halves_mut, pair_source};
+use super::layout::{
+    BLOCK, GROUP, Layout, Line, PAGE, TILE, bytes_mut, floats_mut, halves_mut, pair_source,
+};
 
 /// What one call stores.
 pub(crate) struct Put<'a> {
@@ -21,7 +24,8 @@ pub(crate) struct Put<'a> {
 /// `x · 2^p` is an integer to f32's precision: adding it rounds half to even.
 const MAGIC: f32 = 12_582_912.0;
 
-/// Quantises a group: levels, scale, sum of the levels. Not finite: zeros with scale NaN; see `reference::quantize_activations`.
+/// Quantises a group: levels, scale, sum of the levels. Not finite: zeros with scale NaN; see
+/// `reference::quantize_activations`.
 #[inline(always)]
 pub(crate) fn quantize_group<const N: usize>(x: &[f32; N]) -> ([i8; N], f32, i32) {
     // As integers, magnitudes order like floats and infinities and NaN come last.
@@ -51,7 +55,8 @@ fn scale_of(largest_bits: u32) -> (f32, f32) {
 
 #[inline(always)]
 fn level(v: f32, inverse: f32) -> i32 {
-    let level = if inverse == 0.0 { 0 } else { (v * inverse + MAGIC).to_bits() as i32 - 0x4b40_0000 };
+    let level =
+        if inverse == 0.0 { 0 } else { (v * inverse + MAGIC).to_bits() as i32 - 0x4b40_0000 };
     level.clamp(-127, 127)
 }
 
@@ -84,12 +89,18 @@ fn all_finite(x: &[f32]) -> bool {
 pub(crate) fn put_body(put: &mut Put) {
     let Layout { dtype, head_dim: d, .. } = *put.layout;
     let layout = put.layout;
-    assert!(put.lane < BLOCK && put.k.len() == d && put.v.len() == d && put.lines.len() == layout.head_lines());
+    assert!(
+        put.lane < BLOCK
+            && put.k.len() == d
+            && put.v.len() == d
+            && put.lines.len() == layout.head_lines()
+    );
     let (_, values) = layout.page(put.lane / PAGE);
     let (keys, values) = put.lines[..values.end].split_at_mut(values.start);
     let tile = &mut keys[put.lane / TILE * layout.tile_lines()..][..layout.tile_lines()];
     let (tile_lane, lane) = (put.lane % TILE, put.lane % PAGE);
-    // A fault anywhere sits in the key, where every query meets it; the value is finite, so that weight 0 makes it 0.
+    // A fault anywhere sits in the key, where every query meets it; the value is finite, so that
+    // weight 0 makes it 0.
     let sound = all_finite(put.k) && all_finite(put.v);
     match dtype {
         KvDtype::F32 => {
@@ -113,7 +124,12 @@ pub(crate) fn put_body(put: &mut Put) {
         KvDtype::Int8 => {
             let (scales, quads) = tile.split_at_mut(layout.groups());
             let quads = &mut bytes_mut(quads).as_chunks_mut::<{ TILE * 4 }>().0[..layout.quads()];
-            for (g, (scales, quads)) in floats_mut(scales).as_chunks_mut::<TILE>().0.iter_mut().zip(quads.chunks_mut(GROUP / 4)).enumerate()
+            for (g, (scales, quads)) in floats_mut(scales)
+                .as_chunks_mut::<TILE>()
+                .0
+                .iter_mut()
+                .zip(quads.chunks_mut(GROUP / 4))
+                .enumerate()
             {
                 let (levels, scale, _) = quantize_group(&gather_group(put.k, g));
                 scales[tile_lane] = if sound { scale } else { f32::NAN };

@@ -1,5 +1,5 @@
-//! One head's key and value of one position out of a page, as f32: the way back of `put`, for moving positions. Plain Rust in every row:
-//! it is a small part of what it saves.
+//! One head's key and value of one position out of a page, as f32: the way back of `put`, for
+//! moving positions. Plain Rust in every row: it is a small part of what it saves.
 
 use half::f16;
 

@@ -1,6 +1,8 @@
-//! Bodies of the f32 operations, written so that they vectorise, and their versions per instruction set.
+//! Bodies of the f32 operations, written so that they vectorise, and their versions per instruction
+//! set.
 //!
-//! `FMA` selects fused multiply-add, which only pays where the instruction exists (elsewhere it is a library call).
+//! `FMA` selects fused multiply-add, which only pays where the instruction exists (elsewhere it is
+//! a library call).
 
 use super::Table;
 
@@ -37,7 +39,8 @@ fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     sum_lanes(&acc) + rest
 }
 
-/// `exp(x)` to about 2 ulp for `x ≤ 0` or moderate; 0 below −87, saturating above 88, NaN stays NaN.
+/// `exp(x)` to about 2 ulp for `x ≤ 0` or moderate; 0 below −87, saturating above 88, NaN stays
+/// NaN.
 #[inline(always)]
 fn exp<const FMA: bool>(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;

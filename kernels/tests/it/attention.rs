@@ -1,4 +1,5 @@
-//! Attention over a KV store, every row and type against the specification; what quantising costs; bits, faults, undo.
+//! Attention over a KV store, every row and type against the specification; what quantising costs;
+//! bits, faults, undo.
 
 use lacuna_kernels::isa::{self, Isa, Row};
 use lacuna_kernels::kv::{KvDtype, KvMemory, KvStore};
@@ -28,10 +29,24 @@ struct Case {
 const GAP: usize = 5;
 
 impl Case {
-    fn normal(random: &mut Random, (heads, kv_heads, d): (usize, usize, usize), past: usize, m: usize) -> Case {
+    fn normal(
+        random: &mut Random,
+        (heads, kv_heads, d): (usize, usize, usize),
+        past: usize,
+        m: usize,
+    ) -> Case {
         let (q_stride, kv_width) = (heads * d + GAP, kv_heads * d);
         let kv = (past + m) * kv_width;
-        Case { heads, kv_heads, d, past, m, q: random.normals(m * q_stride), k: random.normals(kv), v: random.normals(kv) }
+        Case {
+            heads,
+            kv_heads,
+            d,
+            past,
+            m,
+            q: random.normals(m * q_stride),
+            k: random.normals(kv),
+            v: random.normals(kv),
+        }
     }
 
     fn store(&self, row: &'static Row, dtype: KvDtype) -> KvStore {
@@ -52,15 +67,22 @@ impl Case {
     }
 
     /// Head by head: `reference(q, k, v, m, past, d, scale)`.
-    fn want(&self, reference: impl Fn(&[f32], &[f32], &[f32], usize, usize, usize, f32) -> Vec<f64>) -> Vec<f64> {
+    fn want(
+        &self,
+        reference: impl Fn(&[f32], &[f32], &[f32], usize, usize, usize, f32) -> Vec<f64>,
+    ) -> Vec<f64> {
         let d = self.d;
         let pick = |x: &[f32], stride: usize, at: usize| -> Vec<f32> {
-            x.chunks(stride).filter(|row| row.len() >= at + d).flat_map(|row| row[at..at + d].iter().copied()).collect()
+            x.chunks(stride)
+                .filter(|row| row.len() >= at + d)
+                .flat_map(|row| row[at..at + d].iter().copied())
+                .collect()
         };
         let mut all = vec![0f64; self.m * self.heads * d];
         for head in 0..self.heads {
             let kv_at = head / (self.heads / self.kv_heads) * d;
-            let (k, v) = (pick(&self.k, self.kv_heads * d, kv_at), pick(&self.v, self.kv_heads * d, kv_at));
+            let (k, v) =
+                (pick(&self.k, self.kv_heads * d, kv_at), pick(&self.v, self.kv_heads * d, kv_at));
             let q = pick(&self.q, self.heads * d + GAP, head * d);
             let out = reference(&q, &k, &v, self.m, self.past, d, 1.0 / (d as f32).sqrt());
             for (token, out) in out.chunks(d).enumerate() {
@@ -76,15 +98,17 @@ impl Case {
             KvDtype::F32 => self.want(reference::attention),
             KvDtype::Int8 => self.want(reference::attention_int8),
             KvDtype::F16 => {
-                let round = |x: &[f32]| x.iter().map(|v| half::f16::from_f32(*v).to_f32()).collect();
-                Case { k: round(&self.k), v: round(&self.v), ..self.clone() }.want(reference::attention)
+                let round =
+                    |x: &[f32]| x.iter().map(|v| half::f16::from_f32(*v).to_f32()).collect();
+                Case { k: round(&self.k), v: round(&self.v), ..self.clone() }
+                    .want(reference::attention)
             }
         }
     }
 }
 
-/// NMSE against the specification of a type. INT8: f32 and f64 may round a weight to neighbouring units; the fewer the elements,
-/// the more of the output that is.
+/// NMSE against the specification of a type. INT8: f32 and f64 may round a weight to neighbouring
+/// units; the fewer the elements, the more of the output that is.
 fn bound(dtype: KvDtype, d: usize) -> f64 {
     match dtype {
         KvDtype::F32 | KvDtype::F16 => 1e-10,
@@ -109,8 +133,22 @@ fn attention_equals_the_specification_on_every_row_in_every_type() {
         (8, 1, 31),
         (2, 2, 100),
     ];
-    let places =
-        [(0, 1), (0, 2), (5, 1), (15, 1), (16, 1), (17, 3), (0, 33), (31, 65), (63, 1), (64, 1), (129, 7), (255, 2), (256, 1), (600, 5)];
+    let places = [
+        (0, 1),
+        (0, 2),
+        (5, 1),
+        (15, 1),
+        (16, 1),
+        (17, 3),
+        (0, 33),
+        (31, 65),
+        (63, 1),
+        (64, 1),
+        (129, 7),
+        (255, 2),
+        (256, 1),
+        (600, 5),
+    ];
     let mut cases = 0;
     for shape in shapes {
         for (past, m) in places {
@@ -119,7 +157,10 @@ fn attention_equals_the_specification_on_every_row_in_every_type() {
                 let want = case.specified(dtype);
                 for row in rows() {
                     let error = nmse(&case.run(row, &case.store(row, dtype)), &want);
-                    assert!(error <= bound(dtype, case.d), "{row:?} {dtype} {shape:?} {past}+{m}: {error:.2e}");
+                    assert!(
+                        error <= bound(dtype, case.d),
+                        "{row:?} {dtype} {shape:?} {past}+{m}: {error:.2e}"
+                    );
                     cases += 1;
                 }
             }
@@ -141,8 +182,17 @@ fn every_length_of_prefix_works() {
             // A token at a time, each over its own prefix.
             let width = all.heads * all.d;
             for past in 0..all.m {
-                let one = Case { past, m: 1, q: all.q[past * (width + GAP)..(past + 1) * (width + GAP)].to_vec(), ..all.clone() };
-                assert_eq!(one.run(row, &kv), whole[past * width..(past + 1) * width], "{row:?} {dtype} {past}");
+                let one = Case {
+                    past,
+                    m: 1,
+                    q: all.q[past * (width + GAP)..(past + 1) * (width + GAP)].to_vec(),
+                    ..all.clone()
+                };
+                assert_eq!(
+                    one.run(row, &kv),
+                    whole[past * width..(past + 1) * width],
+                    "{row:?} {dtype} {past}"
+                );
             }
         }
     }
@@ -168,7 +218,11 @@ fn bits_do_not_depend_on_the_batch_or_the_threads() {
                             let q = case.q[first * stride..(first + m) * stride].to_vec();
                             let part = Case { past: case.past + first, m, q, ..case.clone() };
                             let want = &together[first * width..(first + m) * width];
-                            assert_eq!(part.run(row, &kv), want, "{row:?} {dtype} {shape:?} {n_threads} threads, {m} from {first}");
+                            assert_eq!(
+                                part.run(row, &kv),
+                                want,
+                                "{row:?} {dtype} {shape:?} {n_threads} threads, {m} from {first}"
+                            );
                         }
                     }
                 }
@@ -178,7 +232,8 @@ fn bits_do_not_depend_on_the_batch_or_the_threads() {
     }
 }
 
-/// Relative L2 error against exact attention, the price of the type: of a store, and with queries and weights exact.
+/// Relative L2 error against exact attention, the price of the type: of a store, and with queries
+/// and weights exact.
 fn price(case: &Case, dtype: KvDtype) -> (f64, f64) {
     let exact = case.want(reference::attention);
     let row = isa::active();
@@ -217,7 +272,8 @@ fn the_price_of_a_type_is_bounded() {
     let shape = (14, 2, 64);
     let normal = Case::normal(&mut random, shape, 1000, 8);
     let mut outliers = normal.clone();
-    // As in Qwen2.5: a few channels of every key, pairs of slow rotation, far from zero; the queries are large there too.
+    // As in Qwen2.5: a few channels of every key, pairs of slow rotation, far from zero; the
+    // queries are large there too.
     for k in outliers.k.chunks_mut(64) {
         for (channel, size) in [(30, 25.0), (31, -40.0), (62, 18.0), (63, 30.0)] {
             k[channel] += size;
@@ -233,7 +289,8 @@ fn the_price_of_a_type_is_bounded() {
         }
     }
     let mut resting = normal.clone();
-    // Most of the attention rests at position 0, whose value is next to nothing; early tokens, so that few others share a page.
+    // Most of the attention rests at position 0, whose value is next to nothing; early tokens, so
+    // that few others share a page.
     resting.past = 40;
     resting.k.truncate(48 * 128);
     resting.v.truncate(48 * 128);
@@ -248,7 +305,9 @@ fn the_price_of_a_type_is_bounded() {
     ] {
         for (dtype, bound) in KvDtype::ALL.into_iter().zip(bounds) {
             let (error, of_storing) = price(case, dtype);
-            println!("{name:9} {dtype:5} relative L2 error {error:.2e}, of which storing alone {of_storing:.2e}");
+            println!(
+                "{name:9} {dtype:5} relative L2 error {error:.2e}, of which storing alone {of_storing:.2e}"
+            );
             assert!(error <= bound, "{name} {dtype}: {error:.2e} > {bound:.0e}");
         }
     }
@@ -266,8 +325,11 @@ fn a_fault_reaches_those_who_see_it_and_nobody_else() {
                 // A query: token 3, head 1.
                 let mut faulty = case.clone();
                 faulty.q[3 * (heads * d + GAP) + d + 7] = fault;
-                check(&faulty.run(row, &case.store(row, dtype)), &sound, d, |head| head == 3 * heads + 1);
-                // Key or value of head 1 at position 310, seen by the query heads 2 and 3 from token 10 on.
+                check(&faulty.run(row, &case.store(row, dtype)), &sound, d, |head| {
+                    head == 3 * heads + 1
+                });
+                // Key or value of head 1 at position 310, seen by the query heads 2 and 3 from
+                // token 10 on.
                 for values in [false, true] {
                     let mut faulty = case.clone();
                     let place = (310 * kv_heads + 1) * d + 39;
@@ -305,13 +367,32 @@ fn extremes_are_no_faults() {
             let run = |q: f32, k: f32, v: f32| {
                 let (heads, kv_heads, d, past, m) = (2, 1, 16, 70, 1);
                 let n = (past + m) * d;
-                let case = Case { heads, kv_heads, d, past, m, q: vec![q; m * (2 * d + GAP)], k: vec![k; n], v: vec![v; n] };
+                let case = Case {
+                    heads,
+                    kv_heads,
+                    d,
+                    past,
+                    m,
+                    q: vec![q; m * (2 * d + GAP)],
+                    k: vec![k; n],
+                    v: vec![v; n],
+                };
                 case.run(row, &case.store(row, dtype))
             };
             assert_eq!(run(0.0, 0.0, 0.0), [0.0; 32], "{row:?} {dtype}: zeros");
-            for (q, k, v) in [(1e-20, 1e-20, 1.0), (100.0, 100.0, 1.0), (100.0, -100.0, -1000.0), (0.0, 3.0, 60_000.0), (1.0, 1.0, 1e-4)] {
+            for (q, k, v) in [
+                (1e-20, 1e-20, 1.0),
+                (100.0, 100.0, 1.0),
+                (100.0, -100.0, -1000.0),
+                (0.0, 3.0, 60_000.0),
+                (1.0, 1.0, 1e-4),
+            ] {
                 let out = run(q, k, v);
-                assert!(out.iter().all(|o| (o - v).abs() <= v.abs() * 2e-3), "{row:?} {dtype}: q {q} k {k} v {v} gives {}", out[0]);
+                assert!(
+                    out.iter().all(|o| (o - v).abs() <= v.abs() * 2e-3),
+                    "{row:?} {dtype}: q {q} k {k} v {v} gives {}",
+                    out[0]
+                );
             }
             // Beyond f16 is a fault there, and only there.
             assert_eq!(run(1.0, 1.0, 1e6)[0].is_nan(), dtype == KvDtype::F16, "{row:?} {dtype}");
@@ -324,9 +405,14 @@ fn rows_store_the_same_bits() {
     let mut random = Random::new();
     let case = Case::normal(&mut random, (2, 2, 44), 90, 3);
     for dtype in KvDtype::ALL {
-        let by_scalar = case.run(isa::active(), &case.store(isa::row(Isa::Scalar).expect("always there"), dtype));
+        let by_scalar = case
+            .run(isa::active(), &case.store(isa::row(Isa::Scalar).expect("always there"), dtype));
         for row in rows() {
-            assert_eq!(case.run(isa::active(), &case.store(row, dtype)), by_scalar, "{row:?} {dtype}");
+            assert_eq!(
+                case.run(isa::active(), &case.store(row, dtype)),
+                by_scalar,
+                "{row:?} {dtype}"
+            );
         }
     }
 }
@@ -350,12 +436,19 @@ fn a_clone_keeps_what_the_other_overwrites_and_growing_keeps_it_too() {
                 let noise = random.normals(n * width);
                 other.grow(3000);
                 other.put_many(start, n, &noise, &noise, width);
-                assert!(start == total || case.run(row, &other) != before, "{dtype} from {start}: nothing was written");
+                assert!(
+                    start == total || case.run(row, &other) != before,
+                    "{dtype} from {start}: nothing was written"
+                );
                 assert_eq!(case.run(row, &store), before, "{dtype} from {start}");
                 // What stands before the first written position is the same in both.
                 if start > 0 {
                     let short = Case { past: start - 1, ..case.clone() };
-                    assert_eq!(short.run(row, &other), short.run(row, &store), "{dtype} before {start}");
+                    assert_eq!(
+                        short.run(row, &other),
+                        short.run(row, &store),
+                        "{dtype} before {start}"
+                    );
                 }
             }
         }
@@ -413,7 +506,10 @@ fn what_is_read_back_is_what_the_type_holds_and_stores_the_same_again() {
                     let want = &want[position * width..][..width];
                     let largest = want.iter().fold(0f32, |a, x| a.max(x.abs()));
                     for (got, want) in got.iter().zip(want) {
-                        assert!((got - want).abs() <= bound * largest, "{dtype} d {d} position {position}: {got} for {want}");
+                        assert!(
+                            (got - want).abs() <= bound * largest,
+                            "{dtype} d {d} position {position}: {got} for {want}"
+                        );
                     }
                 }
                 again.put(position, &k, &v);
@@ -437,11 +533,18 @@ fn scattered_tokens_have_the_bits_of_those_in_line() {
         for step in [1, 2, 9, 33, 69] {
             let tokens: Vec<usize> = (0..m).step_by(step).collect();
             let positions: Vec<usize> = tokens.iter().map(|t| 530 + t).collect();
-            let q: Vec<f32> = tokens.iter().flat_map(|t| case.q[t * stride..(t + 1) * stride].iter().copied()).collect();
+            let q: Vec<f32> = tokens
+                .iter()
+                .flat_map(|t| case.q[t * stride..(t + 1) * stride].iter().copied())
+                .collect();
             let mut out = vec![0f32; tokens.len() * width];
             attention_at(&case.shape(), &positions, &q, &kv, &mut out);
             for (token, out) in tokens.iter().zip(out.chunks(width)) {
-                assert_eq!(out, &all[token * width..(token + 1) * width], "{dtype} every {step}, token {token}");
+                assert_eq!(
+                    out,
+                    &all[token * width..(token + 1) * width],
+                    "{dtype} every {step}, token {token}"
+                );
             }
         }
     }

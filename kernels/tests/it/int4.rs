@@ -3,18 +3,24 @@
 use half::f16;
 use lacuna_kernels::int4::{matmul_int4_with, round_to_int4};
 use lacuna_kernels::isa::{Isa, row};
-use lacuna_kernels::{Activations, Epilogue, Int4Error, Int4Matrix, matmul_quantized, matmul_swiglu, ops, reference};
+use lacuna_kernels::{
+    Activations, Epilogue, Int4Error, Int4Matrix, matmul_quantized, matmul_swiglu, ops, reference,
+};
 
 use crate::random::{Guarded, LENGTHS, Random, nmse};
 
 /// Random nibbles and scales in the file form; special groups where `special` says.
 fn file_parts(random: &mut Random, n: usize, k: usize) -> (Vec<u8>, Vec<f16>) {
-    let mut nibbles: Vec<u8> = (0..n * k.div_ceil(2)).map(|_| (random.uniform() * 256.0) as u8).collect();
+    let mut nibbles: Vec<u8> =
+        (0..n * k.div_ceil(2)).map(|_| (random.uniform() * 256.0) as u8).collect();
     if !k.is_multiple_of(2) {
         // The unused nibble of an odd row is 8 by convention.
-        nibbles.chunks_exact_mut(k.div_ceil(2)).for_each(|row| *row.last_mut().expect("k > 0") = row[row.len() - 1] & 15 | 0x80);
+        nibbles
+            .chunks_exact_mut(k.div_ceil(2))
+            .for_each(|row| *row.last_mut().expect("k > 0") = row[row.len() - 1] & 15 | 0x80);
     }
-    let mut scales: Vec<f16> = (0..n * k.div_ceil(32)).map(|_| f16::from_f32(random.normal() * 0.1)).collect();
+    let mut scales: Vec<f16> =
+        (0..n * k.div_ceil(32)).map(|_| f16::from_f32(random.normal() * 0.1)).collect();
     // An all-zero group and the largest scale.
     if scales.len() > 2 {
         scales[0] = f16::ZERO;
@@ -36,7 +42,8 @@ fn check(isa: Isa, n: usize, k: usize, m: usize, random: &mut Random) {
     let mut y = Guarded::new(m * n);
     matmul_int4_with(row, &matrix, &x, y.inner(), &mut Activations::new());
     let coarse = m > 16 && matches!(isa, Isa::Amx | Isa::AmxEmulated);
-    let specification = if coarse { reference::gemm_int4_requantized } else { reference::gemm_int4 };
+    let specification =
+        if coarse { reference::gemm_int4_requantized } else { reference::gemm_int4 };
     let error = nmse(y.checked(), &specification(n, k, &nibbles, &scales, m, &x));
     assert!(error <= 1e-6, "{isa} n={n} k={k} m={m}: NMSE {error:.2e}");
 }
@@ -51,16 +58,25 @@ fn coarser_scales_cost_little() {
     let mut random = Random::new();
     for (n, k) in [(24, 512), (24, 896), (8, 4864)] {
         let weights = random.normals(n * k);
-        let (nibbles, scales) = Int4Matrix::quantize(n, k, &weights).expect("finite").to_file_parts();
+        let (nibbles, scales) =
+            Int4Matrix::quantize(n, k, &weights).expect("finite").to_file_parts();
         let mut x = random.normals(20 * k);
         // One activation in a hundred is an outlier, as in trained models.
         x.iter_mut().step_by(101).for_each(|v| *v *= 20.0);
-        let exact: Vec<f64> =
-            (0..20 * n).map(|i| (0..k).map(|kk| f64::from(x[i / n * k + kk]) * f64::from(weights[i % n * k + kk])).sum()).collect();
-        let error = |y: Vec<f64>| nmse(&y.iter().map(|v| *v as f32).collect::<Vec<_>>(), &exact).sqrt();
+        let exact: Vec<f64> = (0..20 * n)
+            .map(|i| {
+                (0..k)
+                    .map(|kk| f64::from(x[i / n * k + kk]) * f64::from(weights[i % n * k + kk]))
+                    .sum()
+            })
+            .collect();
+        let error =
+            |y: Vec<f64>| nmse(&y.iter().map(|v| *v as f32).collect::<Vec<_>>(), &exact).sqrt();
         let fine = error(reference::gemm_int4(n, k, &nibbles, &scales, 20, &x));
         let coarse = error(reference::gemm_int4_requantized(n, k, &nibbles, &scales, 20, &x));
-        println!("k={k}: relative error {fine:.4} with groups of 32, {coarse:.4} with blocks of 512");
+        println!(
+            "k={k}: relative error {fine:.4} with groups of 32, {coarse:.4} with blocks of 512"
+        );
         assert!(coarse < fine * 1.15, "k={k}: {coarse:.4} against {fine:.4}");
     }
 }
@@ -108,12 +124,19 @@ fn a_token_has_the_same_bits_in_every_batch() {
     for isa in rows() {
         let run = |x: &[f32]| {
             let mut y = vec![0f32; x.len() / k * n];
-            matmul_int4_with(row(isa).expect("available"), &matrix, x, &mut y, &mut Activations::new());
+            matmul_int4_with(
+                row(isa).expect("available"),
+                &matrix,
+                x,
+                &mut y,
+                &mut Activations::new(),
+            );
             y
         };
         let together = run(&x);
         let one_by_one: Vec<f32> = x.chunks(k).flat_map(run).collect();
-        // Coarse scales are for more than 16 tokens: among those, the bits are the same, and so they are among fewer.
+        // Coarse scales are for more than 16 tokens: among those, the bits are the same, and so
+        // they are among fewer.
         let coarse = matches!(isa, Isa::Amx | Isa::AmxEmulated);
         for size in [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 20] {
             let apart: Vec<f32> = x.chunks(size * k).flat_map(run).collect();
@@ -135,9 +158,18 @@ fn a_nan_or_infinity_makes_its_own_row_nan() {
                 let mut x = random.normals(m * k);
                 x[2 * k + column] = bad;
                 let mut y = vec![0f32; m * n];
-                matmul_int4_with(row(isa).expect("available"), &matrix, &x, &mut y, &mut Activations::new());
+                matmul_int4_with(
+                    row(isa).expect("available"),
+                    &matrix,
+                    &x,
+                    &mut y,
+                    &mut Activations::new(),
+                );
                 for (i, row) in y.chunks_exact(n).enumerate() {
-                    assert!(row.iter().all(|v| v.is_nan() == (i == 2)), "{isa}: {bad} at column {column}, row {i}");
+                    assert!(
+                        row.iter().all(|v| v.is_nan() == (i == 2)),
+                        "{isa}: {bad} at column {column}, row {i}"
+                    );
                 }
             }
         }
@@ -185,13 +217,17 @@ fn quantisation_is_better_than_the_largest_weight_rule_and_deterministic() {
     let (n, k) = (64, 256);
     let weights = random.normals(n * k);
     let matrix = Int4Matrix::quantize(n, k, &weights).expect("finite");
-    assert_eq!(matrix.to_file_parts(), Int4Matrix::quantize(n, k, &weights).expect("finite").to_file_parts());
+    assert_eq!(
+        matrix.to_file_parts(),
+        Int4Matrix::quantize(n, k, &weights).expect("finite").to_file_parts()
+    );
     let (mut error, mut plain, mut power) = (0f64, 0f64, 0f64);
     let mut row = vec![0f32; k];
     for (i, weights) in weights.chunks_exact(k).enumerate() {
         matrix.dequantize_row(i, &mut row);
         for (group, got) in weights.chunks(32).zip(row.chunks(32)) {
-            let largest = group.iter().copied().fold(0f32, |a, w| if w.abs() > a.abs() { w } else { a });
+            let largest =
+                group.iter().copied().fold(0f32, |a, w| if w.abs() > a.abs() { w } else { a });
             let scale = f16::from_f32(largest / -8.0).to_f32();
             for (w, got) in group.iter().zip(got) {
                 let simple = (w / scale).round().clamp(-8.0, 7.0) * scale;
@@ -222,8 +258,14 @@ fn rounding_gives_what_a_matrix_holds() {
         }
     }
     let mut out = [0.0; 2];
-    assert!(matches!(round_to_int4(1, 2, &[1.0, f32::NAN], &mut out), Err(Int4Error::NotFinite { row: 0, column: 1 })));
-    assert!(matches!(round_to_int4(1, 3, &[1.0; 3], &mut out), Err(Int4Error::Length { expected: 3, got: 2, .. })));
+    assert!(matches!(
+        round_to_int4(1, 2, &[1.0, f32::NAN], &mut out),
+        Err(Int4Error::NotFinite { row: 0, column: 1 })
+    ));
+    assert!(matches!(
+        round_to_int4(1, 3, &[1.0; 3], &mut out),
+        Err(Int4Error::Length { expected: 3, got: 2, .. })
+    ));
 }
 
 #[test]
@@ -245,7 +287,8 @@ fn quantisation_of_special_groups() {
     let matrix = Int4Matrix::quantize(1, 2, &[1e30, -1e30]).expect("finite");
     assert!(matrix.to_file_parts().1.iter().all(|s| s.is_finite()));
     for bad in [f32::NAN, f32::INFINITY] {
-        let error = Int4Matrix::quantize(2, 3, &[0.0, 0.0, 0.0, 0.0, bad, 0.0]).expect_err("not finite");
+        let error =
+            Int4Matrix::quantize(2, 3, &[0.0, 0.0, 0.0, 0.0, bad, 0.0]).expect_err("not finite");
         assert_eq!(error, Int4Error::NotFinite { row: 1, column: 1 });
     }
 }
@@ -253,16 +296,26 @@ fn quantisation_of_special_groups() {
 #[test]
 fn shapes_and_lengths_that_do_not_fit_are_errors() {
     assert!(matches!(Int4Matrix::quantize(0, 3, &[]), Err(Int4Error::Shape { .. })));
-    assert!(matches!(Int4Matrix::quantize(usize::MAX, usize::MAX, &[]), Err(Int4Error::Shape { .. })));
+    assert!(matches!(
+        Int4Matrix::quantize(usize::MAX, usize::MAX, &[]),
+        Err(Int4Error::Shape { .. })
+    ));
     assert!(matches!(Int4Matrix::quantize(2, 3, &[0.0; 5]), Err(Int4Error::Length { .. })));
-    assert!(matches!(Int4Matrix::from_file_parts(2, 32, &[0; 31], &[f16::ONE; 2]), Err(Int4Error::Length { .. })));
-    assert!(matches!(Int4Matrix::from_file_parts(2, 32, &[0; 32], &[f16::ONE; 3]), Err(Int4Error::Length { .. })));
+    assert!(matches!(
+        Int4Matrix::from_file_parts(2, 32, &[0; 31], &[f16::ONE; 2]),
+        Err(Int4Error::Length { .. })
+    ));
+    assert!(matches!(
+        Int4Matrix::from_file_parts(2, 32, &[0; 32], &[f16::ONE; 3]),
+        Err(Int4Error::Length { .. })
+    ));
     let scales = [f16::ONE, f16::NAN];
     let error = Int4Matrix::from_file_parts(2, 32, &[0; 32], &scales).expect_err("not finite");
     assert_eq!(error, Int4Error::ScaleNotFinite { row: 1, group: 0 });
 }
 
-/// SwiGLU and RMSNorm on the way in are what they are apart: the same bits, for any number of tokens.
+/// SwiGLU and RMSNorm on the way in are what they are apart: the same bits, for any number of
+/// tokens.
 #[test]
 fn inputs_computed_on_the_way_in_have_the_bits_of_inputs_computed_before() {
     let mut random = Random::new();
@@ -283,14 +336,21 @@ fn inputs_computed_on_the_way_in_have_the_bits_of_inputs_computed_before() {
                 y
             };
             let apart = product(&|a| a.quantize(&activated, k));
-            assert!(product(&|a| a.quantize_swiglu(&gate_up, k)) == apart, "swiglu n={n} k={k} m={m}");
+            assert!(
+                product(&|a| a.quantize_swiglu(&gate_up, k)) == apart,
+                "swiglu n={n} k={k} m={m}"
+            );
             let apart = product(&|a| a.quantize(&normed, k));
-            assert!(product(&|a| a.quantize_rms_norm(x, &weight, eps)) == apart, "rms_norm n={n} k={k} m={m}");
+            assert!(
+                product(&|a| a.quantize_rms_norm(x, &weight, eps)) == apart,
+                "rms_norm n={n} k={k} m={m}"
+            );
         }
     }
 }
 
-/// Gate, up and SwiGLU in one go are what they are apart, on every row and for outputs that do and do not fill tiles and blocks.
+/// Gate, up and SwiGLU in one go are what they are apart, on every row and for outputs that do and
+/// do not fill tiles and blocks.
 #[test]
 fn a_product_into_swiglu_has_the_bits_of_one_after_the_other() {
     let mut random = Random::new();
@@ -300,14 +360,23 @@ fn a_product_into_swiglu_has_the_bits_of_one_after_the_other() {
         let n = 18;
         let (nibbles, scales) = file_parts(&mut random, n, f);
         let down = Int4Matrix::from_file_parts(n, f, &nibbles, &scales).expect("valid");
-        for (isa, m) in rows().flat_map(|isa| [(isa, 1), (isa, 7), (isa, 16), (isa, 17), (isa, 45), (isa, if f == 48 { 300 } else { 20 })])
-        {
+        for (isa, m) in rows().flat_map(|isa| {
+            [
+                (isa, 1),
+                (isa, 7),
+                (isa, 16),
+                (isa, 17),
+                (isa, 45),
+                (isa, if f == 48 { 300 } else { 20 }),
+            ]
+        }) {
             let mut x = random.normals(m * k);
             // The largest scale would make everything that follows infinite.
             x.iter_mut().for_each(|v| *v *= 1e-5);
             x[(m - 1) * k] = f32::NAN;
             let row = row(isa).expect("available");
-            let (mut inputs, mut between, mut y) = (Activations::new(), vec![0f32; m * 2 * f], vec![0f32; m * n]);
+            let (mut inputs, mut between, mut y) =
+                (Activations::new(), vec![0f32; m * 2 * f], vec![0f32; m * n]);
             matmul_int4_with(row, &gate_up, &x, &mut between, &mut inputs);
             let mut activations = Activations::new();
             activations.quantize_swiglu_with(row, &between, f);
@@ -315,9 +384,15 @@ fn a_product_into_swiglu_has_the_bits_of_one_after_the_other() {
             let (mut fused, mut z) = (Activations::new(), Guarded::new(m * n));
             matmul_swiglu(&gate_up, &inputs, &mut Vec::new(), &mut fused);
             matmul_quantized(&down, &fused, Epilogue::default(), z.inner());
-            let bits = |y: &[f32]| y.iter().map(|v| if v.is_nan() { 0 } else { v.to_bits() }).collect::<Vec<u32>>();
+            let bits = |y: &[f32]| {
+                y.iter().map(|v| if v.is_nan() { 0 } else { v.to_bits() }).collect::<Vec<u32>>()
+            };
             assert!(bits(z.checked()) == bits(&y), "{isa} f={f} k={k} m={m}");
-            assert!(y[..(m - 1) * n].iter().all(|v| v.is_finite()) && y[(m - 1) * n..].iter().all(|v| v.is_nan()), "{isa} f={f} m={m}");
+            assert!(
+                y[..(m - 1) * n].iter().all(|v| v.is_finite())
+                    && y[(m - 1) * n..].iter().all(|v| v.is_nan()),
+                "{isa} f={f} m={m}"
+            );
         }
     }
 }
@@ -337,11 +412,20 @@ fn an_epilogue_adds_what_it_says() {
         for (bias, add) in [(None, true), (Some(&bias), false), (Some(&bias), true)] {
             let mut y = Guarded::new(m * n);
             y.inner().copy_from_slice(&before);
-            matmul_quantized(&matrix, &activations, Epilogue { bias: bias.map(|b| &b[..]), add }, y.inner());
+            matmul_quantized(
+                &matrix,
+                &activations,
+                Epilogue { bias: bias.map(|b| &b[..]), add },
+                y.inner(),
+            );
             for (i, y) in y.checked().iter().enumerate() {
                 let p = plain[i] + bias.map_or(0.0, |b| b[i % n]);
                 let want = if add { before[i] + p } else { p };
-                assert!(*y == want, "m={m} add={add} bias={}: {y} at {i}, not {want}", bias.is_some());
+                assert!(
+                    *y == want,
+                    "m={m} add={add} bias={}: {y} at {i}, not {want}",
+                    bias.is_some()
+                );
             }
         }
     }

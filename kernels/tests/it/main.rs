@@ -1,4 +1,5 @@
-//! Property tests of the kernels: every row of the table that this CPU can run against the scalar specification.
+//! Property tests of the kernels: every row of the table that this CPU can run against the scalar
+//! specification.
 
 mod attention;
 mod int4;

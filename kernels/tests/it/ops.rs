@@ -1,4 +1,5 @@
-//! f32 operations on the row in use against the specification. `LACUNA_ISA` runs the same tests on another row.
+//! f32 operations on the row in use against the specification. `LACUNA_ISA` runs the same tests on
+//! another row.
 
 use lacuna_kernels::ops;
 use lacuna_kernels::reference;
@@ -12,7 +13,8 @@ fn rms_norm_equals_the_specification() {
         let (x, weight) = (random.normals(3 * d), random.normals(d));
         let mut out = Guarded::new(3 * d);
         ops::rms_norm(&x, &weight, 1e-6, out.inner());
-        let want: Vec<f64> = x.chunks(d).flat_map(|x| reference::rms_norm(x, &weight, 1e-6)).collect();
+        let want: Vec<f64> =
+            x.chunks(d).flat_map(|x| reference::rms_norm(x, &weight, 1e-6)).collect();
         assert!(nmse(out.checked(), &want) < 1e-12, "d={d}");
     }
     let mut zeros = [1f32; 16];
@@ -31,7 +33,10 @@ fn swiglu_equals_the_specification_at_all_magnitudes() {
             let want = reference::silu_mul(&gate_up[..f], &gate_up[f..]);
             for (got, want) in out.checked().iter().zip(want) {
                 // Far below zero the gate is 0 in truth and below 1e-35 here.
-                assert!((f64::from(*got) - want).abs() <= 1e-6 * want.abs() + 1e-30, "f={f} magnitude {magnitude}: {got}, {want}");
+                assert!(
+                    (f64::from(*got) - want).abs() <= 1e-6 * want.abs() + 1e-30,
+                    "f={f} magnitude {magnitude}: {got}, {want}"
+                );
             }
         }
     }
@@ -54,7 +59,10 @@ fn softmax_and_log_sum_exp_equal_the_specification() {
             let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = x.iter().map(|v| f64::from(v - largest).exp()).sum();
             let want = f64::from(largest) + sum.ln();
-            assert!((f64::from(ops::log_sum_exp(&x)) - want).abs() < 1e-5 * want.abs(), "n={n} magnitude {magnitude}");
+            assert!(
+                (f64::from(ops::log_sum_exp(&x)) - want).abs() < 1e-5 * want.abs(),
+                "n={n} magnitude {magnitude}"
+            );
         }
     }
     ops::softmax(&mut []);
@@ -87,7 +95,10 @@ fn f32_products_equal_the_specification() {
             let (w, x) = (random.normals(n * k), random.normals(m * k));
             let mut y = Guarded::new(m * n);
             ops::matmul_f32(n, k, &w, &x, y.inner());
-            assert!(nmse(y.checked(), &reference::matmul_f32(n, k, &w, m, &x)) < 1e-11, "n={n} k={k} m={m}");
+            assert!(
+                nmse(y.checked(), &reference::matmul_f32(n, k, &w, m, &x)) < 1e-11,
+                "n={n} k={k} m={m}"
+            );
         }
     }
 }
@@ -102,7 +113,11 @@ fn top_is_the_first_largest_and_the_normaliser() {
         let exact: f64 = x.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln();
         let top = ops::top(&x);
         assert_eq!((top.index, top.logit), (want, x[want]), "n={n}");
-        assert!((f64::from(top.log_sum_exp) - exact).abs() < 1e-4, "n={n}: {} {exact}", top.log_sum_exp);
+        assert!(
+            (f64::from(top.log_sum_exp) - exact).abs() < 1e-4,
+            "n={n}: {} {exact}",
+            top.log_sum_exp
+        );
         // A second one like it does not win; one of infinite distance changes nothing.
         let largest = x[want];
         x.push(largest);

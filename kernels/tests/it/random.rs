@@ -28,7 +28,8 @@ impl Random {
 
     /// Standard normal.
     pub fn normal(&mut self) -> f32 {
-        (-2.0 * self.uniform().max(1e-7).ln()).sqrt() * (std::f32::consts::TAU * self.uniform()).cos()
+        (-2.0 * self.uniform().max(1e-7).ln()).sqrt()
+            * (std::f32::consts::TAU * self.uniform()).cos()
     }
 
     pub fn normals(&mut self, n: usize) -> Vec<f32> {
@@ -67,7 +68,10 @@ impl Guarded {
     /// The written part; panics if a guard was touched.
     pub fn checked(&mut self) -> &[f32] {
         let end = self.all.len() - GUARD;
-        assert!(self.all[..GUARD].iter().chain(&self.all[end..]).all(|v| *v == MARK), "written outside of the output");
+        assert!(
+            self.all[..GUARD].iter().chain(&self.all[end..]).all(|v| *v == MARK),
+            "written outside of the output"
+        );
         &self.all[GUARD..end]
     }
 }

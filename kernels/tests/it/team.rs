@@ -10,7 +10,10 @@ fn each_once(chunks: usize, width: usize) {
     team::run(chunks, width, &|chunk| {
         counts[chunk].fetch_add(1, Ordering::Relaxed);
     });
-    assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{chunks} chunks on {width} threads");
+    assert!(
+        counts.iter().all(|c| c.load(Ordering::Relaxed) == 1),
+        "{chunks} chunks on {width} threads"
+    );
 }
 
 #[test]
@@ -66,11 +69,14 @@ fn regions_after_a_sleep_wake_the_workers() {
         lacuna_kernels::threads::set_pinned(pinned);
         for _ in 0..5 {
             std::thread::sleep(Duration::from_millis(3));
-            // Long enough that a woken worker arrives; it must take part at least once in 200 tries.
+            // Long enough that a woken worker arrives; it must take part at least once in 200
+            // tries.
             let caller = std::thread::current().id();
             let by_others = AtomicUsize::new(0);
             let start = Instant::now();
-            while by_others.load(Ordering::Relaxed) == 0 && start.elapsed() < Duration::from_secs(600) {
+            while by_others.load(Ordering::Relaxed) == 0
+                && start.elapsed() < Duration::from_secs(600)
+            {
                 team::run(8, 2, &|_| {
                     std::thread::sleep(Duration::from_micros(200));
                     if std::thread::current().id() != caller {
@@ -78,7 +84,10 @@ fn regions_after_a_sleep_wake_the_workers() {
                     }
                 });
             }
-            assert!(by_others.load(Ordering::Relaxed) > 0, "no worker ever took part (pinned: {pinned})");
+            assert!(
+                by_others.load(Ordering::Relaxed) > 0,
+                "no worker ever took part (pinned: {pinned})"
+            );
         }
     }
     lacuna_kernels::threads::set_pinned(true);
@@ -96,12 +105,14 @@ fn idle_workers_sleep() {
             let Some((name, fields)) = stat.rsplit_once(") ") else { continue };
             if name.contains("lacuna-team") {
                 let fields: Vec<&str> = fields.split(' ').collect();
-                sum += fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
+                sum += fields[11].parse::<u64>().expect("utime")
+                    + fields[12].parse::<u64>().expect("stime");
             }
         }
         sum
     }
-    // Other tests of this binary may use the team meanwhile, so one quiet stretch of several is enough.
+    // Other tests of this binary may use the team meanwhile, so one quiet stretch of several is
+    // enough.
     let quiet = (0..40).any(|_| {
         each_once(16, 3);
         std::thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,5 @@
-//! `lacuna complete FILE --at LINE:COL`: one completion on the command line, by the same path as the editor's.
+//! `lacuna complete FILE --at LINE:COL`: one completion on the command line, by the same path as
+//! the editor's.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ pub struct Args {
 const MAX_BYTES: u64 = 16 << 20;
 
 fn parse_position(text: &str) -> Result<(u32, u32), String> {
-    let (line, column) = text.split_once(':').ok_or("use LINE:COL, both from 1, for example 12:5")?;
+    let (line, column) =
+        text.split_once(':').ok_or("use LINE:COL, both from 1, for example 12:5")?;
     let number = |s: &str| s.parse::<u32>().ok().filter(|&n| n > 0);
     match (number(line), number(column)) {
         (Some(line), Some(column)) => Ok((line, column)),
@@ -59,7 +61,8 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         bail!("--at {line}:{column} is outside {}: {}", args.file.display(), room(&text, line));
     };
 
-    let resolved = config::resolve(config::Near::Inside(&args.file), None, args.model.as_deref())?.strict()?;
+    let resolved =
+        config::resolve(config::Near::Inside(&args.file), None, args.model.as_deref())?.strict()?;
     let loaded = models::load(&resolved.config.model.path)?;
     let mut config = resolved.config;
     if args.no_deadline {
@@ -70,13 +73,19 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let language = Language::from_path(&args.file);
     let tree = SyntaxTree::parse(language, document.rope());
     let shown = relative(&args.file);
-    let request = Request { n: usize::from(args.n), explain: args.explain, ..Request::at(&shown, Some(&shown), &document, &tree, cursor) };
+    let request = Request {
+        n: usize::from(args.n),
+        explain: args.explain,
+        ..Request::at(&shown, Some(&shown), &document, &tree, cursor)
+    };
     // What keeps an editor's document quiet keeps this one quiet.
     let uri = format!("file://{}", std::path::absolute(&args.file)?.display());
     let status = Status::new(&loaded.name, loaded.languages.clone());
     status.configure(&config, std::env::current_dir().into_iter().collect(), false);
     status.opened(&uri, language_id(&args.file, language));
-    let quiet = status.quiet(&uri, &shown).or_else(|| has_secret(&document, cursor).then_some(Quiet::SecretLine));
+    let quiet = status
+        .quiet(&uri, &shown)
+        .or_else(|| has_secret(&document, cursor).then_some(Quiet::SecretLine));
     if let Some(quiet) = quiet {
         return say_quiet(args, quiet_advice(quiet), &loaded.name);
     }
@@ -152,7 +161,8 @@ fn say_quiet(args: &Args, advice: &Advice, model: &str) -> anyhow::Result<Answer
 
 fn read(path: &Path) -> anyhow::Result<String> {
     let name = path.display();
-    let meta = std::fs::metadata(path).with_context(|| format!("{name} cannot be read: check the path"))?;
+    let meta = std::fs::metadata(path)
+        .with_context(|| format!("{name} cannot be read: check the path"))?;
     if meta.is_dir() {
         bail!("{name} is a directory: give a file");
     }
@@ -160,16 +170,26 @@ fn read(path: &Path) -> anyhow::Result<String> {
         bail!("{name} is not a regular file: give a file of source code");
     }
     if meta.len() > MAX_BYTES {
-        bail!("{name} is {} MB, more than the {} MB that can be completed", meta.len() >> 20, MAX_BYTES >> 20);
+        bail!(
+            "{name} is {} MB, more than the {} MB that can be completed",
+            meta.len() >> 20,
+            MAX_BYTES >> 20
+        );
     }
     let bytes = std::fs::read(path).with_context(|| format!("{name} cannot be read"))?;
     if bytes.contains(&0) {
         bail!("{name} is a binary file: give a file of source code");
     }
-    String::from_utf8(bytes).map_err(|e| anyhow::anyhow!("{name} is not UTF-8 (byte {}): convert it first", e.utf8_error().valid_up_to()))
+    String::from_utf8(bytes).map_err(|e| {
+        anyhow::anyhow!(
+            "{name} is not UTF-8 (byte {}): convert it first",
+            e.utf8_error().valid_up_to()
+        )
+    })
 }
 
-/// The path as the model sees it: relative to the working directory where possible, `/` between its parts.
+/// The path as the model sees it: relative to the working directory where possible, `/` between its
+/// parts.
 fn relative(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -217,19 +237,37 @@ fn as_json(reply: &Reply, model: &str) -> serde_json::Value {
 fn explain(out: &mut impl Write, explanation: &Explanation) -> std::io::Result<()> {
     let bold = if std::io::stdout().is_terminal() { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
     for (name, text) in &explanation.prompt {
-        writeln!(out, "{}[{name}]{}{}{text}", bold.0, bold.1, if text.is_empty() { "" } else { " " })?;
+        writeln!(
+            out,
+            "{}[{name}]{}{}{text}",
+            bold.0,
+            bold.1,
+            if text.is_empty() { "" } else { " " }
+        )?;
     }
     for (text, score) in &explanation.excerpts {
         writeln!(out, "{}[excerpt {score:.2}]{} {text}", bold.0, bold.1)?;
     }
     for line in &explanation.lines {
-        let said = if line.suffix.is_empty() { String::new() } else { format!(", suffix {:.2}", line.suffix.iter().sum::<f32>()) };
+        let said = if line.suffix.is_empty() {
+            String::new()
+        } else {
+            format!(", suffix {:.2}", line.suffix.iter().sum::<f32>())
+        };
         writeln!(out, "{}[line {:.2}{said}]{} {:?}", bold.0, line.score, bold.1, line.text)?;
     }
     for filter in &explanation.filters {
         match &filter.after {
-            Some(after) => writeln!(out, "{}[filter {}]{} {:?} -> {after:?}", bold.0, filter.name, bold.1, filter.before)?,
-            None => writeln!(out, "{}[filter {}]{} {:?} dropped", bold.0, filter.name, bold.1, filter.before)?,
+            Some(after) => writeln!(
+                out,
+                "{}[filter {}]{} {:?} -> {after:?}",
+                bold.0, filter.name, bold.1, filter.before
+            )?,
+            None => writeln!(
+                out,
+                "{}[filter {}]{} {:?} dropped",
+                bold.0, filter.name, bold.1, filter.before
+            )?,
         }
     }
     writeln!(out, "{}[completion]{}", bold.0, bold.1)

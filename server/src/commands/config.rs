@@ -23,7 +23,11 @@ enum Command {
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     match args.command {
         Command::Schema => {
-            writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&schema::schema())?)?;
+            writeln!(
+                std::io::stdout().lock(),
+                "{}",
+                serde_json::to_string_pretty(&schema::schema())?
+            )?;
             Ok(Answer::Yes)
         }
         Command::Docs => {

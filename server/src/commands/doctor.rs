@@ -1,4 +1,5 @@
-//! `lacuna doctor`: what was found, which kernels run, which model, where each setting came from, and whether it works.
+//! `lacuna doctor`: what was found, which kernels run, which model, where each setting came from,
+//! and whether it works.
 
 use std::io::Write;
 
@@ -78,7 +79,10 @@ struct Tried {
     ms: f64,
 }
 
-fn as_object<S: serde::Serializer>(facts: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
+fn as_object<S: serde::Serializer>(
+    facts: &[(&'static str, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_map(facts.iter().map(|(name, value)| (name, value)))
 }
 
@@ -118,7 +122,8 @@ fn examine(args: &Args) -> anyhow::Result<Checkup> {
         settings: settings.collect(),
         problems: resolved.problems.iter().map(config::Problem::told).collect(),
         not_trusted: resolved.untrusted,
-        ok: resolved.problems.is_empty() && self_test.iter().all(|tried| tried.suggestion.is_some()),
+        ok: resolved.problems.is_empty()
+            && self_test.iter().all(|tried| tried.suggestion.is_some()),
         self_test,
     })
 }
@@ -132,14 +137,19 @@ fn recording(config: &config::Config) -> Recording {
     }
 }
 
-fn try_out(completer: &lacuna_complete::Completer, (path, prefix, suffix): &(&'static str, &'static str, &'static str)) -> Tried {
+fn try_out(
+    completer: &lacuna_complete::Completer,
+    (path, prefix, suffix): &(&'static str, &'static str, &'static str),
+) -> Tried {
     let document = Document::new(&format!("{prefix}{suffix}"), 0);
     let language = Language::from_path(std::path::Path::new(path));
     let tree = SyntaxTree::parse(language, document.rope());
     let request = Request::at(path, Some(path), &document, &tree, prefix.len());
     let reply = completer.complete(&request, &Cancel::new());
     let (suggestion, reason) = match &reply.outcome {
-        Outcome::Suggest(items) => (Some(items[0].text.lines().next().unwrap_or("").to_owned()), None),
+        Outcome::Suggest(items) => {
+            (Some(items[0].text.lines().next().unwrap_or("").to_owned()), None)
+        }
         Outcome::Silence(reason) => (None, Some(reason.code())),
     };
     let left = prefix.lines().last().unwrap_or("").trim_start();
@@ -155,7 +165,11 @@ fn print(out: &mut impl Write, checkup: &Checkup) -> std::io::Result<()> {
     }
     writeln!(out, "languages    {}", checkup.languages)?;
     writeln!(out, "attach       {}", checkup.attach)?;
-    writeln!(out, "user file    {}", checkup.user_file.as_deref().unwrap_or("none (~/.config/lacuna/config.toml)"))?;
+    writeln!(
+        out,
+        "user file    {}",
+        checkup.user_file.as_deref().unwrap_or("none (~/.config/lacuna/config.toml)")
+    )?;
     writeln!(out, "telemetry    {}", told(&checkup.telemetry))?;
     writeln!(out, "settings     (docs/settings.md says what each means)")?;
     for Setting { name, value, origin } in &checkup.settings {
@@ -172,7 +186,9 @@ fn print(out: &mut impl Write, checkup: &Checkup) -> std::io::Result<()> {
     }
     writeln!(out, "self-test")?;
     for Tried { file, left, suggestion, reason, ms } in &checkup.self_test {
-        let shown = suggestion.clone().unwrap_or_else(|| format!("nothing ({})", reason.unwrap_or_default()));
+        let shown = suggestion
+            .clone()
+            .unwrap_or_else(|| format!("nothing ({})", reason.unwrap_or_default()));
         writeln!(out, "  {file:<8} {left}▏{shown}   {ms:.0} ms")?;
     }
     Ok(())
@@ -185,7 +201,9 @@ fn told(recording: &Recording) -> String {
         (Some(path), Some(bytes)) => format!("{path} ({} kB)", bytes.div_ceil(1024)),
     };
     match recording.enabled {
-        true => format!("recorded on this machine only: {store}; telemetry.enabled = false switches it off"),
+        true => format!(
+            "recorded on this machine only: {store}; telemetry.enabled = false switches it off"
+        ),
         false => format!("not recorded; what was before: {store}"),
     }
 }
@@ -194,7 +212,11 @@ fn told(recording: &Recording) -> String {
 const SELF_TEST: [(&str, &str, &str); 3] = [
     ("test.py", "def add(a, b):\n    return ", "\n"),
     ("test.js", "for (let i = 0; i < items.len", "\n}\n"),
-    ("test.rs", "struct Point {\n    x: f64,\n}\n\nimpl Point {\n    fn new(x: f64) -> Sel", "\n}\n"),
+    (
+        "test.rs",
+        "struct Point {\n    x: f64,\n}\n\nimpl Point {\n    fn new(x: f64) -> Sel",
+        "\n}\n",
+    ),
 ];
 
 /// Cores that this process may use, and those that it may not.
@@ -202,7 +224,9 @@ fn cores() -> String {
     let usable = std::thread::available_parallelism().map_or(1, usize::from);
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     match text.lines().filter(|line| line.starts_with("processor")).count() {
-        all if all > usable => format!("{usable} of {all} cores, the others withheld by an affinity mask or a container's limit"),
+        all if all > usable => format!(
+            "{usable} of {all} cores, the others withheld by an affinity mask or a container's limit"
+        ),
         _ => format!("{usable} cores"),
     }
 }
@@ -211,7 +235,9 @@ fn cores() -> String {
 fn memory() -> String {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let gigabytes = |name: &str| {
-        let kb: f64 = text.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse().ok())?;
+        let kb: f64 = text
+            .lines()
+            .find_map(|l| l.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse().ok())?;
         Some(kb / 1e6)
     };
     match (gigabytes("MemTotal:"), gigabytes("MemAvailable:")) {

@@ -14,8 +14,9 @@ use lacuna_train::fim::FimConfig;
 use lacuna_train::pack::{self, ShardConfig};
 use lacuna_train::recipe::Recipe;
 use lacuna_train::trainer::{
-    AdapterConfig, OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport, Trainer, ValidationReport, adapters_of, locate,
-    read_shape, read_weights, snapshot, snapshot_adapters, write_model,
+    AdapterConfig, OptimizerConfig, Progress, Row, RunConfig, Schedule, Shards, StepReport,
+    Trainer, ValidationReport, adapters_of, locate, read_shape, read_weights, snapshot,
+    snapshot_adapters, write_model,
 };
 use lacuna_train::{mine, tokenizer, trim};
 
@@ -34,7 +35,8 @@ enum Command {
     Mine(MineArgs),
     /// Train on shards; Ctrl-C saves a checkpoint and ends, --resume goes on exactly there
     Run(RunArgs),
-    /// Loss of a model on the first validation rows (f32): all tokens, and the tokens of the middles
+    /// Loss of a model on the first validation rows (f32): all tokens, and the tokens of the
+    /// middles
     Loss {
         /// A checkpoint, or a Hugging Face directory of the trainer's architecture
         model: PathBuf,
@@ -46,8 +48,8 @@ enum Command {
     },
     /// Make a pretrained model smaller before it is trained: fewer tokens, fewer layers
     Trim(TrimArgs),
-    /// Write a checkpoint's weights as f16 with its adapters merged: a model to serve, small enough to keep, good enough to go on
-    /// from with --init-from
+    /// Write a checkpoint's weights as f16 with its adapters merged: a model to serve, small enough
+    /// to keep, good enough to go on from with --init-from
     #[command(visible_alias = "merge")]
     Snapshot {
         /// A checkpoint, or a run's folder (its latest checkpoint)
@@ -55,7 +57,8 @@ enum Command {
         /// Folder to write, in Hugging Face layout
         #[arg(short, long)]
         output: PathBuf,
-        /// Write the adapters alone: small, and nothing without the base that they were trained on; `run --adapters` goes on from them
+        /// Write the adapters alone: small, and nothing without the base that they were trained on;
+        /// `run --adapters` goes on from them
         #[arg(long)]
         adapters: bool,
     },
@@ -63,11 +66,13 @@ enum Command {
 
 #[derive(ClapArgs)]
 struct MineArgs {
-    /// Folder with train/ECOSYSTEM/PACKAGE/… and validation/ECOSYSTEM/PACKAGE/… (datasets/embedded/fetch.py makes it; for your own code
-    /// copy repositories into train/own/ and validation/own/)
+    /// Folder with train/ECOSYSTEM/PACKAGE/… and validation/ECOSYSTEM/PACKAGE/…
+    /// (datasets/embedded/fetch.py makes it; for your own code copy repositories into train/own/
+    /// and validation/own/)
     #[arg(long, value_name = "DIR", required_unless_present = "documents")]
     sources: Option<PathBuf>,
-    /// Take the documents.jsonl.zst of an earlier mining instead of sources: only tokenizer and shards are made
+    /// Take the documents.jsonl.zst of an earlier mining instead of sources: only tokenizer and
+    /// shards are made
     #[arg(long, value_name = "FILE", conflicts_with = "sources")]
     documents: Option<PathBuf>,
     /// Folder for documents, tokenizer and shards
@@ -91,10 +96,12 @@ struct MineArgs {
     /// Use this tokenizer.json instead of training one
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Share of the documents with a hole that are laid out suffix first, the order that is served (0 to 1)
+    /// Share of the documents with a hole that are laid out suffix first, the order that is served
+    /// (0 to 1)
     #[arg(long, default_value_t = FimConfig::default().spm, value_name = "SHARE")]
     spm: f64,
-    /// Share of the tokens that shows self-contained functions instead of any part of a file (0 to 1)
+    /// Share of the tokens that shows self-contained functions instead of any part of a file (0 to
+    /// 1)
     #[arg(long, default_value_t = ShardConfig::default().functions_share, value_name = "SHARE")]
     functions: f64,
     /// Share of the holes in those functions that are one line or its rest (0 to 1)
@@ -118,14 +125,15 @@ struct RunArgs {
     /// End after this many steps
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Go on where this run or checkpoint ended, exactly on the same shards; sizes, adapters and frozen layers are the checkpoint's
+    /// Go on where this run or checkpoint ended, exactly on the same shards; sizes, adapters and
+    /// frozen layers are the checkpoint's
     #[arg(long, value_name = "DIR", conflicts_with = "init_from")]
     resume: Option<PathBuf>,
     /// Start from these weights (a Hugging Face directory), with a fresh optimizer
     #[arg(long, value_name = "DIR")]
     init_from: Option<PathBuf>,
-    /// Begin with the adapters of this folder (`finetune snapshot --adapters`) over the weights of --init-from; rank, alpha and frozen layers are
-    /// theirs
+    /// Begin with the adapters of this folder (`finetune snapshot --adapters`) over the weights of
+    /// --init-from; rank, alpha and frozen layers are theirs
     #[arg(long, value_name = "DIR", requires = "init_from", conflicts_with_all = ["adapter_rank", "freeze"])]
     adapters: Option<PathBuf>,
     /// adamw, or muon for the matrices with adamw for the rest
@@ -140,13 +148,15 @@ struct RunArgs {
     /// Peak learning rate of the norms [default: the embedding's]
     #[arg(long, value_name = "RATE")]
     norm_rate: Option<f64>,
-    /// Train adapters (LoRA) of this rank on all projections, norms and the embeddings of the markers, instead of everything
+    /// Train adapters (LoRA) of this rank on all projections, norms and the embeddings of the
+    /// markers, instead of everything
     #[arg(long, value_name = "RANK")]
     adapter_rank: Option<usize>,
     /// An adapter counts ALPHA / RANK times [default: twice the rank]
     #[arg(long, value_name = "ALPHA", requires = "adapter_rank")]
     adapter_alpha: Option<f32>,
-    /// Leave the embedding and this many layers, counted from below, as they are (and do not compute their gradients)
+    /// Leave the embedding and this many layers, counted from below, as they are (and do not
+    /// compute their gradients)
     #[arg(long, value_name = "LAYERS", default_value_t = 0)]
     freeze: usize,
     /// wsd (warm-up, stable, decay at the end) or cosine
@@ -163,7 +173,8 @@ struct RunArgs {
     /// Weight of the loss on middles
     #[arg(long, default_value_t = RunConfig::default().middle_weight, value_name = "W")]
     middle_weight: f32,
-    /// Compute with the weights as INT4 will hold them (quantisation-aware training): for the last part of a run
+    /// Compute with the weights as INT4 will hold them (quantisation-aware training): for the last
+    /// part of a run
     #[arg(long)]
     int4: bool,
     #[arg(long, default_value_t = RunConfig::default().seed)]
@@ -185,7 +196,8 @@ struct TrimArgs {
     /// Folder to write, in Hugging Face layout (f16)
     #[arg(short, long)]
     output: PathBuf,
-    /// Keep so many tokens at most: those that the documents use most, with all that they are merged from
+    /// Keep so many tokens at most: those that the documents use most, with all that they are
+    /// merged from
     #[arg(long, value_name = "N", requires = "documents")]
     vocab: Option<usize>,
     /// The documents.jsonl.zst of a mining, to count tokens in
@@ -257,7 +269,9 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         return Ok(Answer::Yes);
     }
     let tokenizer_json = match &args.tokenizer {
-        Some(path) => std::fs::read(path).with_context(|| format!("--tokenizer {}", path.display()))?,
+        Some(path) => {
+            std::fs::read(path).with_context(|| format!("--tokenizer {}", path.display()))?
+        }
         None => {
             crate::say("training the tokenizer");
             tokenizer::train(&documents, &Default::default(), stop)?
@@ -265,7 +279,8 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
     };
     std::fs::write(args.out.join("tokenizer.json"), &tokenizer_json)?;
 
-    for (option, share) in [("spm", args.spm), ("functions", args.functions), ("lines", args.lines)] {
+    for (option, share) in [("spm", args.spm), ("functions", args.functions), ("lines", args.lines)]
+    {
         if !(0.0..=1.0).contains(&share) {
             bail!("--{option} {share} is out of range: use 0 to 1");
         }
@@ -287,18 +302,27 @@ fn mine_corpus(args: &MineArgs, stop: &AtomicBool) -> anyhow::Result<Answer> {
         crate::say(&told(name, split, config.seq_len));
     }
     let path = shards.join("summary.json");
-    std::fs::write(&path, serde_json::to_string_pretty(&built)?).with_context(|| path.display().to_string())?;
+    std::fs::write(&path, serde_json::to_string_pretty(&built)?)
+        .with_context(|| path.display().to_string())?;
     if recipe.is_some() {
         shares(&built.train).iter().for_each(|line| crate::say(line));
     }
-    crate::say(&format!("next: lacuna finetune run --shards {} --out RUN --minutes M", shards.display()));
+    crate::say(&format!(
+        "next: lacuna finetune run --shards {} --out RUN --minutes M",
+        shards.display()
+    ));
     Ok(Answer::Yes)
 }
 
 /// Rows as the options ask for them.
 fn shard_config(args: &MineArgs) -> ShardConfig {
     let tokens = args.tokens.unwrap_or(DEFAULT_TOKENS);
-    let mut config = ShardConfig { train_tokens: tokens, seed: args.seed, functions_share: args.functions, ..Default::default() };
+    let mut config = ShardConfig {
+        train_tokens: tokens,
+        seed: args.seed,
+        functions_share: args.functions,
+        ..Default::default()
+    };
     // A small corpus is not shown to validation over and over.
     config.validation_tokens = config.validation_tokens.min(tokens / 10);
     config.functions = config.functions.with_lines(args.lines);
@@ -313,11 +337,21 @@ fn shares(split: &pack::SplitSummary) -> Vec<String> {
     let percent = |part: f64, whole: f64| 100.0 * part / whole.max(1.0);
     let all = split.tokens as f64;
     let wanted: u64 = split.languages.values().map(|g| g.wanted).sum();
-    let mut lines = vec!["| language | wanted | reached | tokens | documents |".to_owned(), "|---|---|---|---|---|".to_owned()];
+    let mut lines = vec![
+        "| language | wanted | reached | tokens | documents |".to_owned(),
+        "|---|---|---|---|---|".to_owned(),
+    ];
     for (language, given) in &split.languages {
-        let (asked, got) = (percent(given.wanted as f64, wanted as f64), percent(given.tokens as f64, all));
-        let short = if given.tokens * 20 < given.wanted * 19 { " (the sources hold no more)" } else { "" };
-        lines.push(format!("| {} | {asked:.1} % | {got:.1} % | {}{short} | {} |", language.name(), given.tokens, given.documents));
+        let (asked, got) =
+            (percent(given.wanted as f64, wanted as f64), percent(given.tokens as f64, all));
+        let short =
+            if given.tokens * 20 < given.wanted * 19 { " (the sources hold no more)" } else { "" };
+        lines.push(format!(
+            "| {} | {asked:.1} % | {got:.1} % | {}{short} | {} |",
+            language.name(),
+            given.tokens,
+            given.documents
+        ));
     }
     let kinds = &split.kinds;
     let of_documents = |n: usize| percent(n as f64, kinds.documents as f64);
@@ -334,8 +368,11 @@ fn shares(split: &pack::SplitSummary) -> Vec<String> {
 /// What was made of one split, in a sentence.
 fn told(name: &str, split: &pack::SplitSummary, seq_len: usize) -> String {
     let visits = split.scales.iter().copied().fold(0.0, f64::max);
-    let visits =
-        if split.scales.is_empty() { "each window once".to_owned() } else { format!("each file visited {visits:.1} times at most") };
+    let visits = if split.scales.is_empty() {
+        "each window once".to_owned()
+    } else {
+        format!("each file visited {visits:.1} times at most")
+    };
     format!(
         "{name}: {} files, {} documents, {:.2} M tokens in {} rows of {seq_len} ({:.1} % padding), {visits}",
         split.sources,
@@ -373,7 +410,11 @@ fn mine_sources(
     bar.finish_and_clear();
     mine::document::write(&args.out.join("documents.jsonl.zst"), &documents)?;
     std::fs::write(args.out.join("report.json"), serde_json::to_string_pretty(&report)?)?;
-    crate::say(&format!("{} documents; counts in {}", documents.len(), args.out.join("report.json").display()));
+    crate::say(&format!(
+        "{} documents; counts in {}",
+        documents.len(),
+        args.out.join("report.json").display()
+    ));
     Ok(documents)
 }
 
@@ -452,8 +493,10 @@ fn set_rates(optimizer: &mut OptimizerConfig, args: &RunArgs) {
 fn marker_ids(shards: &Shards) -> anyhow::Result<Vec<u32>> {
     let tokenizer = Tokenizer::from_json(&shards.tokenizer)?;
     let s = Sentinels::resolve(&tokenizer)?;
-    let mut ids: Vec<u32> =
-        [s.prefix, s.middle, s.suffix].into_iter().chain([s.repo, s.file, s.end(&tokenizer)].into_iter().flatten()).collect();
+    let mut ids: Vec<u32> = [s.prefix, s.middle, s.suffix]
+        .into_iter()
+        .chain([s.repo, s.file, s.end(&tokenizer)].into_iter().flatten())
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
@@ -476,9 +519,19 @@ fn trim_model(args: &TrimArgs) -> anyhow::Result<Answer> {
         let shards = Shards::load(shards)?;
         let n = shape.layers.checked_sub(layers).filter(|_| layers > 0);
         let Some(n) = n else { bail!("--layers {layers}: the model has {}", shape.layers) };
-        let mut tell =
-            |layer: usize, loss: f64| crate::say(&format!("without layer {layer} (and those before it): {loss:.4} nats a token"));
-        drop = trim::least_missed(&parameters, &shape, &shards, (n, args.rows), Row::choose(), &mut tell)?;
+        let mut tell = |layer: usize, loss: f64| {
+            crate::say(&format!(
+                "without layer {layer} (and those before it): {loss:.4} nats a token"
+            ))
+        };
+        drop = trim::least_missed(
+            &parameters,
+            &shape,
+            &shards,
+            (n, args.rows),
+            Row::choose(),
+            &mut tell,
+        )?;
     }
     if !drop.is_empty() {
         (shape, parameters) = trim::without_layers(&parameters, &shape, &drop)?;
@@ -490,15 +543,25 @@ fn trim_model(args: &TrimArgs) -> anyhow::Result<Answer> {
         let counts = trim::counts(&counted, &documents, COUNTED_BYTES);
         let trimmed = trim::tokens(&tokenizer, &counts, n)?;
         if let Some(id) = trimmed.kept.iter().find(|id| **id as usize >= shape.vocab) {
-            bail!("the tokenizer has the id {id}, the model {} tokens: they belong to different models", shape.vocab);
+            bail!(
+                "the tokenizer has the id {id}, the model {} tokens: they belong to different models",
+                shape.vocab
+            );
         }
         let small = Tokenizer::from_json(&trimmed.tokenizer)?;
-        let sample: Vec<&str> = documents.iter().step_by((documents.len() / 300).max(1)).map(|d| d.text.as_str()).collect();
+        let sample: Vec<&str> = documents
+            .iter()
+            .step_by((documents.len() / 300).max(1))
+            .map(|d| d.text.as_str())
+            .collect();
         let tokens = |t: &Tokenizer| sample.iter().map(|text| t.encode(text).len()).sum::<usize>();
         let more = 100.0 * (tokens(&small) as f64 / tokens(&counted).max(1) as f64 - 1.0);
         (shape, parameters) = trim::with_tokens(&parameters, &shape, &trimmed.kept);
         tokenizer = trimmed.tokenizer;
-        crate::say(&format!("{} tokens stay; the same text takes {more:.1} % more of them", shape.vocab));
+        crate::say(&format!(
+            "{} tokens stay; the same text takes {more:.1} % more of them",
+            shape.vocab
+        ));
     }
     write_model(&args.output, &shape, &parameters, &tokenizer)?;
     crate::say(&format!("wrote {}: {} parameters", args.output.display(), shape.n_parameters()));
@@ -507,12 +570,23 @@ fn trim_model(args: &TrimArgs) -> anyhow::Result<Answer> {
 
 fn loss(model: &Path, shards: &Path, rows: usize) -> anyhow::Result<Answer> {
     let shards = Shards::load(shards)?;
-    let mut config = RunConfig { shape: read_shape(model)?, validation_rows: rows, steps: Some(1), ..RunConfig::default() };
+    let mut config = RunConfig {
+        shape: read_shape(model)?,
+        validation_rows: rows,
+        steps: Some(1),
+        ..RunConfig::default()
+    };
     config.rows_per_pass = 2;
     let mut trainer = Trainer::init_from(model, config, &shards, Row::F32, 2)?;
-    let Some(report) = trainer.validate()? else { bail!("the shards have no validation rows: mine again") };
+    let Some(report) = trainer.validate()? else {
+        bail!("the shards have no validation rows: mine again")
+    };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "validation {:.4} middle {:.4} on {rows} rows", report.validation_loss, report.validation_middle_loss)?;
+    writeln!(
+        out,
+        "validation {:.4} middle {:.4} on {rows} rows",
+        report.validation_loss, report.validation_middle_loss
+    )?;
     Ok(Answer::Yes)
 }
 
@@ -548,7 +622,10 @@ impl Progress for Shown {
     }
 
     fn validation(&mut self, r: &ValidationReport) {
-        let text = format!("step {} validation {:.4} middle {:.4}", r.step, r.validation_loss, r.validation_middle_loss);
+        let text = format!(
+            "step {} validation {:.4} middle {:.4}",
+            r.step, r.validation_loss, r.validation_middle_loss
+        );
         self.line(&text);
     }
 

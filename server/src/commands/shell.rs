@@ -1,4 +1,5 @@
-//! `lacuna completions` and `lacuna man`: what shells and `man` read, made from the command line's own definition.
+//! `lacuna completions` and `lacuna man`: what shells and `man` read, made from the command line's
+//! own definition.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -36,10 +37,16 @@ pub fn run_completions(args: &CompletionsArgs) -> anyhow::Result<Answer> {
 }
 
 pub fn run_man(args: &ManArgs) -> anyhow::Result<Answer> {
-    std::fs::create_dir_all(&args.dir).with_context(|| format!("{} cannot be made", args.dir.display()))?;
+    std::fs::create_dir_all(&args.dir)
+        .with_context(|| format!("{} cannot be made", args.dir.display()))?;
     let command = Cli::command().disable_help_subcommand(true);
-    clap_mangen::generate_to(command, &args.dir).with_context(|| format!("{} cannot be written", args.dir.display()))?;
+    clap_mangen::generate_to(command, &args.dir)
+        .with_context(|| format!("{} cannot be written", args.dir.display()))?;
     let n = std::fs::read_dir(&args.dir)?.count();
-    crate::say(&format!("wrote {n} pages to {}: `man -l {}/lacuna.1`", args.dir.display(), args.dir.display()));
+    crate::say(&format!(
+        "wrote {n} pages to {}: `man -l {}/lacuna.1`",
+        args.dir.display(),
+        args.dir.display()
+    ));
     Ok(Answer::Yes)
 }

@@ -8,27 +8,39 @@ where
     let plain = plain(written);
     let distance = |name: &str| strsim::damerau_levenshtein(&plain, &self::plain(name));
     // A slip of one letter in four, at least one: `lines` is not a slip for `line_tokens`.
-    let near = known.into_iter().map(|name| name.as_ref()).map(|name| (distance(name), name)).min()?;
+    let near =
+        known.into_iter().map(|name| name.as_ref()).map(|name| (distance(name), name)).min()?;
     (near.0 <= (plain.chars().count().min(64) / 4).max(1)).then_some(near.1)
 }
 
 /// `lineTokens`, `line-tokens` and `LINE_TOKENS` are one name.
 fn plain(name: &str) -> String {
-    name.chars().take(64).filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .take(64)
+        .filter(|c| !matches!(c, '_' | '-' | ' '))
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
-/// What is wrong with a language's name in a list of languages; `None`: it is a language id that editors send, or `*`.
+/// What is wrong with a language's name in a list of languages; `None`: it is a language id that
+/// editors send, or `*`.
 pub fn doubtful_language(id: &str) -> Option<String> {
     if id == "*" || LANGUAGES.contains(&id) {
         return None;
     }
-    let by_alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(id.trim_start_matches('.'))).map(|(_, id)| *id);
-    let hint =
-        by_alias.or_else(|| nearest(id, LANGUAGES.iter().copied())).map(|near| format!(": did you mean {near:?}?")).unwrap_or_default();
+    let by_alias = ALIASES
+        .iter()
+        .find(|(alias, _)| alias.eq_ignore_ascii_case(id.trim_start_matches('.')))
+        .map(|(_, id)| *id);
+    let hint = by_alias
+        .or_else(|| nearest(id, LANGUAGES.iter().copied()))
+        .map(|near| format!(": did you mean {near:?}?"))
+        .unwrap_or_default();
     Some(format!("no editor is known to call a language {id:?}{hint}"))
 }
 
-/// What editors call the language of files with this ending, in lower case, where ending and id are the same or nearly so.
+/// What editors call the language of files with this ending, in lower case, where ending and id are
+/// the same or nearly so.
 pub fn language_of_ending(ending: &str) -> Option<&'static str> {
     let by_alias = ALIASES.iter().find(|(alias, _)| *alias == ending).map(|(_, id)| *id);
     by_alias.or_else(|| LANGUAGES.iter().copied().find(|id| *id == ending))
@@ -68,7 +80,8 @@ const ALIASES: [(&str, &str); 30] = [
     ("pl", "perl"),
 ];
 
-/// Language ids that editors send: those of LSP's specification and VS Code, and filetypes that other editors send as they are.
+/// Language ids that editors send: those of LSP's specification and VS Code, and filetypes that
+/// other editors send as they are.
 const LANGUAGES: [&str; 211] = [
     "abap",
     "ada",
@@ -300,7 +313,12 @@ mod tests {
             ("", None),
             (&"x".repeat(1 << 20), None),
         ] {
-            assert_eq!(nearest(written, known.iter().copied()), meant, "{}", &written[..written.len().min(20)]);
+            assert_eq!(
+                nearest(written, known.iter().copied()),
+                meant,
+                "{}",
+                &written[..written.len().min(20)]
+            );
         }
     }
 
@@ -319,8 +337,15 @@ mod tests {
             ("c++", "cpp"),
         ] {
             let told = doubtful_language(id).unwrap();
-            assert!(told.contains(&format!("{id:?}")) && told.contains(&format!("did you mean {meant:?}?")), "{told}");
+            assert!(
+                told.contains(&format!("{id:?}"))
+                    && told.contains(&format!("did you mean {meant:?}?")),
+                "{told}"
+            );
         }
-        assert_eq!(doubtful_language("klingon").unwrap(), "no editor is known to call a language \"klingon\"");
+        assert_eq!(
+            doubtful_language("klingon").unwrap(),
+            "no editor is known to call a language \"klingon\""
+        );
     }
 }

@@ -48,7 +48,9 @@ pub fn markdown() -> String {
             let _ = writeln!(text, "{meaning}\n");
         }
         text += "| setting | meaning | takes | default | workspace |\n|---|---|---|---|---|\n";
-        for setting in settings().iter().filter(|s| s.name.split_once('.').is_some_and(|(a, _)| a == area)) {
+        for setting in
+            settings().iter().filter(|s| s.name.split_once('.').is_some_and(|(a, _)| a == area))
+        {
             text += &row(setting);
         }
     }
@@ -66,7 +68,12 @@ fn row(setting: &Setting) -> String {
     let cell = |text: &str| text.replace('|', "\\|");
     let default = as_written(&setting.default);
     let default = if default == "unset" { default } else { format!("`{default}`") };
-    format!("| `{}` | {} | {} | {default} | {may} |\n", setting.name, cell(&setting.meaning), cell(&setting.wanted()))
+    format!(
+        "| `{}` | {} | {} | {default} | {may} |\n",
+        setting.name,
+        cell(&setting.meaning),
+        cell(&setting.wanted())
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! The settings as the schema of [`Config`](super::Config) describes them: names, meanings, defaults, and which values each takes.
+//! The settings as the schema of [`Config`](super::Config) describes them: names, meanings,
+//! defaults, and which values each takes.
 //!
-//! The schema is the one place where types and ranges stand; files, editors' settings, experiments, `docs/settings.md` and VS Code's
-//! settings are all checked against it or made from it.
+//! The schema is the one place where types and ranges stand; files, editors' settings, experiments,
+//! `docs/settings.md` and VS Code's settings are all checked against it or made from it.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -74,7 +75,10 @@ pub fn settings() -> &'static [Setting] {
             for (key, property) in objects(&properties["properties"]) {
                 settings.push(Setting {
                     name: format!("{area}.{key}"),
-                    meaning: property["description"].as_str().unwrap_or_default().replace('\n', " "),
+                    meaning: property["description"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .replace('\n', " "),
                     default: defaults[area][key].clone(),
                     kinds: kinds(property),
                 });
@@ -88,7 +92,14 @@ pub fn settings() -> &'static [Setting] {
 pub fn areas() -> Vec<(String, String)> {
     let schema = schema();
     let areas = objects(&schema["properties"]);
-    areas.map(|(area, properties)| (area.clone(), properties["description"].as_str().unwrap_or_default().replace('\n', " "))).collect()
+    areas
+        .map(|(area, properties)| {
+            (
+                area.clone(),
+                properties["description"].as_str().unwrap_or_default().replace('\n', " "),
+            )
+        })
+        .collect()
 }
 
 pub fn setting(name: &str) -> Option<&'static Setting> {
@@ -99,7 +110,8 @@ fn objects(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-/// The kinds that a property takes; none where the schema says something that is not understood here.
+/// The kinds that a property takes; none where the schema says something that is not understood
+/// here.
 fn kinds(property: &Value) -> Vec<Kind> {
     for alternatives in ["anyOf", "oneOf"] {
         if let Some(list) = property[alternatives].as_array() {
@@ -110,7 +122,9 @@ fn kinds(property: &Value) -> Vec<Kind> {
         return vec![Kind::OneOf(vec![word.to_owned()])];
     }
     if let Some(words) = property["enum"].as_array() {
-        return vec![Kind::OneOf(words.iter().filter_map(Value::as_str).map(str::to_owned).collect())];
+        return vec![Kind::OneOf(
+            words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        )];
     }
     let types = match &property["type"] {
         Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
@@ -129,9 +143,11 @@ fn kinds(property: &Value) -> Vec<Kind> {
                 most: property["maximum"].as_f64().unwrap_or(f64::MAX),
             }),
             "string" => Some(Kind::Text),
-            "object" => {
-                Some(Kind::Tables { keys: objects(&property["additionalProperties"]["properties"]).map(|(key, _)| key.clone()).collect() })
-            }
+            "object" => Some(Kind::Tables {
+                keys: objects(&property["additionalProperties"]["properties"])
+                    .map(|(key, _)| key.clone())
+                    .collect(),
+            }),
             "array" if property["items"]["type"] == "string" => Some(Kind::Texts),
             "null" => Some(Kind::Unset),
             _ => None,
@@ -155,16 +171,22 @@ fn join(kinds: Vec<Kind>) -> Vec<Kind> {
 }
 
 impl Setting {
-    /// What is wrong with a value, in words that follow `area.key = value`; `Ok` as well where the schema does not tell.
+    /// What is wrong with a value, in words that follow `area.key = value`; `Ok` as well where the
+    /// schema does not tell.
     pub fn check(&self, value: &Value) -> Result<(), String> {
         if self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.takes(value)) {
             return Ok(());
         }
-        // A value of the right kind that is too large or small is told its range, a near word is told which.
-        if let [range] = self.kinds.iter().filter(|kind| kind.is_like(value)).collect::<Vec<_>>()[..] {
+        // A value of the right kind that is too large or small is told its range, a near word is
+        // told which.
+        if let [range] =
+            self.kinds.iter().filter(|kind| kind.is_like(value)).collect::<Vec<_>>()[..]
+        {
             return Err(match (range, value.as_str()) {
                 (Kind::OneOf(words), Some(word)) => {
-                    let hint = nearest(word, words).map(|near| format!(": did you mean {near:?}?")).unwrap_or_default();
+                    let hint = nearest(word, words)
+                        .map(|near| format!(": did you mean {near:?}?"))
+                        .unwrap_or_default();
                     format!("is not one of its values{hint} It takes {}", words.join(", "))
                 }
                 _ => format!("is out of range: use {}", range.range()),
@@ -175,7 +197,12 @@ impl Setting {
 
     /// What it takes, in words.
     pub fn wanted(&self) -> String {
-        let wanted: Vec<String> = self.kinds.iter().filter(|kind| !matches!(kind, Kind::Unset)).map(Kind::to_string).collect();
+        let wanted: Vec<String> = self
+            .kinds
+            .iter()
+            .filter(|kind| !matches!(kind, Kind::Unset))
+            .map(Kind::to_string)
+            .collect();
         wanted.join(", or ")
     }
 }
@@ -184,13 +211,21 @@ impl Kind {
     fn takes(&self, value: &Value) -> bool {
         match self {
             Kind::Bool => value.is_boolean(),
-            Kind::Whole { least, most } => value.as_i64().is_some_and(|n| (*least..=*most).contains(&n)),
-            Kind::Number { least, most } => value.as_f64().is_some_and(|x| (*least..=*most).contains(&x)),
+            Kind::Whole { least, most } => {
+                value.as_i64().is_some_and(|n| (*least..=*most).contains(&n))
+            }
+            Kind::Number { least, most } => {
+                value.as_f64().is_some_and(|x| (*least..=*most).contains(&x))
+            }
             Kind::Text => value.is_string(),
-            Kind::OneOf(words) => value.as_str().is_some_and(|word| words.iter().any(|w| w == word)),
+            Kind::OneOf(words) => {
+                value.as_str().is_some_and(|word| words.iter().any(|w| w == word))
+            }
             Kind::Texts => value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
             // What stands in them is looked at when they are read.
-            Kind::Tables { .. } => value.as_object().is_some_and(|tables| tables.values().all(Value::is_object)),
+            Kind::Tables { .. } => {
+                value.as_object().is_some_and(|tables| tables.values().all(Value::is_object))
+            }
             Kind::Unset => value.is_null(),
         }
     }
@@ -214,12 +249,14 @@ impl Kind {
             (None, None) => "any".to_owned(),
         };
         match self {
-            Kind::Whole { least, most } => {
-                bounds((*least != i64::MIN).then(|| least.to_string()), (*most != i64::MAX).then(|| most.to_string()))
-            }
-            Kind::Number { least, most } => {
-                bounds((*least != f64::MIN).then(|| least.to_string()), (*most != f64::MAX).then(|| most.to_string()))
-            }
+            Kind::Whole { least, most } => bounds(
+                (*least != i64::MIN).then(|| least.to_string()),
+                (*most != i64::MAX).then(|| most.to_string()),
+            ),
+            Kind::Number { least, most } => bounds(
+                (*least != f64::MIN).then(|| least.to_string()),
+                (*most != f64::MAX).then(|| most.to_string()),
+            ),
             _ => String::new(),
         }
     }
@@ -258,7 +295,10 @@ pub fn as_written(value: &Value) -> String {
 }
 
 fn written_pairs(map: &Map<String, Value>) -> String {
-    map.iter().map(|(key, value)| format!("{key} = {}", as_written(value))).collect::<Vec<_>>().join(", ")
+    map.iter()
+        .map(|(key, value)| format!("{key} = {}", as_written(value)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -271,34 +311,72 @@ mod tests {
         assert!(settings().len() > 20);
         for setting in settings() {
             assert_eq!(setting.check(&setting.default), Ok(()), "{}", setting.name);
-            assert!(!setting.meaning.is_empty() && !setting.wanted().is_empty(), "{} has no description", setting.name);
+            assert!(
+                !setting.meaning.is_empty() && !setting.wanted().is_empty(),
+                "{} has no description",
+                setting.name
+            );
         }
     }
 
     #[test]
     fn values_of_other_kinds_are_refused_in_words() {
         let told = |name: &str, value: Value| setting(name).unwrap().check(&value).unwrap_err();
-        assert_eq!(told("show.min_confidence", json!("high")), "is of the wrong kind: a number (0 to 1) is wanted");
+        assert_eq!(
+            told("show.min_confidence", json!("high")),
+            "is of the wrong kind: a number (0 to 1) is wanted"
+        );
         assert_eq!(told("show.min_confidence", json!(2)), "is out of range: use 0 to 1");
         assert_eq!(told("show.line_tokens", json!(0)), "is out of range: use 1 to 1024");
-        assert_eq!(told("show.line_tokens", json!(1.5)), "is of the wrong kind: a whole number (1 to 1024) is wanted");
+        assert_eq!(
+            told("show.line_tokens", json!(1.5)),
+            "is of the wrong kind: a whole number (1 to 1024) is wanted"
+        );
         assert_eq!(told("latency.deadline_ms", json!(-1)), "is out of range: use 0 or more");
-        assert_eq!(told("telemetry.enabled", json!("yes")), "is of the wrong kind: true or false is wanted");
+        assert_eq!(
+            told("telemetry.enabled", json!("yes")),
+            "is of the wrong kind: true or false is wanted"
+        );
         assert_eq!(told("model.beam", json!(17)), "is out of range: use 1 to 16");
         assert_eq!(told("show.lines", json!(0)), "is out of range: use 1 to 64");
-        assert_eq!(told("show.lines", json!("autp")), "is not one of its values: did you mean \"auto\"? It takes auto");
-        assert_eq!(told("show.lines", json!(true)), "is of the wrong kind: \"auto\", or a whole number (1 to 64) is wanted");
-        assert_eq!(told("show.eagerness", json!("hihg")), "is not one of its values: did you mean \"high\"? It takes low, normal, high");
-        assert_eq!(told("show.in_comments", json!("explicitly")), "is not one of its values: did you mean \"explicit\"? It takes explicit");
-        assert_eq!(told("show.in_comments", json!(1)), "is of the wrong kind: \"explicit\", or true or false is wanted");
+        assert_eq!(
+            told("show.lines", json!("autp")),
+            "is not one of its values: did you mean \"auto\"? It takes auto"
+        );
+        assert_eq!(
+            told("show.lines", json!(true)),
+            "is of the wrong kind: \"auto\", or a whole number (1 to 64) is wanted"
+        );
+        assert_eq!(
+            told("show.eagerness", json!("hihg")),
+            "is not one of its values: did you mean \"high\"? It takes low, normal, high"
+        );
+        assert_eq!(
+            told("show.in_comments", json!("explicitly")),
+            "is not one of its values: did you mean \"explicit\"? It takes explicit"
+        );
+        assert_eq!(
+            told("show.in_comments", json!(1)),
+            "is of the wrong kind: \"explicit\", or true or false is wanted"
+        );
         assert_eq!(
             told("show.language", json!({"python": "low"})),
             "is of the wrong kind: a table for each name, with eagerness is wanted"
         );
         assert_eq!(told("show.delay_ms", json!(10_001)), "is out of range: use 0 to 10000");
-        assert!(["auto".into(), json!(1), json!(64)].iter().all(|lines| setting("show.lines").unwrap().check(lines).is_ok()));
-        assert_eq!(told("context.ignore", json!([1])), "is of the wrong kind: a list of texts is wanted");
-        assert_eq!(told("kv.dtype", json!("int4")), "is not one of its values: did you mean \"int8\"? It takes auto, f32, f16, int8");
+        assert!(
+            ["auto".into(), json!(1), json!(64)]
+                .iter()
+                .all(|lines| setting("show.lines").unwrap().check(lines).is_ok())
+        );
+        assert_eq!(
+            told("context.ignore", json!([1])),
+            "is of the wrong kind: a list of texts is wanted"
+        );
+        assert_eq!(
+            told("kv.dtype", json!("int4")),
+            "is not one of its values: did you mean \"int8\"? It takes auto, f32, f16, int8"
+        );
         assert_eq!(setting("model.heal").unwrap().check(&Value::Null), Ok(()));
     }
 }

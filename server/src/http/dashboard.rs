@@ -1,7 +1,8 @@
 //! `/dashboard`: the report on what this machine recorded, for a browser.
 //!
-//! Reading a large store takes seconds: one page is made at a time, off the threads that answer requests, and serves everybody for ten
-//! times as long as it took, so that no number of reloads costs more than a tenth of one core.
+//! Reading a large store takes seconds: one page is made at a time, off the threads that answer
+//! requests, and serves everybody for ten times as long as it took, so that no number of reloads
+//! costs more than a tenth of one core.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,7 +52,11 @@ impl Dashboard {
         let begun = Instant::now();
         let (status, text) = tokio::task::spawn_blocking(move || make(&config)).await?;
         let text = Bytes::from(text);
-        *page = Some(Page { until: Instant::now() + begun.elapsed().min(Duration::from_secs(60)) * FRESH, status, text: text.clone() });
+        *page = Some(Page {
+            until: Instant::now() + begun.elapsed().min(Duration::from_secs(60)) * FRESH,
+            status,
+            text: text.clone(),
+        });
         Ok((status, text))
     }
 }
@@ -69,7 +74,10 @@ fn make(config: &Config) -> (StatusCode, String) {
         }
         Err(error) => {
             tracing::warn!("no dashboard: {error:#}");
-            (StatusCode::SERVICE_UNAVAILABLE, to_message_page("The record cannot be read", &format!("{error:#}")))
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                to_message_page("The record cannot be read", &format!("{error:#}")),
+            )
         }
     }
 }

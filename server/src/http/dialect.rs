@@ -20,7 +20,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|_| ApiError::too_large())?;
-        serde_json::from_slice(&bytes).map(Body).map_err(|e| ApiError::invalid(format!("the body is not what this route takes: {e}")))
+        serde_json::from_slice(&bytes)
+            .map(Body)
+            .map_err(|e| ApiError::invalid(format!("the body is not what this route takes: {e}")))
     }
 }
 
@@ -45,8 +47,8 @@ pub fn stops<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, 
     Ok(stops)
 }
 
-/// The code on both sides of the cursor, where a client without a field for the suffix (twinny, for one) has put both into the prompt, in
-/// the template of some model.
+/// The code on both sides of the cursor, where a client without a field for the suffix (twinny, for
+/// one) has put both into the prompt, in the template of some model.
 pub fn sides(prompt: String, suffix: String) -> (String, String) {
     match lacuna_prompt::split_template(&prompt) {
         Some((before, after)) if suffix.is_empty() => (before.to_owned(), after.to_owned()),
@@ -71,7 +73,17 @@ pub fn alternatives(n: Option<usize>) -> Result<usize, ApiError> {
 }
 
 /// A number that must be finite and within bounds; `default` where nothing is said.
-pub fn within(name: &str, value: Option<f32>, default: f32, min: f32, max: f32) -> Result<f32, ApiError> {
+pub fn within(
+    name: &str,
+    value: Option<f32>,
+    default: f32,
+    min: f32,
+    max: f32,
+) -> Result<f32, ApiError> {
     let value = value.unwrap_or(default);
-    if (min..=max).contains(&value) { Ok(value) } else { Err(ApiError::invalid(format!("{name} = {value}: use {min} to {max}"))) }
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ApiError::invalid(format!("{name} = {value}: use {min} to {max}")))
+    }
 }

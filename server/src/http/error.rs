@@ -41,7 +41,11 @@ impl ApiError {
     }
 
     pub fn unauthorized() -> ApiError {
-        ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", "send the server's token: Authorization: Bearer TOKEN")
+        ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "authentication_error",
+            "send the server's token: Authorization: Bearer TOKEN",
+        )
     }
 
     pub fn forbidden(message: impl Into<String>) -> ApiError {
@@ -49,7 +53,11 @@ impl ApiError {
     }
 
     pub fn timed_out() -> ApiError {
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout_error", "the request took too long to arrive")
+        ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout_error",
+            "the request took too long to arrive",
+        )
     }
 
     pub fn too_large() -> ApiError {
@@ -70,7 +78,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -104,5 +114,9 @@ pub async fn no_such_route() -> ApiError {
 }
 
 pub async fn wrong_method() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "this route takes another method")
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "invalid_request_error",
+        "this route takes another method",
+    )
 }

@@ -51,15 +51,21 @@ impl Token {
     /// Compared in a time that does not tell how much of a guess is right (its length may be told).
     fn is_sent(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes()).unwrap_or_default();
-        let sent =
-            sent.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, token)| token.trim_ascii());
+        let sent = sent
+            .split_at_checked(7)
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+            .map(|(_, token)| token.trim_ascii());
         sent.is_some_and(|token| token.ct_eq(self.0.as_bytes()).into())
     }
 
-    /// As [`Token::is_sent`], for browsers: the password of HTTP's basic authentication, under any name.
+    /// As [`Token::is_sent`], for browsers: the password of HTTP's basic authentication, under any
+    /// name.
     fn is_password(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get(header::AUTHORIZATION).map(|v| v.as_bytes()).unwrap_or_default();
-        let sent = sent.split_at_checked(6).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"basic ")).map(|(_, pair)| pair.trim_ascii());
+        let sent = sent
+            .split_at_checked(6)
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"basic "))
+            .map(|(_, pair)| pair.trim_ascii());
         let pair = sent.and_then(|pair| STANDARD.decode(pair).ok()).unwrap_or_default();
         let password = pair.iter().position(|b| *b == b':').map(|colon| &pair[colon + 1..]);
         password.is_some_and(|password| password.ct_eq(self.0.as_bytes()).into())
@@ -69,33 +75,49 @@ impl Token {
 /// Lets a request through that carries the token, if there is one.
 pub async fn token(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     match &shared.token {
-        Some(token) if !token.is_sent(request.headers()) => ApiError::unauthorized().into_response(),
+        Some(token) if !token.is_sent(request.headers()) => {
+            ApiError::unauthorized().into_response()
+        }
         _ => next.run(request).await,
     }
 }
 
-/// As [`token`], for pages: browsers ask for the token as a password, and send it again by themselves. Not for requests that change
-/// something or cost something, which another site's page could then make in the user's name.
+/// As [`token`], for pages: browsers ask for the token as a password, and send it again by
+/// themselves. Not for requests that change something or cost something, which another site's page
+/// could then make in the user's name.
 pub async fn password(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     match &shared.token {
-        Some(token) if !token.is_sent(request.headers()) && !token.is_password(request.headers()) => ask_for_password(),
+        Some(token)
+            if !token.is_sent(request.headers()) && !token.is_password(request.headers()) =>
+        {
+            ask_for_password()
+        }
         _ => next.run(request).await,
     }
 }
 
 fn ask_for_password() -> Response {
     let mut refusal = ApiError::unauthorized().into_response();
-    let ask = HeaderValue::from_static("Basic realm=\"lacuna: any name, the server's token as password\", charset=\"UTF-8\"");
+    let ask = HeaderValue::from_static(
+        "Basic realm=\"lacuna: any name, the server's token as password\", charset=\"UTF-8\"",
+    );
     refusal.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
     refusal
 }
 
-/// Refuses requests that a browser makes for a page: those carry `Origin`, and pages that reach us by a name that was bound to a
-/// loopback address carry that name in `Host`. Programs send neither.
-pub async fn no_browsers(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+/// Refuses requests that a browser makes for a page: those carry `Origin`, and pages that reach us
+/// by a name that was bound to a loopback address carry that name in `Host`. Programs send neither.
+pub async fn no_browsers(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) {
-        return ApiError::forbidden("requests of web pages are refused: there is no cross-origin access").into_response();
+        return ApiError::forbidden(
+            "requests of web pages are refused: there is no cross-origin access",
+        )
+        .into_response();
     }
     let host = request.uri().host().map(str::to_owned).or_else(|| {
         let host = headers.get(header::HOST)?.to_str().ok()?;
@@ -105,12 +127,18 @@ pub async fn no_browsers(State(shared): State<Arc<Shared>>, request: Request, ne
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok()
     });
-    // With the token a name is fine: a reverse proxy sends its own, and a page does not know the token.
+    // With the token a name is fine: a reverse proxy sends its own, and a page does not know the
+    // token.
     match &shared.token {
         _ if by_address => next.run(request).await,
-        Some(token) if token.is_sent(headers) || token.is_password(headers) => next.run(request).await,
+        Some(token) if token.is_sent(headers) || token.is_password(headers) => {
+            next.run(request).await
+        }
         Some(_) => ask_for_password(),
-        None => ApiError::forbidden("ask by address or as localhost: other names need a server with --token-file").into_response(),
+        None => ApiError::forbidden(
+            "ask by address or as localhost: other names need a server with --token-file",
+        )
+        .into_response(),
     }
 }
 
@@ -128,7 +156,14 @@ mod tests {
     fn only_the_token_itself_passes() {
         assert!(sent("Bearer 0123456789abcdef"));
         assert!(sent("bearer  0123456789abcdef"));
-        for wrong in ["Bearer 0123456789abcdeg", "Bearer 0123456789abcdef0", "Bearer ", "Bearer", "Basic 0123456789abcdef", ""] {
+        for wrong in [
+            "Bearer 0123456789abcdeg",
+            "Bearer 0123456789abcdef0",
+            "Bearer ",
+            "Bearer",
+            "Basic 0123456789abcdef",
+            "",
+        ] {
             assert!(!sent(wrong), "{wrong:?}");
         }
         assert!(!Token("0123456789abcdef".into()).is_sent(&HeaderMap::new()));
@@ -145,7 +180,14 @@ mod tests {
         for right in ["me:0123456789abcdef", ":0123456789abcdef", "ä:0123456789abcdef"] {
             assert!(sent(&basic(right)), "{right}");
         }
-        for wrong in ["0123456789abcdef", "me:0123456789abcde", "me:x:0123456789abcdef", "0123456789abcdef:", "", ":"] {
+        for wrong in [
+            "0123456789abcdef",
+            "me:0123456789abcde",
+            "me:x:0123456789abcdef",
+            "0123456789abcdef:",
+            "",
+            ":",
+        ] {
             assert!(!sent(&basic(wrong)), "{wrong}");
         }
         for wrong in ["Basic", "Basic ", "Basic %%%", "Bearer 0123456789abcdef", ""] {
@@ -157,9 +199,13 @@ mod tests {
     fn a_token_file_that_protects_nothing_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
-        for (text, fine) in
-            [("0123456789abcdef\nmore", true), ("short", false), ("", false), ("0123456789 abcdef", false), ("0123456789abcdeé", false)]
-        {
+        for (text, fine) in [
+            ("0123456789abcdef\nmore", true),
+            ("short", false),
+            ("", false),
+            ("0123456789 abcdef", false),
+            ("0123456789abcdeé", false),
+        ] {
             std::fs::write(&path, text).unwrap();
             assert_eq!(Token::read(&path).is_ok(), fine, "{text:?}");
         }

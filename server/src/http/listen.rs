@@ -1,9 +1,10 @@
 //! Connections: how many, how long a request may take to arrive, and how serving ends.
 //!
-//! A client that sends slowly, or not at all, holds one of a bounded number of connections for a bounded time, and all bodies that are
-//! under way or being read share a bounded memory. A place is taken by a request, not by a connection: one that has nothing to do is
-//! kept while there is room, and makes room when there is none, so that nobody is kept out by those who say nothing. Whether we are there
-//! is told without a place.
+//! A client that sends slowly, or not at all, holds one of a bounded number of connections for a
+//! bounded time, and all bodies that are under way or being read share a bounded memory. A place is
+//! taken by a request, not by a connection: one that has nothing to do is kept while there is room,
+//! and makes room when there is none, so that nobody is kept out by those who say nothing. Whether
+//! we are there is told without a place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -33,7 +34,8 @@ use super::run::MAX_BODY_BYTES;
 /// What connections are held to.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// With a request that is at work, arriving or being answered. As many again may wait for their turn, at most [`MOST_WAITING`].
+    /// With a request that is at work, arriving or being answered. As many again may wait for their
+    /// turn, at most [`MOST_WAITING`].
     pub connections: usize,
     /// For the head of a request; also how long an idle connection is kept.
     pub head: Duration,
@@ -45,7 +47,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { connections: 128, head: Duration::from_secs(5), body: Duration::from_secs(20), bodies: 64 << 20 }
+        Limits {
+            connections: 128,
+            head: Duration::from_secs(5),
+            body: Duration::from_secs(20),
+            bodies: 64 << 20,
+        }
     }
 }
 
@@ -59,7 +66,12 @@ const HEALTH: &str = "/health";
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Serves until `stopped` says so.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    mut stopped: watch::Receiver<bool>,
+) {
     let turns = Turns::new(limits.connections);
     let bodies = Arc::new(Semaphore::new(limits.bodies));
     let open = Open::new(limits.connections + limits.connections.min(MOST_WAITING) + RESERVE);
@@ -80,19 +92,26 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, mut st
         // One too many of its peer's is hung up on.
         let Some(connection) = Open::enter(&open, peer.ip()) else { continue };
         let _ = stream.set_nodelay(true);
-        let (router, bodies, turns, mut stopped) = (router.clone(), Arc::clone(&bodies), turns.clone(), stopped.clone());
+        let (router, bodies, turns, mut stopped) =
+            (router.clone(), Arc::clone(&bodies), turns.clone(), stopped.clone());
         tokio::spawn(async move {
             let of_requests = Arc::clone(&connection);
             let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let (router, bodies, turns) = (router.clone(), Arc::clone(&bodies), turns.clone());
                 let working = Working::on(&of_requests);
                 async move {
-                    let turn = if request.uri().path() == HEALTH { Ok(None) } else { turns.take().await.map(Some) };
+                    let turn = if request.uri().path() == HEALTH {
+                        Ok(None)
+                    } else {
+                        turns.take().await.map(Some)
+                    };
                     let (response, turn) = match turn {
                         Ok(turn) => (answer(router, request, limits.body, bodies).await, turn),
                         Err(refused) => (refused.into_response(), None),
                     };
-                    Ok::<_, Infallible>(response.map(|body| Sending { body, _until_sent: (working, turn) }))
+                    Ok::<_, Infallible>(
+                        response.map(|body| Sending { body, _until_sent: (working, turn) }),
+                    )
                 }
             });
             let serving = http1::Builder::new()
@@ -125,7 +144,10 @@ struct Turns {
 
 impl Turns {
     fn new(places: usize) -> Turns {
-        Turns { places: Arc::new(Semaphore::new(places)), waiting: Arc::new(Semaphore::new(places.min(MOST_WAITING))) }
+        Turns {
+            places: Arc::new(Semaphore::new(places)),
+            waiting: Arc::new(Semaphore::new(places.min(MOST_WAITING))),
+        }
     }
 
     /// Errors: too many wait already.
@@ -172,8 +194,8 @@ impl Open {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new connection; one that has nothing to do makes room for it where that is needed. `None`: its machine has half of all, or there
-    /// is no such one.
+    /// A new connection; one that has nothing to do makes room for it where that is needed. `None`:
+    /// its machine has half of all, or there is no such one.
     fn enter(open: &Arc<Open>, peer: IpAddr) -> Option<Arc<Connection>> {
         let mut state = open.state();
         let of_peer = state.of_peer.get(&peer).copied().unwrap_or(0);
@@ -187,7 +209,12 @@ impl Open {
         state.n += 1;
         *state.of_peer.entry(peer).or_default() += 1;
         drop(state);
-        let connection = Connection { open: Arc::clone(open), peer, idle: Mutex::default(), evicted: Arc::default() };
+        let connection = Connection {
+            open: Arc::clone(open),
+            peer,
+            idle: Mutex::default(),
+            evicted: Arc::default(),
+        };
         connection.rest();
         Some(Arc::new(connection))
     }
@@ -250,7 +277,10 @@ impl<T: Unpin> HttpBody for Sending<T> {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -268,14 +298,24 @@ async fn ended(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|s| *s).await;
 }
 
-/// Reads the whole body within its limits, then lets the routes answer. A panic is an error of this request and of nothing else.
-async fn answer(mut router: Router, request: Request<Incoming>, limit: Duration, bodies: Arc<Semaphore>) -> Response {
+/// Reads the whole body within its limits, then lets the routes answer. A panic is an error of this
+/// request and of nothing else.
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    limit: Duration,
+    bodies: Arc<Semaphore>,
+) -> Response {
     let (head, body) = request.into_parts();
-    let read = tokio::time::timeout(limit, read(body, bodies)).await.unwrap_or_else(|_| Err(ApiError::timed_out()));
+    let read = tokio::time::timeout(limit, read(body, bodies))
+        .await
+        .unwrap_or_else(|_| Err(ApiError::timed_out()));
     match read {
-        // The routes parse the body before they wait for anything; what it held is given back when they have answered.
+        // The routes parse the body before they wait for anything; what it held is given back when
+        // they have answered.
         Ok((bytes, _held)) => {
-            let answering = async { router.call(Request::from_parts(head, Body::from(bytes))).await };
+            let answering =
+                async { router.call(Request::from_parts(head, Body::from(bytes))).await };
             match AssertUnwindSafe(answering).catch_unwind().await {
                 Ok(Ok(response)) => response,
                 Err(_panic) => ApiError::failed().into_response(),
@@ -286,18 +326,26 @@ async fn answer(mut router: Router, request: Request<Incoming>, limit: Duration,
 }
 
 /// The whole body, and the share of the common memory that it holds.
-async fn read(mut body: Incoming, bodies: Arc<Semaphore>) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+async fn read(
+    mut body: Incoming,
+    bodies: Arc<Semaphore>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
     if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return Err(ApiError::too_large());
     }
     let (mut bytes, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| ApiError::invalid("the body ended early"))?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| ApiError::invalid("the body ended early"))?.into_data()
+        else {
+            continue;
+        };
         if bytes.len() + data.len() > MAX_BODY_BYTES {
             return Err(ApiError::too_large());
         }
         // Waiting for memory that others hold would only let more connections pile up.
-        let more = Arc::clone(&bodies).try_acquire_many_owned(data.len() as u32).map_err(|_| ApiError::busy())?;
+        let more = Arc::clone(&bodies)
+            .try_acquire_many_owned(data.len() as u32)
+            .map_err(|_| ApiError::busy())?;
         match &mut held {
             Some(held) => held.merge(more),
             None => held = Some(more),
@@ -342,17 +390,23 @@ mod tests {
 
     async fn reply(mut stream: TcpStream) -> String {
         let mut bytes = Vec::new();
-        let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut bytes)).await.expect("the connection ends");
+        let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut bytes))
+            .await
+            .expect("the connection ends");
         String::from_utf8(bytes).unwrap()
     }
 
     fn post_of(body: &str) -> String {
-        format!("POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     }
 
     #[tokio::test]
     async fn a_head_that_does_not_end_loses_its_connection_and_the_next_gets_it() {
-        let (address, _stop) = served(Limits { connections: 1, head: SHORT, body: LONG, bodies: 1 << 20 }).await;
+        let (address, _stop) =
+            served(Limits { connections: 1, head: SHORT, body: LONG, bodies: 1 << 20 }).await;
         let slow = send(address, "POST / HTTP/1.1\r\nHost: loc").await;
         let next = send(address, &post_of("12345")).await;
         assert!(!reply(slow).await.contains("200 OK"));
@@ -361,11 +415,14 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_say_nothing_keep_nobody_out() {
-        let (address, _stop) = served(Limits { connections: 2, head: LONG, body: LONG, bodies: 1 << 20 }).await;
+        let (address, _stop) =
+            served(Limits { connections: 2, head: LONG, body: LONG, bodies: 1 << 20 }).await;
         let most = 2 + 2 + RESERVE;
         let mut silent = Vec::new();
         for i in 0..3 * most {
-            silent.push(send(address, if i % 2 == 0 { "" } else { "POST / HTTP/1.1\r\nHost: loc" }).await);
+            silent.push(
+                send(address, if i % 2 == 0 { "" } else { "POST / HTTP/1.1\r\nHost: loc" }).await,
+            );
             if i % most == most - 1 {
                 assert!(reply(send(address, &post_of("12345")).await).await.ends_with("\r\n\r\n5"));
             }
@@ -373,18 +430,24 @@ mod tests {
         // The first ones made room, the last ones are there still.
         assert_eq!(reply(silent.remove(0)).await, "");
         let mut last = silent.pop().unwrap();
-        last.write_all(b"alhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n12").await.unwrap();
+        last.write_all(b"alhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n12")
+            .await
+            .unwrap();
         assert!(reply(last).await.ends_with("\r\n\r\n2"));
     }
 
     #[tokio::test]
     async fn health_is_told_while_every_place_is_taken_and_others_wait_or_are_refused() {
-        let (address, _stop) = served(Limits { connections: 1, head: LONG, body: LONG, bodies: 1 << 20 }).await;
-        let slow = "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 3\r\n\r\n1";
+        let (address, _stop) =
+            served(Limits { connections: 1, head: LONG, body: LONG, bodies: 1 << 20 }).await;
+        let slow =
+            "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 3\r\n\r\n1";
         let mut first = send(address, slow).await;
         let health = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         // One waits, whichever comes first of the two; the other is refused.
-        let [one, two] = [(); 2].map(|()| tokio::spawn(async move { reply(send(address, &post_of("12345")).await).await }));
+        let [one, two] = [(); 2].map(|()| {
+            tokio::spawn(async move { reply(send(address, &post_of("12345")).await).await })
+        });
         let (refused, waiting) = futures::future::select(one, two).await.factor_first();
         let refused = refused.unwrap();
         assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
@@ -397,7 +460,9 @@ mod tests {
     #[test]
     fn one_machine_gets_half_of_all_and_this_one_is_not_counted() {
         let open = Open::new(8);
-        let of = |peer: [u8; 4], n: usize| (0..n).filter_map(|_| Open::enter(&open, peer.into())).collect::<Vec<_>>();
+        let of = |peer: [u8; 4], n: usize| {
+            (0..n).filter_map(|_| Open::enter(&open, peer.into())).collect::<Vec<_>>()
+        };
         let (far, near) = (of([10, 0, 0, 1], 9), of([127, 0, 0, 1], 9));
         assert_eq!((far.len(), near.len()), (4, 9));
         assert!(Open::enter(&open, "::ffff:127.0.0.1".parse().unwrap()).is_some());
@@ -405,21 +470,30 @@ mod tests {
         assert_eq!(of([10, 0, 0, 1], 3).len(), 3);
         drop(near);
         let state = open.state();
-        assert!(state.n == 0 && state.of_peer.is_empty() && state.idle.is_empty(), "all is given back");
+        assert!(
+            state.n == 0 && state.of_peer.is_empty() && state.idle.is_empty(),
+            "all is given back"
+        );
     }
 
     #[tokio::test]
     async fn a_panic_is_the_error_of_its_request() {
-        let (address, _stop) = served(Limits { connections: 1, head: LONG, body: LONG, bodies: 1 << 20 }).await;
+        let (address, _stop) =
+            served(Limits { connections: 1, head: LONG, body: LONG, bodies: 1 << 20 }).await;
         for _ in 0..3 {
-            assert!(reply(send(address, &post_of("1").replace("POST /", "POST /panic")).await).await.starts_with("HTTP/1.1 500"));
+            assert!(
+                reply(send(address, &post_of("1").replace("POST /", "POST /panic")).await)
+                    .await
+                    .starts_with("HTTP/1.1 500")
+            );
             assert!(reply(send(address, &post_of("12345")).await).await.ends_with("\r\n\r\n5"));
         }
     }
 
     #[tokio::test]
     async fn a_body_that_does_not_come_is_a_time_out() {
-        let (address, _stop) = served(Limits { connections: 1, head: LONG, body: SHORT, bodies: 1 << 20 }).await;
+        let (address, _stop) =
+            served(Limits { connections: 1, head: LONG, body: SHORT, bodies: 1 << 20 }).await;
         let slow = send(address, "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{").await;
         let next = send(address, &post_of("12345")).await;
         assert!(reply(slow).await.starts_with("HTTP/1.1 408"));
@@ -428,7 +502,8 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_share_a_bounded_memory_and_give_it_back() {
-        let (address, _stop) = served(Limits { connections: 8, head: LONG, body: LONG, bodies: 1000 }).await;
+        let (address, _stop) =
+            served(Limits { connections: 8, head: LONG, body: LONG, bodies: 1000 }).await;
         let half = "x".repeat(600);
         let mut first =
             send(address, &format!("POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 700\r\n\r\n{half}")).await;
@@ -437,7 +512,10 @@ mod tests {
         while !reply(send(address, &post_of(&half)).await).await.starts_with("HTTP/1.1 429") {
             assert!(tokio::time::Instant::now() < end, "never refused");
         }
-        assert!(reply(send(address, &post_of("12345")).await).await.ends_with("\r\n\r\n5"), "a small one still fits");
+        assert!(
+            reply(send(address, &post_of("12345")).await).await.ends_with("\r\n\r\n5"),
+            "a small one still fits"
+        );
         first.write_all(&half.as_bytes()[..100]).await.unwrap();
         assert!(reply(first).await.ends_with("\r\n\r\n700"));
         while !reply(send(address, &post_of(&half)).await).await.ends_with("\r\n\r\n600") {

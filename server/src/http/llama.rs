@@ -19,7 +19,8 @@ use super::run::{Job, nobody, run};
 use super::state::Shared;
 use super::stream::{Format, respond};
 
-/// Fields that we use; clients send many more (`samplers`, `lora`, `t_max_prompt_ms` …), which llama-server's samplers know and ours need not.
+/// Fields that we use; clients send many more (`samplers`, `lora`, `t_max_prompt_ms` …), which
+/// llama-server's samplers know and ours need not.
 #[derive(Deserialize)]
 pub struct Infill {
     input_prefix: Option<String>,
@@ -57,10 +58,15 @@ struct Extra {
 const DEFAULT_TOKENS: usize = 128;
 const MAX_EXTRAS: usize = 256;
 
-pub async fn infill(State(shared): State<Arc<Shared>>, Body(request): Body<Infill>) -> Result<Response, ApiError> {
-    // The model is asked for first: a client that polls while it loads need not send a right request.
+pub async fn infill(
+    State(shared): State<Arc<Shared>>,
+    Body(request): Body<Infill>,
+) -> Result<Response, ApiError> {
+    // The model is asked for first: a client that polls while it loads need not send a right
+    // request.
     shared.engine()?;
-    let (Some(input_prefix), Some(input_suffix)) = (&request.input_prefix, &request.input_suffix) else {
+    let (Some(input_prefix), Some(input_suffix)) = (&request.input_prefix, &request.input_suffix)
+    else {
         return Err(ApiError::invalid("\"input_prefix\" and \"input_suffix\" are required"));
     };
     if request.input_extra.len() > MAX_EXTRAS {
@@ -70,7 +76,11 @@ pub async fn infill(State(shared): State<Arc<Shared>>, Body(request): Body<Infil
     let prefix = format!("{input_prefix}{}", request.prompt);
     let max_tokens = tokens(request.n_predict, DEFAULT_TOKENS);
     let job = Job {
-        slot: request.id_slot.and_then(|id| u64::try_from(id).ok()).unwrap_or_else(|| Job::slot_of(&prefix, input_suffix)) % 256,
+        slot: request
+            .id_slot
+            .and_then(|id| u64::try_from(id).ok())
+            .unwrap_or_else(|| Job::slot_of(&prefix, input_suffix))
+            % 256,
         path: None,
         excerpts: request.input_extra.iter().map(Extra::excerpt).collect(),
         suffix: input_suffix.clone(),
@@ -83,7 +93,11 @@ pub async fn infill(State(shared): State<Arc<Shared>>, Body(request): Body<Infil
             stops: Vec::new(),
         },
         stop: request.stop.clone(),
-        time: request.t_max_predict_ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0).map(Duration::from_millis),
+        time: request
+            .t_max_predict_ms
+            .and_then(|ms| u64::try_from(ms).ok())
+            .filter(|ms| *ms > 0)
+            .map(Duration::from_millis),
         shape: Shape::Editor(language(&request.input_extra)),
         prefix,
         n,
@@ -92,24 +106,34 @@ pub async fn infill(State(shared): State<Arc<Shared>>, Body(request): Body<Infil
     if request.stream {
         let piece = |i: usize, text: &str| json!({"index": i, "content": text, "stop": false});
         return respond(shared, job, Format::Events, piece, move |model, all| {
-            all.iter().enumerate().map(|(i, filled)| chosen(&last(i, filled, model), &fields).to_string()).collect()
+            all.iter()
+                .enumerate()
+                .map(|(i, filled)| chosen(&last(i, filled, model), &fields).to_string())
+                .collect()
         });
     }
     let (model, all) = run(&shared, job, nobody()).await?;
-    let mut replies = all.iter().enumerate().map(|(i, filled)| chosen(&reply(i, filled, &model), &fields));
-    let body = if n == 1 { replies.next().unwrap_or_else(|| json!({"content": ""})) } else { Value::Array(replies.collect()) };
+    let mut replies =
+        all.iter().enumerate().map(|(i, filled)| chosen(&reply(i, filled, &model), &fields));
+    let body = if n == 1 {
+        replies.next().unwrap_or_else(|| json!({"content": ""}))
+    } else {
+        Value::Array(replies.collect())
+    };
     Ok(Json(body).into_response())
 }
 
 impl Extra {
-    /// As the model sees it. A name tells what the text is; it is not a header of the model's own, since chunks are no whole files.
+    /// As the model sees it. A name tells what the text is; it is not a header of the model's own,
+    /// since chunks are no whole files.
     fn excerpt(&self) -> String {
         let newline = if self.text.ends_with('\n') { "" } else { "\n" };
         format!("{}{newline}", self.text)
     }
 }
 
-/// The client does not say which file it is in; the chunks beside it are mostly of its kind. The last ones are the newest.
+/// The client does not say which file it is in; the chunks beside it are mostly of its kind. The
+/// last ones are the newest.
 fn language(extras: &[Extra]) -> Language {
     extras
         .iter()
@@ -162,12 +186,15 @@ fn last(index: usize, filled: &Filled, model: &str) -> Value {
     reply
 }
 
-/// The fields that a client asked for, `timings/prompt_n` as a flat key of that name; everything where it asked for nothing.
+/// The fields that a client asked for, `timings/prompt_n` as a flat key of that name; everything
+/// where it asked for nothing.
 fn chosen(reply: &Value, fields: &[String]) -> Value {
     if fields.is_empty() {
         return reply.clone();
     }
-    let found = fields.iter().filter_map(|name| Some((name.clone(), reply.pointer(&format!("/{name}"))?.clone())));
+    let found = fields
+        .iter()
+        .filter_map(|name| Some((name.clone(), reply.pointer(&format!("/{name}"))?.clone())));
     Value::Object(found.collect::<Map<_, _>>())
 }
 
@@ -197,7 +224,10 @@ mod tests {
         let reply = json!({"content": "x", "timings": {"prompt_n": 3}, "truncated": false});
         let fields = ["content".to_owned(), "timings/prompt_n".to_owned(), "nothing".to_owned()];
         assert_eq!(chosen(&reply, &fields), json!({"content": "x", "timings/prompt_n": 3}));
-        assert_eq!(chosen(&reply, &[String::new()]), json!({"": reply}).as_object().map(|_| json!({})).unwrap());
+        assert_eq!(
+            chosen(&reply, &[String::new()]),
+            json!({"": reply}).as_object().map(|_| json!({})).unwrap()
+        );
         assert_eq!(chosen(&reply, &[]), reply);
     }
 

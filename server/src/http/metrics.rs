@@ -45,7 +45,12 @@ impl Metrics {
     }
 
     fn answered(&self, route: &str, status: u16, seconds: f64) {
-        *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry((route.to_owned(), status)).or_default() += 1;
+        *self
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry((route.to_owned(), status))
+            .or_default() += 1;
         let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
         let histogram = latency.entry(route.to_owned()).or_default();
         for (count, bound) in histogram.counts.iter_mut().zip(BUCKETS) {
@@ -59,23 +64,40 @@ impl Metrics {
         let mut out = String::new();
         head(&mut out, "lacuna_requests_total", "counter", "Requests by route and status.");
         for ((route, status), n) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = writeln!(out, "lacuna_requests_total{{route=\"{route}\",status=\"{status}\"}} {n}");
+            let _ =
+                writeln!(out, "lacuna_requests_total{{route=\"{route}\",status=\"{status}\"}} {n}");
         }
         head(&mut out, "lacuna_request_seconds", "histogram", "Time to the head of the answer.");
         for (route, histogram) in &*self.latency.lock().unwrap_or_else(PoisonError::into_inner) {
             for (count, bound) in histogram.counts.iter().zip(BUCKETS) {
-                let _ = writeln!(out, "lacuna_request_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {count}");
+                let _ = writeln!(
+                    out,
+                    "lacuna_request_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {count}"
+                );
             }
             let (n, sum) = (histogram.n, histogram.sum);
-            let _ = writeln!(out, "lacuna_request_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {n}");
+            let _ =
+                writeln!(out, "lacuna_request_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {n}");
             let _ = writeln!(out, "lacuna_request_seconds_sum{{route=\"{route}\"}} {sum}");
             let _ = writeln!(out, "lacuna_request_seconds_count{{route=\"{route}\"}} {n}");
         }
         for (name, help, counter) in [
             ("lacuna_prompt_tokens_total", "Tokens of prompts.", &self.prompt_tokens),
-            ("lacuna_cached_tokens_total", "Tokens of prompts that were still warm.", &self.cached_tokens),
-            ("lacuna_prefilled_tokens_total", "Tokens of prompts that were computed.", &self.prefilled_tokens),
-            ("lacuna_generated_tokens_total", "Tokens that were generated.", &self.generated_tokens),
+            (
+                "lacuna_cached_tokens_total",
+                "Tokens of prompts that were still warm.",
+                &self.cached_tokens,
+            ),
+            (
+                "lacuna_prefilled_tokens_total",
+                "Tokens of prompts that were computed.",
+                &self.prefilled_tokens,
+            ),
+            (
+                "lacuna_generated_tokens_total",
+                "Tokens that were generated.",
+                &self.generated_tokens,
+            ),
         ] {
             head(&mut out, name, "counter", help);
             let _ = writeln!(out, "{name} {}", counter.load(Ordering::Relaxed));
@@ -85,7 +107,12 @@ impl Metrics {
             for (name, kind, help, value) in [
                 ("lacuna_kv_bytes", "gauge", "Memory of keys and values.", kv.bytes as u64),
                 ("lacuna_kv_budget_bytes", "gauge", "Its limit.", kv.budget as u64),
-                ("lacuna_kv_evicted_bytes_total", "counter", "What was dropped to stay below it.", kv.evicted_bytes),
+                (
+                    "lacuna_kv_evicted_bytes_total",
+                    "counter",
+                    "What was dropped to stay below it.",
+                    kv.evicted_bytes,
+                ),
             ] {
                 head(&mut out, name, kind, help);
                 let _ = writeln!(out, "{name} {value}");
@@ -99,8 +126,14 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-/// Counts every answer by its route; what matches none goes under one name, so that a client cannot make us remember its paths.
-pub async fn count(State(shared): State<Arc<Shared>>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+/// Counts every answer by its route; what matches none goes under one name, so that a client cannot
+/// make us remember its paths.
+pub async fn count(
+    State(shared): State<Arc<Shared>>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let start = Instant::now();
     let response = next.run(request).await;
     let route = path.as_ref().map_or("other", MatchedPath::as_str);
@@ -109,5 +142,6 @@ pub async fn count(State(shared): State<Arc<Shared>>, path: Option<MatchedPath>,
 }
 
 pub async fn page(State(shared): State<Arc<Shared>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.text(&shared)).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.text(&shared))
+        .into_response()
 }

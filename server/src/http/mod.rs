@@ -1,7 +1,8 @@
 //! `lacuna serve`: the same engine over HTTP, in the dialects that existing clients speak.
 //!
-//! Owns: routes, wire formats, limits against misuse. Does not own: prompts, generation, the editor's rules (`lacuna-complete`).
-//! Start reading at [`router`] for what is answered, [`listen`] for how connections are held within bounds, [`guard`] for who may ask.
+//! Owns: routes, wire formats, limits against misuse. Does not own: prompts, generation, the
+//! editor's rules (`lacuna-complete`). Start reading at [`router`] for what is answered, [`listen`]
+//! for how connections are held within bounds, [`guard`] for who may ask.
 
 mod dashboard;
 mod dialect;
@@ -32,10 +33,12 @@ use crate::{Answer, config, models};
 pub use guard::Token;
 use state::Shared;
 
-/// Serve completions over HTTP: /infill, /v1/completions, /v1/fim/completions, /api/generate, /health, /metrics; and /dashboard
+/// Serve completions over HTTP: /infill, /v1/completions, /v1/fim/completions, /api/generate,
+/// /health, /metrics; and /dashboard
 #[derive(clap::Args)]
 pub struct Args {
-    /// Address to listen on; anything but loopback needs --token-file [default: http.listen, 127.0.0.1:8012]
+    /// Address to listen on; anything but loopback needs --token-file [default: http.listen,
+    /// 127.0.0.1:8012]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// File whose first line is the token that clients send as `Authorization: Bearer TOKEN`
@@ -53,25 +56,35 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let http = &resolved.config.http;
     let address = match args.listen {
         Some(address) => address,
-        None => http.listen.parse().with_context(|| format!("http.listen = {:?}: use an address like 127.0.0.1:8012", http.listen))?,
+        None => http.listen.parse().with_context(|| {
+            format!("http.listen = {:?}: use an address like 127.0.0.1:8012", http.listen)
+        })?,
     };
-    let token_file = args.token_file.clone().or_else(|| (!http.token_file.is_empty()).then(|| PathBuf::from(&http.token_file)));
+    let token_file = args
+        .token_file
+        .clone()
+        .or_else(|| (!http.token_file.is_empty()).then(|| PathBuf::from(&http.token_file)));
     let token = token_file.as_deref().map(guard::Token::read).transpose()?;
     if !address.ip().is_loopback() && token.is_none() {
-        bail!("--listen {address} can be reached from other machines: give --token-file F with a secret in it, or use 127.0.0.1");
+        bail!(
+            "--listen {address} can be reached from other machines: give --token-file F with a secret in it, or use 127.0.0.1"
+        );
     }
     let limits = listen::Limits { connections: http.max_connections, ..listen::Limits::default() };
     let dashboard = dashboard::Dashboard::new(&resolved.config);
     let shared = Arc::new(Shared::new(http.max_requests, token, dashboard));
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
     ctrlc::set_handler(move || {
         let _ = stop.send(true);
     })?;
     let config = resolved.config;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("--listen {address}: cannot listen there"))?;
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("--listen {address}: cannot listen there"))?;
         let address = listener.local_addr()?;
         crate::say(&format!("listening on http://{address}"));
         // Clients that ask while the weights are read get 503, as they know it from llama-server.
@@ -110,7 +123,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/version", get(ollama::version))
         .route("/metrics", get(metrics::page))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::token));
-    let looked_at = Router::new().route("/dashboard", get(dashboard::page)).layer(from_fn_with_state(Arc::clone(&shared), guard::password));
+    let looked_at = Router::new()
+        .route("/dashboard", get(dashboard::page))
+        .layer(from_fn_with_state(Arc::clone(&shared), guard::password));
     // Whether we are there may be asked without a token: load balancers do.
     Router::new()
         .route("/health", get(llama::health))
@@ -129,12 +144,20 @@ fn router(shared: Arc<Shared>) -> Router {
 /// Sends a body to every route that takes one, before a model is there: the parsers alone answer.
 pub async fn send_to_parsers(body: &[u8]) {
     use tower_service::Service;
-    let mut routes = router(Arc::new(Shared::new(1, None, dashboard::Dashboard::new(&config::Config::default()))));
+    let mut routes = router(Arc::new(Shared::new(
+        1,
+        None,
+        dashboard::Dashboard::new(&config::Config::default()),
+    )));
     for path in ["/infill", "/v1/completions", "/v1/fim/completions", "/api/generate"] {
         let request = axum::http::Request::post(path).body(axum::body::Body::from(body.to_vec()));
         let Ok(request) = request else { continue };
         let Ok(response) = routes.call(request).await;
-        assert!(response.status().is_client_error() || response.status() == axum::http::StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(
+            response.status().is_client_error()
+                || response.status() == axum::http::StatusCode::SERVICE_UNAVAILABLE,
+            "{path}"
+        );
     }
 }
 
@@ -148,21 +171,34 @@ mod tests {
 
     #[tokio::test]
     async fn while_the_model_loads_clients_are_told_to_wait() {
-        let mut routes = router(Arc::new(Shared::new(1, None, dashboard::Dashboard::new(&config::Config::default()))));
+        let mut routes = router(Arc::new(Shared::new(
+            1,
+            None,
+            dashboard::Dashboard::new(&config::Config::default()),
+        )));
         let infill = r#"{"input_prefix": "a", "input_suffix": "b"}"#;
         for (method, path, body, status) in [
             ("GET", "/health", "", StatusCode::SERVICE_UNAVAILABLE),
             ("POST", "/infill", infill, StatusCode::SERVICE_UNAVAILABLE),
-            ("POST", "/v1/completions", r#"{"prompt": "a", "stream": true}"#, StatusCode::SERVICE_UNAVAILABLE),
+            (
+                "POST",
+                "/v1/completions",
+                r#"{"prompt": "a", "stream": true}"#,
+                StatusCode::SERVICE_UNAVAILABLE,
+            ),
             ("GET", "/v1/models", "", StatusCode::SERVICE_UNAVAILABLE),
             ("GET", "/metrics", "", StatusCode::OK),
             ("GET", "/", "", StatusCode::TEMPORARY_REDIRECT),
         ] {
-            let request = Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
+            let request =
+                Request::builder().method(method).uri(path).body(Body::from(body)).unwrap();
             let response = routes.call(request).await.unwrap();
             assert_eq!(response.status(), status, "{path}");
             let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
-            assert!(!status.is_server_error() || body.windows(13).any(|w| w == b"Loading model"), "{path}: {body:?}");
+            assert!(
+                !status.is_server_error() || body.windows(13).any(|w| w == b"Loading model"),
+                "{path}: {body:?}"
+            );
         }
     }
     #[tokio::test]
@@ -188,7 +224,8 @@ mod tests {
                 if let Some(sent) = sent {
                     request = request.header("authorization", sent);
                 }
-                let status = routes.call(request.body(Body::empty()).unwrap()).await.unwrap().status();
+                let status =
+                    routes.call(request.body(Body::empty()).unwrap()).await.unwrap().status();
                 let refused = [StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED].contains(&status);
                 assert_eq!(refused, !passes, "{path} of {host} with {sent:?}: {status}");
             }

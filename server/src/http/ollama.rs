@@ -45,7 +45,10 @@ struct Options {
 
 const DEFAULT_TOKENS: usize = 128;
 
-pub async fn generate(State(shared): State<Arc<Shared>>, Body(request): Body<Generate>) -> Result<Response, ApiError> {
+pub async fn generate(
+    State(shared): State<Arc<Shared>>,
+    Body(request): Body<Generate>,
+) -> Result<Response, ApiError> {
     shared.engine()?;
     let options = request.options;
     let (prefix, suffix) = sides(request.prompt, request.suffix);
@@ -116,7 +119,8 @@ pub async fn tags(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, ApiE
     ))
 }
 
-/// `/api/show`: what a client asks to learn whether a model can be given a suffix. There is one model, whatever it is called.
+/// `/api/show`: what a client asks to learn whether a model can be given a suffix. There is one
+/// model, whatever it is called.
 pub async fn show(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, ApiError> {
     let engine = shared.engine()?;
     let context = engine.completer.settings().prompt_tokens;

@@ -52,10 +52,17 @@ impl Completion {
         let prefix = match self.prompt {
             Prompt::Text(text) => text,
             Prompt::Texts(mut texts) if texts.len() == 1 => texts.swap_remove(0),
-            Prompt::Texts(texts) => return Err(ApiError::invalid(format!("{} prompts: send one a request", texts.len()))),
+            Prompt::Texts(texts) => {
+                return Err(ApiError::invalid(format!(
+                    "{} prompts: send one a request",
+                    texts.len()
+                )));
+            }
         };
         if self.echo {
-            return Err(ApiError::invalid("\"echo\" is not supported: put the prompt before the text yourself"));
+            return Err(ApiError::invalid(
+                "\"echo\" is not supported: put the prompt before the text yourself",
+            ));
         }
         let (prefix, suffix) = sides(prefix, self.suffix.unwrap_or_default());
         Ok(Job {
@@ -90,9 +97,15 @@ enum Kind {
 impl Kind {
     fn choice(self, index: usize, text: &str, finish: Option<&str>, in_stream: bool) -> Value {
         match self {
-            Kind::Text => json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish}),
-            Kind::Chat if in_stream => json!({"index": index, "delta": {"role": "assistant", "content": text}, "finish_reason": finish}),
-            Kind::Chat => json!({"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": finish}),
+            Kind::Text => {
+                json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish})
+            }
+            Kind::Chat if in_stream => {
+                json!({"index": index, "delta": {"role": "assistant", "content": text}, "finish_reason": finish})
+            }
+            Kind::Chat => {
+                json!({"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": finish})
+            }
         }
     }
 
@@ -105,22 +118,31 @@ impl Kind {
     }
 }
 
-pub async fn completions(State(shared): State<Arc<Shared>>, Body(request): Body<Completion>) -> Result<Response, ApiError> {
+pub async fn completions(
+    State(shared): State<Arc<Shared>>,
+    Body(request): Body<Completion>,
+) -> Result<Response, ApiError> {
     complete(shared, request, Kind::Text).await
 }
 
-pub async fn fim_completions(State(shared): State<Arc<Shared>>, Body(request): Body<Completion>) -> Result<Response, ApiError> {
+pub async fn fim_completions(
+    State(shared): State<Arc<Shared>>,
+    Body(request): Body<Completion>,
+) -> Result<Response, ApiError> {
     complete(shared, request, Kind::Chat).await
 }
 
-async fn complete(shared: Arc<Shared>, request: Completion, kind: Kind) -> Result<Response, ApiError> {
+async fn complete(
+    shared: Arc<Shared>,
+    request: Completion,
+    kind: Kind,
+) -> Result<Response, ApiError> {
     let engine = shared.engine()?;
     let (stream, id, created) = (request.stream, format!("cmpl-{}", shared.next_id()), seconds());
     let job = request.job()?;
     if stream {
         let name = engine.name.clone();
-        let envelope =
-            move |choices: Value| json!({"id": id, "object": kind.object(true), "created": created, "model": name, "choices": choices});
+        let envelope = move |choices: Value| json!({"id": id, "object": kind.object(true), "created": created, "model": name, "choices": choices});
         let piece = envelope.clone();
         return respond(
             shared,
@@ -140,9 +162,12 @@ async fn complete(shared: Arc<Shared>, request: Completion, kind: Kind) -> Resul
         );
     }
     let (model, all) = run(&shared, job, nobody()).await?;
-    let choices: Vec<Value> = all.iter().enumerate().map(|(i, f)| kind.choice(i, &f.text, Some(finish(f)), false)).collect();
-    let body =
-        json!({"id": id, "object": kind.object(false), "created": created, "model": model, "choices": choices, "usage": usage(&all)});
+    let choices: Vec<Value> = all
+        .iter()
+        .enumerate()
+        .map(|(i, f)| kind.choice(i, &f.text, Some(finish(f)), false))
+        .collect();
+    let body = json!({"id": id, "object": kind.object(false), "created": created, "model": model, "choices": choices, "usage": usage(&all)});
     Ok(Json(body).into_response())
 }
 
@@ -167,7 +192,9 @@ fn usage(all: &[Filled]) -> Value {
 
 pub async fn models(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, ApiError> {
     let engine = shared.engine()?;
-    Ok(Json(json!({"object": "list", "data": [{"id": engine.name, "object": "model", "created": 0, "owned_by": "lacuna"}]})))
+    Ok(Json(
+        json!({"object": "list", "data": [{"id": engine.name, "object": "model", "created": 0, "owned_by": "lacuna"}]}),
+    ))
 }
 
 fn seconds() -> u64 {

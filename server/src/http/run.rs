@@ -1,4 +1,5 @@
-//! From a request, whatever its dialect, to text: on a thread of its own, stopped when nobody waits for it any more.
+//! From a request, whatever its dialect, to text: on a thread of its own, stopped when nobody waits
+//! for it any more.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -62,10 +63,15 @@ impl Job {
 /// Receives text of an alternative as it is generated.
 pub type OnText = Box<dyn FnMut(usize, &str) -> ControlFlow<()> + Send>;
 
-/// Runs the job. When the returned future is dropped, because the client went away, generation ends within a layer.
+/// Runs the job. When the returned future is dropped, because the client went away, generation ends
+/// within a layer.
 ///
 /// Errors: loading, too many requests, a prompt that the engine refuses.
-pub async fn run(shared: &Arc<Shared>, job: Job, mut on_text: OnText) -> Result<(String, Vec<Filled>), ApiError> {
+pub async fn run(
+    shared: &Arc<Shared>,
+    job: Job,
+    mut on_text: OnText,
+) -> Result<(String, Vec<Filled>), ApiError> {
     let engine = shared.engine()?;
     let place = shared.place()?;
     let cancel = Cancel::new();

@@ -1,4 +1,5 @@
-//! What all requests share: the engine once it is loaded, the places for running requests, the counters.
+//! What all requests share: the engine once it is loaded, the places for running requests, the
+//! counters.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -48,7 +49,8 @@ impl Shared {
         self.engine.get().cloned().ok_or_else(ApiError::loading)
     }
 
-    /// A place for one request. Errors: 429 when all are taken; waiting would only pile up work that nobody reads any more.
+    /// A place for one request. Errors: 429 when all are taken; waiting would only pile up work
+    /// that nobody reads any more.
     pub fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| ApiError::busy())
     }

@@ -44,9 +44,11 @@ impl Format {
     }
 }
 
-/// Starts the job and answers with what `piece(i, text)` makes of each text, then with what `end(model, all)` makes of the whole.
+/// Starts the job and answers with what `piece(i, text)` makes of each text, then with what
+/// `end(model, all)` makes of the whole.
 ///
-/// Errors: what can be told before anything is sent; a failure after that is an error object in the stream.
+/// Errors: what can be told before anything is sent; a failure after that is an error object in the
+/// stream.
 pub fn respond(
     shared: Arc<Shared>,
     job: Job,
@@ -59,9 +61,11 @@ pub fn respond(
     let (send, receive) = mpsc::channel::<Bytes>(WAITING);
     let to = send.clone();
     let work = async move {
-        let on_text = Box::new(move |i: usize, text: &str| match to.blocking_send(format.frame(&piece(i, text).to_string())) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        let on_text = Box::new(move |i: usize, text: &str| {
+            match to.blocking_send(format.frame(&piece(i, text).to_string())) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         });
         let rest = match run(&shared, job, on_text).await {
             Ok((model, all)) => end(&model, &all),
@@ -89,7 +93,10 @@ struct Pieces {
 impl Stream for Pieces {
     type Item = Result<Bytes, Infallible>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
         if let Some(work) = &mut self.work
             && work.as_mut().poll(context).is_ready()
         {

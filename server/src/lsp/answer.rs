@@ -1,7 +1,9 @@
-//! Answering: from a request at a place to the suggestions for it, and what clients say became of them.
+//! Answering: from a request at a place to the suggestions for it, and what clients say became of
+//! them.
 //!
-//! The same for every dialect ([`super::dialects`] and the standard request); what keeps a request from being answered is asked here and
-//! decided elsewhere: [`super::status`], [`super::secrets`], [`super::manners`].
+//! The same for every dialect ([`super::dialects`] and the standard request); what keeps a request
+//! from being answered is asked here and decided elsewhere: [`super::status`], [`super::secrets`],
+//! [`super::manners`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,20 +59,24 @@ impl Server {
         let Answered { place, texts, ids } = self.answer(&params).await?;
         let family = self.session.get().map_or(Family::Lsp, |s| s.family);
         let command = if family == Family::Copilot { COPILOT_ACCEPTED } else { ACCEPTED };
-        let item = |(text, id): (String, String)| WireItem::new(&place, &text, id, command, family == Family::Tabby);
+        let item = |(text, id): (String, String)| {
+            WireItem::new(&place, &text, id, command, family == Family::Tabby)
+        };
         let is_incomplete = (family == Family::Tabby).then_some(false);
         Ok(ItemList { is_incomplete, items: texts.into_iter().zip(ids).map(item).collect() })
     }
 
-    /// Completes at a place. One reply each; superseded requests end in an error that clients ignore.
+    /// Completes at a place. One reply each; superseded requests end in an error that clients
+    /// ignore.
     pub async fn answer(&self, params: &Params) -> Result<Answered> {
         let session = self.session.get().ok_or_else(Error::invalid_request)?;
         let uri = params.text_document.uri.clone();
         let ticket = Ticket::default();
-        let open = self
-            .documents
-            .begin(&uri, &ticket)
-            .ok_or_else(|| Error::invalid_params(format!("document {uri} is not open: send textDocument/didOpen first")))?;
+        let open = self.documents.begin(&uri, &ticket).ok_or_else(|| {
+            Error::invalid_params(format!(
+                "document {uri} is not open: send textDocument/didOpen first"
+            ))
+        })?;
         let asked = open.clone();
         let site = site(open, params, session.encoding);
         self.documents.locate(&uri, &ticket, site.cursor());
@@ -81,16 +87,26 @@ impl Server {
         let _raise = RaiseOnDrop(ticket.cancel.clone());
         let path = self.shown_path(&uri, session);
         let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding);
-        let asking = Asking { uri: &uri, open: &asked, cursor: client_cursor, is_automatic: params.is_automatic() };
-        let left_alone = self.quiet(&asked, &uri, &path).or(has_secret(&asked.document, site.cursor()).then_some(Quiet::SecretLine));
-        let unwanted = || self.unwanted(&asking).inspect(|quiet| self.record_silence(session, &asking, *quiet));
+        let asking = Asking {
+            uri: &uri,
+            open: &asked,
+            cursor: client_cursor,
+            is_automatic: params.is_automatic(),
+        };
+        let left_alone =
+            self.quiet(&asked, &uri, &path)
+                .or(has_secret(&asked.document, site.cursor()).then_some(Quiet::SecretLine));
+        let unwanted = || {
+            self.unwanted(&asking).inspect(|quiet| self.record_silence(session, &asking, *quiet))
+        };
         if let Some(quiet) = left_alone.or_else(unwanted) {
             tracing::info!(silence = quiet_advice(quiet).code, "inlineCompletion");
             self.status.note_quiet(&uri, quiet);
             self.tell_status(&uri).await;
             return Ok(Answered::nothing(site));
         }
-        let mut observed = session.observer().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
+        let mut observed =
+            session.observer().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
         let held = Instant::now();
         if !waited(self.manners.delay(&asking), &ticket).await {
             tracing::info!(silence = Reason::Cancelled.code(), "inlineCompletion");
@@ -100,7 +116,9 @@ impl Server {
             observed.held(held.elapsed());
         }
         let completer = match &observed {
-            Some((observer, observed)) => observer.completer_of(observed, &session.completer(), &self.loaded),
+            Some((observer, observed)) => {
+                observer.completer_of(observed, &session.completer(), &self.loaded)
+            }
             None => session.completer(),
         };
         let (key, number) = (self.key(&uri), self.number);
@@ -108,12 +126,23 @@ impl Server {
         self.neighbours.used(&uri, site.cursor());
         let own_cursor = site.cursor();
         let lead = site.lead(&asked, client_cursor, session.encoding);
-        let refused: Vec<String> =
-            self.manners.refused(&asking).iter().filter_map(|text| text.strip_prefix(&lead)).map(str::to_owned).collect();
+        let refused: Vec<String> = self
+            .manners
+            .refused(&asking)
+            .iter()
+            .filter_map(|text| text.strip_prefix(&lead))
+            .map(str::to_owned)
+            .collect();
         let eagerness = self.manners.eagerness(&self.status.language_id(&uri)).into();
-        let site = site.within(|open, cursor| self.notebooks.joined(&self.documents, &uri, open, cursor));
+        let site =
+            site.within(|open, cursor| self.notebooks.joined(&self.documents, &uri, open, cursor));
         let running = tokio::task::spawn_blocking(move || {
-            let caller = Caller { client: number, flight: Some(&ticket.flight), refused: &refused, eagerness };
+            let caller = Caller {
+                client: number,
+                flight: Some(&ticket.flight),
+                refused: &refused,
+                eagerness,
+            };
             let reply = site.complete(&completer, (&key, &path), &excerpts, caller, &ticket.cancel);
             (site, reply, ticket)
         });
@@ -132,11 +161,20 @@ impl Server {
         let ids = observed.map_or_else(Vec::new, |(observer, observed)| {
             let (start, restated) = site.restated();
             let start = asked.document.offset_clamped(start, session.encoding).min(client_cursor);
-            let answered =
-                Observation { uri: &uri, open: &asked, cursor: client_cursor, start, restated, reply: &reply, quiet: None, stale };
+            let answered = Observation {
+                uri: &uri,
+                open: &asked,
+                cursor: client_cursor,
+                start,
+                restated,
+                reply: &reply,
+                quiet: None,
+                stale,
+            };
             observer.answered(&observed, &answered)
         });
-        // The text has changed or a newer request runs: whatever was found belongs to a text that is gone.
+        // The text has changed or a newer request runs: whatever was found belongs to a text that
+        // is gone.
         if stale || reply.outcome == Outcome::Silence(Reason::Cancelled) {
             return Err(superseded());
         }
@@ -146,9 +184,17 @@ impl Server {
         };
         let mut ids = ids.into_iter();
         // Without a record of what becomes of them, any number will do.
-        let id = |_: &String| ids.next().map_or_else(|| self.next_id.fetch_add(1, Ordering::Relaxed).to_string(), |id| id.to_string());
+        let id = |_: &String| {
+            ids.next().map_or_else(
+                || self.next_id.fetch_add(1, Ordering::Relaxed).to_string(),
+                |id| id.to_string(),
+            )
+        };
         let ids: Vec<String> = texts.iter().map(id).collect();
-        self.manners.offered(&asking, ids.iter().cloned().zip(texts.iter().map(|text| format!("{lead}{text}"))));
+        self.manners.offered(
+            &asking,
+            ids.iter().cloned().zip(texts.iter().map(|text| format!("{lead}{text}"))),
+        );
         Ok(Answered { place: site.into_place(), texts, ids })
     }
 
@@ -171,25 +217,53 @@ impl Server {
             explanation: None,
         };
         let quiet = Some(quiet_advice(quiet).code);
-        let answered = Observation { uri, open, cursor, start: cursor, restated: "", reply: &reply, quiet, stale: false };
+        let answered = Observation {
+            uri,
+            open,
+            cursor,
+            start: cursor,
+            restated: "",
+            reply: &reply,
+            quiet,
+            stale: false,
+        };
         observer.answered(&observer.asked(uri, cursor, is_automatic), &answered);
     }
 
     /// What prompts for this place show of other open documents, where that is wanted.
-    pub(super) fn excerpts(&self, session: &Session, completer: &Completer, uri: &str, open: &Open, cursor: usize) -> Arc<[Excerpt]> {
+    pub(super) fn excerpts(
+        &self,
+        session: &Session,
+        completer: &Completer,
+        uri: &str,
+        open: &Open,
+        cursor: usize,
+    ) -> Arc<[Excerpt]> {
         let settings = completer.settings();
         if !settings.other_files {
             return Arc::default();
         }
         let path = self.shown_path(uri, session);
-        self.neighbours.excerpts(uri, &path, open, cursor, other_files_bytes(settings.prompt_tokens), |other| {
-            let path = self.shown_path(other, session);
-            // What is ignored, because it may hold secrets, is not shown elsewhere either, nor what git does not keep.
-            // Cells of the same notebook are there as text above and below.
-            let is_quiet =
-                self.status.quiet(other, &path).is_some() || self.status.stays_home(other, &path) || self.notebooks.share(uri, other);
-            self.documents.current(other).filter(|open| !is_quiet && !open.out_of_step).map(|open| (path, open))
-        })
+        self.neighbours.excerpts(
+            uri,
+            &path,
+            open,
+            cursor,
+            other_files_bytes(settings.prompt_tokens),
+            |other| {
+                let path = self.shown_path(other, session);
+                // What is ignored, because it may hold secrets, is not shown elsewhere either, nor
+                // what git does not keep. Cells of the same notebook are there as text above and
+                // below.
+                let is_quiet = self.status.quiet(other, &path).is_some()
+                    || self.status.stays_home(other, &path)
+                    || self.notebooks.share(uri, other);
+                self.documents
+                    .current(other)
+                    .filter(|open| !is_quiet && !open.out_of_step)
+                    .map(|open| (path, open))
+            },
+        )
     }
 
     /// What a client says of a suggestion.
@@ -230,7 +304,10 @@ impl Server {
 }
 
 fn superseded() -> Error {
-    error(ErrorCode::ServerError(REQUEST_CANCELLED), "superseded by a newer request or edit".to_owned())
+    error(
+        ErrorCode::ServerError(REQUEST_CANCELLED),
+        "superseded by a newer request or edit".to_owned(),
+    )
 }
 
 /// A line for every answer and every silence.

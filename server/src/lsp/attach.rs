@@ -1,8 +1,9 @@
-//! One engine for all editors of a user: a process in the background that holds the weights, and editors' processes that only pass
-//! messages on.
+//! One engine for all editors of a user: a process in the background that holds the weights, and
+//! editors' processes that only pass messages on.
 //!
-//! Owns: where the socket lies, who may use it, how the engine is started and when it ends. The messages are those of `lacuna lsp`.
-//! A socket belongs to one user, one build of the program and one model: anything else is another engine.
+//! Owns: where the socket lies, who may use it, how the engine is started and when it ends. The
+//! messages are those of `lacuna lsp`. A socket belongs to one user, one build of the program and
+//! one model: anything else is another engine.
 //!
 //! Start reading at [`attach`] (an editor's side) and [`serve_engine`] (the engine's).
 
@@ -26,7 +27,8 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{Connection, transport};
 
-/// Longest wait for an engine that was just started: the weights of a large model are read before it listens.
+/// Longest wait for an engine that was just started: the weights of a large model are read before
+/// it listens.
 const START: Duration = Duration::from_secs(120);
 /// Between two tries to reach it.
 const RETRY: Duration = Duration::from_millis(30);
@@ -35,7 +37,8 @@ const REFUSAL: Duration = Duration::from_secs(5);
 /// Editors that one engine serves.
 const MAX_EDITORS: usize = 64;
 
-/// Where the engine for `model` (a path, or empty for the embedded one) listens. The folder is made, owner-only.
+/// Where the engine for `model` (a path, or empty for the embedded one) listens. The folder is
+/// made, owner-only.
 ///
 /// Errors: a folder that belongs to somebody else or that others may enter.
 pub fn socket(model: &str) -> anyhow::Result<PathBuf> {
@@ -46,7 +49,11 @@ pub fn socket(model: &str) -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let meta = fs::metadata(&exe).with_context(|| format!("{}", exe.display()))?;
     name.update(format!("{} {} {}", meta.ino(), meta.len(), meta.mtime_nsec()));
-    let model = if model.is_empty() { PathBuf::new() } else { fs::canonicalize(model).unwrap_or_else(|_| PathBuf::from(model)) };
+    let model = if model.is_empty() {
+        PathBuf::new()
+    } else {
+        fs::canonicalize(model).unwrap_or_else(|_| PathBuf::from(model))
+    };
     name.update(model.as_os_str().as_encoded_bytes());
     let hash: String = name.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
     Ok(folder.join(format!("engine-{hash}.sock")))
@@ -61,15 +68,21 @@ fn folder() -> anyhow::Result<PathBuf> {
         .context("no place for the engine's socket: set XDG_RUNTIME_DIR or HOME, or start with --no-attach")?;
     let folder = base.join("lacuna");
     match fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e).with_context(|| format!("{}", folder.display())),
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+            return Err(e).with_context(|| format!("{}", folder.display()));
+        }
         _ => {}
     }
     let meta = fs::symlink_metadata(&folder).with_context(|| format!("{}", folder.display()))?;
     if !meta.is_dir() || meta.uid() != own_uid()? {
-        bail!("{} is not a folder of yours: remove it, or start with --no-attach", folder.display());
+        bail!(
+            "{} is not a folder of yours: remove it, or start with --no-attach",
+            folder.display()
+        );
     }
     if meta.mode() & 0o077 != 0 {
-        fs::set_permissions(&folder, Permissions::from_mode(0o700)).with_context(|| format!("{}", folder.display()))?;
+        fs::set_permissions(&folder, Permissions::from_mode(0o700))
+            .with_context(|| format!("{}", folder.display()))?;
     }
     Ok(folder)
 }
@@ -99,13 +112,17 @@ pub fn describe(model: &str) -> String {
     }
 }
 
-/// Passes messages between an editor on standard input and output and the engine, which is started when there is none. Returns when
-/// either side hangs up; whether the editor had said goodbye or hung up itself.
+/// Passes messages between an editor on standard input and output and the engine, which is started
+/// when there is none. Returns when either side hangs up; whether the editor had said goodbye or
+/// hung up itself.
 pub async fn attach(socket: &Path, model: &str, idle: Duration) -> anyhow::Result<bool> {
     let engine = connect(socket, model, idle).await?;
     let uid = engine.peer_cred()?.uid();
     if uid != own_uid()? {
-        bail!("the engine at {} runs as another user ({uid}): remove the socket, or start with --no-attach", socket.display());
+        bail!(
+            "the engine at {} runs as another user ({uid}): remove the socket, or start with --no-attach",
+            socket.display()
+        );
     }
     let (mut from_engine, mut to_engine) = engine.into_split();
     let (mut input, mut output) = (tokio::io::stdin(), tokio::io::stdout());
@@ -135,8 +152,8 @@ pub async fn attach(socket: &Path, model: &str, idle: Duration) -> anyhow::Resul
     }
 }
 
-/// Looks for the message that ends a session in what passes, so that the exit code is that of a server of one's own. Quotes inside
-/// a document's text are escaped: they do not look like it.
+/// Looks for the message that ends a session in what passes, so that the exit code is that of a
+/// server of one's own. Quotes inside a document's text are escaped: they do not look like it.
 #[derive(Default)]
 struct Goodbye {
     /// The end of what has passed, without blanks.
@@ -172,16 +189,24 @@ async fn connect(socket: &Path, model: &str, idle: Duration) -> anyhow::Result<U
         if let Ok(stream) = UnixStream::connect(socket).await {
             return Ok(stream);
         }
-        // One that finds another engine already starting ends well, and the other one is waited for.
+        // One that finds another engine already starting ends well, and the other one is waited
+        // for.
         if let Some(status) = engine.try_wait()?
             && !status.success()
         {
             let log = log_file(socket);
             let said = fs::read_to_string(&log).unwrap_or_default();
-            bail!("the engine did not start ({status}): {}", said.lines().last().unwrap_or("its log is empty"));
+            bail!(
+                "the engine did not start ({status}): {}",
+                said.lines().last().unwrap_or("its log is empty")
+            );
         }
         if Instant::now() > deadline {
-            bail!("the engine did not answer within {} s: see {}, or start with --no-attach", START.as_secs(), log_file(socket).display());
+            bail!(
+                "the engine did not answer within {} s: see {}, or start with --no-attach",
+                START.as_secs(),
+                log_file(socket).display()
+            );
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -196,17 +221,31 @@ fn start(socket: &Path, model: &str, idle: Duration) -> anyhow::Result<std::proc
     let log = log_file(socket);
     let errors = File::create(&log).with_context(|| format!("{}", log.display()))?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["lsp", "--engine"]).arg(socket).arg("--engine-idle").arg(idle.as_secs().to_string());
+    command
+        .args(["lsp", "--engine"])
+        .arg(socket)
+        .arg("--engine-idle")
+        .arg(idle.as_secs().to_string());
     if !model.is_empty() {
         command.arg("--model").arg(std::path::absolute(model)?);
     }
     // A process group of its own: what an editor sends to its own group does not reach it.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).process_group(0).current_dir("/");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .process_group(0)
+        .current_dir("/");
     command.spawn().context("the engine could not be started")
 }
 
-/// Serves editors on the socket until nobody has been connected for `idle`. Returns at once if another engine has the place.
-pub async fn serve_engine(socket: &Path, connection: Connection, idle: Duration) -> anyhow::Result<()> {
+/// Serves editors on the socket until nobody has been connected for `idle`. Returns at once if
+/// another engine has the place.
+pub async fn serve_engine(
+    socket: &Path,
+    connection: Connection,
+    idle: Duration,
+) -> anyhow::Result<()> {
     let lock = socket.with_extension("lock");
     let held = File::create(&lock).with_context(|| format!("{}", lock.display()))?;
     if held.try_lock().is_err() {
@@ -214,7 +253,9 @@ pub async fn serve_engine(socket: &Path, connection: Connection, idle: Duration)
     }
     // Nobody else holds the lock: what lies there was left behind by an engine that was killed.
     match fs::remove_file(socket) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).with_context(|| format!("{}", socket.display())),
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("{}", socket.display()));
+        }
         _ => {}
     }
     let listener = UnixListener::bind(socket).with_context(|| format!("{}", socket.display()))?;
@@ -237,16 +278,21 @@ pub async fn serve_engine(socket: &Path, connection: Connection, idle: Duration)
         }
         let (input, output) = stream.into_split();
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            let why = format!("{MAX_EDITORS} editors share this engine already: close one, or start this one's server with --no-attach");
+            let why = format!(
+                "{MAX_EDITORS} editors share this engine already: close one, or start this one's server with --no-attach"
+            );
             tracing::warn!("a connection was refused: {why}");
             // One that says nothing is not waited for.
-            tokio::spawn(async move { tokio::time::timeout(REFUSAL, transport::refuse(input, output, &why)).await });
+            tokio::spawn(async move {
+                tokio::time::timeout(REFUSAL, transport::refuse(input, output, &why)).await
+            });
             continue;
         };
         let (connection, left) = (connection.clone(), Arc::clone(&left));
         tokio::spawn(async move {
             // Whatever becomes of it, its place is free again.
-            let served = AssertUnwindSafe(transport::serve(input, output, connection)).catch_unwind().await;
+            let served =
+                AssertUnwindSafe(transport::serve(input, output, connection)).catch_unwind().await;
             if served.is_err() {
                 tracing::error!("a client's session panicked: the others go on");
             }

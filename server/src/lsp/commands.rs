@@ -13,7 +13,8 @@ use super::status::{PAUSE, RESUME, SNOOZE, STATUS, StatusNotification};
 const DISMISSED: &str = "lacuna.dismissed";
 
 /// What there is.
-pub const COMMANDS: [&str; 7] = [ACCEPTED, COPILOT_ACCEPTED, DISMISSED, PAUSE, RESUME, SNOOZE, STATUS];
+pub const COMMANDS: [&str; 7] =
+    [ACCEPTED, COPILOT_ACCEPTED, DISMISSED, PAUSE, RESUME, SNOOZE, STATUS];
 
 impl Server {
     pub(super) async fn execute(&self, params: &ExecuteCommandParams) -> Result<Option<LSPAny>> {
@@ -35,12 +36,19 @@ impl Server {
                 let uri = arguments.first().and_then(|argument| argument["uri"].as_str());
                 Ok(Some(self.status.report(uri).into_value()))
             }
-            other => Err(Error::invalid_params(format!("unknown command {other}: this server knows {}", COMMANDS.join(", ")))),
+            other => Err(Error::invalid_params(format!(
+                "unknown command {other}: this server knows {}",
+                COMMANDS.join(", ")
+            ))),
         }
     }
 
     /// The status after a command that changes it, also for whoever watches it.
-    async fn told(&self, command: &str, done: std::result::Result<(), String>) -> Result<Option<Value>> {
+    async fn told(
+        &self,
+        command: &str,
+        done: std::result::Result<(), String>,
+    ) -> Result<Option<Value>> {
         done.map_err(|e| Error::invalid_params(format!("{command}: {e}")))?;
         let report = self.status.report(None).into_value();
         if self.status.wants_notifications() {

@@ -1,6 +1,7 @@
 //! Settings that change while a client is served.
 //!
-//! Owns: when they are asked for, taken and told. Does not own: what they are ([`super::settings`], [`crate::config`]).
+//! Owns: when they are asked for, taken and told. Does not own: what they are ([`super::settings`],
+//! [`crate::config`]).
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -25,19 +26,26 @@ impl Server {
             let item = ConfigurationItem { scope_uri: None, section: Some("lacuna".to_owned()) };
             // A client that never answers keeps no handler here.
             let asked = tokio::time::timeout(ANSWER, self.client.configuration(vec![item])).await;
-            sent = asked.ok().and_then(Result::ok).and_then(|mut all| all.pop()).filter(Value::is_object);
+            sent = asked
+                .ok()
+                .and_then(Result::ok)
+                .and_then(|mut all| all.pop())
+                .filter(Value::is_object);
         }
         if let Some(sent) = sent {
             self.reconfigure(session, Some(sent)).await;
         }
     }
 
-    /// Takes what the client says of its settings now. `None`: nothing new, but files may have changed.
+    /// Takes what the client says of its settings now. `None`: nothing new, but files may have
+    /// changed.
     pub(super) async fn reconfigure(&self, session: &Session, sent: Option<Value>) {
         // Everything up to the first await is done in the order in which messages came.
         let told = match self.put_in_force(session, sent) {
             Ok(told) => told,
-            Err(error) => vec![(MessageType::WARNING, format!("the new settings are not taken: {error:#}"))],
+            Err(error) => {
+                vec![(MessageType::WARNING, format!("the new settings are not taken: {error:#}"))]
+            }
         };
         for (kind, message) in told {
             self.client.log_message(kind, format!("lacuna: {message}")).await;
@@ -45,7 +53,11 @@ impl Server {
     }
 
     /// What there is to say of it.
-    fn put_in_force(&self, session: &Session, sent: Option<Value>) -> anyhow::Result<Vec<(MessageType, String)>> {
+    fn put_in_force(
+        &self,
+        session: &Session,
+        sent: Option<Value>,
+    ) -> anyhow::Result<Vec<(MessageType, String)>> {
         let mut settings = session.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let since = sent.unwrap_or_else(|| settings.since().clone());
         let resolved = settings.resolve_with(&since)?;
@@ -54,7 +66,11 @@ impl Server {
         let new = self.loaded.serving(&resolved.config)?;
         let changed = settings.take(since, &resolved, session.observer.is_some());
         *session.completer.write().unwrap_or_else(PoisonError::into_inner) = new;
-        self.status.configure(&resolved.config, session.folders(), self.status.wants_notifications());
+        self.status.configure(
+            &resolved.config,
+            session.folders(),
+            self.status.wants_notifications(),
+        );
         self.manners.configure(&resolved.config.show);
         for uri in self.documents.uris() {
             self.status.look_at(&uri, &self.shown_path(&uri, session));
@@ -63,9 +79,16 @@ impl Server {
         let mut notices = notices_of(&resolved);
         let told = changed.told().map(|text| (MessageType::INFO, text));
         if !changed.later.is_empty() {
-            notices.push(format!("{} take effect when the server is started again", changed.later.join(", ")));
+            notices.push(format!(
+                "{} take effect when the server is started again",
+                changed.later.join(", ")
+            ));
         }
-        let fresh = self.status.set_notices(notices).into_iter().map(|notice| (MessageType::WARNING, notice));
+        let fresh = self
+            .status
+            .set_notices(notices)
+            .into_iter()
+            .map(|notice| (MessageType::WARNING, notice));
         Ok(told.into_iter().chain(fresh).collect())
     }
 
@@ -86,5 +109,10 @@ impl Server {
 
 /// What the user should know of the settings, in sentences.
 pub fn notices_of(resolved: &config::Resolved) -> Vec<String> {
-    resolved.untrusted.iter().cloned().chain(resolved.problems.iter().map(config::Problem::told)).collect()
+    resolved
+        .untrusted
+        .iter()
+        .cloned()
+        .chain(resolved.problems.iter().map(config::Problem::told))
+        .collect()
 }

@@ -18,11 +18,13 @@ pub struct Open {
     pub document: Document,
     pub tree: SyntaxTree,
     pub language: Language,
-    /// A change was missed: this is not the text that the editor has. Until the document is opened again or replaced as a whole.
+    /// A change was missed: this is not the text that the editor has. Until the document is opened
+    /// again or replaced as a whole.
     pub out_of_step: bool,
 }
 
-/// What a request holds of itself: when to stop, whether its text is still there, what it has generated.
+/// What a request holds of itself: when to stop, whether its text is still there, what it has
+/// generated.
 #[derive(Clone, Default)]
 pub struct Ticket {
     pub cancel: Cancel,
@@ -61,7 +63,8 @@ impl Running {
     /// Whether it may go on after this edit: what is typed is what it is about to say.
     fn follows(&mut self, edit: &Edit) -> bool {
         self.ticket.stale.store(true, Ordering::Release);
-        let at_cursor = self.at.is_some_and(|at| at + self.typed.len() == edit.start) && edit.removed.is_empty();
+        let at_cursor = self.at.is_some_and(|at| at + self.typed.len() == edit.start)
+            && edit.removed.is_empty();
         self.typed.push_str(&edit.text);
         at_cursor && self.ticket.flight.agrees(&self.typed)
     }
@@ -107,7 +110,15 @@ impl Edited {
         let cursor = self.edits.last().map_or(0, |edit| edit.start + edit.text.len());
         let Open { document, tree, language, .. } = self.open.clone();
         let cursor = cursor.min(document.len_bytes());
-        Snapshot { key: key.to_owned(), path: Some(path.to_owned()), language, cursor, document, tree, excerpts: Arc::default() }
+        Snapshot {
+            key: key.to_owned(),
+            path: Some(path.to_owned()),
+            language,
+            cursor,
+            document,
+            tree,
+            excerpts: Arc::default(),
+        }
     }
 }
 
@@ -134,24 +145,30 @@ impl Documents {
     pub fn open(&self, uri: &str, language: Language, version: i32, text: &Utf16Text) {
         let document = Document::from_utf16(text, version);
         let tree = SyntaxTree::parse(language, document.rope());
-        let entry = Entry { open: Open { document, tree, language, out_of_step: false }, running: None, flying: None };
+        let entry = Entry {
+            open: Open { document, tree, language, out_of_step: false },
+            running: None,
+            flying: None,
+        };
         if let Some(mut old) = self.entries.insert(uri.to_owned(), entry) {
             old.stop();
         }
     }
 
-    /// A change of this document could not be read: its text is not known any more. Returns whether it was.
+    /// A change of this document could not be read: its text is not known any more. Returns whether
+    /// it was.
     pub fn lose(&self, uri: &str) -> bool {
         let Some(mut entry) = self.entries.get_mut(uri) else { return false };
         entry.stop();
         !std::mem::replace(&mut entry.open.out_of_step, true)
     }
 
-    /// A message that may have been a change could not be read: the documents that it names, or all if it names none, are lost.
-    /// Returns those that were not lost before.
+    /// A message that may have been a change could not be read: the documents that it names, or all
+    /// if it names none, are lost. Returns those that were not lost before.
     pub fn lose_named_in(&self, message: &str) -> Vec<String> {
         let all: Vec<String> = self.entries.iter().map(|entry| entry.key().clone()).collect();
-        let named: Vec<String> = all.iter().filter(|uri| message.contains(uri.as_str())).cloned().collect();
+        let named: Vec<String> =
+            all.iter().filter(|uri| message.contains(uri.as_str())).cloned().collect();
         let lost = if named.is_empty() { all } else { named };
         lost.into_iter().filter(|uri| self.lose(uri)).collect()
     }
@@ -166,16 +183,27 @@ impl Documents {
         }
     }
 
-    /// Applies the edits of one `didChange` in order. Requests that run on the old text are cancelled, but for one whose answer is
-    /// being typed. `version`: `None` for a client that does not count.
-    pub fn change(&self, uri: &str, version: Option<i32>, changes: &[Change], encoding: Encoding) -> Result<Edited, ChangeError> {
+    /// Applies the edits of one `didChange` in order. Requests that run on the old text are
+    /// cancelled, but for one whose answer is being typed. `version`: `None` for a client that does
+    /// not count.
+    pub fn change(
+        &self,
+        uri: &str,
+        version: Option<i32>,
+        changes: &[Change],
+        encoding: Encoding,
+    ) -> Result<Edited, ChangeError> {
         let mut entry = self.entries.get_mut(uri).ok_or(ChangeError::NotOpen)?;
         let has = entry.open.document.version();
         let version = version.unwrap_or(has);
         // What stands before a replacement of the whole text leaves no trace in it.
         let whole = changes.iter().rposition(Change::replaces_all);
         if whole.is_none() && (version < has || entry.open.out_of_step) {
-            let error = if entry.open.out_of_step { ChangeError::OutOfStep } else { ChangeError::Stale { has, got: version } };
+            let error = if entry.open.out_of_step {
+                ChangeError::OutOfStep
+            } else {
+                ChangeError::Stale { has, got: version }
+            };
             entry.open.out_of_step = true;
             entry.stop();
             return Err(error);
@@ -201,7 +229,13 @@ impl Documents {
             let chars = |byte| old.rope().byte_to_char(byte);
             let (at_char, deleted_chars) = (chars(start), chars(end) - chars(start));
             let text = open.document.slice(start..new_end).into_owned();
-            applied.push(Edit { start, text, removed: old.slice(start..end).into_owned(), at_char, deleted_chars });
+            applied.push(Edit {
+                start,
+                text,
+                removed: old.slice(start..end).into_owned(),
+                at_char,
+                deleted_chars,
+            });
         }
         let Entry { running, flying, .. } = &mut *entry;
         for request in [running, flying] {
@@ -218,11 +252,15 @@ impl Documents {
         Ok(Edited { open, edits: applied })
     }
 
-    /// A snapshot to complete on; `ticket` becomes the running request. The one before it is cancelled, unless what was typed since
-    /// agrees with what it has said so far.
+    /// A snapshot to complete on; `ticket` becomes the running request. The one before it is
+    /// cancelled, unless what was typed since agrees with what it has said so far.
     pub fn begin(&self, uri: &str, ticket: &Ticket) -> Option<Open> {
         let mut entry = self.entries.get_mut(uri)?;
-        if let Some(old) = entry.running.replace(Running { ticket: ticket.clone(), at: None, typed: String::new() }) {
+        if let Some(old) = entry.running.replace(Running {
+            ticket: ticket.clone(),
+            at: None,
+            typed: String::new(),
+        }) {
             if old.typed.is_empty() || entry.flying.is_some() {
                 old.stop();
             } else {
@@ -244,7 +282,9 @@ impl Documents {
     /// Open documents of a file, or of all files in a folder.
     pub fn at_or_below(&self, uri: &str) -> Vec<String> {
         let folder = uri.trim_end_matches('/');
-        let below = |key: &str| key.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below = |key: &str| {
+            key.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         self.entries.iter().map(|entry| entry.key().clone()).filter(|key| below(key)).collect()
     }
 
@@ -274,11 +314,24 @@ mod tests {
     const URI: &str = "file:///a.py";
 
     fn edit(start: (u32, u32), end: (u32, u32), text: &str) -> Change {
-        Change::new(Some(Range::new(Position::new(start.0, start.1), Position::new(end.0, end.1))), text)
+        Change::new(
+            Some(Range::new(Position::new(start.0, start.1), Position::new(end.0, end.1))),
+            text,
+        )
     }
 
-    fn insert(documents: &Documents, version: i32, character: u32, text: &str) -> Result<Edited, ChangeError> {
-        documents.change(URI, Some(version), &[edit((0, character), (0, character), text)], Encoding::Utf8)
+    fn insert(
+        documents: &Documents,
+        version: i32,
+        character: u32,
+        text: &str,
+    ) -> Result<Edited, ChangeError> {
+        documents.change(
+            URI,
+            Some(version),
+            &[edit((0, character), (0, character), text)],
+            Encoding::Utf8,
+        )
     }
 
     fn text_of(documents: &Documents) -> String {
@@ -325,7 +378,10 @@ mod tests {
         first.flight.note("return");
         for (i, typed) in ["r", "e"].into_iter().enumerate() {
             insert(&documents, 2 + i as i32, 4 + i as u32, typed).unwrap();
-            assert!(first.is_stale() && !first.cancel.is_cancelled(), "its text is gone, its answer is wanted");
+            assert!(
+                first.is_stale() && !first.cancel.is_cancelled(),
+                "its text is gone, its answer is wanted"
+            );
             let next = Ticket::default();
             documents.begin(URI, &next).unwrap();
             documents.locate(URI, &next, 5 + i);
@@ -339,7 +395,10 @@ mod tests {
     fn old_versions_are_refused_and_change_nothing() {
         let documents = opened();
         insert(&documents, 5, 4, "a").unwrap();
-        assert!(matches!(insert(&documents, 4, 4, "b"), Err(ChangeError::Stale { has: 5, got: 4 })));
+        assert!(matches!(
+            insert(&documents, 4, 4, "b"),
+            Err(ChangeError::Stale { has: 5, got: 4 })
+        ));
         assert_eq!(documents.begin(URI, &Ticket::default()).unwrap().document.text(), "x = a\n");
         assert!(matches!(insert(&Documents::default(), 1, 0, "b"), Err(ChangeError::NotOpen)));
     }
@@ -351,12 +410,15 @@ mod tests {
         let losses: [fn(&Documents); 3] = [
             |documents| assert!(documents.lose(URI) && !documents.lose(URI)),
             |documents| assert!(insert(documents, 0, 0, "late").is_err()),
-            |documents| assert_eq!(documents.lose_named_in("{\"method\": \"textDocument/didChange"), [URI]),
+            |documents| {
+                assert_eq!(documents.lose_named_in("{\"method\": \"textDocument/didChange"), [URI])
+            },
         ];
         for lost in losses {
-            for (healing, text) in
-                [(vec![whole("y = 1\n")], "y = 1\n"), (vec![edit((0, 0), (0, 0), "#"), far("z\n"), edit((0, 1), (0, 1), "!")], "z!\n")]
-            {
+            for (healing, text) in [
+                (vec![whole("y = 1\n")], "y = 1\n"),
+                (vec![edit((0, 0), (0, 0), "#"), far("z\n"), edit((0, 1), (0, 1), "!")], "z!\n"),
+            ] {
                 let documents = opened();
                 let running = Ticket::default();
                 documents.begin(URI, &running);
@@ -386,7 +448,8 @@ mod tests {
         assert_eq!(text_of(&documents), "x = a\nb");
     }
 
-    /// Neovim's buffer ends in a final newline or not as the file did; what it sends leaves that open now and then.
+    /// Neovim's buffer ends in a final newline or not as the file did; what it sends leaves that
+    /// open now and then.
     #[test]
     fn what_neovim_sends_leads_to_what_neovim_has() {
         use serde_json::Value;
@@ -403,10 +466,13 @@ mod tests {
             for change in step["changes"].as_array().unwrap() {
                 let version = change["version"].as_i64().map(|version| version as i32);
                 let changes = crate::lsp::wire::changes(&change["contentChanges"]).unwrap();
-                documents.change(URI, version, &changes, encoding).unwrap_or_else(|e| panic!("{step}: {e:?}"));
+                documents
+                    .change(URI, version, &changes, encoding)
+                    .unwrap_or_else(|e| panic!("{step}: {e:?}"));
             }
             let (text, buffer) = (text_of(&documents), step["buffer"].as_str().unwrap());
-            let differs_by_a_newline = text.strip_suffix('\n') == Some(buffer) || buffer.strip_suffix('\n') == Some(&text);
+            let differs_by_a_newline =
+                text.strip_suffix('\n') == Some(buffer) || buffer.strip_suffix('\n') == Some(&text);
             assert!(text == buffer || differs_by_a_newline, "{text:?} after {step}");
             compared += 1;
         }
@@ -417,8 +483,18 @@ mod tests {
     fn edits_are_told_in_characters_too() {
         let documents = Documents::default();
         documents.open(URI, Language::Python, 1, &"é🦀x\n".into());
-        let edited = documents.change(URI, Some(2), &[edit((0, 2), (0, 6), "yz")], Encoding::Utf8).unwrap();
-        assert_eq!(edited.edits, [Edit { start: 2, text: "yz".into(), removed: "🦀".into(), at_char: 1, deleted_chars: 1 }]);
+        let edited =
+            documents.change(URI, Some(2), &[edit((0, 2), (0, 6), "yz")], Encoding::Utf8).unwrap();
+        assert_eq!(
+            edited.edits,
+            [Edit {
+                start: 2,
+                text: "yz".into(),
+                removed: "🦀".into(),
+                at_char: 1,
+                deleted_chars: 1
+            }]
+        );
         assert_eq!(edited.snapshot("k", "a.py").cursor, 4);
     }
 }

@@ -1,7 +1,9 @@
 //! Which arm of which experiment a document is in, and the completer that serves it there.
 //!
-//! The store says what runs. It is read once before the first request (if it answers at all: nobody waits long for it), then looked at each second by the recorder's own thread, so that
-//! a running editor takes up what `lacuna telemetry experiment start` and `stop` change, and no request waits for a file.
+//! The store says what runs. It is read once before the first request (if it answers at all: nobody
+//! waits long for it), then looked at each second by the recorder's own thread, so that a running
+//! editor takes up what `lacuna telemetry experiment start` and `stop` change, and no request waits
+//! for a file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -51,12 +53,17 @@ impl Standing {
 }
 
 impl Experiments {
-    /// As the store at `path` says; it need not exist. Whoever calls waits for it at most [`FIRST_LOOK`]: afterwards the recorder looks.
+    /// As the store at `path` says; it need not exist. Whoever calls waits for it at most
+    /// [`FIRST_LOOK`]: afterwards the recorder looks.
     pub fn of_store(path: &Path, config: &Config) -> Arc<Experiments> {
-        let experiments =
-            Arc::new(Experiments { running: RwLock::default(), config: RwLock::new(config.clone()), completers: Mutex::default() });
+        let experiments = Arc::new(Experiments {
+            running: RwLock::default(),
+            config: RwLock::new(config.clone()),
+            completers: Mutex::default(),
+        });
         if std::fs::symlink_metadata(path).is_ok() {
-            let (looking, path, (done, looked)) = (Arc::clone(&experiments), path.to_owned(), mpsc::channel());
+            let (looking, path, (done, looked)) =
+                (Arc::clone(&experiments), path.to_owned(), mpsc::channel());
             let look = move || {
                 match Store::open_to_read(&path) {
                     Ok(store) => looking.look(&store),
@@ -65,7 +72,9 @@ impl Experiments {
                 let _ = done.send(());
             };
             let started = std::thread::Builder::new().name("experiments".to_owned()).spawn(look);
-            if started.is_ok() && looked.recv_timeout(FIRST_LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if started.is_ok()
+                && looked.recv_timeout(FIRST_LOOK) == Err(mpsc::RecvTimeoutError::Timeout)
+            {
                 tracing::warn!("the telemetry store does not answer: experiments wait for it");
             }
         }
@@ -74,7 +83,12 @@ impl Experiments {
 
     /// Takes up what has changed in the store.
     pub fn look(&self, store: &Store) {
-        let Ok(mut stored) = store.experiments().map_err(|error| tracing::debug!(%error, "experiments cannot be read")) else { return };
+        let Ok(mut stored) = store
+            .experiments()
+            .map_err(|error| tracing::debug!(%error, "experiments cannot be read"))
+        else {
+            return;
+        };
         stored.retain(|e| e.stopped.is_none());
         let known = self.running();
         if known.stored == stored && known.salt == store.salt() {
@@ -84,7 +98,9 @@ impl Experiments {
         for e in &stored {
             match serde_json::from_str(&e.definition) {
                 Ok(definition) => definitions.push((e.name.clone(), definition)),
-                Err(error) => tracing::warn!(experiment = e.name, %error, "its definition cannot be read: it is left out"),
+                Err(error) => {
+                    tracing::warn!(experiment = e.name, %error, "its definition cannot be read: it is left out")
+                }
             }
         }
         let names: Vec<&str> = definitions.iter().map(|(name, _)| name.as_str()).collect();
@@ -118,12 +134,21 @@ impl Experiments {
                 (name.as_str(), variant, unit_of(definition, salt, name, uri, wall))
             })
             .collect();
-        let arms = arms_text(arms.iter().map(|(experiment, variant, unit)| Arm { experiment, variant, unit }));
+        let arms = arms_text(arms.iter().map(|(experiment, variant, unit)| Arm {
+            experiment,
+            variant,
+            unit,
+        }));
         Standing { arms: Some(Label::Shared(arms.into())), settings }
     }
 
     /// The completer for a standing; `base` where no experiment says otherwise.
-    pub fn completer(&self, standing: &Standing, base: &Arc<Completer>, loaded: &Loaded) -> Arc<Completer> {
+    pub fn completer(
+        &self,
+        standing: &Standing,
+        base: &Arc<Completer>,
+        loaded: &Loaded,
+    ) -> Arc<Completer> {
         if standing.settings.is_empty() {
             return Arc::clone(base);
         }
@@ -140,7 +165,13 @@ impl Experiments {
                 }
             };
             // The unit stays in its arm: who cannot have the treatment is part of what it does.
-            make().map_err(|e: anyhow::Error| tracing::warn!("a variant's settings cannot be had, the usual ones serve: {e:#}")).ok()
+            make()
+                .map_err(|e: anyhow::Error| {
+                    tracing::warn!(
+                        "a variant's settings cannot be had, the usual ones serve: {e:#}"
+                    )
+                })
+                .ok()
         });
         made.clone().unwrap_or_else(|| Arc::clone(base))
     }

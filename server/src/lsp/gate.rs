@@ -1,8 +1,10 @@
-//! Who may speak LSP over a connection: the holder of a token (`--tcp`), or the owner of a socket (`--socket`).
+//! Who may speak LSP over a connection: the holder of a token (`--tcp`), or the owner of a socket
+//! (`--socket`).
 //!
-//! A loopback port can be reached by every user of the machine and, with an HTTP request, by every web page that its browsers show. So what
-//! comes is looked at before the server sees any of it: the first line must be a header of LSP's, the first message an `initialize`, and the
-//! token must come with it. Anything else is hung up on.
+//! A loopback port can be reached by every user of the machine and, with an HTTP request, by every
+//! web page that its browsers show. So what comes is looked at before the server sees any of it:
+//! the first line must be a header of LSP's, the first message an `initialize`, and the token must
+//! come with it. Anything else is hung up on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,8 +29,14 @@ const MAX_HEADERS: usize = 8;
 /// Clients at once, those that have not shown their token included.
 const MAX_CLIENTS: usize = 64;
 
-pub async fn serve_tcp(address: SocketAddr, token: Arc<Token>, connection: Connection) -> anyhow::Result<bool> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("--tcp {address}: cannot listen"))?;
+pub async fn serve_tcp(
+    address: SocketAddr,
+    token: Arc<Token>,
+    connection: Connection,
+) -> anyhow::Result<bool> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("--tcp {address}: cannot listen"))?;
     crate::say(&format!("listening on {}", listener.local_addr()?));
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
@@ -45,7 +53,8 @@ pub async fn serve_tcp(address: SocketAddr, token: Arc<Token>, connection: Conne
             match tokio::time::timeout(FIRST_MESSAGE, first_message(&mut input, &token)).await {
                 Ok(Ok(first)) => {
                     tracing::info!(%peer, "client connected");
-                    transport::serve(std::io::Cursor::new(first).chain(input), output, connection).await;
+                    transport::serve(std::io::Cursor::new(first).chain(input), output, connection)
+                        .await;
                 }
                 Ok(Err(why)) => tracing::warn!(%peer, "connection refused: {why}"),
                 Err(_) => tracing::warn!(%peer, "connection refused: it said nothing"),
@@ -55,8 +64,12 @@ pub async fn serve_tcp(address: SocketAddr, token: Arc<Token>, connection: Conne
     }
 }
 
-/// Reads the first message and asks for the token. Returns the message again, framed, without the token.
-async fn first_message(input: &mut (impl AsyncRead + Unpin + AsyncBufReadExt), token: &Token) -> Result<Vec<u8>, &'static str> {
+/// Reads the first message and asks for the token. Returns the message again, framed, without the
+/// token.
+async fn first_message(
+    input: &mut (impl AsyncRead + Unpin + AsyncBufReadExt),
+    token: &Token,
+) -> Result<Vec<u8>, &'static str> {
     let (mut length, mut shown) = (None, false);
     for _ in 0..MAX_HEADERS {
         let mut line = Vec::new();
@@ -71,16 +84,23 @@ async fn first_message(input: &mut (impl AsyncRead + Unpin + AsyncBufReadExt), t
         let colon = line.iter().position(|b| *b == b':').ok_or("no header of LSP's")?;
         let (name, value) = (line[..colon].to_ascii_lowercase(), line[colon + 1..].trim_ascii());
         match name.as_slice() {
-            b"content-length" => length = std::str::from_utf8(value).ok().and_then(|n| n.parse::<usize>().ok()),
+            b"content-length" => {
+                length = std::str::from_utf8(value).ok().and_then(|n| n.parse::<usize>().ok())
+            }
             b"content-type" => {}
-            b"authorization" => shown = value.split_at_checked(7).is_some_and(|(_, sent)| token.is(sent.trim_ascii())),
+            b"authorization" => {
+                shown =
+                    value.split_at_checked(7).is_some_and(|(_, sent)| token.is(sent.trim_ascii()))
+            }
             _ => return Err("no header of LSP's"),
         }
     }
-    let length = length.filter(|length| *length <= MAX_FIRST_BYTES).ok_or("no length of a first message")?;
+    let length =
+        length.filter(|length| *length <= MAX_FIRST_BYTES).ok_or("no length of a first message")?;
     let mut body = vec![0; length];
     input.read_exact(&mut body).await.map_err(|_| "a first message that ends early")?;
-    let mut message: Value = serde_json::from_slice(&body).map_err(|_| "a first message that is no JSON")?;
+    let mut message: Value =
+        serde_json::from_slice(&body).map_err(|_| "a first message that is no JSON")?;
     if message["method"] != "initialize" {
         return Err("its first message is not initialize");
     }
@@ -91,7 +111,9 @@ async fn first_message(input: &mut (impl AsyncRead + Unpin + AsyncBufReadExt), t
         }
     }
     if !shown {
-        return Err("without the token: send Authorization: Bearer TOKEN before the first message, or initializationOptions.token");
+        return Err(
+            "without the token: send Authorization: Bearer TOKEN before the first message, or initializationOptions.token",
+        );
     }
     let body = message.to_string();
     Ok(format!("Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
@@ -106,7 +128,9 @@ pub async fn serve_socket(path: &std::path::Path, connection: Connection) -> any
         anyhow::bail!("{}: another server listens there", name());
     }
     // A socket that nobody listens on was left behind; anything else is not ours to remove.
-    if std::fs::symlink_metadata(path).is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type())) {
+    if std::fs::symlink_metadata(path)
+        .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()))
+    {
         std::fs::remove_file(path).with_context(name)?;
     }
     let listener = tokio::net::UnixListener::bind(path).with_context(name)?;
@@ -143,9 +167,15 @@ mod tests {
         let file = folder.path().join("token");
         std::fs::write(&file, "0123456789abcdef").unwrap();
         let token = Token::read(&file).unwrap();
-        let framed = |headers: &str, body: &str| format!("{headers}Content-Length: {}\r\n\r\n{body}", body.len());
-        let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}"#;
-        let with = |options: &str| initialize.replace("\"capabilities\":{}", &format!("\"initializationOptions\":{options}"));
+        let framed = |headers: &str, body: &str| {
+            format!("{headers}Content-Length: {}\r\n\r\n{body}", body.len())
+        };
+        let initialize =
+            r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}"#;
+        let with = |options: &str| {
+            initialize
+                .replace("\"capabilities\":{}", &format!("\"initializationOptions\":{options}"))
+        };
         for (sent, fine) in [
             (framed("Authorization: Bearer 0123456789abcdef\r\n", initialize), true),
             (framed("", &with(r#"{"token":"0123456789abcdef"}"#)), true),
@@ -153,9 +183,27 @@ mod tests {
             (framed("", initialize), false),
             (framed("", &with(r#"{"token":"0123456789abcdeg"}"#)), false),
             (framed("Authorization: Bearer nonsense\r\n", initialize), false),
-            (framed("Authorization: Bearer 0123456789abcdef\r\n", &initialize.replace("initialize", "shutdown")), false),
-            (format!("POST / HTTP/1.1\r\nHost: localhost\r\n{}", framed("", &with(r#"{"token":"0123456789abcdef"}"#))), false),
-            (format!("Host: localhost\r\n{}", framed("", &with(r#"{"token":"0123456789abcdef"}"#))), false),
+            (
+                framed(
+                    "Authorization: Bearer 0123456789abcdef\r\n",
+                    &initialize.replace("initialize", "shutdown"),
+                ),
+                false,
+            ),
+            (
+                format!(
+                    "POST / HTTP/1.1\r\nHost: localhost\r\n{}",
+                    framed("", &with(r#"{"token":"0123456789abcdef"}"#))
+                ),
+                false,
+            ),
+            (
+                format!(
+                    "Host: localhost\r\n{}",
+                    framed("", &with(r#"{"token":"0123456789abcdef"}"#))
+                ),
+                false,
+            ),
             ("Content-Length: 99999999999\r\n\r\n".to_owned(), false),
             ("x".repeat(10_000), false),
             (String::new(), false),
@@ -163,7 +211,8 @@ mod tests {
             let first = first_message(&mut BufReader::new(sent.as_bytes()), &token).await;
             assert_eq!(first.is_ok(), fine, "{sent:.200}: {first:?}");
             assert!(
-                first.is_err() || !String::from_utf8(first.unwrap()).unwrap().contains("0123456789abcdef"),
+                first.is_err()
+                    || !String::from_utf8(first.unwrap()).unwrap().contains("0123456789abcdef"),
                 "the token goes no further"
             );
         }

@@ -1,4 +1,5 @@
-//! `textDocument/inlineCompletion`: from a position to items, and from a suggestion to what clients want to see.
+//! `textDocument/inlineCompletion`: from a position to items, and from a suggestion to what clients
+//! want to see.
 
 use lacuna_complete::{Asked, Caller, Completer, Reply, Request};
 use lacuna_context::{Excerpt, cursor_facts};
@@ -49,14 +50,16 @@ pub struct Context {
     selected_completion_info: Option<Selected>,
 }
 
-/// The entry of the suggestion list that is highlighted: items must begin with its text and use its range.
+/// The entry of the suggestion list that is highlighted: items must begin with its text and use its
+/// range.
 #[derive(Debug, Deserialize)]
 struct Selected {
     range: WireRange,
     text: String,
 }
 
-/// An item as clients want it: a one-line range from the start of the typed word to the cursor, and text that restates it.
+/// An item as clients want it: a one-line range from the start of the typed word to the cursor, and
+/// text that restates it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WireItem {
@@ -69,11 +72,23 @@ pub struct WireItem {
 }
 
 impl WireItem {
-    /// `accepted`: the command that the client runs after accepting. `event_ids`: whether it sends tabby's events.
-    pub fn new(place: &Place, text: &str, id: String, accepted: &'static str, event_ids: bool) -> WireItem {
+    /// `accepted`: the command that the client runs after accepting. `event_ids`: whether it sends
+    /// tabby's events.
+    pub fn new(
+        place: &Place,
+        text: &str,
+        id: String,
+        accepted: &'static str,
+        event_ids: bool,
+    ) -> WireItem {
         let data = event_ids.then(|| json!({"eventId": {"completionId": id, "choiceIndex": 0}}));
         let insert_text = format!("{}{text}", place.restated);
-        WireItem { insert_text, range: place.range, command: Command { title: "Accepted", command: accepted, arguments: [id] }, data }
+        WireItem {
+            insert_text,
+            range: place.range,
+            command: Command { title: "Accepted", command: accepted, arguments: [id] },
+            data,
+        }
     }
 }
 
@@ -102,7 +117,11 @@ impl From<Position> for WirePosition {
 
 /// The request that an editor sends while the user types.
 pub fn automatic(uri: &str, position: Position) -> Params {
-    Params { text_document: TextDocument { uri: uri.to_owned() }, position: position.into(), context: Context::default() }
+    Params {
+        text_document: TextDocument { uri: uri.to_owned() },
+        position: position.into(),
+        context: Context::default(),
+    }
 }
 
 impl Params {
@@ -154,15 +173,21 @@ pub fn site(mut open: Open, params: &Params, encoding: Encoding) -> Site {
     let facts = cursor_facts(&open.tree, open.document.rope(), cursor);
     let word = open.document.slice(facts.word_start..cursor).into_owned();
     let start = open.document.position(facts.word_start, encoding);
-    let range = WireRange { start: start.into(), end: open.document.position(cursor, encoding).into() };
+    let range =
+        WireRange { start: start.into(), end: open.document.position(cursor, encoding).into() };
     Site { open, cursor, place: Place { range, restated: word }, asked }
 }
 
-/// Puts the selected entry into the snapshot, as if it had been accepted. Returns the cursor behind it.
+/// Puts the selected entry into the snapshot, as if it had been accepted. Returns the cursor behind
+/// it.
 fn select(open: &mut Open, selected: &Selected, encoding: Encoding) -> Option<usize> {
-    let range = lacuna_text::Range { start: selected.range.start.into(), end: selected.range.end.into() };
+    let range =
+        lacuna_text::Range { start: selected.range.start.into(), end: selected.range.end.into() };
     // A list that was made for another text.
-    if range.start.line != range.end.line || range.end < range.start || range.end.line as usize >= open.document.n_lines() {
+    if range.start.line != range.end.line
+        || range.end < range.start
+        || range.end.line as usize >= open.document.n_lines()
+    {
         return None;
     }
     let mut document: Document = open.document.clone();
@@ -185,10 +210,11 @@ impl Site {
         (self.place.range.start.into(), &self.place.restated)
     }
 
-    /// What each item's text is preceded by right of the client's cursor, byte `cursor` of `asked`: the part of the restated text that is not
-    /// there yet.
+    /// What each item's text is preceded by right of the client's cursor, byte `cursor` of `asked`:
+    /// the part of the restated text that is not there yet.
     pub fn lead(&self, asked: &Open, cursor: usize, encoding: Encoding) -> String {
-        let start = asked.document.offset_clamped(self.place.range.start.into(), encoding).min(cursor);
+        let start =
+            asked.document.offset_clamped(self.place.range.start.into(), encoding).min(cursor);
         let stem = asked.document.slice(start..cursor);
         self.place.restated.strip_prefix(&*stem).unwrap_or_default().to_owned()
     }

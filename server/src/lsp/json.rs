@@ -1,8 +1,10 @@
-//! JSON as editors really send it: with bytes that are not UTF-8, and with halves of surrogate pairs.
+//! JSON as editors really send it: with bytes that are not UTF-8, and with halves of surrogate
+//! pairs.
 //!
-//! Strings of Rust can hold neither, and a message that is dropped for it leaves the server with a text that nobody has any more. An
-//! invalid byte becomes U+001A, which is one unit long in every encoding, as the byte is in the editor. A lone half is carried through
-//! the JSON parser as [`ESCAPE`] and a character of the private use area; [`text`] turns it back.
+//! Strings of Rust can hold neither, and a message that is dropped for it leaves the server with a
+//! text that nobody has any more. An invalid byte becomes U+001A, which is one unit long in every
+//! encoding, as the byte is in the editor. A lone half is carried through the JSON parser as
+//! [`ESCAPE`] and a character of the private use area; [`text`] turns it back.
 
 use std::borrow::Cow;
 
@@ -28,8 +30,10 @@ pub fn text(string: &str) -> Utf16Text {
     let mut text = Utf16Text::from(parts.next().unwrap_or_default());
     while let Some(part) = parts.next() {
         let mut rest = part.chars();
-        let half =
-            rest.next().and_then(|c| u32::from(c).checked_sub(FIRST)).and_then(|n| u16::try_from(n).ok()?.checked_add(*HALVES.start()));
+        let half = rest
+            .next()
+            .and_then(|c| u32::from(c).checked_sub(FIRST))
+            .and_then(|n| u16::try_from(n).ok()?.checked_add(*HALVES.start()));
         match half.filter(|unit| HALVES.contains(unit)) {
             Some(unit) => {
                 text.push_unit(unit);
@@ -38,7 +42,11 @@ pub fn text(string: &str) -> Utf16Text {
             // A doubled one: nothing lies between the two.
             None => {
                 text.push_str("\u{10FFFF}");
-                text.push_str(if part.is_empty() { parts.next().unwrap_or_default() } else { part });
+                text.push_str(if part.is_empty() {
+                    parts.next().unwrap_or_default()
+                } else {
+                    part
+                });
             }
         }
     }
@@ -47,7 +55,8 @@ pub fn text(string: &str) -> Utf16Text {
 
 /// Whether `\ud8…` to `\udf…` is there.
 fn has_surrogate_escape(body: &[u8]) -> bool {
-    body.windows(4).any(|w| matches!(w, [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']))
+    body.windows(4)
+        .any(|w| matches!(w, [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']))
 }
 
 fn escaped(body: &[u8]) -> String {
@@ -93,20 +102,22 @@ fn escape_halves(text: &str, out: &mut String) {
             continue;
         };
         let taken = match escaped_unit(found) {
-            Some(unit) if HALVES.contains(&unit) => match escaped_unit(&found[6..]).map(|low| char::decode_utf16([unit, low]).next()) {
-                Some(Some(Ok(ESCAPE))) => {
-                    out.extend([ESCAPE; 2]);
-                    12
+            Some(unit) if HALVES.contains(&unit) => {
+                match escaped_unit(&found[6..]).map(|low| char::decode_utf16([unit, low]).next()) {
+                    Some(Some(Ok(ESCAPE))) => {
+                        out.extend([ESCAPE; 2]);
+                        12
+                    }
+                    Some(Some(Ok(whole))) => {
+                        out.push(whole);
+                        12
+                    }
+                    _ => {
+                        push_half(unit, out);
+                        6
+                    }
                 }
-                Some(Some(Ok(whole))) => {
-                    out.push(whole);
-                    12
-                }
-                _ => {
-                    push_half(unit, out);
-                    6
-                }
-            },
+            }
             // The character behind the backslash belongs to it, whatever it is.
             _ => {
                 let len = 1 + after.chars().next().map_or(0, char::len_utf8);
@@ -130,7 +141,8 @@ mod tests {
     use super::*;
 
     fn units(body: &[u8]) -> Vec<u16> {
-        let value: serde_json::Value = serde_json::from_str(&readable(body)).unwrap_or_else(|e| panic!("{}: {e}", readable(body)));
+        let value: serde_json::Value = serde_json::from_str(&readable(body))
+            .unwrap_or_else(|e| panic!("{}: {e}", readable(body)));
         text(value.as_str().unwrap()).units()
     }
 
@@ -147,27 +159,40 @@ mod tests {
         for _ in 0..20_000 {
             let drawn: Vec<u16> = (0..below(8))
                 .map(|_| {
-                    let draw = [0xD83D, 0xDE00, 0xDBFF, 0xDFFF, 0xE000, 0xE7FF, 0x41, 0x5C, 0x22, 0xE9, 0x75, 0x64, 0xD800, 0x3042];
+                    let draw = [
+                        0xD83D, 0xDE00, 0xDBFF, 0xDFFF, 0xE000, 0xE7FF, 0x41, 0x5C, 0x22, 0xE9,
+                        0x75, 0x64, 0xD800, 0x3042,
+                    ];
                     draw[below(draw.len())]
                 })
                 .collect();
             let mut body = b"\"".to_vec();
             for c in char::decode_utf16(drawn.iter().copied()) {
                 match c {
-                    Ok(c) if below(2) == 0 && !matches!(c, '"' | '\\') => body.extend(c.to_string().bytes()),
-                    Ok(c) => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| body.extend(format!("\\u{unit:04x}").bytes())),
+                    Ok(c) if below(2) == 0 && !matches!(c, '"' | '\\') => {
+                        body.extend(c.to_string().bytes())
+                    }
+                    Ok(c) => c
+                        .encode_utf16(&mut [0; 2])
+                        .iter()
+                        .for_each(|unit| body.extend(format!("\\u{unit:04x}").bytes())),
                     Err(half) => {
                         let unit = half.unpaired_surrogate();
                         if below(2) == 0 {
                             body.extend(format!("\\u{unit:04X}").bytes());
                         } else {
-                            body.extend([0xED, 0x80 | (unit >> 6 & 0x3F) as u8, 0x80 | (unit & 0x3F) as u8]);
+                            body.extend([
+                                0xED,
+                                0x80 | (unit >> 6 & 0x3F) as u8,
+                                0x80 | (unit & 0x3F) as u8,
+                            ]);
                         }
                     }
                 }
             }
             body.push(b'"');
-            // Two halves that stand side by side are the character, in whichever way each was written.
+            // Two halves that stand side by side are the character, in whichever way each was
+            // written.
             assert_eq!(units(&body), drawn, "{}", String::from_utf8_lossy(&body));
         }
     }

@@ -1,4 +1,5 @@
-//! Memory that closed documents held goes back to the system: allocators keep what was freed, and a few texts that parse badly leave gigabytes.
+//! Memory that closed documents held goes back to the system: allocators keep what was freed, and a
+//! few texts that parse badly leave gigabytes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! `lacuna lsp`: the language server.
 //!
-//! Start reading at [`answer`] for the one request that matters, [`server::Server`] for documents, [`transport`] for how messages come and
-//! go, [`status`] and [`manners`] for why nothing may be answered.
+//! Start reading at [`answer`] for the one request that matters, [`server::Server`] for documents,
+//! [`transport`] for how messages come and go, [`status`] and [`manners`] for why nothing may be
+//! answered.
 
 mod answer;
 #[cfg(unix)]
@@ -49,12 +50,12 @@ use crate::{Answer, config, models};
 /// Run the language server on standard input and output
 #[derive(clap::Args)]
 pub struct Args {
-    /// Listen on a loopback address instead, e.g. 127.0.0.1:7777 (port 0: any; the one taken is printed on stderr). Needs --token-file:
-    /// other users and web pages reach it too
+    /// Listen on a loopback address instead, e.g. 127.0.0.1:7777 (port 0: any; the one taken is
+    /// printed on stderr). Needs --token-file: other users and web pages reach it too
     #[arg(long, value_name = "ADDR", requires = "token_file")]
     tcp: Option<SocketAddr>,
-    /// File whose first line is the token that clients of --tcp send: a header `Authorization: Bearer TOKEN` before their first message,
-    /// or `token` in its initializationOptions
+    /// File whose first line is the token that clients of --tcp send: a header `Authorization:
+    /// Bearer TOKEN` before their first message, or `token` in its initializationOptions
     #[arg(long, value_name = "F", requires = "tcp")]
     token_file: Option<PathBuf>,
     /// Listen on this socket instead; only its owner can connect
@@ -64,11 +65,12 @@ pub struct Args {
     /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// Append the session's keystrokes to this file, as traces for `lacuna bench replay`. The text of every document that is opened
-    /// is in it; paths are hashed
+    /// Append the session's keystrokes to this file, as traces for `lacuna bench replay`. The text
+    /// of every document that is opened is in it; paths are hashed
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Use one engine for all editors: attach to it, start it where there is none. Without this flag a running one is used, none is started
+    /// Use one engine for all editors: attach to it, start it where there is none. Without this
+    /// flag a running one is used, none is started
     #[arg(long, conflicts_with_all = ["tcp", "record", "no_attach"])]
     attach: bool,
     /// Run the engine in this process, whatever else runs
@@ -89,13 +91,17 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     if let Some(address) = args.tcp
         && !address.ip().is_loopback()
     {
-        bail!("--tcp {address} is not a loopback address: the token would cross a network in the clear, use 127.0.0.1");
+        bail!(
+            "--tcp {address} is not a loopback address: the token would cross a network in the clear, use 127.0.0.1"
+        );
     }
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
-    // The model is loaded before the first message, so that a bad --model is an exit code rather than a silent server.
+    // The model is loaded before the first message, so that a bad --model is an exit code rather
+    // than a silent server.
     let here = std::env::current_dir().unwrap_or_default();
     let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     #[cfg(unix)]
     if let Some(clean) = runtime.block_on(attached(args, &resolved.config.model.path))? {
         runtime.shutdown_background();
@@ -106,7 +112,11 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let connection = Connection { loaded, model: args.model.clone(), recorder: recorder.clone() };
     #[cfg(unix)]
     if let Some(socket) = &args.engine {
-        runtime.block_on(attach::serve_engine(socket, connection, Duration::from_secs(args.engine_idle)))?;
+        runtime.block_on(attach::serve_engine(
+            socket,
+            connection,
+            Duration::from_secs(args.engine_idle),
+        ))?;
         return Ok(Answer::Yes);
     }
     let clean = runtime.block_on(async {
@@ -130,10 +140,16 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     Ok(if clean { Answer::Yes } else { Answer::No })
 }
 
-/// Passes messages to the engine of this user, if there is one or one is wanted. `None`: this process has to be the engine itself.
+/// Passes messages to the engine of this user, if there is one or one is wanted. `None`: this
+/// process has to be the engine itself.
 #[cfg(unix)]
 async fn attached(args: &Args, model: &str) -> anyhow::Result<Option<bool>> {
-    if args.no_attach || args.engine.is_some() || args.tcp.is_some() || args.socket.is_some() || args.record.is_some() {
+    if args.no_attach
+        || args.engine.is_some()
+        || args.tcp.is_some()
+        || args.socket.is_some()
+        || args.record.is_some()
+    {
         return Ok(None);
     }
     let socket = match attach::socket(model) {

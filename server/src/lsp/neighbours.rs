@@ -1,8 +1,8 @@
-//! Parts of the other open documents for a document's prompts (`context.other_files`), chosen seldom: a prompt whose beginning changes at
-//! every keystroke is computed anew at every keystroke.
+//! Parts of the other open documents for a document's prompts (`context.other_files`), chosen
+//! seldom: a prompt whose beginning changes at every keystroke is computed anew at every keystroke.
 //!
-//! A choice holds while the cursor stays near where it was made and the documents it shows are open and unchanged. What is in it is text
-//! of its own: it stays as it was when it was chosen.
+//! A choice holds while the cursor stays near where it was made and the documents it shows are open
+//! and unchanged. What is in it is text of its own: it stays as it was when it was chosen.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,7 +38,8 @@ struct Choice {
 }
 
 impl Neighbours {
-    /// A document was opened: what is shown of it elsewhere is chosen anew, and for documents that found nothing to show it may be right.
+    /// A document was opened: what is shown of it elsewhere is chosen anew, and for documents that
+    /// found nothing to show it may be right.
     pub fn opened(&self, uri: &str) {
         self.chosen.retain(|_, choice| !choice.shown.is_empty());
         self.changed(uri, 0);
@@ -63,15 +64,19 @@ impl Neighbours {
     pub fn closed(&self, uri: &str) {
         self.forget_showing(uri);
         self.chosen.remove(uri);
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != uri);
+        self.recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(other, _)| other != uri);
     }
 
     fn forget_showing(&self, uri: &str) {
         self.chosen.retain(|_, choice| choice.shown.iter().all(|other| other != uri));
     }
 
-    /// What prompts for byte `cursor` of a document, shown as `path`, show of others, at most `max_bytes`. `document` gives another document with the path that
-    /// the model is shown, or nothing if it is not to be shown.
+    /// What prompts for byte `cursor` of a document, shown as `path`, show of others, at most
+    /// `max_bytes`. `document` gives another document with the path that the model is shown, or
+    /// nothing if it is not to be shown.
     pub fn excerpts(
         &self,
         uri: &str,
@@ -83,30 +88,50 @@ impl Neighbours {
     ) -> Arc<[Excerpt]> {
         let rope = open.document.rope();
         let line = rope.byte_to_line(cursor.min(rope.len_bytes()));
-        if let Some(choice) = self.chosen.get(uri).filter(|choice| choice.line.abs_diff(line) <= KEEP_LINES) {
+        if let Some(choice) =
+            self.chosen.get(uri).filter(|choice| choice.line.abs_diff(line) <= KEEP_LINES)
+        {
             return Arc::clone(&choice.excerpts);
         }
         let recent: Vec<(String, usize)> = {
             let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            recent.iter().rev().filter(|(other, _)| other != uri).take(MOST_DOCUMENTS).cloned().collect()
+            recent
+                .iter()
+                .rev()
+                .filter(|(other, _)| other != uri)
+                .take(MOST_DOCUMENTS)
+                .cloned()
+                .collect()
         };
         let others: Vec<(String, String, String)> = recent
             .into_iter()
             .filter_map(|(other, at)| {
                 let (path, open) = document(&other)?;
                 let at = at.min(open.document.len_bytes());
-                let text = open.document.slice(at.saturating_sub(MOST_BYTES / 2)..at.saturating_add(MOST_BYTES / 2)).into_owned();
+                let text = open
+                    .document
+                    .slice(at.saturating_sub(MOST_BYTES / 2)..at.saturating_add(MOST_BYTES / 2))
+                    .into_owned();
                 Some((other, path, without_secrets(&text)))
             })
             .collect();
-        let files: Vec<OtherFile> = others.iter().map(|(_, path, text)| OtherFile { path, text }).collect();
+        let files: Vec<OtherFile> =
+            others.iter().map(|(_, path, text)| OtherFile { path, text }).collect();
         let around = |range| open.document.slice(range).into_owned();
         let before = around(cursor.saturating_sub(MOST_BYTES / 2)..cursor);
         let after = around(cursor..cursor.saturating_add(MOST_BYTES / 2));
         let excerpts: Arc<[Excerpt]> =
-            similar(open.language, &before, &after, &files, max_bytes, |other, text| excerpt(path, other, text)).into();
-        let is_shown = |path: &str| excerpts.iter().any(|excerpt| excerpt.path.as_deref() == Some(path));
-        let shown = others.iter().filter(|(_, path, _)| is_shown(path)).map(|(other, _, _)| other.clone()).collect();
+            similar(open.language, &before, &after, &files, max_bytes, |other, text| {
+                excerpt(path, other, text)
+            })
+            .into();
+        let is_shown =
+            |path: &str| excerpts.iter().any(|excerpt| excerpt.path.as_deref() == Some(path));
+        let shown = others
+            .iter()
+            .filter(|(_, path, _)| is_shown(path))
+            .map(|(other, _, _)| other.clone())
+            .collect();
         self.chosen.insert(uri.to_owned(), Choice { line, shown, excerpts: Arc::clone(&excerpts) });
         excerpts
     }
@@ -127,7 +152,12 @@ mod tests {
 
     /// Opens `others` and asks for `text` with the cursor at its end.
     fn ask(neighbours: &Neighbours, text: &str, others: &[(&str, &str)]) -> Vec<String> {
-        let find = |uri: &str| others.iter().find(|(other, _)| *other == uri).map(|(uri, text)| (format!("{uri}.py"), open(text)));
+        let find = |uri: &str| {
+            others
+                .iter()
+                .find(|(other, _)| *other == uri)
+                .map(|(uri, text)| (format!("{uri}.py"), open(text)))
+        };
         let excerpts = neighbours.excerpts("here", "here.py", &open(text), text.len(), 1000, find);
         excerpts.iter().map(|excerpt| excerpt.text.clone()).collect()
     }
@@ -141,9 +171,15 @@ mod tests {
         for (uri, _) in [CIRCLE, SQUARE] {
             neighbours.changed(uri, 0);
         }
-        assert_eq!(ask(&neighbours, "c = Circle(\n", &[CIRCLE, SQUARE]), ["# circle.py\nclass Circle:\n    radius = 1"]);
+        assert_eq!(
+            ask(&neighbours, "c = Circle(\n", &[CIRCLE, SQUARE]),
+            ["# circle.py\nclass Circle:\n    radius = 1"]
+        );
         // One that must not be shown is not.
-        assert!(ask(&Neighbours::default(), "c = Circle(\n", &[CIRCLE]).is_empty(), "nobody has opened it");
+        assert!(
+            ask(&Neighbours::default(), "c = Circle(\n", &[CIRCLE]).is_empty(),
+            "nobody has opened it"
+        );
         let hidden = Neighbours::default();
         hidden.changed("circle", 0);
         assert!(ask(&hidden, "c = Circle(\n", &[SQUARE]).is_empty());
@@ -163,10 +199,13 @@ mod tests {
         neighbours.changed("circle", 0);
         assert_eq!(ask(&neighbours, &far, &[SQUARE, CIRCLE]).len(), 1);
         neighbours.changed("square", 0);
-        assert!(ask(&neighbours, &far, &[("square", "side = Square\n")])[0].ends_with("side = Square"));
+        assert!(
+            ask(&neighbours, &far, &[("square", "side = Square\n")])[0].ends_with("side = Square")
+        );
         neighbours.closed("square");
         assert!(ask(&neighbours, &far, &[]).is_empty());
-        // Where nothing was found, an edit elsewhere is no reason to look again, another document is.
+        // Where nothing was found, an edit elsewhere is no reason to look again, another document
+        // is.
         neighbours.changed("square", 0);
         assert!(ask(&neighbours, &far, &all).is_empty());
         neighbours.opened("square");

@@ -1,6 +1,8 @@
-//! Notebooks: their cells are documents of their own, and each sees the others as text above and below itself.
+//! Notebooks: their cells are documents of their own, and each sees the others as text above and
+//! below itself.
 //!
-//! Owns: which cells belong to which notebook, and in which order. The cells' texts are in [`Documents`], like all texts.
+//! Owns: which cells belong to which notebook, and in which order. The cells' texts are in
+//! [`Documents`], like all texts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -134,18 +136,26 @@ impl Notebooks {
 
     /// The documents of a notebook's cells, in order.
     pub fn cells(&self, uri: &str) -> Vec<String> {
-        self.lock().iter().find(|(other, _)| other == uri).map_or_else(Vec::new, |(_, cells)| cells.clone())
+        self.lock()
+            .iter()
+            .find(|(other, _)| other == uri)
+            .map_or_else(Vec::new, |(_, cells)| cells.clone())
     }
 
     /// The notebook that a document is a cell of.
     pub fn of(&self, cell: &str) -> Option<String> {
-        self.lock().iter().find(|(_, cells)| cells.iter().any(|other| other == cell)).map(|(uri, _)| uri.clone())
+        self.lock()
+            .iter()
+            .find(|(_, cells)| cells.iter().any(|other| other == cell))
+            .map(|(uri, _)| uri.clone())
     }
 
     /// The cells above and below one, in order. `None`: the document is no cell.
     fn around(&self, uri: &str) -> Option<(Vec<String>, Vec<String>)> {
         let all = self.lock();
-        let (cells, at) = all.iter().find_map(|(_, cells)| Some((cells, cells.iter().position(|cell| cell == uri)?)))?;
+        let (cells, at) = all
+            .iter()
+            .find_map(|(_, cells)| Some((cells, cells.iter().position(|cell| cell == uri)?)))?;
         Some((cells[..at].to_vec(), cells[at + 1..].to_vec()))
     }
 
@@ -155,12 +165,20 @@ impl Notebooks {
         self.lock().iter().any(|(_, cells)| has(cells, uri) && has(cells, other))
     }
 
-    /// The document of a cell between the texts of the other cells of its language, and byte `cursor` of the cell in it. Any other
-    /// document as it is.
-    pub fn joined(&self, documents: &Documents, uri: &str, open: Open, cursor: usize) -> (Open, usize) {
+    /// The document of a cell between the texts of the other cells of its language, and byte
+    /// `cursor` of the cell in it. Any other document as it is.
+    pub fn joined(
+        &self,
+        documents: &Documents,
+        uri: &str,
+        open: Open,
+        cursor: usize,
+    ) -> (Open, usize) {
         let Some((above, below)) = self.around(uri) else { return (open, cursor) };
         let text = |cell: &String| {
-            let other = documents.current(cell).filter(|other| other.language == open.language && !other.out_of_step)?;
+            let other = documents
+                .current(cell)
+                .filter(|other| other.language == open.language && !other.out_of_step)?;
             let mut text = other.document.text();
             if !text.ends_with('\n') {
                 text.push('\n');
@@ -169,13 +187,15 @@ impl Notebooks {
         };
         let mut before: Vec<String> = nearest(above.iter().rev().filter_map(text), last_lines);
         before.reverse();
-        let (before, after) = (before.concat(), nearest(below.iter().filter_map(text), first_lines).concat());
+        let (before, after) =
+            (before.concat(), nearest(below.iter().filter_map(text), first_lines).concat());
         if before.is_empty() && after.is_empty() {
             return (open, cursor);
         }
         let own = open.document.text();
         let newline = if own.ends_with('\n') || after.is_empty() { "" } else { "\n" };
-        let document = Document::new(&format!("{before}{own}{newline}{after}"), open.document.version());
+        let document =
+            Document::new(&format!("{before}{own}{newline}{after}"), open.document.version());
         let tree = SyntaxTree::parse(open.language, document.rope());
         (Open { document, tree, ..open }, before.len() + cursor)
     }
@@ -185,7 +205,8 @@ impl Notebooks {
     }
 }
 
-/// Texts as they come, as far as [`MAX_SIDE_BYTES`] allow; `part` gives what still goes of the first that does not fit.
+/// Texts as they come, as far as [`MAX_SIDE_BYTES`] allow; `part` gives what still goes of the
+/// first that does not fit.
 fn nearest(texts: impl Iterator<Item = String>, part: fn(&str, usize) -> &str) -> Vec<String> {
     let (mut all, mut left) = (Vec::new(), MAX_SIDE_BYTES);
     for text in texts {
@@ -202,7 +223,10 @@ fn nearest(texts: impl Iterator<Item = String>, part: fn(&str, usize) -> &str) -
 /// Whole lines from the end of a text, at most so many bytes.
 fn last_lines(text: &str, bytes: usize) -> &str {
     let from = text.len() - bytes;
-    let line = text.as_bytes()[from - 1..].iter().position(|b| *b == b'\n').map_or(text.len(), |at| from + at);
+    let line = text.as_bytes()[from - 1..]
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(text.len(), |at| from + at);
     &text[line..]
 }
 
@@ -239,7 +263,8 @@ mod tests {
         }
         notebooks.opened(Notebook { uri: "n".to_owned(), cells: named(&["a", "b", "c", "d"]) });
         let joined = |uri: &str| {
-            let (open, cursor) = notebooks.joined(&documents, uri, documents.current(uri).unwrap(), 1);
+            let (open, cursor) =
+                notebooks.joined(&documents, uri, documents.current(uri).unwrap(), 1);
             (open.document.text(), cursor)
         };
         assert_eq!(joined("c"), ("import os\nx = 1\nprint(x)\n".to_owned(), 11));
@@ -264,10 +289,19 @@ mod tests {
         let (documents, notebooks) = (Documents::default(), Notebooks::default());
         let cell = |name: &str| (0..6000).map(|i| format!("{name}é{i}\n")).collect::<String>();
         let (above, below) = (cell("a"), cell("b"));
-        for (uri, text) in [("a", above.as_str()), ("near", "near\n"), ("c", "x = 1\n"), ("b", &below), ("far", "far\n")] {
+        for (uri, text) in [
+            ("a", above.as_str()),
+            ("near", "near\n"),
+            ("c", "x = 1\n"),
+            ("b", &below),
+            ("far", "far\n"),
+        ] {
             documents.open(uri, Language::Python, 1, &text.into());
         }
-        notebooks.opened(Notebook { uri: "n".to_owned(), cells: named(&["far", "a", "near", "c", "b", "far"]) });
+        notebooks.opened(Notebook {
+            uri: "n".to_owned(),
+            cells: named(&["far", "a", "near", "c", "b", "far"]),
+        });
         let (open, cursor) = notebooks.joined(&documents, "c", documents.current("c").unwrap(), 0);
         let text = open.document.text();
         let (before, after) = (&text[..cursor], text[cursor..].strip_prefix("x = 1\n").unwrap());
@@ -277,7 +311,12 @@ mod tests {
         assert!(before.starts_with("aé") && format!("{above}near\n").ends_with(before));
         assert!(after.ends_with('\n') && below.starts_with(after));
         // A single line longer than all is not cut.
-        documents.open("a", Language::Python, 1, &format!("{}\n", "x".repeat(2 * MAX_SIDE_BYTES)).as_str().into());
+        documents.open(
+            "a",
+            Language::Python,
+            1,
+            &format!("{}\n", "x".repeat(2 * MAX_SIDE_BYTES)).as_str().into(),
+        );
         notebooks.opened(Notebook { uri: "n".to_owned(), cells: named(&["a", "c", "a"]) });
         let (open, cursor) = notebooks.joined(&documents, "c", documents.current("c").unwrap(), 0);
         assert_eq!((open.document.text().as_str(), cursor), ("x = 1\n", 0));

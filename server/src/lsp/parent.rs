@@ -1,4 +1,5 @@
-//! The process that started the server, where a client names it: when it dies without a word, nobody is left to serve.
+//! The process that started the server, where a client names it: when it dies without a word,
+//! nobody is left to serve.
 //!
 //! Only on Linux, where `/proc` tells; elsewhere the end of the input is the only sign.
 

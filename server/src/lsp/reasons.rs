@@ -1,4 +1,5 @@
-//! What each reason for a silence means and what the user can do about it. docs/protocol.md lists the same codes.
+//! What each reason for a silence means and what the user can do about it. docs/protocol.md lists
+//! the same codes.
 
 use lacuna_complete::Reason;
 
@@ -15,7 +16,8 @@ pub enum Quiet {
     PausedLanguage,
     /// The language gets no suggestions.
     LanguageOff(Off),
-    /// The path matches `context.ignore`, the built-in list, or a line of `.lacunaignore` or `.ignore`.
+    /// The path matches `context.ignore`, the built-in list, or a line of `.lacunaignore` or
+    /// `.ignore`.
     IgnoredPath,
     /// The line looks as if it held a key or a password.
     SecretLine,
@@ -91,9 +93,11 @@ pub fn quiet_advice(quiet: Quiet) -> &'static Advice {
             meaning: "Nothing is suggested unasked for some minutes.",
             remedy: "Ask by hand, or end the snooze: the menu of the status bar in VS Code, `:Lacuna snooze 0` in Neovim.",
         },
-        Quiet::AfterUndo => {
-            &Advice { code: "after-undo", meaning: "Something was just taken back or deleted.", remedy: "Type on, or ask by hand." }
-        }
+        Quiet::AfterUndo => &Advice {
+            code: "after-undo",
+            meaning: "Something was just taken back or deleted.",
+            remedy: "Type on, or ask by hand.",
+        },
         Quiet::InComment => &Advice {
             code: "in-comment",
             meaning: "The cursor is in a comment, and show.in_comments says not to suggest there.",
@@ -207,14 +211,37 @@ mod tests {
         ];
         for reason in given {
             assert_eq!(advice(reason).code, reason.code());
-            assert!(document.contains(&format!("| `{}` |", reason.code())), "{reason:?} is not in docs/protocol.md");
+            assert!(
+                document.contains(&format!("| `{}` |", reason.code())),
+                "{reason:?} is not in docs/protocol.md"
+            );
         }
-        let quiets = [Quiet::Paused, Quiet::PausedHere, Quiet::PausedLanguage, Quiet::LanguageOff(Off::Disabled), Quiet::IgnoredPath];
-        let unasked = [Quiet::Snoozed, Quiet::AfterUndo, Quiet::InComment, Quiet::InDocComment, Quiet::InString];
+        let quiets = [
+            Quiet::Paused,
+            Quiet::PausedHere,
+            Quiet::PausedLanguage,
+            Quiet::LanguageOff(Off::Disabled),
+            Quiet::IgnoredPath,
+        ];
+        let unasked = [
+            Quiet::Snoozed,
+            Quiet::AfterUndo,
+            Quiet::InComment,
+            Quiet::InDocComment,
+            Quiet::InString,
+        ];
         let offs = [Off::Unlisted, Off::Untrained].map(Quiet::LanguageOff);
-        for quiet in quiets.into_iter().chain(offs).chain([Quiet::SecretLine, Quiet::OutOfStep]).chain(unasked) {
+        for quiet in quiets
+            .into_iter()
+            .chain(offs)
+            .chain([Quiet::SecretLine, Quiet::OutOfStep])
+            .chain(unasked)
+        {
             let code = quiet_advice(quiet).code;
-            assert!(document.contains(&format!("| `{code}` |")), "{code} is not in docs/protocol.md");
+            assert!(
+                document.contains(&format!("| `{code}` |")),
+                "{code} is not in docs/protocol.md"
+            );
         }
     }
 }

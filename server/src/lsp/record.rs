@@ -1,7 +1,9 @@
-//! `lacuna lsp --record FILE`: keystrokes of this session as traces that `lacuna bench replay` reads.
+//! `lacuna lsp --record FILE`: keystrokes of this session as traces that `lacuna bench replay`
+//! reads.
 //!
-//! Opt-in. Paths are hashed (their extension stays); the text of the documents is in the file, since a replay needs it. A trace is
-//! appended when its document is closed, when the session ends, or when it has grown long.
+//! Opt-in. Paths are hashed (their extension stays); the text of the documents is in the file,
+//! since a replay needs it. A trace is appended when its document is closed, when the session ends,
+//! or when it has grown long.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -34,7 +36,9 @@ struct Recording {
 impl Recorder {
     /// Errors: the file cannot be written to.
     pub fn new(file: &Path) -> anyhow::Result<Recorder> {
-        append(file, "").with_context(|| format!("--record {} cannot be written: check that its folder exists", file.display()))?;
+        append(file, "").with_context(|| {
+            format!("--record {} cannot be written: check that its folder exists", file.display())
+        })?;
         Ok(Recorder { file: file.to_owned(), open: Mutex::default() })
     }
 
@@ -52,13 +56,18 @@ impl Recorder {
             recording.push(edit.at_char, edit.deleted_chars, &edit.text);
         }
         if recording.trace.events.len() >= MAX_EVENTS {
-            let next = Recording { trace: begin(uri, &edited.open), begun: recording.begun, cursor: recording.cursor };
+            let next = Recording {
+                trace: begin(uri, &edited.open),
+                begun: recording.begun,
+                cursor: recording.cursor,
+            };
             let full = std::mem::replace(recording, next);
             self.write(full);
         }
     }
 
-    /// A completion is asked for at a byte offset: the cursor arrived there, unless typing brought it.
+    /// A completion is asked for at a byte offset: the cursor arrived there, unless typing brought
+    /// it.
     pub fn asked(&self, uri: &str, open: &Open, cursor: usize) {
         if let Some(recording) = self.lock().get_mut(uri) {
             let at = open.document.rope().byte_to_char(cursor.min(open.document.len_bytes()));
@@ -89,7 +98,9 @@ impl Recorder {
             return;
         }
         let line = serde_json::to_string(&recording.trace).map_err(anyhow::Error::from);
-        if let Err(error) = line.and_then(|line| append(&self.file, &format!("{line}\n")).map_err(Into::into)) {
+        if let Err(error) =
+            line.and_then(|line| append(&self.file, &format!("{line}\n")).map_err(Into::into))
+        {
             tracing::error!(%error, file = %self.file.display(), "a recorded trace is lost");
         }
     }
@@ -109,7 +120,13 @@ fn begin(uri: &str, open: &Open) -> Trace {
     let id = format!("{:016x}", hasher.finish());
     let extension = Path::new(uri).extension().and_then(|e| e.to_str()).filter(|e| e.len() <= 8);
     let path = extension.map_or_else(|| id.clone(), |e| format!("{id}.{e}"));
-    Trace { id, path, language: open.language.name().to_owned(), before: open.document.text(), events: Vec::new() }
+    Trace {
+        id,
+        path,
+        language: open.language.name().to_owned(),
+        before: open.document.text(),
+        events: Vec::new(),
+    }
 }
 
 fn append(file: &Path, text: &str) -> std::io::Result<()> {

@@ -13,7 +13,8 @@ pub fn has_secret(document: &Document, cursor: usize) -> bool {
     looks_secret(&format!("{before}{after}"))
 }
 
-/// Takes suggestions out of an answer that would put into the text what looks like a secret: a copy of one from above.
+/// Takes suggestions out of an answer that would put into the text what looks like a secret: a copy
+/// of one from above.
 pub fn keep_secrets(document: &Document, cursor: usize, reply: &mut Reply) {
     let Outcome::Suggest(items) = &mut reply.outcome else { return };
     let (before, _) = around(document, cursor);

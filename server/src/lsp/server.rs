@@ -1,7 +1,8 @@
-//! The language server's state and its documents: what is opened, changed and closed, and what `initialize` decides.
+//! The language server's state and its documents: what is opened, changed and closed, and what
+//! `initialize` decides.
 //!
-//! Requests for completions are answered in [`super::answer`], commands in [`super::commands`]; settings that change come in by
-//! [`super::configuration`].
+//! Requests for completions are answered in [`super::answer`], commands in [`super::commands`];
+//! settings that change come in by [`super::configuration`].
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,11 +15,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::{
-    DeleteFilesParams, DidChangeConfigurationParams, DidSaveTextDocumentParams, ExecuteCommandOptions, ExecuteCommandParams,
-    FileOperationFilter, FileOperationPattern, FileOperationRegistrationOptions, InitializeParams, InitializeResult, InitializedParams,
-    InlineCompletionOptions, LSPAny, MessageType, Notebook, NotebookDocumentSyncOptions, NotebookSelector, OneOf, PositionEncodingKind,
-    ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, Uri, WorkspaceFileOperationsServerCapabilities,
-    WorkspaceServerCapabilities,
+    DeleteFilesParams, DidChangeConfigurationParams, DidSaveTextDocumentParams,
+    ExecuteCommandOptions, ExecuteCommandParams, FileOperationFilter, FileOperationPattern,
+    FileOperationRegistrationOptions, InitializeParams, InitializeResult, InitializedParams,
+    InlineCompletionOptions, LSPAny, MessageType, Notebook, NotebookDocumentSyncOptions,
+    NotebookSelector, OneOf, PositionEncodingKind, ServerCapabilities, ServerInfo,
+    TextDocumentSyncCapability, TextDocumentSyncKind, Uri,
+    WorkspaceFileOperationsServerCapabilities, WorkspaceServerCapabilities,
 };
 use tower_lsp::{Client, LanguageServer};
 
@@ -28,7 +31,9 @@ use super::dialects::{CopilotStatus, is_copilot_client, is_tabby_client};
 use super::documents::{ChangeError, Documents, Open};
 use super::manners::Manners;
 use super::neighbours::Neighbours;
-use super::notebooks::{self, CellsChange, ChangedNotebook, ClosedNotebook, Notebooks, OpenedNotebook};
+use super::notebooks::{
+    self, CellsChange, ChangedNotebook, ClosedNotebook, Notebooks, OpenedNotebook,
+};
 use super::reasons::Quiet;
 use super::record::Recorder;
 use super::settings::Settings;
@@ -111,7 +116,10 @@ impl Session {
     /// Drops the state of a closed document, whichever arm of an experiment it was in.
     fn forget(&self, key: &str) {
         self.completer().forget(key);
-        self.observer.iter().flat_map(Observer::completers).for_each(|completer| completer.forget(key));
+        self.observer
+            .iter()
+            .flat_map(Observer::completers)
+            .for_each(|completer| completer.forget(key));
     }
 }
 
@@ -189,7 +197,9 @@ impl Server {
 
     pub(super) async fn tell_status(&self, uri: &str) {
         if self.status.wants_notifications() {
-            self.client.send_notification::<StatusNotification>(self.status.report(Some(uri)).into_value()).await;
+            self.client
+                .send_notification::<StatusNotification>(self.status.report(Some(uri)).into_value())
+                .await;
         }
     }
 
@@ -204,7 +214,12 @@ impl Server {
             Language::Text => Language::from_path(std::path::Path::new(&percent_decoded(&uri))),
             language => language,
         };
-        self.documents.open(&uri, language, document.identifier.version.unwrap_or(0), &document.text.0);
+        self.documents.open(
+            &uri,
+            language,
+            document.identifier.version.unwrap_or(0),
+            &document.text.0,
+        );
         if let Some(open) = self.documents.current(&uri) {
             self.manners.opened(&uri, &open);
         }
@@ -245,16 +260,23 @@ impl Server {
             Ok(changes) => changes,
             Err(error) => {
                 if self.documents.lose(&uri) {
-                    self.tell_out_of_step(&uri, &format!("a change could not be read: {error}")).await;
+                    self.tell_out_of_step(&uri, &format!("a change could not be read: {error}"))
+                        .await;
                 }
                 return;
             }
         };
-        let edited = match self.documents.change(&uri, document.text_document.version, &changes, self.encoding()) {
+        let edited = match self.documents.change(
+            &uri,
+            document.text_document.version,
+            &changes,
+            self.encoding(),
+        ) {
             Ok(edited) => edited,
             Err(ChangeError::OutOfStep) => return,
             Err(ChangeError::Stale { has, got }) => {
-                let cause = format!("a change to version {got} came when version {has} was there already");
+                let cause =
+                    format!("a change to version {got} came when version {has} was there already");
                 return self.tell_out_of_step(&uri, &cause).await;
             }
             Err(ChangeError::NotOpen) => {
@@ -276,10 +298,16 @@ impl Server {
             // While nothing is asked for, nothing is prepared.
             if self.status.quiet(&uri, &path).is_none() && !self.status.is_snoozed() {
                 let completer = self.completer(session, &uri);
-                let (open, cursor) = self.notebooks.joined(&self.documents, &uri, edited.open.clone(), snapshot.cursor);
+                let (open, cursor) = self.notebooks.joined(
+                    &self.documents,
+                    &uri,
+                    edited.open.clone(),
+                    snapshot.cursor,
+                );
                 (snapshot.document, snapshot.tree) = (open.document, open.tree);
                 let own_cursor = std::mem::replace(&mut snapshot.cursor, cursor);
-                snapshot.excerpts = self.excerpts(session, &completer, &uri, &edited.open, own_cursor);
+                snapshot.excerpts =
+                    self.excerpts(session, &completer, &uri, &edited.open, own_cursor);
                 completer.edited(snapshot);
             }
         }
@@ -300,21 +328,25 @@ impl Server {
 
     /// `notebookDocument/didChange`: which cells there are, and what stands in them.
     pub async fn notebook_changed(&self, params: Value) {
-        let ChangedNotebook { notebook_document, change } = match read("notebookDocument/didChange", &params) {
-            Ok(params) => params,
-            Err(message) => {
-                let cells = params["notebookDocument"]["uri"].as_str().map(|uri| self.notebooks.cells(uri)).unwrap_or_default();
-                let lost = if cells.is_empty() {
-                    self.documents.lose_named_in(&params.to_string())
-                } else {
-                    cells.into_iter().filter(|cell| self.documents.lose(cell)).collect()
-                };
-                for uri in lost {
-                    self.tell_out_of_step(&uri, &message).await;
+        let ChangedNotebook { notebook_document, change } =
+            match read("notebookDocument/didChange", &params) {
+                Ok(params) => params,
+                Err(message) => {
+                    let cells = params["notebookDocument"]["uri"]
+                        .as_str()
+                        .map(|uri| self.notebooks.cells(uri))
+                        .unwrap_or_default();
+                    let lost = if cells.is_empty() {
+                        self.documents.lose_named_in(&params.to_string())
+                    } else {
+                        cells.into_iter().filter(|cell| self.documents.lose(cell)).collect()
+                    };
+                    for uri in lost {
+                        self.tell_out_of_step(&uri, &message).await;
+                    }
+                    return;
                 }
-                return;
-            }
-        };
+            };
         let CellsChange { structure, text_content } = change.cells;
         if let Some(structure) = structure {
             self.notebooks.changed(&notebook_document.uri, structure.array);
@@ -366,12 +398,16 @@ impl Server {
         }
     }
 
-    /// The path as the model sees it: below a workspace folder where possible, else the file's name.
+    /// The path as the model sees it: below a workspace folder where possible, else the file's
+    /// name.
     pub(super) fn shown_path(&self, uri: &str, session: &Session) -> String {
         // A cell's own name is the editor's, not a file's.
         let uri = percent_decoded(self.notebooks.of(uri).as_deref().unwrap_or(uri));
         let root = |root: &String| percent_decoded(root.trim_end_matches('/'));
-        let relative = session.roots.iter().find_map(|folder| uri.strip_prefix(&root(folder))?.strip_prefix('/'));
+        let relative = session
+            .roots
+            .iter()
+            .find_map(|folder| uri.strip_prefix(&root(folder))?.strip_prefix('/'));
         relative.unwrap_or_else(|| uri.rsplit('/').next().unwrap_or(&uri)).to_owned()
     }
 }
@@ -402,24 +438,34 @@ impl Drop for Server {
 
 impl LanguageServer for Server {
     async fn initialize(&self, params: InitializeParams) -> Result<InitializeResult> {
-        let notify = params.capabilities.experimental.as_ref().is_some_and(|e| e["lacunaStatus"] == true);
-        let offered = params.capabilities.general.and_then(|g| g.position_encodings).unwrap_or_default();
+        let notify =
+            params.capabilities.experimental.as_ref().is_some_and(|e| e["lacunaStatus"] == true);
+        let offered =
+            params.capabilities.general.and_then(|g| g.position_encodings).unwrap_or_default();
         // utf-8 costs no conversion; utf-16 is what a client that offers nothing means.
         let (encoding, kind) = if offered.contains(&PositionEncodingKind::UTF8) {
             (Encoding::Utf8, PositionEncodingKind::UTF8)
-        } else if offered.contains(&PositionEncodingKind::UTF32) && !offered.contains(&PositionEncodingKind::UTF16) {
+        } else if offered.contains(&PositionEncodingKind::UTF32)
+            && !offered.contains(&PositionEncodingKind::UTF16)
+        {
             (Encoding::Utf32, PositionEncodingKind::UTF32)
         } else {
             (Encoding::Utf16, PositionEncodingKind::UTF16)
         };
-        let roots: Vec<Uri> = params.workspace_folders.into_iter().flatten().map(|folder| folder.uri).collect();
+        let roots: Vec<Uri> =
+            params.workspace_folders.into_iter().flatten().map(|folder| folder.uri).collect();
         let root = roots.first().and_then(|uri| uri.to_file_path().map(|p| p.into_owned()));
         let family = Family::of(params.initialization_options.as_ref());
-        // Other servers' options (`editorInfo` …) come this way too; ours lie under `lacuna` or at the top.
+        // Other servers' options (`editorInfo` …) come this way too; ours lie under `lacuna` or at
+        // the top.
         let editor = params.initialization_options.map(|o| o.get("lacuna").cloned().unwrap_or(o));
         let mut settings = Settings::new(root, self.model_flag.clone(), editor);
-        let resolved = settings.resolve().map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
-        let completer = self.loaded.serving(&resolved.config).map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
+        let resolved =
+            settings.resolve().map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
+        let completer = self
+            .loaded
+            .serving(&resolved.config)
+            .map_err(|e| error(ErrorCode::InternalError, format!("{e:#}")))?;
         resolved.warn();
         let observer = Observer::start(&resolved.config, &self.loaded);
         settings.take(Value::Null, &resolved, observer.is_some());
@@ -431,7 +477,11 @@ impl LanguageServer for Server {
             completer: RwLock::new(completer),
             settings: Mutex::new(settings),
             roots: roots.iter().map(|uri| uri.as_str().to_owned()).collect(),
-            has_configuration: params.capabilities.workspace.and_then(|workspace| workspace.configuration) == Some(true),
+            has_configuration: params
+                .capabilities
+                .workspace
+                .and_then(|workspace| workspace.configuration)
+                == Some(true),
         });
         self.status.configure(&resolved.config, session.folders(), notify);
         self.manners.configure(&resolved.config.show);
@@ -439,7 +489,9 @@ impl LanguageServer for Server {
         Ok(InitializeResult {
             capabilities: ServerCapabilities {
                 position_encoding: Some(kind),
-                text_document_sync: Some(TextDocumentSyncCapability::Kind(TextDocumentSyncKind::INCREMENTAL)),
+                text_document_sync: Some(TextDocumentSyncCapability::Kind(
+                    TextDocumentSyncKind::INCREMENTAL,
+                )),
                 inline_completion_provider: Some(OneOf::Right(InlineCompletionOptions::default())),
                 execute_command_provider: Some(ExecuteCommandOptions {
                     commands: COMMANDS.map(str::to_owned).to_vec(),
@@ -448,15 +500,23 @@ impl LanguageServer for Server {
                 workspace: Some(WorkspaceServerCapabilities {
                     workspace_folders: None,
                     file_operations: Some(WorkspaceFileOperationsServerCapabilities {
-                        did_delete: Some(FileOperationRegistrationOptions { filters: vec![any_file()] }),
+                        did_delete: Some(FileOperationRegistrationOptions {
+                            filters: vec![any_file()],
+                        }),
                         ..WorkspaceFileOperationsServerCapabilities::default()
                     }),
                 }),
                 experimental: Some(serde_json::json!({"lacunaStatus": true})),
-                notebook_document_sync: params.capabilities.notebook_document.map(|_| OneOf::Left(every_notebook())),
+                notebook_document_sync: params
+                    .capabilities
+                    .notebook_document
+                    .map(|_| OneOf::Left(every_notebook())),
                 ..ServerCapabilities::default()
             },
-            server_info: Some(ServerInfo { name: "lacuna".to_owned(), version: Some(env!("CARGO_PKG_VERSION").to_owned()) }),
+            server_info: Some(ServerInfo {
+                name: "lacuna".to_owned(),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            }),
             ..InitializeResult::default()
         })
     }
@@ -484,7 +544,8 @@ impl LanguageServer for Server {
         gone.for_each(|uri| observer.deleted(&uri));
     }
 
-    /// Not asked for, but some clients send it to everybody. What is saved may be a file that says what to leave alone.
+    /// Not asked for, but some clients send it to everybody. What is saved may be a file that says
+    /// what to leave alone.
     async fn did_save(&self, params: DidSaveTextDocumentParams) {
         let name = params.text_document.uri.as_str().rsplit('/').next().unwrap_or("");
         let Some(session) = self.session.get() else { return };
@@ -493,7 +554,10 @@ impl LanguageServer for Server {
                 self.status.look_at(&uri, &self.shown_path(&uri, session));
             }
         }
-        if name == "lacuna.toml" || config::user_file().is_some_and(|own| file_path(params.text_document.uri.as_str()) == Some(own)) {
+        if name == "lacuna.toml"
+            || config::user_file()
+                .is_some_and(|own| file_path(params.text_document.uri.as_str()) == Some(own))
+        {
             self.reconfigure(session, None).await;
         }
     }
@@ -510,12 +574,14 @@ impl LanguageServer for Server {
 
 /// All cells of all notebooks, in one piece with their order.
 fn every_notebook() -> NotebookDocumentSyncOptions {
-    let every = NotebookSelector::ByNotebook { notebook: Notebook::String("*".to_owned()), cells: None };
+    let every =
+        NotebookSelector::ByNotebook { notebook: Notebook::String("*".to_owned()), cells: None };
     NotebookDocumentSyncOptions { notebook_selector: vec![every], save: None }
 }
 
 /// For capabilities that name files.
 fn any_file() -> FileOperationFilter {
-    let pattern = FileOperationPattern { glob: "**/*".to_owned(), ..FileOperationPattern::default() };
+    let pattern =
+        FileOperationPattern { glob: "**/*".to_owned(), ..FileOperationPattern::default() };
     FileOperationFilter { scheme: Some("file".to_owned()), pattern }
 }

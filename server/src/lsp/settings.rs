@@ -1,4 +1,5 @@
-//! A client's settings while it is served: what it said at `initialize`, what it has said since, and what has to wait for another start.
+//! A client's settings while it is served: what it said at `initialize`, what it has said since,
+//! and what has to wait for another start.
 //!
 //! Owns no setting: [`config::resolve`] reads them, [`super::server`] puts them in force.
 
@@ -10,7 +11,8 @@ use serde_json::{Map, Value};
 use crate::config::{self, Near, Origin, Problem, Resolved};
 
 /// Settings, or areas of settings, that are read once, when the server starts.
-const READ_ONCE: [&str; 5] = ["model.path", "http.", "telemetry.dir", "telemetry.retention_days", "trust."];
+const READ_ONCE: [&str; 5] =
+    ["model.path", "http.", "telemetry.dir", "telemetry.retention_days", "trust."];
 
 pub struct Settings {
     /// The workspace's folder.
@@ -33,7 +35,11 @@ pub struct Changed {
 }
 
 impl Settings {
-    pub fn new(root: Option<PathBuf>, model_flag: Option<String>, first: Option<Value>) -> Settings {
+    pub fn new(
+        root: Option<PathBuf>,
+        model_flag: Option<String>,
+        first: Option<Value>,
+    ) -> Settings {
         Settings {
             root,
             model_flag,
@@ -73,11 +79,18 @@ impl Settings {
         &self.since
     }
 
-    /// Takes what was resolved as what is known; what is different from before. `is_recorded`: something watches what becomes of
-    /// suggestions, or could again.
+    /// Takes what was resolved as what is known; what is different from before. `is_recorded`:
+    /// something watches what becomes of suggestions, or could again.
     pub fn take(&mut self, since: Value, resolved: &Resolved, is_recorded: bool) -> Changed {
-        let values: BTreeMap<String, Value> = resolved.origins.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect();
-        let changed = values.iter().filter(|(name, value)| self.values.get(*name) != Some(*value)).map(|(name, _)| name.clone());
+        let values: BTreeMap<String, Value> = resolved
+            .origins
+            .iter()
+            .map(|(name, (value, _))| (name.clone(), value.clone()))
+            .collect();
+        let changed = values
+            .iter()
+            .filter(|(name, value)| self.values.get(*name) != Some(*value))
+            .map(|(name, _)| name.clone());
         let waits = |name: &String| {
             READ_ONCE.iter().any(|once| name.starts_with(once))
                 || name == "telemetry.enabled" && resolved.config.telemetry.enabled && !is_recorded
@@ -91,22 +104,29 @@ impl Settings {
 impl Changed {
     /// For the client's log; `None`: nothing has changed.
     pub fn told(&self) -> Option<String> {
-        let part = |names: &[String], what: &str| (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")));
-        let parts = [part(&self.now, "now in force"), part(&self.later, "in force when the server is started again")];
+        let part = |names: &[String], what: &str| {
+            (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+        };
+        let parts = [
+            part(&self.now, "now in force"),
+            part(&self.later, "in force when the server is started again"),
+        ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         (!parts.is_empty()).then(|| format!("settings {}", parts.join("; ")))
     }
 }
 
-/// What is ours of the settings that a client pushes, if anything is: under `lacuna`, or at the top if there is nothing else. Editors push
-/// everybody's.
+/// What is ours of the settings that a client pushes, if anything is: under `lacuna`, or at the top
+/// if there is nothing else. Editors push everybody's.
 pub fn ours(sent: &Value) -> Option<Value> {
     let full = |value: &Value| value.as_object().is_some_and(|keys| !keys.is_empty());
     if let Some(ours) = sent.get("lacuna") {
         return full(ours).then(|| ours.clone());
     }
     let known = |(area, keys): (&String, &Value)| {
-        keys.as_object().is_some_and(|keys| keys.keys().all(|key| config::schema::setting(&format!("{area}.{key}")).is_some()))
+        keys.as_object().is_some_and(|keys| {
+            keys.keys().all(|key| config::schema::setting(&format!("{area}.{key}")).is_some())
+        })
     };
     (full(sent) && sent.as_object().into_iter().flatten().all(known)).then(|| sent.clone())
 }
@@ -117,7 +137,8 @@ fn lay_over(into: &mut Value, over: &Value) {
         (_, Value::Null) => {}
         (Value::Object(into), Value::Object(over)) => {
             for (key, value) in over.iter().filter(|(_, value)| !value.is_null()) {
-                let nothing = if value.is_object() { Value::Object(Map::new()) } else { Value::Null };
+                let nothing =
+                    if value.is_object() { Value::Object(Map::new()) } else { Value::Null };
                 lay_over(into.entry(key.clone()).or_insert(nothing), value);
             }
         }
@@ -134,7 +155,10 @@ mod tests {
     #[test]
     fn what_is_everybodys_is_not_ours() {
         for (sent, expected) in [
-            (json!({"lacuna": {"show": {"line_tokens": 2}}, "python": {}}), Some(json!({"show": {"line_tokens": 2}}))),
+            (
+                json!({"lacuna": {"show": {"line_tokens": 2}}, "python": {}}),
+                Some(json!({"show": {"line_tokens": 2}})),
+            ),
             (json!({"lacuna": {"shwo": 1}}), Some(json!({"shwo": 1}))),
             (json!({"show": {"line_tokens": 2}}), Some(json!({"show": {"line_tokens": 2}}))),
             (json!({"http": {"proxy": "x"}, "python": {"a": 1}}), None),
@@ -152,14 +176,21 @@ mod tests {
     #[test]
     fn what_changes_is_told_and_what_has_to_wait() {
         let folder = tempfile::tempdir().unwrap();
-        let mut settings = Settings::new(Some(folder.path().to_owned()), None, Some(json!({"show": {"line_tokens": 5}})));
+        let mut settings = Settings::new(
+            Some(folder.path().to_owned()),
+            None,
+            Some(json!({"show": {"line_tokens": 5}})),
+        );
         let mut set = |since: Value, is_recorded: bool| {
             let resolved = settings.resolve_with(&since).unwrap();
             (settings.take(since, &resolved, is_recorded), resolved.config.show.line_tokens)
         };
         set(Value::Null, true);
         assert_eq!(set(Value::Null, true).0, Changed::default());
-        let (changed, tokens) = set(json!({"show": {"line_tokens": 2}, "telemetry": {"dir": "elsewhere", "enabled": false}}), true);
+        let (changed, tokens) = set(
+            json!({"show": {"line_tokens": 2}, "telemetry": {"dir": "elsewhere", "enabled": false}}),
+            true,
+        );
         assert_eq!(changed.now, ["show.line_tokens", "telemetry.enabled"]);
         assert_eq!(changed.later, ["telemetry.dir"]);
         assert_eq!(tokens, 2);

@@ -1,9 +1,12 @@
-//! Why nothing is shown, what the last answer cost, and where the user has paused: what editors show in a status bar.
+//! Why nothing is shown, what the last answer cost, and where the user has paused: what editors
+//! show in a status bar.
 //!
-//! Owns: pauses, the snooze, the settings that keep whole files quiet, the last answer of each document, the protocol extension
-//! `lacuna/status` (docs/protocol.md). Does not own: the reasons that completing itself gives ([`lacuna_complete::Reason`]).
+//! Owns: pauses, the snooze, the settings that keep whole files quiet, the last answer of each
+//! document, the protocol extension `lacuna/status` (docs/protocol.md). Does not own: the reasons
+//! that completing itself gives ([`lacuna_complete::Reason`]).
 //!
-//! Start reading at [`Status::quiet`], which is asked before every completion, and [`Status::report`].
+//! Start reading at [`Status::quiet`], which is asked before every completion, and
+//! [`Status::report`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -25,7 +28,8 @@ pub const PAUSE: &str = "lacuna.pause";
 pub const RESUME: &str = "lacuna.resume";
 /// `{"minutes": N}`: nothing unasked so long; 0 ends it.
 pub const SNOOZE: &str = "lacuna.snooze";
-/// For clients that can run commands but not send requests of their own; answers like the request `lacuna/status`.
+/// For clients that can run commands but not send requests of their own; answers like the request
+/// `lacuna/status`.
 pub const STATUS: &str = "lacuna.status";
 
 /// `lacuna/status` from the server, to clients with the experimental capability `lacunaStatus`.
@@ -116,7 +120,8 @@ struct Last {
     reason: Option<&'static str>,
     meaning: Option<&'static str>,
     remedy: Option<&'static str>,
-    /// How likely the first line of the suggestion is right, shown or not; null where the model does not say.
+    /// How likely the first line of the suggestion is right, shown or not; null where the model
+    /// does not say.
     probability: Option<f64>,
     /// Milliseconds from the request to the answer.
     ms: f64,
@@ -141,7 +146,8 @@ impl Last {
     }
 }
 
-/// Nothing is suggested unasked in between, by the clock on the wall: a clock that is set back does not prolong it.
+/// Nothing is suggested unasked in between, by the clock on the wall: a clock that is set back does
+/// not prolong it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Snooze {
     since: SystemTime,
@@ -172,7 +178,8 @@ fn minutes(arguments: &[Value]) -> Result<f64, String> {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// `ready`; `paused` where the document that was asked about is quiet; `snoozed` where it is for some minutes, unless asked by hand.
+    /// `ready`; `paused` where the document that was asked about is quiet; `snoozed` where it is
+    /// for some minutes, unless asked by hand.
     state: &'static str,
     model: String,
     version: &'static str,
@@ -233,14 +240,22 @@ pub struct Status {
 
 impl Status {
     pub fn new(model: &str, trained: Option<Vec<String>>) -> Status {
-        Status { model: model.to_owned(), trained, rules: RwLock::default(), inner: Mutex::default(), clock: SystemTime::now }
+        Status {
+            model: model.to_owned(),
+            trained,
+            rules: RwLock::default(),
+            inner: Mutex::default(),
+            clock: SystemTime::now,
+        }
     }
 
-    /// Takes settings, those of `initialize` or later ones. The configuration's globs have been checked when it was read.
+    /// Takes settings, those of `initialize` or later ones. The configuration's globs have been
+    /// checked when it was read.
     pub fn configure(&self, config: &Config, roots: Vec<PathBuf>, notify: bool) {
         let left_alone = LeftAlone::new(&config.context, roots);
         let languages = Languages::new(&config.show, self.trained.as_deref());
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Rules { languages, left_alone, notify }));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::new(Rules { languages, left_alone, notify }));
     }
 
     /// `None` before `initialize`.
@@ -248,8 +263,8 @@ impl Status {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps sentences that the user should read, for the log and the status; the earlier ones are of no account any more. Returns those
-    /// that are new.
+    /// Keeps sentences that the user should read, for the log and the status; the earlier ones are
+    /// of no account any more. Returns those that are new.
     pub fn set_notices(&self, notices: Vec<String>) -> Vec<String> {
         let old = std::mem::replace(&mut self.inner().notices, notices.clone());
         notices.into_iter().filter(|notice| !old.contains(notice)).collect()
@@ -298,7 +313,8 @@ impl Status {
         let rules = self.rules()?;
         // What is there of files is looked at when a document is opened, not at every key.
         let is_left = |entry: &Standing| entry.is_left;
-        let left = inner.standings.get(uri).map_or_else(|| rules.left_alone.names(uri, path), is_left);
+        let left =
+            inner.standings.get(uri).map_or_else(|| rules.left_alone.names(uri, path), is_left);
         let off = || rules.languages.off(language, path).map(Quiet::LanguageOff);
         if left { Some(Quiet::IgnoredPath) } else { off() }
     }
@@ -306,13 +322,19 @@ impl Status {
     /// Whether a document's text must not show in the prompts of others, whatever else holds.
     pub fn stays_home(&self, uri: &str, path: &str) -> bool {
         let known = self.inner().standings.get(uri).map(|entry| entry.stays_home);
-        known.unwrap_or_else(|| self.rules().is_none_or(|rules| rules.left_alone.stays_home(uri, path)))
+        known.unwrap_or_else(|| {
+            self.rules().is_none_or(|rules| rules.left_alone.stays_home(uri, path))
+        })
     }
 
-    /// Looks at what patterns and files say of a document that was opened or saved. `path` is relative to the workspace.
+    /// Looks at what patterns and files say of a document that was opened or saved. `path` is
+    /// relative to the workspace.
     pub fn look_at(&self, uri: &str, path: &str) {
         let Some(rules) = self.rules() else { return };
-        let entry = Standing { is_left: rules.left_alone.names(uri, path), stays_home: rules.left_alone.stays_home(uri, path) };
+        let entry = Standing {
+            is_left: rules.left_alone.names(uri, path),
+            stays_home: rules.left_alone.stays_home(uri, path),
+        };
         self.inner().standings.insert(uri.to_owned(), entry);
     }
 
@@ -382,7 +404,9 @@ impl Status {
             model: self.model.clone(),
             version: env!("CARGO_PKG_VERSION"),
             paused: pauses.clone(),
-            snoozed_until: snooze.map(|snooze| snooze.until.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64),
+            snoozed_until: snooze.map(|snooze| {
+                snooze.until.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+            }),
             last: uri.and_then(|uri| inner.last.get(uri)).cloned(),
             notices: inner.notices.clone(),
         }
@@ -422,7 +446,8 @@ impl Status {
     pub fn snooze(&self, arguments: &[Value]) -> Result<(), String> {
         let minutes = minutes(arguments)?;
         let since = (self.clock)();
-        self.inner().snooze = Some(Snooze { since, until: since + Duration::from_secs_f64(minutes * 60.0) });
+        self.inner().snooze =
+            Some(Snooze { since, until: since + Duration::from_secs_f64(minutes * 60.0) });
         Ok(())
     }
 
@@ -458,8 +483,10 @@ mod tests {
     fn a_snooze_lasts_as_long_as_it_was_said_and_no_longer() {
         thread_local!(static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(1_000_000) });
         let at = |seconds: u64| NOW.set(seconds);
-        let status = Status { clock: || UNIX_EPOCH + Duration::from_secs(NOW.get()), ..status(&[], &[]) };
-        let state = || (status.is_snoozed(), status.report(None).state, status.report(None).snoozed_until);
+        let status =
+            Status { clock: || UNIX_EPOCH + Duration::from_secs(NOW.get()), ..status(&[], &[]) };
+        let state =
+            || (status.is_snoozed(), status.report(None).state, status.report(None).snoozed_until);
         assert_eq!(state(), (false, "ready", None));
         status.snooze(&[json!({"minutes": 5})]).unwrap();
         let asleep = (true, "snoozed", Some(1_000_300_000));
@@ -480,8 +507,18 @@ mod tests {
         assert_eq!(state().1, "snoozed");
         status.snooze(&[json!({"minutes": 0})]).unwrap();
         assert_eq!(state(), (false, "ready", None));
-        for wrong in [json!(-1), json!({"minutes": 1441}), json!({"minutes": "5"}), json!({}), json!(null), json!(f64::MAX)] {
-            assert!(status.snooze(std::slice::from_ref(&wrong)).unwrap_err().contains("from 0"), "{wrong}");
+        for wrong in [
+            json!(-1),
+            json!({"minutes": 1441}),
+            json!({"minutes": "5"}),
+            json!({}),
+            json!(null),
+            json!(f64::MAX),
+        ] {
+            assert!(
+                status.snooze(std::slice::from_ref(&wrong)).unwrap_err().contains("from 0"),
+                "{wrong}"
+            );
         }
         assert!(status.snooze(&[]).is_err() && status.snooze(&[json!(1), json!(2)]).is_err());
     }
@@ -497,7 +534,10 @@ mod tests {
             let status = status(&[], &[]);
             status.opened("file:///w/b.py", "python");
             status.opened("file:///w/c.go", "go");
-            let quiet = || [URI, "file:///w/b.py", "file:///w/c.go"].map(|uri| status.quiet(uri, "x").is_some());
+            let quiet = || {
+                [URI, "file:///w/b.py", "file:///w/c.go"]
+                    .map(|uri| status.quiet(uri, "x").is_some())
+            };
             assert_eq!(quiet(), [false; 3]);
             status.pause(std::slice::from_ref(&argument)).unwrap();
             assert_eq!(quiet(), [here, other_file, other_language], "{argument}");
@@ -519,9 +559,12 @@ mod tests {
     #[test]
     fn arguments_that_mean_nothing_are_refused() {
         let status = status(&[], &[]);
-        for arguments in
-            [vec![json!(1)], vec![json!({"language": 1})], vec![json!({"uri": "a", "language": "b"})], vec![json!({}), json!({})]]
-        {
+        for arguments in [
+            vec![json!(1)],
+            vec![json!({"language": 1})],
+            vec![json!({"uri": "a", "language": "b"})],
+            vec![json!({}), json!({})],
+        ] {
             assert!(status.pause(&arguments).is_err(), "{arguments:?}");
             assert!(status.resume(&arguments).is_err(), "{arguments:?}");
         }
@@ -530,7 +573,10 @@ mod tests {
 
     #[test]
     fn settings_keep_languages_and_paths_quiet() {
-        assert_eq!(status(&[], &["python"]).quiet(URI, "src/a.py"), Some(Quiet::LanguageOff(Off::Disabled)));
+        assert_eq!(
+            status(&[], &["python"]).quiet(URI, "src/a.py"),
+            Some(Quiet::LanguageOff(Off::Disabled))
+        );
         assert_eq!(status(&[], &["py"]).quiet(URI, "src/a.py"), None);
         for (pattern, path, ignored) in [
             (".env", ".env", true),
@@ -543,7 +589,11 @@ mod tests {
             ("/src/*.py", "src/deep/a.py", false),
         ] {
             let expected = ignored.then_some(Quiet::IgnoredPath);
-            assert_eq!(status(&[pattern], &[]).quiet(&format!("file:///nowhere/{path}"), path), expected, "{pattern} {path}");
+            assert_eq!(
+                status(&[pattern], &[]).quiet(&format!("file:///nowhere/{path}"), path),
+                expected,
+                "{pattern} {path}"
+            );
         }
     }
 
@@ -552,7 +602,11 @@ mod tests {
         let status = Status::new("m", None);
         status.configure(&Config::default(), Vec::new(), false);
         for path in [".env", "a/.env.local", "id_rsa", "keys/server.pem", "x.key"] {
-            assert_eq!(status.quiet(&format!("file:///nowhere/{path}"), path), Some(Quiet::IgnoredPath), "{path}");
+            assert_eq!(
+                status.quiet(&format!("file:///nowhere/{path}"), path),
+                Some(Quiet::IgnoredPath),
+                "{path}"
+            );
         }
         for path in ["environment.py", "src/key.rs", "pem.go", ".env.example"] {
             assert_eq!(status.quiet(&format!("file:///nowhere/{path}"), path), None, "{path}");

@@ -1,7 +1,8 @@
 //! What the language server tells telemetry, in bytes and labels instead of protocol types.
 //!
-//! One [`Observer`] a client. Its calls cost microseconds and cannot fail; without a store, or with `telemetry.enabled = false`, there
-//! is none. Source text goes no further than the memory of `lacuna_telemetry`.
+//! One [`Observer`] a client. Its calls cost microseconds and cannot fail; without a store, or with
+//! `telemetry.enabled = false`, there is none. Source text goes no further than the memory of
+//! `lacuna_telemetry`.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -72,12 +73,19 @@ impl Observer {
         if !config.telemetry.enabled {
             return None;
         }
-        let path = store_path(config).map_err(|e| tracing::warn!("telemetry is off: {e:#}")).ok()?;
+        let path =
+            store_path(config).map_err(|e| tracing::warn!("telemetry is off: {e:#}")).ok()?;
         let experiments = Experiments::of_store(&path, config);
         let looking = Arc::clone(&experiments);
-        let options = Options { retention_days: config.telemetry.retention_days, ..Options::at(path) };
+        let options =
+            Options { retention_days: config.telemetry.retention_days, ..Options::at(path) };
         let recorder = Recorder::start_with(options, Box::new(move |store| looking.look(store)));
-        Some(Observer { recorder, model: Label::Shared(model_label(loaded).into()), experiments, sent: Mutex::default() })
+        Some(Observer {
+            recorder,
+            model: Label::Shared(model_label(loaded).into()),
+            experiments,
+            sent: Mutex::default(),
+        })
     }
 
     /// Takes other settings for what the arms of experiments vary.
@@ -87,7 +95,10 @@ impl Observer {
 
     pub fn opened(&self, uri: &str, language: Language) {
         let document = uri.into();
-        self.recorder.signal(Signal::Opened { document: &document, language: Label::Static(language.name()) });
+        self.recorder.signal(Signal::Opened {
+            document: &document,
+            language: Label::Static(language.name()),
+        });
     }
 
     pub fn changed(&self, uri: &str, edits: &[documents::Edit]) {
@@ -95,7 +106,11 @@ impl Observer {
         let arms = self.experiments.standing(uri, self.recorder.now().wall).arms();
         for edit in edits {
             let trimmed = Edit::trimmed(edit.start, &edit.removed, &edit.text);
-            self.recorder.signal(Signal::Edited { document: &document, edit: trimmed, arms: arms.clone() });
+            self.recorder.signal(Signal::Edited {
+                document: &document,
+                edit: trimmed,
+                arms: arms.clone(),
+            });
         }
     }
 
@@ -103,7 +118,11 @@ impl Observer {
     pub fn closed(&self, uri: &str, file: Option<&Path>) {
         let document = uri.into();
         let gone = file.is_some_and(|file| !file.exists());
-        self.recorder.signal(if gone { Signal::Deleted { document: &document } } else { Signal::Closed { document: &document } });
+        self.recorder.signal(if gone {
+            Signal::Deleted { document: &document }
+        } else {
+            Signal::Closed { document: &document }
+        });
     }
 
     /// The file of a document was deleted, whatever the editor does with the document.
@@ -117,17 +136,32 @@ impl Observer {
         let moment = self.recorder.now();
         self.recorder.signal(Signal::Requested { document: &document, cursor });
         let standing = self.experiments.standing(uri, moment.wall);
-        Asked { moment, begun: Instant::now(), held: Duration::ZERO, standing, trigger: if automatic { 2 } else { 1 } }
+        Asked {
+            moment,
+            begun: Instant::now(),
+            held: Duration::ZERO,
+            standing,
+            trigger: if automatic { 2 } else { 1 },
+        }
     }
 
     /// The completer for a request: that of the arm in which its row says it was.
-    pub fn completer_of(&self, asked: &Asked, base: &Arc<Completer>, loaded: &Loaded) -> Arc<Completer> {
+    pub fn completer_of(
+        &self,
+        asked: &Asked,
+        base: &Arc<Completer>,
+        loaded: &Loaded,
+    ) -> Arc<Completer> {
         self.experiments.completer(&asked.standing, base, loaded)
     }
 
     /// The completer of the arm in which a document is now.
     pub fn completer(&self, uri: &str, base: &Arc<Completer>, loaded: &Loaded) -> Arc<Completer> {
-        self.experiments.completer(&self.experiments.standing(uri, self.recorder.now().wall), base, loaded)
+        self.experiments.completer(
+            &self.experiments.standing(uri, self.recorder.now().wall),
+            base,
+            loaded,
+        )
     }
 
     /// The completers of arms that were made so far.
@@ -145,9 +179,12 @@ impl Observer {
             Outcome::Suggest(items) if !stale => items,
             _ => &[],
         };
-        // As the client sees them: whole items less what stands left of its cursor. (An entry of its list may be restated beyond.)
-        let whole: Vec<String> = items.iter().map(|item| format!("{restated}{}", item.text)).collect();
-        let inserted: Vec<&str> = whole.iter().map(|whole| whole.strip_prefix(&*stem).unwrap_or(whole)).collect();
+        // As the client sees them: whole items less what stands left of its cursor. (An entry of
+        // its list may be restated beyond.)
+        let whole: Vec<String> =
+            items.iter().map(|item| format!("{restated}{}", item.text)).collect();
+        let inserted: Vec<&str> =
+            whole.iter().map(|whole| whole.strip_prefix(&*stem).unwrap_or(whole)).collect();
         let line = text.position(*cursor, lacuna_text::Encoding::Utf8);
         let prefix = text.slice(cursor - line.character as usize..*cursor);
         let mut texts = [const { Label::NONE }; Text::COUNT];
@@ -160,7 +197,10 @@ impl Observer {
         let us = |ms: f64| (ms * 1000.0).round() as i64;
         let ints = Ints::default()
             .with(Int::Trigger, asked.trigger)
-            .with(Int::LatencyUs, asked.begun.elapsed().saturating_sub(asked.held).as_micros() as i64)
+            .with(
+                Int::LatencyUs,
+                asked.begun.elapsed().saturating_sub(asked.held).as_micros() as i64,
+            )
             .with(Int::DelayUs, asked.held.as_micros() as i64)
             .with(Int::PrefillUs, us(reply.ms.prefill))
             .with(Int::DecodeUs, us(reply.ms.decode))
@@ -200,12 +240,17 @@ impl Observer {
         }
     }
 
-    /// The client accepted a piece of the item: by now the first `length` UTF-16 units of its text; `None`: it does not say how much.
+    /// The client accepted a piece of the item: by now the first `length` UTF-16 units of its text;
+    /// `None`: it does not say how much.
     pub fn accepted_partly(&self, id: &str, length: Option<usize>) {
         let Ok(id) = id.parse() else { return };
-        let Some(length) = length else { return self.recorder.signal(Signal::PartlyAccepted { id, chars: None }) };
+        let Some(length) = length else {
+            return self.recorder.signal(Signal::PartlyAccepted { id, chars: None });
+        };
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((_, restated, text)) = sent.iter().rev().find(|(sent, ..)| *sent == id) else { return };
+        let Some((_, restated, text)) = sent.iter().rev().find(|(sent, ..)| *sent == id) else {
+            return;
+        };
         let mut units = 0;
         let taken = text.chars().take_while(|c| {
             units += c.len_utf16();
@@ -245,7 +290,8 @@ fn model_label(loaded: &Loaded) -> String {
 
 /// What the cursor is in.
 fn node(open: &Open, cursor: usize) -> &'static str {
-    let CursorFacts { in_comment, in_string, .. } = lacuna_context::cursor_facts(&open.tree, open.document.rope(), cursor);
+    let CursorFacts { in_comment, in_string, .. } =
+        lacuna_context::cursor_facts(&open.tree, open.document.rope(), cursor);
     if in_comment {
         return "comment";
     }

@@ -1,10 +1,11 @@
 //! Messages in and out: framing, one reply per request, and order.
 //!
-//! tower-lsp's own transport ends at the first malformed message and runs at most a fixed number of handlers. Here a malformed
-//! message is answered and skipped, and every handler is polled once in the order in which its message arrived (so that text
-//! edits, which happen before a handler's first await, are applied in order) before it goes on beside the others. All of a client's
-//! handlers are polled by one task, which sends a reply the moment it is there: an edit cannot come between a handler's last look at
-//! the text and its reply.
+//! tower-lsp's own transport ends at the first malformed message and runs at most a fixed number of
+//! handlers. Here a malformed message is answered and skipped, and every handler is polled once in
+//! the order in which its message arrived (so that text edits, which happen before a handler's
+//! first await, are applied in order) before it goes on beside the others. All of a client's
+//! handlers are polled by one task, which sends a reply the moment it is there: an edit cannot come
+//! between a handler's last look at the text and its reply.
 
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -30,14 +31,16 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 const KEPT_OF_SKIPPED: u64 = 64 << 10;
 /// Header lines longer than this are garbage.
 const MAX_HEADER_BYTES: u64 = 4 << 10;
-/// Replies that wait for a client that does not read; then requests wait too, and memory stays bounded.
+/// Replies that wait for a client that does not read; then requests wait too, and memory stays
+/// bounded.
 const MAX_WAITING_REPLIES: usize = 256;
 
 /// LSP's `RequestFailed`: the request was fine, the server cannot.
 #[cfg(unix)]
 const NOT_SERVED: i64 = -32803;
 
-/// Methods that tower-lsp would read strictly, and drop without a word where it cannot: they go to handlers of ours under these names.
+/// Methods that tower-lsp would read strictly, and drop without a word where it cannot: they go to
+/// handlers of ours under these names.
 const OPENED: &str = "lacuna/opened";
 const CHANGED: &str = "lacuna/changed";
 const CLOSED: &str = "lacuna/closed";
@@ -131,7 +134,9 @@ pub async fn serve(
                 if replies.send(reply).await.is_err() {
                     break;
                 }
-                if !body.contains("textDocument/didChange") && !body.contains("notebookDocument/didChange") {
+                if !body.contains("textDocument/didChange")
+                    && !body.contains("notebookDocument/didChange")
+                {
                     continue;
                 }
                 json!({"jsonrpc": "2.0", "method": UNREADABLE, "params": body})
@@ -151,7 +156,8 @@ pub async fn serve(
         let request: Request = match serde_json::from_value(message) {
             Ok(request) => request,
             Err(e) => {
-                let error = json!({"code": -32600, "message": format!("not a JSON-RPC 2.0 request: {e}")});
+                let error =
+                    json!({"code": -32600, "message": format!("not a JSON-RPC 2.0 request: {e}")});
                 let reply = json!({"jsonrpc": "2.0", "id": id, "error": error});
                 if replies.send(reply).await.is_err() {
                     break;
@@ -201,8 +207,12 @@ pub async fn refuse(input: impl AsyncRead + Unpin, mut output: impl AsyncWrite +
     let mut input = BufReader::new(input);
     while let Ok(Some(message)) = read_message(&mut input).await {
         let Some(id) = message.get("id") else { continue };
-        let reply = json!({"jsonrpc": "2.0", "id": id, "error": {"code": NOT_SERVED, "message": why}}).to_string();
-        let _ = output.write_all(format!("Content-Length: {}\r\n\r\n{reply}", reply.len()).as_bytes()).await;
+        let reply =
+            json!({"jsonrpc": "2.0", "id": id, "error": {"code": NOT_SERVED, "message": why}})
+                .to_string();
+        let _ = output
+            .write_all(format!("Content-Length: {}\r\n\r\n{reply}", reply.len()).as_bytes())
+            .await;
         let _ = output.shutdown().await;
         return;
     }
@@ -226,8 +236,12 @@ fn mend(message: &mut Value) {
 
 type Handled = Result<Option<Response>, ExitedError>;
 
-/// A handler that panics is an error of its request and of nothing else. The panic itself is logged by the hook with its place.
-fn guarded<F>(call: impl FnOnce() -> F + UnwindSafe, id: Option<Value>) -> BoxFuture<'static, Handled>
+/// A handler that panics is an error of its request and of nothing else. The panic itself is logged
+/// by the hook with its place.
+fn guarded<F>(
+    call: impl FnOnce() -> F + UnwindSafe,
+    id: Option<Value>,
+) -> BoxFuture<'static, Handled>
 where
     F: Future<Output = Handled> + Send + 'static,
 {
@@ -275,7 +289,9 @@ fn malformed(message: impl Into<String>) -> Malformed {
 }
 
 /// One message; `None` at the end of the input. After an error the next message can be read.
-async fn read_message(input: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Option<Value>, Malformed> {
+async fn read_message(
+    input: &mut (impl AsyncBufReadExt + Unpin),
+) -> Result<Option<Value>, Malformed> {
     let mut length: Option<usize> = None;
     let mut garbage = None;
     loop {
@@ -295,10 +311,15 @@ async fn read_message(input: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Opti
             }
         }
         match line.split_once(':') {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => match value.trim().parse() {
-                Ok(n) => length = Some(n),
-                Err(_) => garbage = Some(format!("Content-Length is not a number: {:.40}", value.trim())),
-            },
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                match value.trim().parse() {
+                    Ok(n) => length = Some(n),
+                    Err(_) => {
+                        garbage =
+                            Some(format!("Content-Length is not a number: {:.40}", value.trim()))
+                    }
+                }
+            }
             Some((name, _)) if name.eq_ignore_ascii_case("content-type") => {}
             _ => garbage = Some(format!("not a header line: {line:.40}")),
         }
@@ -312,8 +333,12 @@ async fn read_message(input: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Opti
         if start.is_err() || tokio::io::copy(&mut body, &mut tokio::io::sink()).await.is_err() {
             return Ok(None);
         }
-        let message = format!("message of {length} bytes is larger than the {MAX_MESSAGE_BYTES} allowed");
-        return Err(Malformed { body: String::from_utf8_lossy(&head).into_owned(), ..malformed(message) });
+        let message =
+            format!("message of {length} bytes is larger than the {MAX_MESSAGE_BYTES} allowed");
+        return Err(Malformed {
+            body: String::from_utf8_lossy(&head).into_owned(),
+            ..malformed(message)
+        });
     }
     // Grown as bytes arrive: a lying length allocates nothing.
     let mut body = Vec::new();
@@ -323,10 +348,15 @@ async fn read_message(input: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Opti
     }
     let read = catch_unwind(|| {
         let text = lossy::readable(&body);
-        serde_json::from_str::<Value>(&text)
-            .map_err(|e| Malformed { body: text.clone().into_owned(), ..malformed(format!("message is not JSON: {e}")) })
+        serde_json::from_str::<Value>(&text).map_err(|e| Malformed {
+            body: text.clone().into_owned(),
+            ..malformed(format!("message is not JSON: {e}"))
+        })
     });
-    let unread = |_| Malformed { body: String::from_utf8_lossy(&body).into_owned(), ..malformed("message could not be read") };
+    let unread = |_| Malformed {
+        body: String::from_utf8_lossy(&body).into_owned(),
+        ..malformed("message could not be read")
+    };
     let value = read.map_err(unread)??;
     if !value.is_object() {
         return Err(Malformed { code: -32600, ..malformed("message is not a JSON object") });
@@ -396,8 +426,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_input_is_the_end_wherever_it_comes() {
-        for cut in ["", "Content-Len", "Content-Length: 10\r\n", "Content-Length: 10\r\n\r\n{\"a\"", "Content-Length: 99999999999\r\n\r\nx"]
-        {
+        for cut in [
+            "",
+            "Content-Len",
+            "Content-Length: 10\r\n",
+            "Content-Length: 10\r\n\r\n{\"a\"",
+            "Content-Length: 99999999999\r\n\r\nx",
+        ] {
             let all = read_all(cut.as_bytes()).await;
             assert!(all.iter().all(Result::is_err), "{cut:?}");
         }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use tower_lsp::ls_types::Uri;
 
-/// A URI that a strict parser reads: what may not stand in one (`é`, blanks, brackets) is percent-encoded, what is already stays.
+/// A URI that a strict parser reads: what may not stand in one (`é`, blanks, brackets) is
+/// percent-encoded, what is already stays.
 pub fn encoded(uri: &str) -> String {
     let mut out = String::with_capacity(uri.len());
     let bytes = uri.as_bytes();
@@ -29,7 +30,10 @@ pub fn from_path(path: &str) -> String {
     let slashed = path.replace('\\', "/");
     let rooted = if slashed.starts_with('/') { slashed } else { format!("/{slashed}") };
     // In a path `?` and `#` are letters, and so is `%`.
-    format!("file://{}", encoded(&rooted.replace('%', "%25").replace('?', "%3F").replace('#', "%23")))
+    format!(
+        "file://{}",
+        encoded(&rooted.replace('%', "%25").replace('?', "%3F").replace('#', "%23"))
+    )
 }
 
 /// The path of a `file` URI.

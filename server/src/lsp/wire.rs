@@ -1,5 +1,5 @@
-//! What editors say of their documents, read leniently: a message of which anything can be used is used, since a change that is
-//! dropped leaves the server with a text that nobody has.
+//! What editors say of their documents, read leniently: a message of which anything can be used is
+//! used, since a change that is dropped leaves the server with a text that nobody has.
 
 use lacuna_text::{Position, Range, Utf16Text};
 use serde::{Deserialize, Deserializer};
@@ -42,7 +42,8 @@ pub struct OpenedDocument {
     pub text: WireText,
 }
 
-/// `textDocument/didChange`. The changes are read by [`changes`]: where that fails, the name of the document is known still.
+/// `textDocument/didChange`. The changes are read by [`changes`]: where that fails, the name of the
+/// document is known still.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changed {
@@ -72,9 +73,12 @@ impl Change {
         Change { range, text: WireText(text.into()) }
     }
 
-    /// Whether nothing of the old text is left, whatever it was: no range, or one from the start to far behind any end.
+    /// Whether nothing of the old text is left, whatever it was: no range, or one from the start to
+    /// far behind any end.
     pub fn replaces_all(&self) -> bool {
-        self.range.is_none_or(|range| range.start == Position::default() && range.end.line >= i32::MAX as u32)
+        self.range.is_none_or(|range| {
+            range.start == Position::default() && range.end.line >= i32::MAX as u32
+        })
     }
 }
 
@@ -83,7 +87,8 @@ pub fn changes(value: &Value) -> Result<Vec<Change>, serde_json::Error> {
     Vec::<Change>::deserialize(value)
 }
 
-/// Makes the parameters of `initialize` such that a strict parser reads them: one list of folders, from whichever field names them.
+/// Makes the parameters of `initialize` such that a strict parser reads them: one list of folders,
+/// from whichever field names them.
 pub fn mend_initialize(params: &mut Value) {
     let Some(params) = params.as_object_mut() else { return };
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -93,7 +98,11 @@ pub fn mend_initialize(params: &mut Value) {
     }
     if uris.is_empty() {
         let root = params.get("rootUri").and_then(text);
-        uris.extend(root.or_else(|| params.get("rootPath").and_then(text).map(|path| uris::from_path(&path))));
+        uris.extend(
+            root.or_else(|| {
+                params.get("rootPath").and_then(text).map(|path| uris::from_path(&path))
+            }),
+        );
     }
     let folder = |uri: &String| json!({"uri": uris::encoded(uri), "name": ""});
     params.insert("workspaceFolders".to_owned(), uris.iter().map(folder).collect());
@@ -129,7 +138,9 @@ fn range<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Range>, D::Error> 
 }
 
 /// `null` means what leaving it out means.
-pub fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+pub fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 

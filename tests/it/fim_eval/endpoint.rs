@@ -17,7 +17,8 @@ fn llama_server_and_openai_are_asked_in_their_own_words() {
     let set = set.to_str().expect("a plain path");
     for llama in [true, false] {
         let stub = Stub::start(llama, |request| {
-            let prefix = request["input_prefix"].as_str().or(request["prompt"].as_str()).expect("a prefix");
+            let prefix =
+                request["input_prefix"].as_str().or(request["prompt"].as_str()).expect("a prefix");
             Ok(format!("f({})", &prefix[1..2]))
         });
         let out = if llama { "llama" } else { "openai" };
@@ -44,13 +45,21 @@ fn llama_server_and_openai_are_asked_in_their_own_words() {
         assert_eq!(requests.len(), 3);
         for (path, authorization, body) in &requests {
             assert_eq!(path, if llama { "/infill" } else { "/v1/completions" });
-            assert_eq!((authorization.as_str(), &body["model"], &body["stream"]), ("Bearer secret", &json!("m"), &json!(true)));
+            assert_eq!(
+                (authorization.as_str(), &body["model"], &body["stream"]),
+                ("Bearer secret", &json!("m"), &json!(true))
+            );
             let suffix = if llama { &body["input_suffix"] } else { &body["suffix"] };
             assert_eq!(suffix, "\n");
         }
         let latency = rows(&home.work().join(out).join("latency.jsonl"));
         let timing = &latency[0]["timings"][0];
-        assert!(timing["first_ms"].as_f64().is_some_and(|ms| ms > 0.0 && ms <= timing["total_ms"].as_f64().expect("ms")), "{timing}");
+        assert!(
+            timing["first_ms"]
+                .as_f64()
+                .is_some_and(|ms| ms > 0.0 && ms <= timing["total_ms"].as_f64().expect("ms")),
+            "{timing}"
+        );
         assert_eq!((&timing["prefilled"], &timing["generated"]), (&json!(5), &json!(7)));
         assert_eq!(timing["cached"], if llama { 3 } else { 0 });
         for name in ["run.json", "generations.jsonl", "prompts.jsonl"] {
@@ -69,7 +78,9 @@ fn failures_of_single_rows_are_noted_and_a_dead_server_ends_the_run() {
         Some("x1 = ") => Err((500, "out of memory".to_owned())),
         _ => Ok("f(0)".to_owned()),
     });
-    let output = home.lacuna(["fim-eval", "run", set, "--endpoint", &stub.address, "--out", "out"]).expect_code(0);
+    let output = home
+        .lacuna(["fim-eval", "run", set, "--endpoint", &stub.address, "--out", "out"])
+        .expect_code(0);
     assert!(output.stdout.contains("3 rows, of which 1 failed"), "{}", output.stdout);
     let scores = rows(&home.work().join("out/scores.jsonl"));
     assert_eq!(scores[1]["error"], "status 500: out of memory");
@@ -84,7 +95,8 @@ fn failures_of_single_rows_are_noted_and_a_dead_server_ends_the_run() {
     // Nothing of it is kept: the rows are asked again.
     assert_eq!(rows(&home.work().join("dead/generations.jsonl")).len(), 0);
 
-    home.lacuna(["fim-eval", "run", set, "--endpoint", "127.0.0.1:1"]).expect_failure(&["127.0.0.1:1", "http://HOST:PORT"]);
+    home.lacuna(["fim-eval", "run", set, "--endpoint", "127.0.0.1:1"])
+        .expect_failure(&["127.0.0.1:1", "http://HOST:PORT"]);
     home.lacuna(["fim-eval", "run", set, "--endpoint", "http://127.0.0.1:1"])
         .expect_failure(&["http://127.0.0.1:1", "is the server running"]);
 }

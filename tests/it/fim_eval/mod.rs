@@ -1,6 +1,7 @@
 //! `lacuna fim-eval run`, `compare` and `report` as a user types them.
 //!
-//! [`sandbox`] and [`endpoint`] answer with a server of ours in place of a model, so that a test decides what is "generated".
+//! [`sandbox`] and [`endpoint`] answer with a server of ours in place of a model, so that a test
+//! decides what is "generated".
 
 mod compare;
 mod endpoint;
@@ -17,7 +18,9 @@ use serde_json::{Value, json};
 /// The rows of a JSON-lines file.
 fn rows(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect()
 }
 
 /// A row of our own format.

@@ -1,4 +1,5 @@
-//! Code that a model wrote and that means harm: each row says how it ended, the run goes on, nothing outside of the scratch changes.
+//! Code that a model wrote and that means harm: each row says how it ended, the run goes on,
+//! nothing outside of the scratch changes.
 
 use lacuna_tests::Home;
 use serde_json::json;
@@ -73,9 +74,21 @@ const BODIES: [(&str, &str, &str); 32] = [
         "import os; os.write(1, b'{\"passed\": true, \"nonce\": \"\", \"reason\": \"\"}\\n'); os.write(2, b'{\"passed\": true}'); os._exit(0)",
         "ended before the test did",
     ),
-    ("always equal", "return type('E', (), {'__eq__': lambda s, o: True, '__bool__': lambda s: True})()", "AssertionError"),
-    ("equal number", "return type('I', (int,), {'__eq__': lambda s, o: True})(5)", "AssertionError"),
-    ("builtins", "import builtins; builtins.AssertionError = type('A', (Exception,), {}); return 2", "AssertionError"),
+    (
+        "always equal",
+        "return type('E', (), {'__eq__': lambda s, o: True, '__bool__': lambda s: True})()",
+        "AssertionError",
+    ),
+    (
+        "equal number",
+        "return type('I', (int,), {'__eq__': lambda s, o: True})(5)",
+        "AssertionError",
+    ),
+    (
+        "builtins",
+        "import builtins; builtins.AssertionError = type('A', (Exception,), {}); return 2",
+        "AssertionError",
+    ),
     (
         "frames",
         "import sys; f = sys._getframe()\n    while f: f.f_globals['check'] = lambda c: None; f = f.f_back\n    return 2",
@@ -109,7 +122,9 @@ fn code_that_means_harm_does_none() {
     let (victim_name, escape_name) = (victim.display().to_string(), escape.display().to_string());
     let body = move |name: &str| {
         let (_, body, _) = BODIES.iter().find(|(n, ..)| *n == name).expect("a known name");
-        format!("    {}\n", body.trim_start()).replace("ESCAPE", &escape_name).replace("VICTIM", &victim_name)
+        format!("    {}\n", body.trim_start())
+            .replace("ESCAPE", &escape_name)
+            .replace("VICTIM", &victim_name)
     };
     let examples: Vec<_> = BODIES
         .iter()
@@ -124,8 +139,14 @@ fn code_that_means_harm_does_none() {
         Ok(body(prefix.lines().next().expect("a line").trim_start_matches("# ")))
     });
     let args = ["--endpoint", &stub.address, "--out", "out", "--test-seconds", "1"];
-    home.lacuna(["fim-eval", "run"].iter().map(AsRef::as_ref).chain([set.as_os_str()]).chain(args.iter().map(AsRef::as_ref)))
-        .expect_code(0);
+    home.lacuna(
+        ["fim-eval", "run"]
+            .iter()
+            .map(AsRef::as_ref)
+            .chain([set.as_os_str()])
+            .chain(args.iter().map(AsRef::as_ref)),
+    )
+    .expect_code(0);
     let scores = rows(&home.work().join("out/scores.jsonl"));
     assert_eq!(scores.len(), BODIES.len());
     for ((name, _, reason), row) in BODIES.iter().zip(&scores) {
@@ -137,7 +158,10 @@ fn code_that_means_harm_does_none() {
     }
     assert_eq!(std::fs::read_to_string(&victim).expect("still there"), "unharmed");
     assert!(!escape.exists());
-    let mut left: Vec<_> = std::fs::read_dir(home.work()).expect("a folder").map(|e| e.expect("an entry").file_name()).collect();
+    let mut left: Vec<_> = std::fs::read_dir(home.work())
+        .expect("a folder")
+        .map(|e| e.expect("an entry").file_name())
+        .collect();
     left.sort();
     assert_eq!(left, ["harm.jsonl", "out", "victim"]);
 }
@@ -165,16 +189,40 @@ fn programs_of_safim_are_judged_by_what_they_print() {
         let number = prefix.lines().next().expect("a line").trim_start_matches("# ");
         Ok(answers[number.parse::<usize>().expect("our own number")].to_owned())
     });
-    let args = ["fim-eval", "run", set.to_str().expect("a plain path"), "--endpoint", &stub.address, "--out", "out", "--test-seconds", "1"];
+    let args = [
+        "fim-eval",
+        "run",
+        set.to_str().expect("a plain path"),
+        "--endpoint",
+        &stub.address,
+        "--out",
+        "out",
+        "--test-seconds",
+        "1",
+    ];
     home.lacuna(args).expect_code(0);
     let scores = rows(&home.work().join("out/scores.jsonl"));
     let judged: Vec<_> = scores
         .iter()
-        .map(|row| (values(row, "endpoint")["pass@1"].as_f64(), row["modes"][0]["failure"].as_str().unwrap_or("").to_owned()))
+        .map(|row| {
+            (
+                values(row, "endpoint")["pass@1"].as_f64(),
+                row["modes"][0]["failure"].as_str().unwrap_or("").to_owned(),
+            )
+        })
         .collect();
-    // The second passes its first case; the last but one differs in white space alone; the last cannot write.
-    for (n, (passed, failure)) in
-        [(1.0, ""), (0.0, "wrong output"), (0.0, "SyntaxError"), (0.0, "timeout"), (1.0, ""), (0.0, "OSError")].iter().enumerate()
+    // The second passes its first case; the last but one differs in white space alone; the last
+    // cannot write.
+    for (n, (passed, failure)) in [
+        (1.0, ""),
+        (0.0, "wrong output"),
+        (0.0, "SyntaxError"),
+        (0.0, "timeout"),
+        (1.0, ""),
+        (0.0, "OSError"),
+    ]
+    .iter()
+    .enumerate()
     {
         assert!(judged[n].0 == Some(*passed) && judged[n].1.contains(failure), "{n}: {judged:?}");
     }
@@ -194,14 +242,35 @@ fn without_python_the_error_says_what_to_do() {
         "install Python 3",
         "--no-execution",
     ]);
-    home.lacuna(["fim-eval", "run", set, "--python", "no-such-python", "--no-execution", "--modes", "editor"]).expect_code(0);
+    home.lacuna([
+        "fim-eval",
+        "run",
+        set,
+        "--python",
+        "no-such-python",
+        "--no-execution",
+        "--modes",
+        "editor",
+    ])
+    .expect_code(0);
 }
 
 #[test]
 fn a_confined_program_is_confined_without_the_evaluation_too() {
     let home = Home::new();
     let confined = |script: &str| {
-        let args = ["fim-eval", "confined", "--cpu-seconds", "5", "--memory-bytes", "1073741824", "--", "/bin/sh", "-c", script];
+        let args = [
+            "fim-eval",
+            "confined",
+            "--cpu-seconds",
+            "5",
+            "--memory-bytes",
+            "1073741824",
+            "--",
+            "/bin/sh",
+            "-c",
+            script,
+        ];
         home.lacuna(args)
     };
     assert_eq!(confined("echo hello").expect_code(0).stdout, "hello\n");
@@ -209,5 +278,15 @@ fn a_confined_program_is_confined_without_the_evaluation_too() {
     assert!(output.code != Some(0) && !home.work().join("file").exists(), "{output:?}");
     // The environment is empty, and so is the list of inherited files.
     assert!(!confined("echo $HOME$XDG_CONFIG_HOME").expect_code(0).stdout.contains("config"));
-    home.lacuna(["fim-eval", "confined", "--cpu-seconds", "5", "--memory-bytes", "1073741824", "--", "/no/such/program"]).expect_code(2);
+    home.lacuna([
+        "fim-eval",
+        "confined",
+        "--cpu-seconds",
+        "5",
+        "--memory-bytes",
+        "1073741824",
+        "--",
+        "/no/such/program",
+    ])
+    .expect_code(2);
 }

@@ -17,7 +17,8 @@ pub struct Stub {
 }
 
 impl Stub {
-    /// Answers `POST /infill` as llama-server does and everything else as OpenAI's `/v1/completions`; `GET /props` is found if `llama`.
+    /// Answers `POST /infill` as llama-server does and everything else as OpenAI's
+    /// `/v1/completions`; `GET /props` is found if `llama`.
     pub fn start(llama: bool, answer: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Stub {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("bound"));
@@ -33,7 +34,12 @@ impl Stub {
     }
 }
 
-fn serve(stream: TcpStream, llama: bool, log: &Mutex<Vec<(String, String, Value)>>, answer: &dyn Fn(&Value) -> Reply) -> Option<()> {
+fn serve(
+    stream: TcpStream,
+    llama: bool,
+    log: &Mutex<Vec<(String, String, Value)>>,
+    answer: &dyn Fn(&Value) -> Reply,
+) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
     loop {
@@ -84,11 +90,20 @@ fn serve(stream: TcpStream, llama: bool, log: &Mutex<Vec<(String, String, Value)
                 };
                 let mut text: String = events.iter().map(|e| format!("data: {e}\n\n")).collect();
                 text.push_str("data: [DONE]\n\n");
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n", text.len());
-                stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(text.as_bytes())).ok()?;
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n",
+                    text.len()
+                );
+                stream
+                    .write_all(head.as_bytes())
+                    .and_then(|()| stream.write_all(text.as_bytes()))
+                    .ok()?;
             }
             Err((status, text)) => {
-                let head = format!("HTTP/1.1 {status} No\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+                let head = format!(
+                    "HTTP/1.1 {status} No\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}",
+                    text.len()
+                );
                 stream.write_all(head.as_bytes()).ok()?;
             }
         }

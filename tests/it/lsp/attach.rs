@@ -27,7 +27,10 @@ impl Place {
 
     fn command_of(&self, program: impl AsRef<OsStr>, flags: &[&str]) -> Command {
         let mut command = self.home.command(program);
-        command.env_remove("XDG_RUNTIME_DIR").args(["lsp", "--model", self.model.arg(), "--engine-idle", "1"]).args(flags);
+        command
+            .env_remove("XDG_RUNTIME_DIR")
+            .args(["lsp", "--model", self.model.arg(), "--engine-idle", "1"])
+            .args(flags);
         command
     }
 
@@ -48,7 +51,9 @@ impl Place {
         let mine = folder.display().to_string();
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+                continue;
+            };
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             if line.contains("--engine ") && line.contains(&mine) {
@@ -117,7 +122,8 @@ fn without_an_engine_nothing_is_started_unasked() {
 #[test]
 fn editors_that_start_at_once_find_one_engine() {
     let place = Place::new();
-    let mut editors: Vec<Client> = (0..4).map(|_| Client::spawn(&mut place.command(&["--attach"]))).collect();
+    let mut editors: Vec<Client> =
+        (0..4).map(|_| Client::spawn(&mut place.command(&["--attach"]))).collect();
     for editor in &mut editors {
         editor.initialize(json!({"initializationOptions": options()}));
     }
@@ -199,10 +205,15 @@ fn the_socket_is_the_owners_alone() {
     let place = Place::new();
     let editor = place.editor(&["--attach"]);
     let folder = (place.home.as_ref() as &std::path::Path).join(".cache/lacuna");
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
-    let sockets: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "sock")).collect();
+    let sockets: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "sock"))
+        .collect();
     let [socket] = &sockets[..] else { panic!("{sockets:?}") };
     assert_eq!(mode(socket), 0o600);
     end(editor);
@@ -223,7 +234,9 @@ fn one_editor_too_many_is_told_so_and_a_place_that_is_left_is_free() {
     let mut folders = vec![AsRef::<Path>::as_ref(&place.home).to_owned()];
     let mut socket = None;
     while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        for path in
+            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+        {
             if path.extension().is_some_and(|e| e == "sock") {
                 socket = Some(path);
             } else if path.is_dir() {
@@ -232,15 +245,18 @@ fn one_editor_too_many_is_told_so_and_a_place_that_is_left_is_free() {
         }
     }
     let socket = socket.expect("an engine listens");
-    let others: Vec<UnixStream> = (0..63).map(|_| UnixStream::connect(&socket).expect("a place")).collect();
+    let others: Vec<UnixStream> =
+        (0..63).map(|_| UnixStream::connect(&socket).expect("a place")).collect();
     let mut last = Client::spawn(&mut place.command(&["--attach"]));
-    let (_, message) = last.error("initialize", json!({"processId": null, "rootUri": null, "capabilities": {}}));
+    let (_, message) =
+        last.error("initialize", json!({"processId": null, "rootUri": null, "capabilities": {}}));
     assert!(message.contains("64 editors") && message.contains("--no-attach"), "{message}");
     drop((last, others));
     let start = Instant::now();
     loop {
         let mut next = Client::spawn(&mut place.command(&["--attach"]));
-        let reply = next.ask("initialize", json!({"processId": null, "rootUri": null, "capabilities": {}}));
+        let reply =
+            next.ask("initialize", json!({"processId": null, "rootUri": null, "capabilities": {}}));
         if reply.get("result").is_some() {
             break;
         }

@@ -24,8 +24,14 @@ fn asked(model: &ModelDir, show: &Value, triggers: &[u8]) -> Vec<(usize, Value)>
         let params = json!({
             "textDocument": {"uri": URI}, "position": {"line": 0, "character": 6}, "context": {"triggerKind": trigger},
         });
-        let items = client.result("textDocument/inlineCompletion", params)["items"].as_array().expect("items").len();
-        (items, client.result("lacuna/status", json!({"textDocument": {"uri": URI}}))["last"].clone())
+        let items = client.result("textDocument/inlineCompletion", params)["items"]
+            .as_array()
+            .expect("items")
+            .len();
+        (
+            items,
+            client.result("lacuna/status", json!({"textDocument": {"uri": URI}}))["last"].clone(),
+        )
     };
     triggers.iter().map(ask).collect()
 }
@@ -47,7 +53,10 @@ fn what_nobody_asked_for_is_shown_where_it_is_likely_to_be_right() {
         for ((items, last), by_hand) in told.iter().zip([false, false, true, true]) {
             assert_eq!(*items > 0, is_shown || by_hand, "{show}: {last}");
             assert_eq!(last["probability"], probability, "{last}");
-            assert_eq!(last["reason"], if is_shown || by_hand { Value::Null } else { json!("low-confidence") });
+            assert_eq!(
+                last["reason"],
+                if is_shown || by_hand { Value::Null } else { json!("low-confidence") }
+            );
         }
     }
 }
@@ -66,8 +75,14 @@ fn a_model_that_does_not_say_shows_everything() {
 fn weights_that_cannot_be_meant_are_refused_by_name() {
     let home = Home::new();
     for (confidence, told) in [
-        (json!({"version": 9, "bias": 0, "weights": {}, "levels": {"low": 1, "normal": 1, "high": 1}}), "confidence has version 9"),
-        (json!({"version": 1, "bias": 0, "weights": {"luck": 1}, "levels": {"low": 1, "normal": 1, "high": 1}}), "\"luck\""),
+        (
+            json!({"version": 9, "bias": 0, "weights": {}, "levels": {"low": 1, "normal": 1, "high": 1}}),
+            "confidence has version 9",
+        ),
+        (
+            json!({"version": 1, "bias": 0, "weights": {"luck": 1}, "levels": {"low": 1, "normal": 1, "high": 1}}),
+            "\"luck\"",
+        ),
         (json!({}), "not of the form"),
         (json!([1, 2]), "an object"),
     ] {
@@ -90,7 +105,9 @@ fn a_packed_file_learns_how_sure_it_is_and_its_weights_stay() {
         let bytes = std::fs::read(&packed).expect("the packed file");
         let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
         let header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
-        let config: Value = serde_json::from_str(header["__metadata__"]["config"].as_str().expect("a config")).expect("JSON");
+        let config: Value =
+            serde_json::from_str(header["__metadata__"]["config"].as_str().expect("a config"))
+                .expect("JSON");
         let mut places = header.clone();
         places["__metadata__"].take();
         (config, places, bytes[8 + length..].to_vec())
@@ -108,18 +125,32 @@ fn a_packed_file_learns_how_sure_it_is_and_its_weights_stay() {
 
     home.write("confidence.json", "{\"version\": 1}");
     let refused = home.lacuna(["model", "pack", file, "-o", file].iter().chain(&with));
-    assert!(refused.code == Some(2) && refused.stderr.contains("confidence.json: confidence is not of the form"), "{}", refused.stderr);
+    assert!(
+        refused.code == Some(2)
+            && refused.stderr.contains("confidence.json: confidence is not of the form"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(tensors().0, after);
 }
 
-/// What speaks for a line never makes it less likely, and at the end of a finished line little is likely.
+/// What speaks for a line never makes it less likely, and at the end of a finished line little is
+/// likely.
 #[test]
 fn the_embedded_model_is_surer_of_what_is_likelier() {
     let file = workspace().join("datasets/embedded/model.lacuna.safetensors");
     let model = Model::load(&file, Precision::Int4).expect("the embedded model");
-    let calibration = Calibration::from_json(model.spec().confidence.as_deref().expect("it says how sure it is")).expect("weights");
+    let calibration =
+        Calibration::from_json(model.spec().confidence.as_deref().expect("it says how sure it is"))
+            .expect("weights");
     let levels = calibration.levels();
-    assert!(0.0 < levels.high && levels.high < levels.normal && levels.normal < levels.low && levels.low < 1.0, "{levels:?}");
+    assert!(
+        0.0 < levels.high
+            && levels.high < levels.normal
+            && levels.normal < levels.low
+            && levels.low < 1.0,
+        "{levels:?}"
+    );
     let p = |signs: &Signs| calibration.probability(signs);
     let typical = Signs {
         mean: -0.7,
@@ -143,7 +174,8 @@ fn the_embedded_model_is_surer_of_what_is_likelier() {
     };
     for step in 0..20 {
         let x = step as f32 / 10.0;
-        let base = Signs { score: -8.0 + x, mean: -1.2 + x / 4.0, least: -4.0 + x, ..typical.clone() };
+        let base =
+            Signs { score: -8.0 + x, mean: -1.2 + x / 4.0, least: -4.0 + x, ..typical.clone() };
         for (what, better) in [
             ("score", Signs { score: base.score + 0.5, ..base.clone() }),
             ("mean", Signs { mean: base.mean + 0.1, ..base.clone() }),

@@ -22,10 +22,17 @@ fn copilot() -> Session {
 #[test]
 fn copilot_lua_signs_in_completes_and_tells_what_became_of_it() {
     let mut session = copilot();
-    session.notify("workspace/didChangeConfiguration", json!({"settings": {"telemetry": {"telemetryLevel": "off"}}}));
-    assert_eq!(session.result("checkStatus", json!({"options": {"localChecksOnly": false}, "_": true}))["status"], json!("OK"));
+    session.notify(
+        "workspace/didChangeConfiguration",
+        json!({"settings": {"telemetry": {"telemetryLevel": "off"}}}),
+    );
+    assert_eq!(
+        session.result("checkStatus", json!({"options": {"localChecksOnly": false}, "_": true}))["status"],
+        json!("OK")
+    );
     assert!(session.result("getVersion", json!({"_": true}))["version"].is_string());
-    session.result("setEditorInfo", json!({"editorInfo": {"name": "n", "version": "1"}, "_": true}));
+    session
+        .result("setEditorInfo", json!({"editorInfo": {"name": "n", "version": "1"}, "_": true}));
 
     let position = json!({"line": 5, "character": 7});
     let doc = json!({"uri": URI, "version": 1, "relativePath": "a.py", "insertSpaces": true, "tabSize": 4, "indentSize": 4, "position": position});
@@ -42,7 +49,10 @@ fn copilot_lua_signs_in_completes_and_tells_what_became_of_it() {
     assert!(session.result("getCompletionsCycling", params)["completions"].is_array());
     let uuid = first["uuid"].as_str().unwrap();
     assert_eq!(session.result("notifyShown", json!({"uuid": uuid, "_": true})), Value::Null);
-    assert_eq!(session.result("notifyAccepted", json!({"uuid": uuid, "acceptedLength": 3, "_": true})), Value::Null);
+    assert_eq!(
+        session.result("notifyAccepted", json!({"uuid": uuid, "acceptedLength": 3, "_": true})),
+        Value::Null
+    );
     assert_eq!(session.result("notifyRejected", json!({"uuids": [uuid], "_": true})), Value::Null);
 }
 
@@ -55,7 +65,10 @@ fn a_current_copilot_client_gets_its_own_accept_command() {
     let item = reply["items"][0].clone();
     assert_eq!(item["command"]["command"], json!("github.copilot.didAcceptCompletionItem"));
     session.notify("textDocument/didShowCompletion", json!({"item": item}));
-    session.notify("textDocument/didPartiallyAcceptCompletion", json!({"item": item, "acceptedLength": 4}));
+    session.notify(
+        "textDocument/didPartiallyAcceptCompletion",
+        json!({"item": item, "acceptedLength": 4}),
+    );
     session.notify("textDocument/didFocus", json!({"textDocument": {"uri": URI}}));
     session.result("workspace/executeCommand", item["command"].clone());
     let edits = session.result(
@@ -85,9 +98,13 @@ fn llm_ls_clients_get_text_for_the_cursor() {
 #[test]
 fn tabby_clients_get_event_ids_and_a_status() {
     let mut options = options();
-    options["clientInfo"] = json!({"name": "Neovim", "tabbyPlugin": {"name": "vim-tabby", "version": "2.0"}});
+    options["clientInfo"] =
+        json!({"name": "Neovim", "tabbyPlugin": {"name": "vim-tabby", "version": "2.0"}});
     let mut session = opened(json!({"initializationOptions": options}));
-    assert_eq!(session.result("tabby/status", json!({"recheckConnection": true}))["status"], json!("ready"));
+    assert_eq!(
+        session.result("tabby/status", json!({"recheckConnection": true}))["status"],
+        json!("ready")
+    );
     assert!(session.result("tabby/config", json!({}))["server"].is_object());
     let params = json!({"textDocument": {"uri": URI}, "position": {"line": 5, "character": 7}, "context": {"triggerKind": 2}});
     let reply = session.result("textDocument/inlineCompletion", params);
@@ -95,7 +112,10 @@ fn tabby_clients_get_event_ids_and_a_status() {
     let event = reply["items"][0]["data"]["eventId"].clone();
     assert!(event["completionId"].is_string(), "{reply}");
     for kind in ["view", "select", "dismiss", "something new"] {
-        session.notify("tabby/telemetry/event", json!({"type": kind, "eventId": event, "viewId": "v", "elapsed": 12}));
+        session.notify(
+            "tabby/telemetry/event",
+            json!({"type": kind, "eventId": event, "viewId": "v", "elapsed": 12}),
+        );
     }
     // Chat is not ours: an error, and life goes on.
     assert_eq!(session.error("tabby/chat/edit", json!({})).0, -32601);
@@ -108,7 +128,10 @@ fn wrong_parameters_of_any_dialect_are_an_error() {
     for (method, params) in [
         ("getCompletions", json!({})),
         ("getCompletions", json!({"doc": {"uri": URI}})),
-        ("getCompletions", json!({"doc": {"uri": "file:///not/open.py", "position": {"line": 0, "character": 0}}})),
+        (
+            "getCompletions",
+            json!({"doc": {"uri": "file:///not/open.py", "position": {"line": 0, "character": 0}}}),
+        ),
         ("llm-ls/getCompletions", json!({"textDocument": {"uri": URI}})),
         ("llm-ls/acceptCompletion", json!({"requestId": 3})),
         ("notifyAccepted", json!({})),

@@ -1,4 +1,5 @@
-//! Split invariance: whatever edits led to a text, it is completed as if it had been opened like that.
+//! Split invariance: whatever edits led to a text, it is completed as if it had been opened like
+//! that.
 
 use lacuna_tests::{Client, Home, Random, TinyModel, binary};
 use serde_json::{Value, json};
@@ -44,7 +45,9 @@ const PIECES: [&str; 24] = [
 fn boundary(random: &mut Random, text: &str) -> usize {
     loop {
         let at = random.below(text.len() + 1);
-        if text.is_char_boundary(at) && !(text[..at].ends_with('\r') && text[at..].starts_with('\n')) {
+        if text.is_char_boundary(at)
+            && !(text[..at].ends_with('\r') && text[at..].starts_with('\n'))
+        {
             return at;
         }
     }
@@ -75,8 +78,16 @@ fn run(offered: &[&str], unit: Unit, language: &str, seeds: std::ops::Range<u64>
     run_in(Session::uninitialized(), offered, unit, language, seeds);
 }
 
-fn run_in(mut session: Session, offered: &[&str], unit: Unit, language: &str, seeds: std::ops::Range<u64>) {
-    session.initialize(json!({"capabilities": encodings(offered), "initializationOptions": options()}));
+fn run_in(
+    mut session: Session,
+    offered: &[&str],
+    unit: Unit,
+    language: &str,
+    seeds: std::ops::Range<u64>,
+) {
+    session.initialize(
+        json!({"capabilities": encodings(offered), "initializationOptions": options()}),
+    );
     let uri = format!("file:///project/sub%20dir/edited.{language}");
     let mut suggested = 0;
     let n_scripts = seeds.clone().count();
@@ -85,7 +96,8 @@ fn run_in(mut session: Session, offered: &[&str], unit: Unit, language: &str, se
         let mut text = START.to_owned();
         session.open(&uri, language, &text);
         for version in 0..EDITS {
-            let changes: Vec<Value> = (0..1 + random.below(3)).map(|_| edit(random, &mut text, unit)).collect();
+            let changes: Vec<Value> =
+                (0..1 + random.below(3)).map(|_| edit(random, &mut text, unit)).collect();
             session.change(&uri, version as i64 + 2, &changes);
             if random.below(3) == 0 {
                 // What was asked on the way leaves a warm cache behind, and nothing else.
@@ -99,20 +111,33 @@ fn run_in(mut session: Session, offered: &[&str], unit: Unit, language: &str, se
         // The last edit is left of everything: no suggestion from before can still be on screen.
         session.change(&uri, 99, &[change((0, 0), (0, 0), "z")]);
         text.insert(0, 'z');
-        // Several places: inside words, and at the ends of lines that are whole, nothing is suggested.
-        let places: Vec<_> = (0..PLACES).map(|_| position(&text, boundary(random, &text), unit)).collect();
-        let edited: Vec<_> = places.iter().map(|(line, character)| session.items(&uri, *line, *character)).collect();
+        // Several places: inside words, and at the ends of lines that are whole, nothing is
+        // suggested.
+        let places: Vec<_> =
+            (0..PLACES).map(|_| position(&text, boundary(random, &text), unit)).collect();
+        let edited: Vec<_> =
+            places.iter().map(|(line, character)| session.items(&uri, *line, *character)).collect();
         session.close(&uri);
         session.open(&uri, language, &text);
-        let opened: Vec<_> = places.iter().map(|(line, character)| session.items(&uri, *line, *character)).collect();
+        let opened: Vec<_> =
+            places.iter().map(|(line, character)| session.items(&uri, *line, *character)).collect();
         session.close(&uri);
         for ((place, edited), opened) in places.iter().zip(&edited).zip(&opened) {
             let at = offset(&text, *place, unit);
-            assert_eq!(essence(edited), essence(opened), "seed {seed}: {:?} | {:?}", &text[..at], &text[at..]);
+            assert_eq!(
+                essence(edited),
+                essence(opened),
+                "seed {seed}: {:?} | {:?}",
+                &text[..at],
+                &text[at..]
+            );
         }
         suggested += usize::from(opened.iter().any(|items| !items.is_empty()));
     }
-    assert!(suggested * 2 > n_scripts, "{suggested} of {n_scripts}: the comparison was of something");
+    assert!(
+        suggested * 2 > n_scripts,
+        "{suggested} of {n_scripts}: the comparison was of something"
+    );
 }
 
 #[test]
@@ -133,7 +158,10 @@ fn a_warm_cache_agrees_with_a_cold_one_on_every_kernel_row() {
         let home = Home::new();
         let model = TinyModel::default().write();
         let mut verify = home.command(binary());
-        if lacuna_tests::run(verify.env("LACUNA_ISA", row).args(["model", "verify", model.arg()])).code != Some(0) {
+        if lacuna_tests::run(verify.env("LACUNA_ISA", row).args(["model", "verify", model.arg()]))
+            .code
+            != Some(0)
+        {
             eprintln!("skipped: this CPU has no {row}");
             continue;
         }
@@ -150,7 +178,15 @@ fn changes_of_one_notification_are_applied_one_after_the_other() {
     let uri = "file:///project/a.txt";
     session.open(uri, "plaintext", "one two\n");
     // Each range is of the text that the one before has left.
-    session.change(uri, 2, &[change((0, 0), (0, 3), "three"), change((0, 6), (0, 9), "fo"), change((0, 0), (0, 0), "🦀")]);
+    session.change(
+        uri,
+        2,
+        &[
+            change((0, 0), (0, 3), "three"),
+            change((0, 6), (0, 9), "fo"),
+            change((0, 0), (0, 0), "🦀"),
+        ],
+    );
     let edited = session.items(uri, 0, 10);
     session.close(uri);
     session.open(uri, "plaintext", "🦀three fo\n");

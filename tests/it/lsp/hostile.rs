@@ -27,17 +27,27 @@ fn alive(session: &mut Session) {
 fn places_that_are_not_there() {
     let mut session = Session::start();
     session.open(URI, "python", "x = 1\nab");
-    let (code, message) = session.error("textDocument/inlineCompletion", params("file:///project/never-opened.py", 0, 0));
+    let (code, message) = session
+        .error("textDocument/inlineCompletion", params("file:///project/never-opened.py", 0, 0));
     assert_eq!(code, INVALID_PARAMS, "{message}");
     assert!(message.contains("never-opened.py") && message.contains("not open"), "{message}");
     // A place beyond a line means its end, one beyond the text the text's end.
     let mut items = |line: i64, character: i64| {
         let result = session.result("textDocument/inlineCompletion", params(URI, line, character));
-        result["items"].as_array().unwrap().iter().map(|item| (item["insertText"].clone(), item["range"].clone())).collect::<Vec<_>>()
+        result["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| (item["insertText"].clone(), item["range"].clone()))
+            .collect::<Vec<_>>()
     };
-    for ((line, character), there) in
-        [((0, 6), (0, 5)), ((1, 3), (1, 2)), ((2, 0), (1, 2)), ((4_294_967_295, 4_294_967_295), (1, 2)), ((0, 4_294_967_295), (0, 5))]
-    {
+    for ((line, character), there) in [
+        ((0, 6), (0, 5)),
+        ((1, 3), (1, 2)),
+        ((2, 0), (1, 2)),
+        ((4_294_967_295, 4_294_967_295), (1, 2)),
+        ((0, 4_294_967_295), (0, 5)),
+    ] {
         assert_eq!(items(line, character), items(there.0, there.1), "{line}:{character}");
     }
     session.close(URI);
@@ -73,7 +83,13 @@ fn parameters_that_are_none() {
 #[test]
 fn methods_that_are_unknown() {
     let mut session = Session::start();
-    for method in ["textDocument/hover", "textDocument/completion", "textDocument/inlineCompletions", "", "lacuna/x"] {
+    for method in [
+        "textDocument/hover",
+        "textDocument/completion",
+        "textDocument/inlineCompletions",
+        "",
+        "lacuna/x",
+    ] {
         assert_eq!(session.error(method, params(URI, 0, 0)).0, METHOD_NOT_FOUND, "{method}");
     }
     // A request is a request, whatever its name; a notification that is unknown is left aside.
@@ -97,10 +113,23 @@ fn commands_known_and_unknown() {
     session.open(URI, "python", "x = fo\n");
     let item = session.items(URI, 0, 6)[0].clone();
     assert_eq!(session.result("workspace/executeCommand", item["command"].clone()), Value::Null);
-    assert_eq!(session.result("workspace/executeCommand", json!({"command": "lacuna.accepted"})), Value::Null);
-    assert_eq!(session.result("workspace/executeCommand", json!({"command": "lacuna.accepted", "arguments": [{"a": []}, 7]})), Value::Null);
-    let (code, message) = session.error("workspace/executeCommand", json!({"command": "rm", "arguments": ["-rf"]}));
-    assert!(code == INVALID_PARAMS && message.contains("rm") && message.contains("lacuna.accepted"), "{code} {message}");
+    assert_eq!(
+        session.result("workspace/executeCommand", json!({"command": "lacuna.accepted"})),
+        Value::Null
+    );
+    assert_eq!(
+        session.result(
+            "workspace/executeCommand",
+            json!({"command": "lacuna.accepted", "arguments": [{"a": []}, 7]})
+        ),
+        Value::Null
+    );
+    let (code, message) =
+        session.error("workspace/executeCommand", json!({"command": "rm", "arguments": ["-rf"]}));
+    assert!(
+        code == INVALID_PARAMS && message.contains("rm") && message.contains("lacuna.accepted"),
+        "{code} {message}"
+    );
 }
 
 /// Waits for an error without an id, after `count` of them have been seen before.
@@ -108,7 +137,8 @@ fn commands_known_and_unknown() {
 fn error_without_id(session: &mut Session, before: usize) -> Option<i64> {
     // Replies come in the order of the messages: after this one the error is there.
     session.ask("lacuna/sync", json!({}));
-    let mut errors = session.received().iter().filter(|m| m["id"].is_null() && m["error"].is_object());
+    let mut errors =
+        session.received().iter().filter(|m| m["id"].is_null() && m["error"].is_object());
     errors.nth(before).map(|m| m["error"]["code"].as_i64().expect("a code"))
 }
 
@@ -139,7 +169,12 @@ fn garbage_is_answered_without_an_id_and_skipped() {
     ];
     for (i, (bytes, code)) in cases.iter().enumerate() {
         session.raw(bytes);
-        assert_eq!(error_without_id(&mut session, i), Some(*code), "{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(60)]));
+        assert_eq!(
+            error_without_id(&mut session, i),
+            Some(*code),
+            "{:?}",
+            String::from_utf8_lossy(&bytes[..bytes.len().min(60)])
+        );
     }
     // Empty lines between messages, other headers and lower case are no faults.
     session.raw(b"\r\n\r\ncontent-length: 47\r\nContent-Type: application/vscode-jsonrpc; charset=utf-8\r\n\r\n{\"jsonrpc\":\"2.0\",\"method\":\"$/x\",\"params\":[1,2]}");
@@ -195,14 +230,26 @@ fn changes_that_cannot_be_read_leave_the_document_silent_until_it_is_opened_agai
     session.change(other, 2, &[json!({"text": "x"})]);
     session.close(other);
     session.open(URI, "python", "x = fo\n");
-    session.notify("textDocument/didChange", json!({"textDocument": {"uri": URI, "version": 4}, "contentChanges": "no"}));
+    session.notify(
+        "textDocument/didChange",
+        json!({"textDocument": {"uri": URI, "version": 4}, "contentChanges": "no"}),
+    );
     session.notify("textDocument/didOpen", json!({"textDocument": 7}));
     session.notify("textDocument/didClose", json!(null));
     assert!(session.items(URI, 0, 6).is_empty());
     // Each was told to the user, without the text.
     let told = session.notifications("window/logMessage", 4);
-    assert!(told.iter().all(|t| t["message"].as_str().is_some_and(|m| m.contains("lacuna: ") && !m.contains("x = fo"))), "{told:?}");
-    assert!(told[0]["message"].as_str().unwrap().contains("other.py") && told[1]["message"].as_str().unwrap().contains("a.py"), "{told:?}");
+    assert!(
+        told.iter().all(|t| t["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("lacuna: ") && !m.contains("x = fo"))),
+        "{told:?}"
+    );
+    assert!(
+        told[0]["message"].as_str().unwrap().contains("other.py")
+            && told[1]["message"].as_str().unwrap().contains("a.py"),
+        "{told:?}"
+    );
     // A second `didOpen` replaces the text.
     session.open(URI, "python", "y = ba\n");
     assert!(session.items(URI, 0, 6)[0]["insertText"].as_str().unwrap().starts_with("ba"));
@@ -214,15 +261,25 @@ fn changes_that_cannot_be_read_leave_the_document_silent_until_it_is_opened_agai
 #[test]
 fn nothing_works_before_initialize_or_after_shutdown() {
     let mut session = Session::uninitialized();
-    assert_eq!(session.error("textDocument/inlineCompletion", params(URI, 0, 0)).0, NOT_INITIALIZED);
+    assert_eq!(
+        session.error("textDocument/inlineCompletion", params(URI, 0, 0)).0,
+        NOT_INITIALIZED
+    );
     assert_eq!(session.error("shutdown", Value::Null).0, NOT_INITIALIZED);
     session.open(URI, "python", "x = 1\n");
     assert!(session.error("initialize", json!("nonsense")).0 == INVALID_PARAMS);
     session.initialize(json!({}));
-    assert_eq!(session.error("initialize", json!({"capabilities": {}})).0, INVALID_REQUEST, "only once");
+    assert_eq!(
+        session.error("initialize", json!({"capabilities": {}})).0,
+        INVALID_REQUEST,
+        "only once"
+    );
     alive(&mut session);
     session.result("shutdown", Value::Null);
-    assert_eq!(session.error("textDocument/inlineCompletion", params(URI, 0, 0)).0, INVALID_REQUEST);
+    assert_eq!(
+        session.error("textDocument/inlineCompletion", params(URI, 0, 0)).0,
+        INVALID_REQUEST
+    );
     session.notify("exit", Value::Null);
     assert_eq!(session.ended().code(), Some(0));
 }

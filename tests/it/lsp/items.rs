@@ -5,25 +5,42 @@ use serde_json::{Value, json};
 use super::text::{Unit, accept, position};
 use super::{Session, URI, change, encodings, options, range};
 
-/// Asks at the end of `before` in `before + after`, checks what holds for every item, and returns them.
+/// Asks at the end of `before` in `before + after`, checks what holds for every item, and returns
+/// them.
 #[track_caller]
-fn items_at(session: &mut Session, language: &str, before: &str, after: &str, unit: Unit) -> Vec<Value> {
+fn items_at(
+    session: &mut Session,
+    language: &str,
+    before: &str,
+    after: &str,
+    unit: Unit,
+) -> Vec<Value> {
     let text = format!("{before}{after}");
     session.open(URI, language, &text);
     let (line, character) = position(&text, before.len(), unit);
     let items = session.items(URI, line, character);
     let word: String = {
-        let reversed: Vec<char> = before.chars().rev().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let reversed: Vec<char> =
+            before.chars().rev().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         reversed.into_iter().rev().collect()
     };
     let start = position(&text, before.len() - word.len(), unit);
     for item in &items {
         assert_eq!(item["range"], range(start, (line, character)), "{before:?}");
         let inserted = item["insertText"].as_str().expect("plain text");
-        assert!(inserted.starts_with(&word) && inserted.len() > word.len(), "{word:?} {inserted:?}");
-        assert!(accept(&text, item, unit).starts_with(before) && accept(&text, item, unit).ends_with(after));
+        assert!(
+            inserted.starts_with(&word) && inserted.len() > word.len(),
+            "{word:?} {inserted:?}"
+        );
+        assert!(
+            accept(&text, item, unit).starts_with(before)
+                && accept(&text, item, unit).ends_with(after)
+        );
         assert_eq!(item["command"]["command"], "lacuna.accepted");
-        assert!(item["command"]["title"].is_string() && item["command"]["arguments"].as_array().is_some_and(|a| a.len() == 1));
+        assert!(
+            item["command"]["title"].is_string()
+                && item["command"]["arguments"].as_array().is_some_and(|a| a.len() == 1)
+        );
     }
     session.close(URI);
     items
@@ -57,10 +74,19 @@ fn an_empty_document_and_an_empty_line_are_places_too() {
 
 #[test]
 fn characters_count_in_the_unit_that_was_agreed_on() {
-    for (offered, unit) in [(&["utf-8", "utf-16"][..], Unit::Utf8), (&["utf-16"], Unit::Utf16), (&[], Unit::Utf16)] {
-        let mut session = Session::with(json!({"capabilities": encodings(offered), "initializationOptions": options()}));
-        for before in ["s = '🦀'; fo", "s = '漢字'; fo", "naïve = übe", "# e\u{301}\u{200d}👩‍👩‍👧 \nx = '🦀🦀' + wo", "漢字"]
-        {
+    for (offered, unit) in
+        [(&["utf-8", "utf-16"][..], Unit::Utf8), (&["utf-16"], Unit::Utf16), (&[], Unit::Utf16)]
+    {
+        let mut session = Session::with(
+            json!({"capabilities": encodings(offered), "initializationOptions": options()}),
+        );
+        for before in [
+            "s = '🦀'; fo",
+            "s = '漢字'; fo",
+            "naïve = übe",
+            "# e\u{301}\u{200d}👩‍👩‍👧 \nx = '🦀🦀' + wo",
+            "漢字",
+        ] {
             let items = items_at(&mut session, "python", before, "\n", unit);
             assert_eq!(items.len(), 1, "{before:?} {unit:?}");
         }
@@ -81,7 +107,9 @@ fn a_position_inside_a_character_is_taken_as_its_start() {
 #[test]
 fn lines_that_end_in_crlf_and_lines_indented_with_tabs() {
     let mut session = Session::start();
-    for before in ["x = 1\r\ny = fo", "def f():\r\n\tif x:\r\n\t\tvalue = va", "\t\t\tfo", "a\r\n\r\n\r\nfo"] {
+    for before in
+        ["x = 1\r\ny = fo", "def f():\r\n\tif x:\r\n\t\tvalue = va", "\t\t\tfo", "a\r\n\r\n\r\nfo"]
+    {
         for after in ["\r\nz = 2\r\n", "", "\r\n"] {
             let items = items_at(&mut session, "python", before, after, Unit::Utf16);
             assert_eq!(items.len(), 1, "{before:?} {after:?}");
@@ -91,7 +119,8 @@ fn lines_that_end_in_crlf_and_lines_indented_with_tabs() {
     // A character past the content of the line, between `\r` and `\n`, means its end.
     session.open(URI, "python", "ab\r\ncd\r\n");
     for character in [3, 99] {
-        let params = json!({"textDocument": {"uri": URI}, "position": {"line": 0, "character": character}});
+        let params =
+            json!({"textDocument": {"uri": URI}, "position": {"line": 0, "character": character}});
         let result = session.result("textDocument/inlineCompletion", params);
         assert_eq!(result["items"][0]["range"], range((0, 0), (0, 2)));
     }
@@ -103,10 +132,16 @@ fn a_request_by_hand_gets_alternatives() {
     session.open(URI, "python", "x = fo\n");
     let params = json!({"textDocument": {"uri": URI}, "position": {"line": 0, "character": 6}, "context": {"triggerKind": 1}});
     let result = session.result("textDocument/inlineCompletion", params);
-    let texts: Vec<&str> = result["items"].as_array().unwrap().iter().map(|i| i["insertText"].as_str().unwrap()).collect();
+    let texts: Vec<&str> = result["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i["insertText"].as_str().unwrap())
+        .collect();
     assert!((2..=3).contains(&texts.len()), "{texts:?}");
     assert!((1..texts.len()).all(|i| !texts[..i].contains(&texts[i])), "{texts:?}");
-    let ids: Vec<&Value> = result["items"].as_array().unwrap().iter().map(|i| &i["command"]["arguments"][0]).collect();
+    let ids: Vec<&Value> =
+        result["items"].as_array().unwrap().iter().map(|i| &i["command"]["arguments"][0]).collect();
     assert!((1..ids.len()).all(|i| !ids[..i].contains(&ids[i])), "{ids:?}");
 }
 
@@ -116,14 +151,21 @@ fn a_client_may_leave_the_context_out() {
     session.open(URI, "python", "x = fo\n");
     let params = json!({"textDocument": {"uri": URI, "version": 1}, "position": {"line": 0, "character": 6},
         "formattingOptions": {"tabSize": 4, "insertSpaces": true}});
-    assert_eq!(session.result("textDocument/inlineCompletion", params)["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        session.result("textDocument/inlineCompletion", params)["items"].as_array().unwrap().len(),
+        1
+    );
 }
 
 #[test]
 fn items_go_on_from_the_selected_entry_of_the_suggestion_list() {
     let mut session = Session::start();
     session.open(URI, "python", "import os\nos.pa\n");
-    for (selected, text) in [(range((1, 3), (1, 5)), "path"), (range((1, 3), (1, 5)), "pathsep"), (range((1, 5), (1, 5)), "thconf")] {
+    for (selected, text) in [
+        (range((1, 3), (1, 5)), "path"),
+        (range((1, 3), (1, 5)), "pathsep"),
+        (range((1, 5), (1, 5)), "thconf"),
+    ] {
         let params = json!({"textDocument": {"uri": URI}, "position": {"line": 1, "character": 5},
             "context": {"triggerKind": 2, "selectedCompletionInfo": {"range": selected, "text": text}}});
         let result = session.result("textDocument/inlineCompletion", params);
@@ -192,6 +234,12 @@ fn nothing_to_say_is_an_empty_list() {
 #[test]
 fn text_that_looks_like_a_marker_is_completed_as_text() {
     let mut session = Session::start();
-    items_at(&mut session, "plaintext", "<|fim_suffix|><|endoftext|> wo", "<|fim_middle|>\n", Unit::Utf16);
+    items_at(
+        &mut session,
+        "plaintext",
+        "<|fim_suffix|><|endoftext|> wo",
+        "<|fim_middle|>\n",
+        Unit::Utf16,
+    );
     items_at(&mut session, "python", "x = '<|fim_prefix|>' + wo", "\n", Unit::Utf16);
 }

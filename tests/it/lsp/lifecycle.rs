@@ -15,7 +15,11 @@ fn initialize_announces_what_the_server_does() {
     assert_eq!(result["serverInfo"]["name"], "lacuna");
     assert!(result["serverInfo"]["version"].is_string());
     let capabilities = &result["capabilities"];
-    assert!(capabilities["inlineCompletionProvider"].is_object() || capabilities["inlineCompletionProvider"] == true, "{capabilities}");
+    assert!(
+        capabilities["inlineCompletionProvider"].is_object()
+            || capabilities["inlineCompletionProvider"] == true,
+        "{capabilities}"
+    );
     let sync = &capabilities["textDocumentSync"];
     assert!(*sync == 2 || sync["change"] == 2 && sync["openClose"] == true, "{sync}");
     let commands = capabilities["executeCommandProvider"]["commands"].as_array().expect("commands");
@@ -60,7 +64,12 @@ fn what_real_clients_send_is_understood() {
     ] {
         let mut client = Client::start(["--stdio", "--model", model.arg()]);
         client.initialize(params);
-        for uri in [&format!("{root}/src/a.py"), "untitled:Untitled-1", "vscode-notebook-cell:/a.ipynb#W1", "file:///c%3A/a%20b.py"] {
+        for uri in [
+            &format!("{root}/src/a.py"),
+            "untitled:Untitled-1",
+            "vscode-notebook-cell:/a.ipynb#W1",
+            "file:///c%3A/a%20b.py",
+        ] {
             client.open(uri, "python", "x = fo\n");
             assert_eq!(client.items(uri, 0, 6).len(), 1, "{uri}");
         }
@@ -77,19 +86,36 @@ fn unknown_settings_are_told_once_and_are_not_fatal() {
         let mut session = Session::with(json!({"initializationOptions": options}));
         let told = session.notifications("window/logMessage", 2);
         assert!(told.iter().all(|message| message["type"] == 2), "warnings");
-        let message: String = told.iter().filter_map(|message| message["message"].as_str()).collect();
-        assert!(message.contains("show.colour") && message.contains("nonsense") && !message.contains("deadline_ms"), "{message}");
+        let message: String =
+            told.iter().filter_map(|message| message["message"].as_str()).collect();
+        assert!(
+            message.contains("show.colour")
+                && message.contains("nonsense")
+                && !message.contains("deadline_ms"),
+            "{message}"
+        );
         // What is known still holds: twelve tokens at most, of at most six letters each.
         session.open(URI, "python", "x = fo\n");
         assert!(session.items(URI, 0, 6)[0]["insertText"].as_str().unwrap().len() <= 2 + 12 * 6);
         session.finish();
-        assert_eq!(session.notifications("window/logMessage", 2).len(), 2, "{:?}", session.received());
+        assert_eq!(
+            session.notifications("window/logMessage", 2).len(),
+            2,
+            "{:?}",
+            session.received()
+        );
     }
 }
 
 #[test]
 fn settings_of_the_wrong_kind_are_told_and_not_fatal() {
-    for options in [json!({"show": {"line_tokens": "x"}}), json!({"show": {"line_tokens": 0}}), json!([1]), json!("x"), json!({"kv": 1})] {
+    for options in [
+        json!({"show": {"line_tokens": "x"}}),
+        json!({"show": {"line_tokens": 0}}),
+        json!([1]),
+        json!("x"),
+        json!({"kv": 1}),
+    ] {
         let mut session = Session::with(json!({"initializationOptions": options}));
         session.open(URI, "python", "x = fo\n");
         assert_eq!(session.items(URI, 0, 6).len(), 1, "{options}");
@@ -106,7 +132,10 @@ fn a_mistake_in_a_workspace_file_is_told_and_the_rest_of_it_holds() {
     session.initialize(json!({"initializationOptions": options(), "workspaceFolders": folders}));
     let told = session.notifications("window/logMessage", 1);
     let message = told[0]["message"].as_str().expect("a text");
-    assert!(message.contains("lacuna.toml:1") && message.contains("shwo") && message.contains("[show]"), "{message}");
+    assert!(
+        message.contains("lacuna.toml:1") && message.contains("shwo") && message.contains("[show]"),
+        "{message}"
+    );
     session.open(URI, "python", "x = fo\n");
     assert_eq!(session.items(URI, 0, 6).len(), 1);
 }
@@ -158,11 +187,17 @@ fn a_socket_serves_clients_one_after_another_and_at_once() {
     let mut command = home.command(binary());
     let token = home.write_secret("token", "0123456789abcdef0123456789abcdef\n");
     let token = token.to_str().expect("a path").to_owned();
-    command.args(["lsp", "--tcp", "127.0.0.1:0", "--token-file", &token, "--model", model.arg()]).stderr(Stdio::piped());
+    command
+        .args(["lsp", "--tcp", "127.0.0.1:0", "--token-file", &token, "--model", model.arg()])
+        .stderr(Stdio::piped());
     let mut server = Client::spawn(&mut command);
     let mut said = String::new();
     BufReader::new(server.child().stderr.take().unwrap()).read_line(&mut said).unwrap();
-    let address = said.trim().strip_prefix("lacuna: listening on ").unwrap_or_else(|| panic!("{said:?}")).to_owned();
+    let address = said
+        .trim()
+        .strip_prefix("lacuna: listening on ")
+        .unwrap_or_else(|| panic!("{said:?}"))
+        .to_owned();
     let connect = || {
         let stream = std::net::TcpStream::connect(&address).unwrap();
         let mut client = Client::over(stream.try_clone().unwrap(), stream);
@@ -171,9 +206,10 @@ fn a_socket_serves_clients_one_after_another_and_at_once() {
         client
     };
     // A web page's request is hung up on, and so is a client without the token.
-    for sent in
-        ["POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", "Content-Length: 46\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}"]
-    {
+    for sent in [
+        "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "Content-Length: 46\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}",
+    ] {
         let mut stream = std::net::TcpStream::connect(&address).unwrap();
         stream.write_all(sent.as_bytes()).unwrap();
         let mut said = Vec::new();
@@ -198,7 +234,10 @@ fn the_embedded_model_answers() {
     let mut client = Client::start::<&str>([]);
     client.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}, "model": {"path": "/nowhere"}}}));
     let told = client.notifications("window/logMessage", 1);
-    assert!(told[0]["message"].as_str().is_some_and(|m| m.contains("--model")), "it is too late for another model: {told:?}");
+    assert!(
+        told[0]["message"].as_str().is_some_and(|m| m.contains("--model")),
+        "it is too late for another model: {told:?}"
+    );
     let text = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    retu\n";
     client.open(URI, "python", text);
     let items = client.items(URI, 4, 8);

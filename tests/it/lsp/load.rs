@@ -1,4 +1,5 @@
-//! Much at once: large files, many documents, floods of requests, several clients, a client that does not listen.
+//! Much at once: large files, many documents, floods of requests, several clients, a client that
+//! does not listen.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -40,7 +41,11 @@ fn a_hundred_thousand_lines_are_completed_and_edited() {
         session.items(URI, line, 3);
     }
     for i in 0..20 {
-        session.change(URI, 2 + i, &[change((i as usize * 5000, 0), (i as usize * 5000, 0), "import os\n")]);
+        session.change(
+            URI,
+            2 + i,
+            &[change((i as usize * 5000, 0), (i as usize * 5000, 0), "import os\n")],
+        );
     }
     session.change(URI, 22, &[change((50_000, 0), (50_000, 0), "total = compute(\n")]);
     assert_eq!(session.items(URI, 50_000, 16).len(), 1);
@@ -118,7 +123,9 @@ fn a_client_that_reads_nothing_costs_no_memory_and_stalls_nobody() {
         format!("Content-Length: {}\r\n\r\n{body}", body.len())
     };
     let mut out = &deaf;
-    let hello = message(&json!({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": {"capabilities": {}}}));
+    let hello = message(
+        &json!({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": {"capabilities": {}}}),
+    );
     let hello = format!("{AUTHORIZATION}{hello}");
     std::io::Write::write_all(&mut out, hello.as_bytes()).expect("it takes the first message");
     let mut sent = 0;
@@ -184,12 +191,19 @@ fn what_closed_documents_held_goes_back_to_the_system() {
     }
     session.items(URI, 0, 6);
     let full = resident(pid);
-    assert!(full > before + 50.0, "{before:.0} MB, then {full:.0} MB: nothing that could be given back");
+    assert!(
+        full > before + 50.0,
+        "{before:.0} MB, then {full:.0} MB: nothing that could be given back"
+    );
     names.iter().for_each(|name| session.close(name));
     session.items(URI, 0, 6);
     let start = Instant::now();
     while resident(pid) > before + (full - before) / 4.0 {
-        assert!(start.elapsed() < HANG, "{before:.0} MB, then {full:.0} MB, still {:.0} MB", resident(pid));
+        assert!(
+            start.elapsed() < HANG,
+            "{before:.0} MB, then {full:.0} MB, still {:.0} MB",
+            resident(pid)
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
     session.finish();

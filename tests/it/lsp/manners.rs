@@ -24,9 +24,14 @@ fn asked(session: &mut Session, position: (usize, usize), kind: u8) -> (Vec<Stri
         "context": {"triggerKind": kind},
     });
     let reply = session.result("textDocument/inlineCompletion", params);
-    let texts = reply["items"].as_array().expect("items").iter().map(|item| item["insertText"].as_str().expect("text").to_owned());
+    let texts = reply["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|item| item["insertText"].as_str().expect("text").to_owned());
     let texts = texts.collect();
-    let last = session.result("lacuna/status", json!({"textDocument": {"uri": URI}}))["last"].clone();
+    let last =
+        session.result("lacuna/status", json!({"textDocument": {"uri": URI}}))["last"].clone();
     (texts, last["reason"].clone())
 }
 
@@ -78,20 +83,34 @@ fn nothing_comes_unasked_after_an_undo_or_a_deletion_until_something_is_inserted
 #[test]
 fn comments_documentation_and_strings_are_asked_for_separately() {
     let text = "def f(a):\n    \"\"\"Adds on\"\"\"\n    # a no\n    return \"so\" + st\n";
-    let places =
-        [("in_doc_comments", (1, 14), "in-doc-comment"), ("in_comments", (2, 10), "in-comment"), ("in_strings", (3, 14), "in-string")];
+    let places = [
+        ("in_doc_comments", (1, 14), "in-doc-comment"),
+        ("in_comments", (2, 10), "in-comment"),
+        ("in_strings", (3, 14), "in-string"),
+    ];
     for (setting, place, reason) in places {
         for wanted in [json!(true), json!("explicit"), json!(false)] {
             let mut session = with(json!({(setting): wanted}));
             session.open(URI, "python", text);
             for (_, other, of) in places {
-                let (unasked, by_hand) = (unasked(&mut session, other).1, by_hand(&mut session, other).1);
+                let (unasked, by_hand) =
+                    (unasked(&mut session, other).1, by_hand(&mut session, other).1);
                 let is_quiet = |answer: &Value| answer == &json!(reason);
-                assert_eq!(is_quiet(&unasked), of == reason && wanted != json!(true), "{setting} = {wanted}: {of}");
-                assert_eq!(is_quiet(&by_hand), of == reason && wanted == json!(false), "{setting} = {wanted}: {of}");
+                assert_eq!(
+                    is_quiet(&unasked),
+                    of == reason && wanted != json!(true),
+                    "{setting} = {wanted}: {of}"
+                );
+                assert_eq!(
+                    is_quiet(&by_hand),
+                    of == reason && wanted == json!(false),
+                    "{setting} = {wanted}: {of}"
+                );
             }
             assert!(
-                !["in-comment", "in-string"].iter().any(|code| unasked(&mut session, (3, 20)).1 == json!(code)),
+                !["in-comment", "in-string"]
+                    .iter()
+                    .any(|code| unasked(&mut session, (3, 20)).1 == json!(code)),
                 "code is code: {place:?}"
             );
         }
@@ -104,7 +123,10 @@ fn settings_about_manners_are_in_force_at_once() {
     session.open(URI, "python", "# a no\nx = fo\n");
     assert_answered(unasked(&mut session, (0, 6)));
     let push = |session: &mut Session, show: Value| {
-        session.notify("workspace/didChangeConfiguration", json!({"settings": {"lacuna": {"show": show}}}));
+        session.notify(
+            "workspace/didChangeConfiguration",
+            json!({"settings": {"lacuna": {"show": show}}}),
+        );
     };
     push(&mut session, json!({"in_comments": "explicit"}));
     assert_silent(unasked(&mut session, (0, 6)), "in-comment");
@@ -117,7 +139,11 @@ fn settings_about_manners_are_in_force_at_once() {
     push(&mut session, json!({"delay_ms": LONG_MS}));
     let waiting = session.complete(URI, 1, 6);
     assert_answered(by_hand(&mut session, (1, 6)));
-    assert_eq!(session.reply(waiting)["error"]["code"], json!(CANCELLED), "a newer request ends it");
+    assert_eq!(
+        session.reply(waiting)["error"]["code"],
+        json!(CANCELLED),
+        "a newer request ends it"
+    );
     push(&mut session, json!({"delay_ms": 1}));
     assert_answered(unasked(&mut session, (1, 6)));
 }
@@ -142,7 +168,10 @@ fn whatever_supersedes_a_request_that_is_held_back_ends_it_at_once() {
     let closed = session.complete(URI, 0, 6);
     session.close(URI);
     assert_eq!(session.reply(closed)["error"]["code"], json!(CANCELLED));
-    assert!(began.elapsed().as_millis() < 40 * u128::from(LONG_MS), "81 requests, none of which was held to its end");
+    assert!(
+        began.elapsed().as_millis() < 40 * u128::from(LONG_MS),
+        "81 requests, none of which was held to its end"
+    );
 }
 
 #[test]
@@ -169,7 +198,10 @@ fn what_was_dismissed_is_not_offered_again_at_its_place_until_the_line_changes()
         let id = item["command"]["arguments"][0].clone();
         assert_eq!(assert_answered(unasked(&mut session, (1, 6))), first, "shown is not dismissed");
         session.notify("lacuna/didDismissCompletion", json!({"item": item}));
-        session.result("workspace/executeCommand", json!({"command": "lacuna.dismissed", "arguments": [id]}));
+        session.result(
+            "workspace/executeCommand",
+            json!({"command": "lacuna.dismissed", "arguments": [id]}),
+        );
         // Another line may be offered instead, and be dismissed, until there is none.
         let mut refused = vec![first.clone()];
         let reason = loop {
@@ -178,7 +210,10 @@ fn what_was_dismissed_is_not_offered_again_at_its_place_until_the_line_changes()
                 break session.result("lacuna/status", json!({"textDocument": {"uri": URI}}))["last"]["reason"].clone();
             };
             let text = other["insertText"].as_str().expect("text").to_owned();
-            assert!(!refused.iter().any(|old| old.starts_with(&text) || text.starts_with(old.as_str())), "{text:?} after {refused:?}");
+            assert!(
+                !refused.iter().any(|old| old.starts_with(&text) || text.starts_with(old.as_str())),
+                "{text:?} after {refused:?}"
+            );
             refused.push(text);
             assert!(refused.len() < 20);
             session.notify("lacuna/didDismissCompletion", json!({"item": other}));
@@ -186,7 +221,11 @@ fn what_was_dismissed_is_not_offered_again_at_its_place_until_the_line_changes()
         assert_eq!(reason, json!("dismissed-before"), "{refused:?}");
         assert!(by_hand(&mut session, (1, 6)).0.contains(&first), "who asks by hand sees it again");
         // Elsewhere lines come and go.
-        session.change(URI, 2, &[change((0, 0), (0, 0), "import re\n"), change((3, 0), (3, 1), "z")]);
+        session.change(
+            URI,
+            2,
+            &[change((0, 0), (0, 0), "import re\n"), change((3, 0), (3, 1), "z")],
+        );
         assert!(unasked(&mut session, (2, 6)).0.iter().all(|text| !refused.contains(text)));
         // The line changes, and is as it was.
         session.change(URI, 3, &[change((2, 6), (2, 6), "r")]);
@@ -201,7 +240,8 @@ fn what_was_dismissed_is_not_offered_again_at_its_place_until_the_line_changes()
 #[test]
 fn clients_of_other_servers_are_heard_when_they_dismiss() {
     let position = json!({"line": 0, "character": 6});
-    let doc = json!({"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 2}});
+    let doc =
+        json!({"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 2}});
     let legacy = json!({"doc": {"uri": URI, "version": 1, "position": position}});
     type Reader = fn(&Value) -> Option<(String, Value)>;
     let copilot: Reader = |reply| {
@@ -210,14 +250,27 @@ fn clients_of_other_servers_are_heard_when_they_dismiss() {
     };
     let llm_ls: Reader = |reply| {
         let first = reply["completions"].get(0)?;
-        Some((first["generated_text"].as_str()?.to_owned(), json!({"requestId": reply["request_id"], "shownCompletions": [0]})))
+        Some((
+            first["generated_text"].as_str()?.to_owned(),
+            json!({"requestId": reply["request_id"], "shownCompletions": [0]}),
+        ))
     };
     let tabby: Reader = |reply| {
         let first = reply["items"].get(0)?;
-        Some((first["insertText"].as_str()?.to_owned(), json!({"type": "dismiss", "eventId": first["data"]["eventId"]})))
+        Some((
+            first["insertText"].as_str()?.to_owned(),
+            json!({"type": "dismiss", "eventId": first["data"]["eventId"]}),
+        ))
     };
     for (who, method, params, read, event, is_notification) in [
-        (json!({"editorPluginInfo": {"name": "copilot.lua"}}), "getCompletions", &legacy, copilot, "notifyRejected", false),
+        (
+            json!({"editorPluginInfo": {"name": "copilot.lua"}}),
+            "getCompletions",
+            &legacy,
+            copilot,
+            "notifyRejected",
+            false,
+        ),
         (json!({}), "llm-ls/getCompletions", &doc, llm_ls, "llm-ls/rejectCompletion", false),
         (
             json!({"clientInfo": {"tabbyPlugin": {"name": "vim-tabby"}}}),
@@ -232,7 +285,8 @@ fn clients_of_other_servers_are_heard_when_they_dismiss() {
         who.as_object().into_iter().flatten().for_each(|(key, value)| options[key] = value.clone());
         let mut session = Session::with(json!({"initializationOptions": options}));
         session.open(URI, "python", "x = fo\n");
-        let (text, dismissal) = read(&session.result(method, params.clone())).expect("the tiny model says something");
+        let (text, dismissal) =
+            read(&session.result(method, params.clone())).expect("the tiny model says something");
         if is_notification {
             session.notify(event, dismissal)
         } else {
@@ -253,10 +307,16 @@ fn a_snooze_keeps_quiet_and_is_ended() {
     }));
     session.open(URI, "python", "x = fo\n");
     let snooze = |session: &mut Session, minutes: Value| {
-        session.result("workspace/executeCommand", json!({"command": "lacuna.snooze", "arguments": [{"minutes": minutes}]}))
+        session.result(
+            "workspace/executeCommand",
+            json!({"command": "lacuna.snooze", "arguments": [{"minutes": minutes}]}),
+        )
     };
     let report = snooze(&mut session, json!(5));
-    assert_eq!((&report["state"], session.notifications("lacuna/status", 1)[0] == report), (&json!("snoozed"), true));
+    assert_eq!(
+        (&report["state"], session.notifications("lacuna/status", 1)[0] == report),
+        (&json!("snoozed"), true)
+    );
     assert!(report["snoozedUntil"].as_u64().is_some_and(|ms| ms > 1_700_000_000_000), "{report}");
     assert_silent(unasked(&mut session, (0, 6)), "snoozed");
     assert_answered(by_hand(&mut session, (0, 6)));
@@ -286,7 +346,10 @@ fn who_is_less_eager_is_shown_less() {
             } else {
                 json!({"min_confidence": least, "eagerness": "normal", "language": {"python": {"eagerness": eagerness}, "go": {"eagerness": "low"}}})
             };
-            session.notify("workspace/didChangeConfiguration", json!({"settings": {"lacuna": {"show": show}}}));
+            session.notify(
+                "workspace/didChangeConfiguration",
+                json!({"settings": {"lacuna": {"show": show}}}),
+            );
             let is_shown = unasked(&mut session, (0, 6)).1 == Value::Null;
             assert!(is_shown || !before, "{least}: {eagerness} shows less");
             before = is_shown;
@@ -311,12 +374,25 @@ fn telemetry_tells_the_delay_apart() {
     assert_answered(by_hand(&mut session, (0, 6)));
     assert_eq!(session.finish(), Some(0));
     let rows = home.lacuna(["telemetry", "export", "--format", "jsonl"]).expect_code(0).stdout;
-    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let rows: Vec<Value> =
+        rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let delays: Vec<(i64, i64)> = rows
         .iter()
         .filter(|row| row["kind"] == "request")
-        .map(|row| (row["trigger"].as_i64().expect("a trigger"), row["delay_us"].as_i64().expect("a delay")))
+        .map(|row| {
+            (
+                row["trigger"].as_i64().expect("a trigger"),
+                row["delay_us"].as_i64().expect("a delay"),
+            )
+        })
         .collect();
     assert_eq!(delays.len(), 2, "{rows:?}");
-    assert!(delays.iter().all(|(trigger, us)| if *trigger == 2 { *us >= 150_000 } else { *us < 150_000 }), "{delays:?}");
+    assert!(
+        delays.iter().all(|(trigger, us)| if *trigger == 2 {
+            *us >= 150_000
+        } else {
+            *us < 150_000
+        }),
+        "{delays:?}"
+    );
 }

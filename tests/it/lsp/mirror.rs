@@ -25,8 +25,12 @@ fn expected(session: &mut Session, text: &str, character: usize) -> Vec<(Value, 
 #[track_caller]
 fn by_hand(session: &mut Session, uri: &str, character: usize) -> Vec<Value> {
     let position = json!({"line": 0, "character": character});
-    let params = json!({"textDocument": {"uri": uri}, "position": position, "context": {"triggerKind": 1}});
-    session.result("textDocument/inlineCompletion", params)["items"].as_array().expect("items").clone()
+    let params =
+        json!({"textDocument": {"uri": uri}, "position": position, "context": {"triggerKind": 1}});
+    session.result("textDocument/inlineCompletion", params)["items"]
+        .as_array()
+        .expect("items")
+        .clone()
 }
 
 #[track_caller]
@@ -34,7 +38,8 @@ fn holds(session: &mut Session, text: &str) {
     let character = text.lines().next().unwrap_or_default().encode_utf16().count();
     let expected = expected(session, text, character);
     let items = by_hand(session, URI, character);
-    let items: Vec<_> = essence(&items).into_iter().map(|(text, range)| (text.clone(), range.clone())).collect();
+    let items: Vec<_> =
+        essence(&items).into_iter().map(|(text, range)| (text.clone(), range.clone())).collect();
     assert!(!items.is_empty());
     assert_eq!(items, expected, "{text:?}");
 }
@@ -52,7 +57,11 @@ fn ranges_past_the_end_are_clamped_and_reversed_ones_turned_round() {
         ("a\nb\nc", change((0, 0), (2_147_483_647, 0), "x = fo"), "x = fo"),
         ("x = ", change((7, 0), (7, 0), "fo"), "x = fo"),
         ("x = fob", change((0, 7), (0, 6), ""), "x = fo"),
-        ("y", json!({"range": {"start": {"line": -1, "character": -5}, "end": {"line": 0, "character": 1.0}}, "text": "x = fo"}), "x = fo"),
+        (
+            "y",
+            json!({"range": {"start": {"line": -1, "character": -5}, "end": {"line": 0, "character": 1.0}}, "text": "x = fo"}),
+            "x = fo",
+        ),
     ] {
         session.open(URI, "python", before);
         session.change(URI, 2, &[edit]);
@@ -67,8 +76,7 @@ fn halves_of_an_emoji_in_two_changes_come_out_as_the_emoji() {
     let mut session = Session::start();
     let half = |version: i32, character: usize, half: &str| {
         let at = json!({"line": 0, "character": character});
-        let text =
-            json!({"textDocument": {"uri": URI, "version": version}, "contentChanges": [{"range": {"start": at, "end": at}, "text": "?"}]});
+        let text = json!({"textDocument": {"uri": URI, "version": version}, "contentChanges": [{"range": {"start": at, "end": at}, "text": "?"}]});
         let message = json!({"jsonrpc": "2.0", "method": "textDocument/didChange", "params": text});
         message.to_string().replace('?', half).into_bytes()
     };
@@ -96,15 +104,22 @@ fn halves_of_an_emoji_in_two_changes_come_out_as_the_emoji() {
 #[test]
 fn a_text_with_lone_halves_and_invalid_bytes_is_opened() {
     for encoding in ["utf-16", "utf-8", "utf-32"] {
-        let mut session = Session::with(json!({"initializationOptions": options(), "capabilities": encodings(&[encoding])}));
+        let mut session = Session::with(
+            json!({"initializationOptions": options(), "capabilities": encodings(&[encoding])}),
+        );
         let head = format!(
             "{{\"jsonrpc\":\"2.0\",\"method\":\"textDocument/didOpen\",\"params\":{{\"textDocument\":{{\"uri\":\"{URI}\",\"languageId\":\"python\",\"version\":1,\"text\":\"a\\n"
         );
         let body = [head.as_bytes(), b"# caf\xe9 \\ud83d\\nx = fo\\n\"}}}"].concat();
         raw(&mut session, &body);
-        // Columns behind the byte and the half: the line becomes `x = fo` if they are where the editor has them.
+        // Columns behind the byte and the half: the line becomes `x = fo` if they are where the
+        // editor has them.
         let half = if encoding == "utf-8" { 3 } else { 1 };
-        session.change(URI, 2, &[change((0, 0), (1, 0), ""), change((0, 0), (0, 7 + half), "x = fo")]);
+        session.change(
+            URI,
+            2,
+            &[change((0, 0), (1, 0), ""), change((0, 0), (0, 7 + half), "x = fo")],
+        );
         let items = session.items(URI, 0, 6);
         assert_eq!(items[0]["range"], range((0, 4), (0, 6)), "{encoding}");
         session.finish();
@@ -124,9 +139,13 @@ fn a_document_that_missed_a_change_is_silent_until_it_is_opened_again_or_replace
                 json!({"textDocument": {"uri": URI, "version": 3}, "contentChanges": [{"range": 7, "text": ""}]}),
             )
         },
-        |s| s.notify("textDocument/didChange", json!({"textDocument": {"uri": URI, "version": 3}, "contentChanges": [{"text": null}]})),
+        |s| {
+            s.notify("textDocument/didChange", json!({"textDocument": {"uri": URI, "version": 3}, "contentChanges": [{"text": null}]}))
+        },
         |s| s.change(URI, 0, &[change((0, 0), (0, 0), "late")]),
-        |s| raw(s, format!("{{\"method\":\"textDocument/didChange\",\"params\":{{\"textDocument\":{{\"uri\":\"{URI}\" ...").as_bytes()),
+        |s| {
+            raw(s, format!("{{\"method\":\"textDocument/didChange\",\"params\":{{\"textDocument\":{{\"uri\":\"{URI}\" ...").as_bytes())
+        },
         |s| raw(s, b"{\"method\":\"textDocument/didChange\",\"params\":{\"contentCh"),
     ];
     for (n, lose) in unreadable.into_iter().enumerate() {
@@ -153,9 +172,17 @@ fn a_document_that_missed_a_change_is_silent_until_it_is_opened_again_or_replace
 #[test]
 fn versions_may_be_missing_and_names_may_be_written_in_any_way() {
     let mut session = Session::start();
-    for uri in ["file:///w/my proj/a.py", "file:///w/é.py", "file:///w/[id].py", "file:///w/100%.py", "file:///w/a^b|c.py", "x y"] {
+    for uri in [
+        "file:///w/my proj/a.py",
+        "file:///w/é.py",
+        "file:///w/[id].py",
+        "file:///w/100%.py",
+        "file:///w/a^b|c.py",
+        "x y",
+    ] {
         for version in [Value::Null, json!("one"), json!(1.0), json!(1u64 << 40)] {
-            let document = json!({"uri": uri, "languageId": "python", "version": version, "text": "x = f"});
+            let document =
+                json!({"uri": uri, "languageId": "python", "version": version, "text": "x = f"});
             session.notify("textDocument/didOpen", json!({"textDocument": document}));
             session.notify(
                 "textDocument/didChange",
@@ -163,7 +190,11 @@ fn versions_may_be_missing_and_names_may_be_written_in_any_way() {
             );
             session
                 .notify("textDocument/didChange", json!({"textDocument": {"uri": uri}, "contentChanges": [change((0, 6), (0, 6), "o")]}));
-            assert_eq!(session.items(uri, 0, 7)[0]["range"], range((0, 4), (0, 7)), "{uri} {version}");
+            assert_eq!(
+                session.items(uri, 0, 7)[0]["range"],
+                range((0, 4), (0, 7)),
+                "{uri} {version}"
+            );
             session.close(uri);
         }
     }
@@ -199,9 +230,21 @@ fn the_root_is_found_in_whichever_field_names_it() {
 fn null_means_what_leaving_out_means() {
     let mut session = Session::start();
     session.open(URI, "python", "x = fo\n");
-    for context in [Value::Null, json!({}), json!({"triggerKind": null}), json!({"triggerKind": null, "selectedCompletionInfo": null})] {
+    for context in [
+        Value::Null,
+        json!({}),
+        json!({"triggerKind": null}),
+        json!({"triggerKind": null, "selectedCompletionInfo": null}),
+    ] {
         let params = json!({"textDocument": {"uri": URI}, "position": {"line": 0, "character": 6}, "context": context});
-        assert_eq!(session.result("textDocument/inlineCompletion", params)["items"].as_array().unwrap().len(), 1, "{context}");
+        assert_eq!(
+            session.result("textDocument/inlineCompletion", params)["items"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1,
+            "{context}"
+        );
     }
     session.finish();
 }
@@ -209,9 +252,12 @@ fn null_means_what_leaving_out_means() {
 #[test]
 fn a_long_line_of_wide_characters_is_completed_wherever_its_limits_fall() {
     let mut session = Session::start();
-    for (language, uri) in
-        [("python", "file:///p/a.py"), ("rust", "file:///p/a.rs"), ("javascript", "file:///p/a.js"), ("c", "file:///p/a.c")]
-    {
+    for (language, uri) in [
+        ("python", "file:///p/a.py"),
+        ("rust", "file:///p/a.rs"),
+        ("javascript", "file:///p/a.js"),
+        ("c", "file:///p/a.c"),
+    ] {
         for pad in ["", "x", "xx"] {
             let text = format!("s = \"{pad}{}\"\n", "é".repeat(2_100));
             session.open(uri, language, &text);
@@ -231,7 +277,9 @@ fn cells_of_a_notebook_see_each_other() {
     let mut session = Session::start();
     let cell = |name: &str| format!("vscode-notebook-cell:/n.ipynb#{name}");
     let document = |name: &str, text: &str| json!({"uri": cell(name), "languageId": "python", "version": 1, "text": text});
-    let kinds = |names: &[&str]| names.iter().map(|name| json!({"kind": 2, "document": cell(name)})).collect::<Vec<_>>();
+    let kinds = |names: &[&str]| {
+        names.iter().map(|name| json!({"kind": 2, "document": cell(name)})).collect::<Vec<_>>()
+    };
     let notebook = |version: i32| json!({"uri": "file:///n.ipynb", "version": version});
     session.notify(
         "notebookDocument/didOpen",
@@ -241,10 +289,14 @@ fn cells_of_a_notebook_see_each_other() {
         }),
     );
     let structure = json!({"array": {"start": 1, "deleteCount": 0, "cells": kinds(&["b"])}, "didOpen": [document("b", "y = c")]});
-    let added = json!({"notebookDocument": notebook(2), "change": {"cells": {"structure": structure}}});
+    let added =
+        json!({"notebookDocument": notebook(2), "change": {"cells": {"structure": structure}}});
     session.notify("notebookDocument/didChange", added);
     let typed = json!({"document": {"uri": cell("b"), "version": 2}, "changes": [change((0, 5), (0, 5), "i")]});
-    session.notify("notebookDocument/didChange", json!({"notebookDocument": notebook(3), "change": {"cells": {"textContent": [typed]}}}));
+    session.notify(
+        "notebookDocument/didChange",
+        json!({"notebookDocument": notebook(3), "change": {"cells": {"textContent": [typed]}}}),
+    );
     // An answer, and the tokens that it was made from.
     let seen = |session: &mut Session, uri: &str, line: usize| {
         let item = session.items(uri, line, 6)[0].clone();
@@ -253,28 +305,42 @@ fn cells_of_a_notebook_see_each_other() {
         (item["insertText"].clone(), status["last"]["tokens"]["prompt"].clone())
     };
     // As if it were one file.
-    session.open("file:///whole/n.ipynb", "python", "def circle(r):\n    return 3 * r\ny = ci\nprint(y)\n");
+    session.open(
+        "file:///whole/n.ipynb",
+        "python",
+        "def circle(r):\n    return 3 * r\ny = ci\nprint(y)\n",
+    );
     session.open("file:///alone/n.ipynb", "python", "y = ci");
     let of_cell = seen(&mut session, &cell("b"), 0);
     assert_eq!(seen(&mut session, "file:///whole/n.ipynb", 2), of_cell);
     assert_ne!(seen(&mut session, "file:///alone/n.ipynb", 0).1, of_cell.1);
     // What cannot be read of one notebook concerns no other document.
-    session.notify("notebookDocument/didChange", json!({"notebookDocument": notebook(4), "change": 7}));
+    session.notify(
+        "notebookDocument/didChange",
+        json!({"notebookDocument": notebook(4), "change": 7}),
+    );
     assert!(session.items(&cell("b"), 0, 6).is_empty());
     assert_eq!(session.items("file:///alone/n.ipynb", 0, 6).len(), 1);
     assert_eq!(session.notifications("window/logMessage", 3).len(), 3, "one a cell");
     let cells: Vec<Value> = ["a", "b", "c"].iter().map(|name| json!({"uri": cell(name)})).collect();
-    session.notify("notebookDocument/didClose", json!({"notebookDocument": {"uri": "file:///n.ipynb"}, "cellTextDocuments": cells}));
-    let asked = json!({"textDocument": {"uri": cell("b")}, "position": {"line": 0, "character": 0}});
+    session.notify(
+        "notebookDocument/didClose",
+        json!({"notebookDocument": {"uri": "file:///n.ipynb"}, "cellTextDocuments": cells}),
+    );
+    let asked =
+        json!({"textDocument": {"uri": cell("b")}, "position": {"line": 0, "character": 0}});
     assert!(session.error("textDocument/inlineCompletion", asked).1.contains("not open"));
     session.finish();
 }
 
 #[test]
 fn cells_are_asked_for_in_one_piece_by_those_who_know_notebooks() {
-    for (capabilities, asked) in [(json!({}), false), (json!({"notebookDocument": {"synchronization": {}}}), true)] {
+    for (capabilities, asked) in
+        [(json!({}), false), (json!({"notebookDocument": {"synchronization": {}}}), true)]
+    {
         let mut session = Session::uninitialized();
-        let initialized = session.initialize(json!({"initializationOptions": options(), "capabilities": capabilities}));
+        let initialized = session
+            .initialize(json!({"initializationOptions": options(), "capabilities": capabilities}));
         let sync = &initialized["capabilities"]["notebookDocumentSync"];
         assert_eq!(sync["notebookSelector"][0]["notebook"] == "*", asked, "{sync}");
         session.finish();
@@ -285,45 +351,85 @@ fn cells_are_asked_for_in_one_piece_by_those_who_know_notebooks() {
 fn settings_that_change_are_in_force_where_they_can_be() {
     let mut session = Session::start();
     session.open(URI, "python", "x = fo\n");
-    let length = |session: &mut Session| session.items(URI, 0, 6)[0]["insertText"].as_str().unwrap().len();
+    let length =
+        |session: &mut Session| session.items(URI, 0, 6)[0]["insertText"].as_str().unwrap().len();
     let long = length(&mut session);
-    let set = |session: &mut Session, settings: Value| session.notify("workspace/didChangeConfiguration", json!({"settings": settings}));
+    let set = |session: &mut Session, settings: Value| {
+        session.notify("workspace/didChangeConfiguration", json!({"settings": settings}))
+    };
     // What editors send unasked is nothing of ours.
-    for nothing in [Value::Null, json!({}), json!({"lacuna": null}), json!({"http": {"proxy": "x"}, "python": {"a": 1}}), json!(7)] {
+    for nothing in [
+        Value::Null,
+        json!({}),
+        json!({"lacuna": null}),
+        json!({"http": {"proxy": "x"}, "python": {"a": 1}}),
+        json!(7),
+    ] {
         set(&mut session, nothing);
     }
-    set(&mut session, json!({"lacuna": {"show": {"line_tokens": 2, "block_tokens": 2}, "telemetry": {"dir": "elsewhere"}}}));
+    set(
+        &mut session,
+        json!({"lacuna": {"show": {"line_tokens": 2, "block_tokens": 2}, "telemetry": {"dir": "elsewhere"}}}),
+    );
     assert!(length(&mut session) < long);
     let told = |session: &mut Session, n: usize| {
         let messages = session.notifications("window/logMessage", n);
-        messages.iter().map(|message| message["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        messages
+            .iter()
+            .map(|message| message["message"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     let first = &told(&mut session, 2)[..2];
     assert!(first[0].contains("now in force: show.block_tokens, show.line_tokens"), "{first:?}");
-    assert!(first[0].contains("started again: telemetry.dir") && first[1].contains("telemetry.dir take effect when"), "{first:?}");
+    assert!(
+        first[0].contains("started again: telemetry.dir")
+            && first[1].contains("telemetry.dir take effect when"),
+        "{first:?}"
+    );
     let notices = session.result("lacuna/status", json!({}))["notices"].clone();
     assert!(notices[0].as_str().unwrap().starts_with("telemetry.dir"), "{notices}");
     // What is not said any more is as it was at the start.
-    set(&mut session, json!({"show": {"disabled_languages": ["python"]}, "telemetry": {"dir": "elsewhere"}}));
+    set(
+        &mut session,
+        json!({"show": {"disabled_languages": ["python"]}, "telemetry": {"dir": "elsewhere"}}),
+    );
     assert!(session.items(URI, 0, 6).is_empty());
     assert_eq!(reason(&mut session), "language-off");
-    set(&mut session, json!({"lacuna": {"show": {"disabled_languages": []}, "telemetry": {"dir": "elsewhere"}}}));
+    set(
+        &mut session,
+        json!({"lacuna": {"show": {"disabled_languages": []}, "telemetry": {"dir": "elsewhere"}}}),
+    );
     assert_eq!(length(&mut session), long);
     // What cannot be used is named; the rest holds.
-    set(&mut session, json!({"lacuna": {"show": {"line_tokens": "x", "block_tokens": 2}, "telemetry": {"dir": "elsewhere"}}}));
+    set(
+        &mut session,
+        json!({"lacuna": {"show": {"line_tokens": "x", "block_tokens": 2}, "telemetry": {"dir": "elsewhere"}}}),
+    );
     assert_eq!(session.items(URI, 0, 6).len(), 1);
-    assert!(told(&mut session, 6).iter().any(|told| told.contains("line_tokens") && told.contains("\"x\"")));
+    assert!(
+        told(&mut session, 6)
+            .iter()
+            .any(|told| told.contains("line_tokens") && told.contains("\"x\""))
+    );
     session.finish();
 }
 
 #[test]
 fn a_client_that_says_only_that_something_changed_is_asked() {
     let capabilities = json!({"workspace": {"configuration": true}});
-    let mut session = Session::with(json!({"initializationOptions": options(), "capabilities": capabilities}));
+    let mut session =
+        Session::with(json!({"initializationOptions": options(), "capabilities": capabilities}));
     session.open(URI, "python", "x = fo\n");
     session.notify("workspace/didChangeConfiguration", json!({"settings": null}));
-    assert_eq!(session.notifications("workspace/configuration", 1)[0]["items"][0]["section"], "lacuna");
-    let id = session.received().iter().find(|message| message["method"] == "workspace/configuration").map(|asked| asked["id"].clone());
+    assert_eq!(
+        session.notifications("workspace/configuration", 1)[0]["items"][0]["section"],
+        "lacuna"
+    );
+    let id = session
+        .received()
+        .iter()
+        .find(|message| message["method"] == "workspace/configuration")
+        .map(|asked| asked["id"].clone());
     session.send(&json!({"jsonrpc": "2.0", "id": id, "result": [{"show": {"disabled_languages": ["python"]}}]}));
     session.notifications("window/logMessage", 1);
     assert!(session.items(URI, 0, 6).is_empty());
@@ -334,11 +440,16 @@ fn a_client_that_says_only_that_something_changed_is_asked() {
 fn a_saved_configuration_is_read_again() {
     let home = Home::new();
     let uri = format!("file://{}/a.py", home.work().display());
-    let mut session = Session::with(json!({"rootUri": format!("file://{}", home.work().display()), "initializationOptions": options()}));
+    let mut session = Session::with(
+        json!({"rootUri": format!("file://{}", home.work().display()), "initializationOptions": options()}),
+    );
     session.open(&uri, "python", "x = fo\n");
     assert_eq!(session.items(&uri, 0, 6).len(), 1);
     home.write("lacuna.toml", "[show]\ndisabled_languages = [\"python\"]\n");
-    session.notify("textDocument/didSave", json!({"textDocument": {"uri": format!("file://{}/lacuna.toml", home.work().display())}}));
+    session.notify(
+        "textDocument/didSave",
+        json!({"textDocument": {"uri": format!("file://{}/lacuna.toml", home.work().display())}}),
+    );
     assert!(session.items(&uri, 0, 6).is_empty());
     session.finish();
 }
@@ -347,7 +458,8 @@ fn a_saved_configuration_is_read_again() {
 #[test]
 fn a_server_ends_with_the_process_that_started_it() {
     let mut editor = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-    let mut session = Session::with(json!({"processId": editor.id(), "initializationOptions": options()}));
+    let mut session =
+        Session::with(json!({"processId": editor.id(), "initializationOptions": options()}));
     session.open(URI, "python", "x = fo\n");
     assert_eq!(session.items(URI, 0, 6).len(), 1);
     editor.kill().unwrap();

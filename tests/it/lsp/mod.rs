@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 const URI: &str = "file:///project/a.py";
 const CANCELLED: i64 = -32800;
 
-/// An initialized server with the tiny model: short answers and no deadline, so that nothing depends on how fast the machine is.
+/// An initialized server with the tiny model: short answers and no deadline, so that nothing
+/// depends on how fast the machine is.
 struct Session {
     client: Client,
     _model: ModelDir,

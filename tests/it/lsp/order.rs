@@ -1,4 +1,5 @@
-//! Many requests at once: cancelling, superseding, and exactly one reply to each. The client checks the last by itself.
+//! Many requests at once: cancelling, superseding, and exactly one reply to each. The client checks
+//! the last by itself.
 
 use std::time::Duration;
 
@@ -74,16 +75,21 @@ fn a_burst_of_typing_ends_with_an_answer_for_the_last_keystroke() {
     let typed: String = typed.into_iter().collect();
     session.close(URI);
     session.open(URI, "python", &text.replace("x = \n", &format!("x = {typed}\n")));
-    assert_eq!(essence(reply["result"]["items"].as_array().unwrap()), essence(&session.items(URI, 400, 204)));
+    assert_eq!(
+        essence(reply["result"]["items"].as_array().unwrap()),
+        essence(&session.items(URI, 400, 204))
+    );
     assert_eq!(session.finish(), Some(0));
 }
 
-/// Invariant 4: once the server has said anything that it can only say after an edit, it offers nothing for the text before it.
+/// Invariant 4: once the server has said anything that it can only say after an edit, it offers
+/// nothing for the text before it.
 #[test]
 fn nothing_is_offered_for_a_text_that_the_server_knows_to_be_gone() {
     let random = &mut Random::new(41);
     let mut session = Session::start();
-    let mut lines: Vec<String> = (0..60).map(|i| format!("value_{i} = compute({i}) + value_{}", i / 2)).collect();
+    let mut lines: Vec<String> =
+        (0..60).map(|i| format!("value_{i} = compute({i}) + value_{}", i / 2)).collect();
     lines.push("total = ".to_owned());
     session.open(URI, "python", &lines.join("\n"));
     let (last, mut version) = (lines.len() - 1, 1);
@@ -100,8 +106,13 @@ fn nothing_is_offered_for_a_text_that_the_server_knows_to_be_gone() {
             _ => {
                 let reply = session.reply(completion);
                 let item = &reply["result"]["items"][0];
-                let start = item["range"]["start"]["character"].as_u64().unwrap_or(column as u64) as usize;
-                suggested = item["insertText"].as_str().and_then(|text| text.get(column - start..)).unwrap_or_default().to_owned();
+                let start =
+                    item["range"]["start"]["character"].as_u64().unwrap_or(column as u64) as usize;
+                suggested = item["insertText"]
+                    .as_str()
+                    .and_then(|text| text.get(column - start..))
+                    .unwrap_or_default()
+                    .to_owned();
             }
         }
         version += 1;
@@ -126,7 +137,12 @@ fn nothing_is_offered_for_a_text_that_the_server_knows_to_be_gone() {
             }
             _ => {
                 // What was suggested, where something was.
-                let typed = suggested.chars().next().filter(char::is_ascii_graphic).unwrap_or('v').to_string();
+                let typed = suggested
+                    .chars()
+                    .next()
+                    .filter(char::is_ascii_graphic)
+                    .unwrap_or('v')
+                    .to_string();
                 lines[last].push_str(&typed);
                 change((last, column), (last, column), &typed)
             }
@@ -141,14 +157,23 @@ fn nothing_is_offered_for_a_text_that_the_server_knows_to_be_gone() {
         session.reply(*fence);
         is_result(&session.reply(*completion));
     }
-    let place = |id: i64| session.received().iter().position(|message| message["id"] == id && message.get("method").is_none());
+    let place = |id: i64| {
+        session
+            .received()
+            .iter()
+            .position(|message| message["id"] == id && message.get("method").is_none())
+    };
     let (mut offered, mut late) = (0, 0);
     for (completion, fence) in &asked {
         let (at, behind) = (place(*completion).expect("a reply"), place(*fence).expect("a reply"));
         let items = session.received()[at]["result"]["items"].as_array().map_or(0, Vec::len);
         offered += usize::from(items > 0);
         late += usize::from(at > behind);
-        assert!(items == 0 || at < behind, "offered after the edit was known: {}", session.received()[at]);
+        assert!(
+            items == 0 || at < behind,
+            "offered after the edit was known: {}",
+            session.received()[at]
+        );
     }
     eprintln!("of {} completions {offered} were offered, {late} came after the edit", asked.len());
     assert!(offered > 60 && late > 20, "the test shows nothing: {offered} offered, {late} late");
@@ -177,7 +202,9 @@ fn an_edit_or_a_close_while_a_request_runs_never_leaves_it_unanswered() {
 #[test]
 fn thousands_of_requests_at_once_are_all_answered() {
     let mut session = Session::start();
-    let ids: Vec<i64> = (0..2000).map(|_| session.request("lacuna/no-such-method", json!({"padding": "x".repeat(100)}))).collect();
+    let ids: Vec<i64> = (0..2000)
+        .map(|_| session.request("lacuna/no-such-method", json!({"padding": "x".repeat(100)})))
+        .collect();
     for id in ids {
         assert_eq!(session.reply(id)["error"]["code"], -32601);
     }

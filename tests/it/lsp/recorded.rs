@@ -1,8 +1,11 @@
-//! Conversations of other servers' clients, message by message as those send them, in `recorded/*.jsonl`.
+//! Conversations of other servers' clients, message by message as those send them, in
+//! `recorded/*.jsonl`.
 //!
-//! A line is one step: `request` with the `result` or `error` code that the client needs, `notify`, or `expect` (a notification of the
-//! server's). In what is expected an object may have more keys than the pattern and a list more elements; `"<string>"`, `"<array>"` and
-//! `"<some>"` (anything but null) stand for values, and `"<name=string>"` remembers one, which `"<name>"` puts into a later message.
+//! A line is one step: `request` with the `result` or `error` code that the client needs, `notify`,
+//! or `expect` (a notification of the server's). In what is expected an object may have more keys
+//! than the pattern and a list more elements; `"<string>"`, `"<array>"` and `"<some>"` (anything
+//! but null) stand for values, and `"<name=string>"` remembers one, which `"<name>"` puts into a
+//! later message.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +16,29 @@ use super::Session;
 type Remembered = BTreeMap<String, Value>;
 
 /// Compares a value with a pattern; the error says where they differ.
-fn matches(pattern: &Value, found: &Value, remembered: &mut Remembered, at: &str) -> Result<(), String> {
+fn matches(
+    pattern: &Value,
+    found: &Value,
+    remembered: &mut Remembered,
+    at: &str,
+) -> Result<(), String> {
     let differs = || Err(format!("{at}: {found} instead of {pattern}"));
     match (pattern, found) {
-        (Value::Object(keys), Value::Object(_)) => {
-            keys.iter().try_for_each(|(key, pattern)| matches(pattern, &found[key], remembered, &format!("{at}.{key}")))
-        }
-        (Value::Array(patterns), Value::Array(all)) if all.len() >= patterns.len() && patterns.is_empty() == all.is_empty() => {
-            patterns.iter().zip(all).enumerate().try_for_each(|(i, (p, f))| matches(p, f, remembered, &format!("{at}[{i}]")))
+        (Value::Object(keys), Value::Object(_)) => keys.iter().try_for_each(|(key, pattern)| {
+            matches(pattern, &found[key], remembered, &format!("{at}.{key}"))
+        }),
+        (Value::Array(patterns), Value::Array(all))
+            if all.len() >= patterns.len() && patterns.is_empty() == all.is_empty() =>
+        {
+            patterns
+                .iter()
+                .zip(all)
+                .enumerate()
+                .try_for_each(|(i, (p, f))| matches(p, f, remembered, &format!("{at}[{i}]")))
         }
         (Value::String(text), _) if text.starts_with('<') && text.ends_with('>') => {
-            let (name, kind) = text[1..text.len() - 1].split_once('=').unwrap_or(("", &text[1..text.len() - 1]));
+            let (name, kind) =
+                text[1..text.len() - 1].split_once('=').unwrap_or(("", &text[1..text.len() - 1]));
             let fits = match kind {
                 "string" => found.is_string(),
                 "array" => found.is_array(),
@@ -48,12 +63,15 @@ fn filled(message: &Value, remembered: &Remembered) -> Value {
     match message {
         Value::String(text) => remembered.get(text).cloned().unwrap_or_else(|| message.clone()),
         Value::Array(all) => all.iter().map(|one| filled(one, remembered)).collect(),
-        Value::Object(keys) => keys.iter().map(|(key, value)| (key.clone(), filled(value, remembered))).collect(),
+        Value::Object(keys) => {
+            keys.iter().map(|(key, value)| (key.clone(), filled(value, remembered))).collect()
+        }
         _ => message.clone(),
     }
 }
 
-/// Plays a conversation. Panics at the first step that goes another way. Returns the number of replies that were compared.
+/// Plays a conversation. Panics at the first step that goes another way. Returns the number of
+/// replies that were compared.
 fn play(name: &str, text: &str) -> usize {
     let mut session = Session::uninitialized();
     let mut remembered = Remembered::new();
@@ -82,7 +100,8 @@ fn play(name: &str, text: &str) -> usize {
             session.notify(method, params);
         } else if let Some(method) = step["expect"].as_str() {
             let told = session.notifications(method, 1);
-            matches(&step["params"], &told[0], &mut remembered, method).unwrap_or_else(|difference| panic!("{at}: {difference}"));
+            matches(&step["params"], &told[0], &mut remembered, method)
+                .unwrap_or_else(|difference| panic!("{at}: {difference}"));
         }
     }
     assert_eq!(session.finish(), Some(0), "{name}");
@@ -93,7 +112,11 @@ macro_rules! conversation {
     ($test:ident, $file:literal, $replies:literal) => {
         #[test]
         fn $test() {
-            assert_eq!(play($file, include_str!(concat!("recorded/", $file))), $replies, "replies that were compared");
+            assert_eq!(
+                play($file, include_str!(concat!("recorded/", $file))),
+                $replies,
+                "replies that were compared"
+            );
         }
     };
 }
@@ -120,5 +143,8 @@ fn a_pattern_finds_what_differs() {
         let pattern = serde_json::from_str(pattern).unwrap();
         assert_eq!(matches(&pattern, &found, &mut remembered, "").is_ok(), fits, "{pattern}");
     }
-    assert_eq!(filled(&serde_json::json!({"id": ["<name>", "<other>"]}), &remembered), serde_json::json!({"id": ["x", "<other>"]}));
+    assert_eq!(
+        filled(&serde_json::json!({"id": ["<name>", "<other>"]}), &remembered),
+        serde_json::json!({"id": ["x", "<other>"]})
+    );
 }

@@ -35,7 +35,10 @@ fn each_answer_is_told_with_what_it_cost() {
     session.items(URI, 0, 6);
     let told = session.notifications("lacuna/status", 1);
     let last = &told[0]["last"];
-    assert_eq!((&last["uri"], &last["outcome"], &last["reason"]), (&json!(URI), &json!("suggest"), &Value::Null));
+    assert_eq!(
+        (&last["uri"], &last["outcome"], &last["reason"]),
+        (&json!(URI), &json!("suggest"), &Value::Null)
+    );
     let tokens = |name: &str| last["tokens"][name].as_u64().expect("a count");
     assert_eq!(tokens("cached") + tokens("new"), tokens("prompt"));
     assert!(tokens("generated") > 0 && last["ms"].as_f64().unwrap() > 0.0, "{last}");
@@ -60,9 +63,24 @@ fn a_client_that_has_not_asked_for_it_is_told_nothing() {
 #[test]
 fn a_silence_has_a_code_a_meaning_and_a_remedy() {
     for (settings, uri, text, code) in [
-        (json!({"context": {"max_file_bytes": 1024}}), URI, "x = 1\n".repeat(500), "file-too-large"),
-        (json!({"show": {"disabled_languages": ["go", "python"]}}), URI, "x = fo\n".to_owned(), "language-off"),
-        (json!({"context": {"ignore": ["secret/**"]}}), "file:///project/secret/a.py", "x = fo\n".to_owned(), "ignored-path"),
+        (
+            json!({"context": {"max_file_bytes": 1024}}),
+            URI,
+            "x = 1\n".repeat(500),
+            "file-too-large",
+        ),
+        (
+            json!({"show": {"disabled_languages": ["go", "python"]}}),
+            URI,
+            "x = fo\n".to_owned(),
+            "language-off",
+        ),
+        (
+            json!({"context": {"ignore": ["secret/**"]}}),
+            "file:///project/secret/a.py",
+            "x = fo\n".to_owned(),
+            "ignored-path",
+        ),
         (json!({}), "file:///project/deep/.env", "TOKEN=\n".to_owned(), "ignored-path"),
         (json!({"show": {"min_confidence": 1.0}}), URI, "x =\n".to_owned(), "low-confidence"),
     ] {
@@ -71,7 +89,11 @@ fn a_silence_has_a_code_a_meaning_and_a_remedy() {
         assert_eq!(session.items(uri, 0, 3), Vec::<Value>::new(), "{code}");
         let last = session.notifications("lacuna/status", 1)[0]["last"].clone();
         assert_eq!((&last["outcome"], &last["reason"]), (&json!("silence"), &json!(code)));
-        assert!(last["meaning"].as_str().unwrap().ends_with('.') && last["remedy"].as_str().unwrap().ends_with('.'), "{last}");
+        assert!(
+            last["meaning"].as_str().unwrap().ends_with('.')
+                && last["remedy"].as_str().unwrap().ends_with('.'),
+            "{last}"
+        );
     }
 }
 
@@ -90,9 +112,13 @@ fn every_silence_is_in_the_log_with_its_code() {
         let mut client = Client::start_with(["--model", model.arg()], &[("LACUNA_LOG", "info")]);
         client.initialize(json!({"initializationOptions": settings}));
         if !pause.is_null() {
-            client.result("workspace/executeCommand", json!({"command": "lacuna.pause", "arguments": pause}));
+            client.result(
+                "workspace/executeCommand",
+                json!({"command": "lacuna.pause", "arguments": pause}),
+            );
         }
-        let text = if code == "file-too-large" { "x = 1\n".repeat(500) } else { "x = f(\n".to_owned() };
+        let text =
+            if code == "file-too-large" { "x = 1\n".repeat(500) } else { "x = f(\n".to_owned() };
         client.open(uri, "python", &text);
         // Saving is nothing to us, and nothing to the log.
         client.notify("textDocument/didSave", json!({"textDocument": {"uri": uri}}));
@@ -137,7 +163,8 @@ fn commands_that_mean_nothing_are_errors() {
         ("lacuna.resume", json!([{}, {}])),
         ("lacuna.what", json!([])),
     ] {
-        let (code, message) = session.error("workspace/executeCommand", json!({"command": name, "arguments": arguments}));
+        let (code, message) = session
+            .error("workspace/executeCommand", json!({"command": name, "arguments": arguments}));
         assert!(code == -32602 && message.contains(name), "{code} {message}");
     }
     session.open(URI, "python", "x = fo\n");
@@ -150,9 +177,17 @@ fn events_of_any_shape_are_taken_without_a_word() {
     session.open(URI, "python", "x = fo\n");
     let item = session.items(URI, 0, 6)[0].clone();
     session.notify("textDocument/didShowCompletion", json!({"item": item}));
-    session.notify("textDocument/didPartiallyAcceptCompletion", json!({"item": item, "acceptedLength": 3}));
-    for params in [json!({"item": null}), json!({"item": {"command": 1}}), json!({}), json!([]), json!({"item": [], "acceptedLength": -1})]
-    {
+    session.notify(
+        "textDocument/didPartiallyAcceptCompletion",
+        json!({"item": item, "acceptedLength": 3}),
+    );
+    for params in [
+        json!({"item": null}),
+        json!({"item": {"command": 1}}),
+        json!({}),
+        json!([]),
+        json!({"item": [], "acceptedLength": -1}),
+    ] {
         session.notify("textDocument/didShowCompletion", params.clone());
         session.notify("textDocument/didPartiallyAcceptCompletion", params);
     }
@@ -160,7 +195,8 @@ fn events_of_any_shape_are_taken_without_a_word() {
     assert_eq!(session.finish(), Some(0));
 }
 
-/// `context.other_files`: prompts grow by what resembles the place in other open files, never by what is ignored.
+/// `context.other_files`: prompts grow by what resembles the place in other open files, never by
+/// what is ignored.
 #[test]
 fn other_open_files_are_shown_where_that_is_wanted() {
     let text = "c = Circle(radius)\nc.\n";
@@ -188,24 +224,30 @@ fn trained_for(languages: &[&str]) -> lacuna_tests::ModelDir {
     model.write()
 }
 
-/// The reason in a document of this language, and the remedy; `None`: there was an answer of the model.
+/// The reason in a document of this language, and the remedy; `None`: there was an answer of the
+/// model.
 fn off(model: &str, show: Value, id: &str, uri: &str, trigger: u8) -> Option<String> {
     let mut client = Client::start_with(["--model", model], &[]);
-    client.initialize(json!({"initializationOptions": {"latency": {"deadline_ms": 0}, "show": show}}));
+    client.initialize(
+        json!({"initializationOptions": {"latency": {"deadline_ms": 0}, "show": show}}),
+    );
     client.open(uri, id, "x = fo\n");
     let params = json!({
         "textDocument": {"uri": uri}, "position": {"line": 0, "character": 6}, "context": {"triggerKind": trigger},
     });
     client.result("textDocument/inlineCompletion", params);
-    let last = client.result("lacuna/status", json!({"textDocument": {"uri": uri}}))["last"].clone();
-    (last["reason"] == "language-off").then(|| last["remedy"].as_str().unwrap_or_default().to_owned())
+    let last =
+        client.result("lacuna/status", json!({"textDocument": {"uri": uri}}))["last"].clone();
+    (last["reason"] == "language-off")
+        .then(|| last["remedy"].as_str().unwrap_or_default().to_owned())
 }
 
 #[test]
 fn a_language_that_the_model_was_not_trained_for_is_off_until_it_is_turned_on() {
     let model = trained_for(&["python", "lua"]);
     let all = TinyModel::default().write();
-    let (lua, rust, python) = (("lua", "file:///a.lua"), ("rust", "file:///a.rs"), ("python", "file:///a.py"));
+    let (lua, rust, python) =
+        (("lua", "file:///a.lua"), ("rust", "file:///a.rs"), ("python", "file:///a.py"));
     for (model, show, (id, uri), is_off) in [
         (&model, json!({}), python, false),
         (&model, json!({}), lua, false),
@@ -222,7 +264,9 @@ fn a_language_that_the_model_was_not_trained_for_is_off_until_it_is_turned_on() 
         for trigger in [1, 2] {
             let remedy = off(model.arg(), show.clone(), id, uri, trigger);
             assert_eq!(remedy.is_some(), is_off, "{show} {id}, trigger {trigger}");
-            assert!(remedy.is_none_or(|remedy| remedy.contains(":Lacuna language on") && remedy.contains("Turn On")));
+            assert!(remedy.is_none_or(
+                |remedy| remedy.contains(":Lacuna language on") && remedy.contains("Turn On")
+            ));
         }
     }
 }
@@ -238,6 +282,9 @@ fn a_language_is_turned_on_while_the_server_runs() {
         client.result("lacuna/status", json!({"textDocument": {"uri": "file:///a.lua"}}))["last"]["reason"].clone()
     };
     assert_eq!(reason(&mut client), "language-off");
-    client.notify("workspace/didChangeConfiguration", json!({"settings": {"lacuna": {"show": {"languages": ["trained", "lua"]}}}}));
+    client.notify(
+        "workspace/didChangeConfiguration",
+        json!({"settings": {"lacuna": {"show": {"languages": ["trained", "lua"]}}}}),
+    );
     assert_ne!(reason(&mut client), "language-off");
 }

@@ -1,4 +1,5 @@
-//! Two hundred edits a second, each with a request, as a held key or a macro makes them: nothing hangs, nothing is lost, memory returns.
+//! Two hundred edits a second, each with a request, as a held key or a macro makes them: nothing
+//! hangs, nothing is lost, memory returns.
 //!
 //! `LACUNA_TEST_STORM_SECONDS` says for how long [3]; the gate takes half a minute.
 
@@ -64,10 +65,14 @@ impl Text {
 
 #[test]
 fn two_hundred_edits_a_second_lose_nothing_and_leave_nothing() {
-    let seconds: u32 = std::env::var("LACUNA_TEST_STORM_SECONDS").map_or(3, |s| s.parse().expect("LACUNA_TEST_STORM_SECONDS: seconds"));
+    let seconds: u32 = std::env::var("LACUNA_TEST_STORM_SECONDS")
+        .map_or(3, |s| s.parse().expect("LACUNA_TEST_STORM_SECONDS: seconds"));
     let edits = seconds * EDITS_A_SECOND;
     let random = &mut Random::new(7);
-    let mut text = Text { lines: (0..20).map(|i| format!("value_{i} = compute({i})")).collect(), cursor: (3, 5) };
+    let mut text = Text {
+        lines: (0..20).map(|i| format!("value_{i} = compute({i})")).collect(),
+        cursor: (3, 5),
+    };
     let mut session = Session::on_the_scalar_row();
     let pid = session.child().id();
     session.open(URI, "python", &text.whole());
@@ -77,7 +82,10 @@ fn two_hundred_edits_a_second_lose_nothing_and_leave_nothing() {
     let start = Instant::now();
     for i in 0..edits {
         // An appointment, not a wait: a sender that is late catches up.
-        std::thread::sleep((start + i * Duration::from_secs(1) / EDITS_A_SECOND).saturating_duration_since(Instant::now()));
+        std::thread::sleep(
+            (start + i * Duration::from_secs(1) / EDITS_A_SECOND)
+                .saturating_duration_since(Instant::now()),
+        );
         let edit = text.edit(random);
         session.change(URI, i64::from(i) + 2, &[edit]);
         // Some editors cancel what is superseded, some leave it to the server.
@@ -98,7 +106,8 @@ fn two_hundred_edits_a_second_lose_nothing_and_leave_nothing() {
     let late = resident(pid);
     assert!(late < early + 50.0, "{early:.0} MB after a quarter, {late:.0} MB after all");
 
-    // What the server has is what the editor has: a server that is given the whole text says the same.
+    // What the server has is what the editor has: a server that is given the whole text says the
+    // same.
     let (line, column) = text.cursor;
     let stormed = session.items(URI, line, column);
     let mut fresh = Session::on_the_scalar_row();

@@ -1,4 +1,5 @@
-//! Positions and edits as the protocol defines them, written plainly: what the server is compared with.
+//! Positions and edits as the protocol defines them, written plainly: what the server is compared
+//! with.
 
 use serde_json::Value;
 
@@ -12,7 +13,8 @@ pub enum Unit {
 /// Byte offsets of the line starts; `\n`, `\r\n` and `\r` end a line.
 fn line_starts(text: &str) -> Vec<usize> {
     let bytes = text.as_bytes();
-    let ends = (0..bytes.len()).filter(|&i| bytes[i] == b'\n' || bytes[i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'));
+    let ends = (0..bytes.len())
+        .filter(|&i| bytes[i] == b'\n' || bytes[i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'));
     std::iter::once(0).chain(ends.map(|i| i + 1)).collect()
 }
 
@@ -28,14 +30,20 @@ pub fn position(text: &str, byte: usize, unit: Unit) -> (usize, usize) {
 pub fn offset(text: &str, (line, character): (usize, usize), unit: Unit) -> usize {
     let start = line_starts(text)[line];
     let rest = text[start..].char_indices().map(|(i, _)| start + i).chain([text.len()]);
-    rest.into_iter().find(|&byte| position(text, byte, unit) == (line, character)).expect("a position of the text")
+    rest.into_iter()
+        .find(|&byte| position(text, byte, unit) == (line, character))
+        .expect("a position of the text")
 }
 
 /// The text after an item was accepted.
 pub fn accept(text: &str, item: &Value, unit: Unit) -> String {
     let place = |end: &str| {
         let p = &item["range"][end];
-        offset(text, (p["line"].as_u64().unwrap() as usize, p["character"].as_u64().unwrap() as usize), unit)
+        offset(
+            text,
+            (p["line"].as_u64().unwrap() as usize, p["character"].as_u64().unwrap() as usize),
+            unit,
+        )
     };
     let (start, end) = (place("start"), place("end"));
     format!("{}{}{}", &text[..start], item["insertText"].as_str().unwrap(), &text[end..])

@@ -7,17 +7,28 @@ use serde_json::Value;
 fn the_demonstration_is_marked_and_its_rows_report_the_same() {
     let home = Home::new();
     let table = home.lacuna(["telemetry", "demo"]).expect_code(0).stdout;
-    assert!(table.starts_with("SIMULATED") && table.contains("experiment order") && table.contains("better"), "{table}");
-    let json: Value = serde_json::from_str(&home.lacuna(["telemetry", "demo", "--json"]).expect_code(0).stdout).expect("JSON");
+    assert!(
+        table.starts_with("SIMULATED")
+            && table.contains("experiment order")
+            && table.contains("better"),
+        "{table}"
+    );
+    let json: Value =
+        serde_json::from_str(&home.lacuna(["telemetry", "demo", "--json"]).expect_code(0).stdout)
+            .expect("JSON");
     for name in ["rows.parquet", "rows.jsonl", "rows.csv"] {
         home.lacuna(["telemetry", "demo", "--rows", name, "--html", "page.html"]).expect_code(0);
-        let said = home.lacuna(["telemetry", "report", name, "--json", "--utc"]).expect_code(0).stdout;
+        let said =
+            home.lacuna(["telemetry", "report", name, "--json", "--utc"]).expect_code(0).stdout;
         let report: Value = serde_json::from_str(&said).expect("JSON");
         assert_eq!(report["all"], json["all"], "{name}");
         assert_eq!(report["simulated"], true);
     }
     // Parquet carries the experiment's definition; the page is complete.
-    let said = home.lacuna(["telemetry", "report", "rows.parquet", "--json", "--utc"]).expect_code(0).stdout;
+    let said = home
+        .lacuna(["telemetry", "report", "rows.parquet", "--json", "--utc"])
+        .expect_code(0)
+        .stdout;
     let report: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(report["experiments"], json["experiments"]);
     let page = std::fs::read_to_string(home.work().join("page.html")).expect("the page");
@@ -26,7 +37,8 @@ fn the_demonstration_is_marked_and_its_rows_report_the_same() {
 
 #[test]
 fn the_committed_demonstration_is_what_the_command_prints() {
-    let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/telemetry/demo.txt");
+    let committed =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/telemetry/demo.txt");
     let committed = std::fs::read_to_string(committed).expect("docs/telemetry/demo.txt");
     assert_eq!(
         Home::new().lacuna(["telemetry", "demo"]).expect_code(0).stdout,
@@ -41,7 +53,8 @@ fn a_merged_file_counts_every_row_once() {
     home.lacuna(["telemetry", "demo", "--seed", "1", "--rows", "a.parquet"]).expect_code(0);
     home.lacuna(["telemetry", "merge", "a.parquet", "-o", "b.csv"]).expect_code(0);
     let all = |files: &[&str]| -> Value {
-        let said = home.lacuna([&["telemetry", "report", "--json"], files].concat()).expect_code(0).stdout;
+        let said =
+            home.lacuna([&["telemetry", "report", "--json"], files].concat()).expect_code(0).stdout;
         serde_json::from_str::<Value>(&said).expect("JSON")["all"].clone()
     };
     assert_eq!(all(&["a.parquet", "b.csv"]), all(&["a.parquet"]));
@@ -57,7 +70,8 @@ fn mistakes_are_one_line_with_a_remedy() {
     run(&["export"]).expect_failure(&["nothing has been recorded"]);
     run(&["merge", "a.csv", "-o", "b.xlsx"]).expect_failure(&["b.xlsx", ".parquet"]);
     run(&["demo", "--rows", "rows.txt"]).expect_failure(&["rows.txt", ".parquet"]);
-    run(&["demo", "--html", "no/such/folder/page.html"]).expect_failure(&["page.html", "folder exists"]);
+    run(&["demo", "--html", "no/such/folder/page.html"])
+        .expect_failure(&["page.html", "folder exists"]);
     run(&["experiment", "report", "x"]).expect_failure(&["nothing has been recorded"]);
     run(&["compare", "none.csv"]).expect_failure(&["none.csv"]);
     home.write("text.parquet", "no parquet");
@@ -69,23 +83,36 @@ fn mistakes_are_one_line_with_a_remedy() {
 #[test]
 fn a_newer_or_damaged_store_is_told_and_left_alone() {
     let home = Home::new();
-    let store = home.write(".local/telemetry.db", "this is no database, and longer than a header of one hundred bytes ".repeat(4));
+    let store = home.write(
+        ".local/telemetry.db",
+        "this is no database, and longer than a header of one hundred bytes ".repeat(4),
+    );
     home.configure(format!("[telemetry]\ndir = {:?}\n", store.parent().expect("a folder")));
     let before = std::fs::read(&store).expect("the file");
-    home.lacuna(["telemetry", "report"]).expect_failure(&["telemetry.db", "damaged", "move it away"]);
+    home.lacuna(["telemetry", "report"]).expect_failure(&[
+        "telemetry.db",
+        "damaged",
+        "move it away",
+    ]);
     assert_eq!(std::fs::read(&store).expect("the file"), before);
 }
 
 #[test]
 fn the_benchmark_runs_at_toy_size() {
     let home = Home::new();
-    let bench =
-        |how: &[&str]| home.lacuna([&["telemetry", "bench", "--rows", "5000", "--keys", "500"], how].concat()).expect_code(0).stdout;
+    let bench = |how: &[&str]| {
+        home.lacuna([&["telemetry", "bench", "--rows", "5000", "--keys", "500"], how].concat())
+            .expect_code(0)
+            .stdout
+    };
     let measured: Value = serde_json::from_str(&bench(&["--json"])).expect("JSON");
     let store = &measured["store"];
     assert_eq!(store["rows"], 5000);
     // The team's rows, all of which are there.
-    let kinds: u64 = ["requests", "suggestions", "activity"].iter().map(|k| store[k].as_u64().filter(|n| *n > 0).expect("rows")).sum();
+    let kinds: u64 = ["requests", "suggestions", "activity"]
+        .iter()
+        .map(|k| store[k].as_u64().filter(|n| *n > 0).expect("rows"))
+        .sum();
     assert_eq!(kinds, 5000, "{store}");
     for event in ["edit", "request", "answer"] {
         let of = |p: &str| measured[event][p].as_f64().expect("microseconds");
@@ -93,13 +120,22 @@ fn the_benchmark_runs_at_toy_size() {
     }
     bench(&["-o", "telemetry.md"]);
     let page = std::fs::read_to_string(home.work().join("telemetry.md")).expect("the page");
-    assert!(page.contains("| answer goes out |") && page.contains("| report, experiment included"), "{page}");
+    assert!(
+        page.contains("| answer goes out |") && page.contains("| report, experiment included"),
+        "{page}"
+    );
     // What was measured with is gone.
     let left = std::fs::read_dir(std::env::temp_dir()).expect("a folder").flatten();
     let id = |e: &std::fs::DirEntry| {
-        e.file_name().to_string_lossy().strip_prefix("lacuna-telemetry-bench-").and_then(|id| id.parse::<u32>().ok())
+        e.file_name()
+            .to_string_lossy()
+            .strip_prefix("lacuna-telemetry-bench-")
+            .and_then(|id| id.parse::<u32>().ok())
     };
-    assert!(left.filter_map(|e| id(&e)).all(|id| std::path::Path::new(&format!("/proc/{id}")).exists()), "a folder was left behind");
+    assert!(
+        left.filter_map(|e| id(&e)).all(|id| std::path::Path::new(&format!("/proc/{id}")).exists()),
+        "a folder was left behind"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Sessions as editors have them: killed, switched off, in an experiment, and looked at for what they must not hold.
+//! Sessions as editors have them: killed, switched off, in an experiment, and looked at for what
+//! they must not hold.
 
 use std::time::Instant;
 
@@ -9,11 +10,14 @@ use super::editor::{Desk, Editor};
 
 const LINES: usize = 30;
 
-/// One line for each act, with a place to write behind `= `.
-/// Lines that want a value, below others that have one, each its own: what the file says of the next letter is no line break.
+/// One line for each act, with a place to write behind `= `. Lines that want a value, below others
+/// that have one, each its own: what the file says of the next letter is no line break.
 fn text() -> String {
-    let word = |i: usize| (0..8).map(|k| char::from(b'a' + ((i * 7 + k * 5 + i / 26) % 26) as u8)).collect::<String>();
-    let others: String = (0..8 * LINES).map(|i| format!("{} = {}\n", word(i + 3), word(i))).collect();
+    let word = |i: usize| {
+        (0..8).map(|k| char::from(b'a' + ((i * 7 + k * 5 + i / 26) % 26) as u8)).collect::<String>()
+    };
+    let others: String =
+        (0..8 * LINES).map(|i| format!("{} = {}\n", word(i + 3), word(i))).collect();
     let open: String = (0..LINES).map(|i| format!("value_{i:02} = \n")).collect();
     others + &open
 }
@@ -52,14 +56,18 @@ fn two_editors_of_one_user_record_side_by_side() {
     }
     editors.into_iter().for_each(Editor::finish);
     let all = &desk.report()["all"];
-    assert_eq!((&all["requests"], &all["suggestions"]), (&(2 * LINES).into(), &(2 * LINES).into()), "{all}");
+    assert_eq!(
+        (&all["requests"], &all["suggestions"]),
+        (&(2 * LINES).into(), &(2 * LINES).into()),
+        "{all}"
+    );
     assert_eq!(all["accepted"], accepted, "{all}");
     let said = desk.home.lacuna(["telemetry", "show", "-n", "0"]).expect_code(0).stdout;
     assert!(said.contains("sessions     2, 0 changes lost"), "{said}");
 }
 
-/// A disk that fills while the server runs: completing goes on, the trouble is said, what was committed stays readable, and with room again
-/// the store is written again.
+/// A disk that fills while the server runs: completing goes on, the trouble is said, what was
+/// committed stays readable, and with room again the store is written again.
 #[cfg(unix)]
 #[test]
 fn a_disk_that_is_full_stops_nothing() {
@@ -128,7 +136,10 @@ fn a_file_that_is_deleted_was_not_kept() {
     editor.insert(&rest);
     let folder = format!("file://{}", editor.file.parent().expect("a folder").display());
     // Another folder whose name begins alike is another folder.
-    editor.client.notify("workspace/didDeleteFiles", json!({"files": [{"uri": &folder[..folder.len() - 1]}]}));
+    editor.client.notify(
+        "workspace/didDeleteFiles",
+        json!({"files": [{"uri": &folder[..folder.len() - 1]}]}),
+    );
     editor.client.notify("workspace/didDeleteFiles", json!({"files": [{"uri": folder}]}));
     editor.finish();
     let rows = desk.rows();
@@ -173,12 +184,28 @@ fn an_experiment_from_its_start_to_its_report() {
     }
     assert!(lengths.len() > 1, "the variants' settings were in force: {lengths:?}");
     let status = run(&["status", "short"]).expect_code(0).stdout;
-    let units: u64 =
-        status.lines().filter_map(|l| l.trim().trim_end_matches('s').strip_suffix(" unit")?.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    let units: u64 = status
+        .lines()
+        .filter_map(|l| {
+            l.trim()
+                .trim_end_matches('s')
+                .strip_suffix(" unit")?
+                .rsplit(' ')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
+        .sum();
     assert_eq!(units, 8, "{status}");
-    let report: Value = serde_json::from_str(&run(&["report", "short", "--json"]).expect_code(0).stdout).expect("JSON");
-    let accepted: u64 =
-        report["variants"].as_array().expect("variants").iter().map(|v| v["totals"]["accepted"].as_u64().expect("a count")).sum();
+    let report: Value =
+        serde_json::from_str(&run(&["report", "short", "--json"]).expect_code(0).stdout)
+            .expect("JSON");
+    let accepted: u64 = report["variants"]
+        .as_array()
+        .expect("variants")
+        .iter()
+        .map(|v| v["totals"]["accepted"].as_u64().expect("a count"))
+        .sum();
     assert_eq!((accepted, report["crossed_units"].as_u64()), (8, Some(0)), "{report}");
     run(&["stop", "short"]).expect_code(0);
     run(&["stop", "short"]).expect_failure(&["was stopped before"]);
@@ -192,13 +219,19 @@ fn an_experiment_from_its_start_to_its_report() {
 #[test]
 fn an_editor_that_runs_takes_part_in_an_experiment_and_leaves_it() {
     let desk = Desk::new();
-    desk.home.write("lacuna.toml", "[experiment.late]\n[experiment.late.variant.control]\n[experiment.late.variant.same]\n");
+    desk.home.write(
+        "lacuna.toml",
+        "[experiment.late]\n[experiment.late.variant.control]\n[experiment.late.variant.same]\n",
+    );
     let mut editor = desk.open("script.py", &text());
     editor.go_behind("value_00 = ");
     editor.ask();
     desk.wait_for("request", || (), |rows| newest_request(rows).is_some());
     desk.home.lacuna(["telemetry", "experiment", "start", "late"]).expect_code(0);
-    let in_it = |rows: &[Value]| newest_request(rows).is_some_and(|r| r["arms"].as_str().is_some_and(|arms| arms.starts_with("late=")));
+    let in_it = |rows: &[Value]| {
+        newest_request(rows)
+            .is_some_and(|r| r["arms"].as_str().is_some_and(|arms| arms.starts_with("late=")))
+    };
     desk.wait_for(
         "request in the experiment",
         || {
@@ -231,15 +264,27 @@ fn what_is_shown_holds_nothing_of_the_text_and_purging_leaves_nothing() {
     let file = editor.file.clone();
     editor.finish();
     let shown = desk.home.lacuna(["telemetry", "show", "-n", "50"]).expect_code(0).stdout;
-    assert!(shown.contains("\"state\":\"accepted\"") && shown.contains("\"language\":\"python\""), "{shown}");
+    assert!(
+        shown.contains("\"state\":\"accepted\"") && shown.contains("\"language\":\"python\""),
+        "{shown}"
+    );
     let mut looked = 0;
-    for entry in std::fs::read_dir(file.parent().expect("a folder").parent().expect("the home").join(".local/share/lacuna"))
-        .expect("the store's folder")
+    for entry in std::fs::read_dir(
+        file.parent().expect("a folder").parent().expect("the home").join(".local/share/lacuna"),
+    )
+    .expect("the store's folder")
     {
         let bytes = std::fs::read(entry.expect("a file").path()).expect("a readable file");
-        for secret in ["secret", "confidential", "salary", rest.as_str(), "script", ".py", "file:"] {
-            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret:?} is in the store");
-            assert!(!shown.lines().skip(1).any(|l| l.contains(secret)), "{secret:?} is shown: {shown}");
+        for secret in ["secret", "confidential", "salary", rest.as_str(), "script", ".py", "file:"]
+        {
+            assert!(
+                !bytes.windows(secret.len()).any(|w| w == secret.as_bytes()),
+                "{secret:?} is in the store"
+            );
+            assert!(
+                !shown.lines().skip(1).any(|l| l.contains(secret)),
+                "{secret:?} is shown: {shown}"
+            );
         }
         looked += 1;
     }

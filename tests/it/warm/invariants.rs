@@ -1,4 +1,5 @@
-//! Invariants 1 to 3 of the design: split invariance, warm equals cold, a cancelled request leaves no trace.
+//! Invariants 1 to 3 of the design: split invariance, warm equals cold, a cancelled request leaves
+//! no trace.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use lacuna_tests::Random;
 
 use super::{Buffer, LAYOUTS, Tiny, boundary, by_the_model, line, program};
 
-/// One step of a user: typing, backspace, paste, undo, an edit at several cursors, above, below or inside of the windows.
+/// One step of a user: typing, backspace, paste, undo, an edit at several cursors, above, below or
+/// inside of the windows.
 fn step(buffer: &mut Buffer, undo: &mut Vec<Buffer>, random: &mut Random) {
     let before = buffer.clone();
     let text = buffer.document.text();
@@ -44,7 +46,9 @@ fn step(buffer: &mut Buffer, undo: &mut Vec<Buffer>, random: &mut Random) {
         9 => {
             // A line above, a line below; the cursor stays where it was.
             let cursor = buffer.cursor;
-            let at = text[..boundary(&text, random.below(cursor + 1))].rfind('\n').map_or(0, |at| at + 1);
+            let at = text[..boundary(&text, random.below(cursor + 1))]
+                .rfind('\n')
+                .map_or(0, |at| at + 1);
             let added = line(99, random);
             buffer.splice(at..at, &added);
             buffer.cursor = cursor + added.len();
@@ -61,8 +65,14 @@ fn step(buffer: &mut Buffer, undo: &mut Vec<Buffer>, random: &mut Random) {
     undo.truncate(40);
 }
 
-/// A user at work, who goes on before the answer is there (at any of the first `checks` layers) or waits for it and hands it to `answered`.
-fn walk(completer: &Completer, seed: u64, checks: usize, mut answered: impl FnMut(usize, &Buffer, &Reply)) {
+/// A user at work, who goes on before the answer is there (at any of the first `checks` layers) or
+/// waits for it and hands it to `answered`.
+fn walk(
+    completer: &Completer,
+    seed: u64,
+    checks: usize,
+    mut answered: impl FnMut(usize, &Buffer, &Reply),
+) {
     let random = &mut Random::new(seed);
     let text = program(60, random);
     let mut buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
@@ -70,7 +80,8 @@ fn walk(completer: &Completer, seed: u64, checks: usize, mut answered: impl FnMu
     for round in 0..120 {
         step(&mut buffer, &mut undo, random);
         if random.below(3) == 0 {
-            let _ = buffer.complete(completer, &Cancel::new().at_check(random.below(checks) as u32));
+            let _ =
+                buffer.complete(completer, &Cancel::new().at_check(random.below(checks) as u32));
             continue;
         }
         answered(round, &buffer, &buffer.complete(completer, &Cancel::new()));
@@ -95,9 +106,15 @@ fn however_a_buffer_came_about_it_is_completed_the_same_way() {
             reused += reply.tokens.cached + reply.tokens.resumed;
             // A document that nobody has seen before, with the same text.
             let cold = tiny.completer(settings.clone());
-            let fresh = Buffer::new(&buffer.document.text(), buffer.cursor).complete(&cold, &Cancel::new());
+            let fresh =
+                Buffer::new(&buffer.document.text(), buffer.cursor).complete(&cold, &Cancel::new());
             assert_eq!(fresh.tokens.cached + fresh.tokens.resumed, 0);
-            assert_eq!(text_of(&reply.outcome), text_of(&fresh.outcome), "round {round}, {order:?}, seam {seam}: {:?}", reply.tokens);
+            assert_eq!(
+                text_of(&reply.outcome),
+                text_of(&fresh.outcome),
+                "round {round}, {order:?}, seam {seam}: {:?}",
+                reply.tokens
+            );
             assert_eq!(reply.tokens.prompt, fresh.tokens.prompt);
         });
         assert!(reused > 0, "nothing was warm: the test shows nothing");
@@ -112,8 +129,19 @@ fn the_likeliest_line_does_not_depend_on_how_a_buffer_came_about() {
     let weights = r#"{"version": 1, "bias": -0.5, "weights": {"mean": 2, "score_p": 3, "over_followed": 1, "ends_here": -2, "order": 1, "left": 0.3},
         "levels": {"low": 0.5, "normal": 0.5, "high": 0.5}}"#;
     let calibration = Some(Arc::new(Calibration::from_json(weights).expect("weights")));
-    let settings = Settings { beam: 4, fixed_tokens: None, line_tokens: 6, evidence, suffix, calibration, ..by_the_model() };
-    let (warm, greedy) = (tiny.completer(settings.clone()), tiny.completer(Settings { beam: 1, ..settings.clone() }));
+    let settings = Settings {
+        beam: 4,
+        fixed_tokens: None,
+        line_tokens: 6,
+        evidence,
+        suffix,
+        calibration,
+        ..by_the_model()
+    };
+    let (warm, greedy) = (
+        tiny.completer(settings.clone()),
+        tiny.completer(Settings { beam: 1, ..settings.clone() }),
+    );
     let said = |outcome: &Outcome| match outcome {
         Outcome::Suggest(items) => items[0].text.clone(),
         Outcome::Silence(reason) => format!("{reason:?}"),
@@ -129,9 +157,16 @@ fn the_likeliest_line_does_not_depend_on_how_a_buffer_came_about() {
         let cold = fresh.complete(&tiny.completer(settings.clone()), &Cancel::new());
         assert_eq!(said(&reply.outcome), said(&cold.outcome), "round {round}: {:?}", reply.tokens);
         // The same but for how a sum was rounded.
-        let apart = reply.probability.zip(cold.probability).map_or(0.0, |(warm, cold)| (warm - cold).abs());
-        assert!(apart < 1e-5 && reply.probability.is_some() == cold.probability.is_some(), "round {round}: {apart}, {:?}", reply.tokens);
-        other += usize::from(said(&fresh.complete(&greedy, &Cancel::new()).outcome) != said(&reply.outcome));
+        let apart =
+            reply.probability.zip(cold.probability).map_or(0.0, |(warm, cold)| (warm - cold).abs());
+        assert!(
+            apart < 1e-5 && reply.probability.is_some() == cold.probability.is_some(),
+            "round {round}: {apart}, {:?}",
+            reply.tokens
+        );
+        other += usize::from(
+            said(&fresh.complete(&greedy, &Cancel::new()).outcome) != said(&reply.outcome),
+        );
     });
     assert!(
         by_the_model > 30 && reused > 0 && other > 0,
@@ -145,7 +180,8 @@ fn a_request_cancelled_at_any_layer_leaves_no_trace() {
     let random = &mut Random::new(8);
     let text = program(60, random);
     let buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
-    let expected = text_of(&buffer.complete(&tiny.completer(by_the_model()), &Cancel::new()).outcome);
+    let expected =
+        text_of(&buffer.complete(&tiny.completer(by_the_model()), &Cancel::new()).outcome);
     let completer = tiny.completer(by_the_model());
     let mut cancelled = 0;
     for check in 0..40 {
@@ -184,7 +220,14 @@ fn the_memory_of_all_documents_stays_below_its_budget() {
                 for i in 0..12 {
                     let key = format!("document {thread} {}", i % 5);
                     let reply = completer.complete(&buffer.request(&key, 1), &Cancel::new());
-                    assert!(matches!(reply.outcome, Outcome::Suggest(_) | Outcome::Silence(Reason::OverBudget)), "{:?}", reply.outcome);
+                    assert!(
+                        matches!(
+                            reply.outcome,
+                            Outcome::Suggest(_) | Outcome::Silence(Reason::OverBudget)
+                        ),
+                        "{:?}",
+                        reply.outcome
+                    );
                 }
             });
         }
@@ -193,5 +236,8 @@ fn the_memory_of_all_documents_stays_below_its_budget() {
     assert!(stats.bytes <= budget && stats.evicted_bytes > 0, "{stats:?}");
     // And one that no prompt fits into says so.
     let tight = tiny.completer(Settings { kv_budget_bytes: 1000, ..by_the_model() });
-    assert_eq!(buffer.complete(&tight, &Cancel::new()).outcome, Outcome::Silence(Reason::OverBudget));
+    assert_eq!(
+        buffer.complete(&tight, &Cancel::new()).outcome,
+        Outcome::Silence(Reason::OverBudget)
+    );
 }

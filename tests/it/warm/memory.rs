@@ -53,12 +53,18 @@ fn a_right_suggestion_is_typed_through_without_the_model() {
             from_memory += usize::from(reply.from_memory);
             let rest = &whole[i + c.len_utf8()..];
             if !rest.is_empty() {
-                assert!(reply.from_memory && reply.tokens.generated == 0 && reply.tokens.prompt == 0, "{reply:?}");
+                assert!(
+                    reply.from_memory && reply.tokens.generated == 0 && reply.tokens.prompt == 0,
+                    "{reply:?}"
+                );
                 assert_eq!(suggestion(&reply), Some(rest));
             }
         }
     }
-    assert!(keys >= 20 && from_memory * 10 > keys * 6, "{from_memory} of {keys} keystrokes were answered from memory");
+    assert!(
+        keys >= 20 && from_memory * 10 > keys * 6,
+        "{from_memory} of {keys} keystrokes were answered from memory"
+    );
 }
 
 #[test]
@@ -92,14 +98,20 @@ fn what_is_typed_while_a_request_runs_is_answered_by_its_result() {
     let flight = lacuna_complete::Flight::default();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| {
-            let caller = lacuna_complete::Caller { client: 1, flight: Some(&flight), ..Default::default() };
+            let caller =
+                lacuna_complete::Caller { client: 1, flight: Some(&flight), ..Default::default() };
             completer.complete_for(&buffer.request("a", 1), caller, &Cancel::new())
         });
         let old = running.join().expect("no panic");
         assert_eq!(suggestion(&old), Some(whole.as_str()));
     });
     let first: String = whole.chars().take(1).collect();
-    assert!(flight.agrees(&first) && flight.agrees(&whole) && !flight.agrees("") && !flight.agrees(&format!("{whole}Q")));
+    assert!(
+        flight.agrees(&first)
+            && flight.agrees(&whole)
+            && !flight.agrees("")
+            && !flight.agrees(&format!("{whole}Q"))
+    );
     let reply = ask(&typed, &completer);
     assert!(reply.from_memory);
     assert_eq!(suggestion(&reply), Some(&whole[first.len()..]));
@@ -127,7 +139,12 @@ fn warming_changes_what_an_answer_costs_and_not_what_it_is() {
     warmed.settle();
     let reply = ask(&buffer, &warmed);
     assert_eq!(suggestion(&reply), suggestion(&expected));
-    assert_eq!(reply.tokens.cached + 1, reply.tokens.prompt, "only the last token is computed, for its logits: {:?}", reply.tokens);
+    assert_eq!(
+        reply.tokens.cached + 1,
+        reply.tokens.prompt,
+        "only the last token is computed, for its logits: {:?}",
+        reply.tokens
+    );
     assert_eq!(expected.tokens.cached, 0);
 }
 
@@ -137,7 +154,12 @@ fn a_deadline_ends_a_request_and_the_prompt_is_ready_for_the_next() {
     let text = program(200, &mut Random::new(9));
     let buffer = Buffer::new(&text, super::boundary(&text, text.len() / 2));
     // Time for nothing: what was computed until then is kept, and the background goes on with it.
-    let settings = Settings { deadline: Duration::from_nanos(1), background: true, prompt_tokens: 1500, ..settings() };
+    let settings = Settings {
+        deadline: Duration::from_nanos(1),
+        background: true,
+        prompt_tokens: 1500,
+        ..settings()
+    };
     let completer = tiny.completer(settings);
     for _ in 0..3 {
         let reply = ask(&buffer, &completer);
@@ -150,12 +172,18 @@ fn a_deadline_ends_a_request_and_the_prompt_is_ready_for_the_next() {
 #[test]
 fn the_line_behind_an_accepted_suggestion_is_ready_when_its_break_is_typed() {
     let embedded = lacuna_tests::workspace().join("datasets/embedded");
-    let tokenizer = Tokenizer::from_json(&std::fs::read(embedded.join("tokenizer.json")).expect("the tokenizer")).expect("ours");
+    let tokenizer = Tokenizer::from_json(
+        &std::fs::read(embedded.join("tokenizer.json")).expect("the tokenizer"),
+    )
+    .expect("ours");
     let sentinels = Sentinels::resolve(&tokenizer).expect("ours");
-    let model = Model::load(embedded.join("model.lacuna.safetensors"), Precision::Int4).expect("the embedded model");
+    let model = Model::load(embedded.join("model.lacuna.safetensors"), Precision::Int4)
+        .expect("the embedded model");
     let settings = Settings { background: true, ..Settings::default() };
     let completer = Completer::new(Arc::new(model), Arc::new(tokenizer), sentinels, settings);
-    let text = std::fs::read_to_string(lacuna_tests::workspace().join("datasets/samples/text_stats.py")).expect("a sample");
+    let text =
+        std::fs::read_to_string(lacuna_tests::workspace().join("datasets/samples/text_stats.py"))
+            .expect("a sample");
     let (mut accepted, mut ready) = (0, 0);
     for (at, _) in text.match_indices(['=', '(']).step_by(2) {
         // The rest of the file is not there yet.
@@ -179,14 +207,25 @@ fn the_line_behind_an_accepted_suggestion_is_ready_when_its_break_is_typed() {
     assert!(accepted >= 5 && ready * 3 >= accepted, "{ready} of {accepted} next lines were ready");
 }
 
-/// Another file's part is computed once, by itself, for whichever document shows it next, wherever in its prompt.
+/// Another file's part is computed once, by itself, for whichever document shows it next, wherever
+/// in its prompt.
 #[test]
 fn an_excerpt_is_computed_once_and_moved_to_where_a_prompt_shows_it() {
     let tiny = Tiny::new();
     let text = "# src/shapes.py\nclass Circle:\n    def area(self):\n        return self.radius * self.radius\n\n    def name(self):\n        return 'circle'";
-    let excerpts = [Excerpt { kind: ExcerptKind::OtherFile, path: Some("src/shapes.py".to_owned()), text: text.to_owned(), score: 1.0 }];
+    let excerpts = [Excerpt {
+        kind: ExcerptKind::OtherFile,
+        path: Some("src/shapes.py".to_owned()),
+        text: text.to_owned(),
+        score: 1.0,
+    }];
     let shifted = |reuse: Reuse| {
-        let completer = tiny.completer(Settings { reuse, background: true, prompt_tokens: 1024, ..super::by_the_model() });
+        let completer = tiny.completer(Settings {
+            reuse,
+            background: true,
+            prompt_tokens: 1024,
+            ..super::by_the_model()
+        });
         let first = Buffer::new("x = Circle(1)\n", 14);
         completer.edited(Snapshot {
             key: "first".to_owned(),
@@ -201,7 +240,11 @@ fn an_excerpt_is_computed_once_and_moved_to_where_a_prompt_shows_it() {
         // Of this document nothing is left.
         completer.forget("first");
         let second = Buffer::new("def f(circle):\n    y = circle.\n    return y\n", 30);
-        let request = Request { path: Some("src/a_longer_name.py"), excerpts: &excerpts, ..second.request("second", 1) };
+        let request = Request {
+            path: Some("src/a_longer_name.py"),
+            excerpts: &excerpts,
+            ..second.request("second", 1)
+        };
         let reply = completer.complete(&request, &Cancel::new());
         assert!(matches!(reply.outcome, Outcome::Suggest(_)), "{:?}", reply.outcome);
         reply.tokens.shifted

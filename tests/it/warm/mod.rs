@@ -1,4 +1,5 @@
-//! The warm path in this process: however a buffer came about, it is completed the same way, and what was typed is never contradicted.
+//! The warm path in this process: however a buffer came about, it is completed the same way, and
+//! what was typed is never contradicted.
 
 mod invariants;
 mod memory;
@@ -13,7 +14,8 @@ use lacuna_prompt::{Order, Sentinels, Tokenizer};
 use lacuna_tests::{Random, TinyModel};
 use lacuna_text::Document;
 
-/// The tiny model, with f32 weights: its results do not depend on how many tokens are computed at once.
+/// The tiny model, with f32 weights: its results do not depend on how many tokens are computed at
+/// once.
 pub struct Tiny {
     model: Arc<Model>,
     tokenizer: Arc<Tokenizer>,
@@ -24,24 +26,37 @@ impl Tiny {
     pub fn new() -> Tiny {
         let tiny = TinyModel::default();
         let dir = tiny.write();
-        let tokenizer = Tokenizer::from_json(tiny.tokenizer.to_string().as_bytes()).expect("our own tokenizer");
+        let tokenizer =
+            Tokenizer::from_json(tiny.tokenizer.to_string().as_bytes()).expect("our own tokenizer");
         let sentinels = Sentinels::resolve(&tokenizer).expect("our own markers");
         let model = Model::load(dir.path(), Precision::F32).expect("our own model");
         Tiny { model: Arc::new(model), tokenizer: Arc::new(tokenizer), sentinels }
     }
 
     pub fn completer(&self, settings: Settings) -> Completer {
-        Completer::new(Arc::clone(&self.model), Arc::clone(&self.tokenizer), self.sentinels.clone(), settings)
+        Completer::new(
+            Arc::clone(&self.model),
+            Arc::clone(&self.tokenizer),
+            self.sentinels.clone(),
+            settings,
+        )
     }
 }
 
 /// Short prompts, so that windows move; every answer by the model.
 pub fn by_the_model() -> Settings {
-    Settings { prompt_tokens: 320, line_tokens: 8, block_tokens: 8, fixed_tokens: Some(6), ..Settings::default() }
+    Settings {
+        prompt_tokens: 320,
+        line_tokens: 8,
+        block_tokens: 8,
+        fixed_tokens: Some(6),
+        ..Settings::default()
+    }
 }
 
 /// The layouts that are served.
-pub const LAYOUTS: [(Order, bool); 4] = [(Order::Spm, false), (Order::Spm, true), (Order::Psm, true), (Order::Psm, false)];
+pub const LAYOUTS: [(Order, bool); 4] =
+    [(Order::Spm, false), (Order::Spm, true), (Order::Psm, true), (Order::Psm, false)];
 
 /// A document that is edited as an editor does it: the tree is edited along.
 #[derive(Clone)]

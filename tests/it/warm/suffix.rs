@@ -1,4 +1,5 @@
-//! What stands right of the cursor is asked about lines: the same warm or cold, what the model alone says of the text, and only with time and memory.
+//! What stands right of the cursor is asked about lines: the same warm or cold, what the model
+//! alone says of the text, and only with time and memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,21 +45,35 @@ struct Embedded {
 impl Embedded {
     fn new() -> Embedded {
         let embedded = lacuna_tests::workspace().join("datasets/embedded");
-        let tokenizer = Tokenizer::from_json(&std::fs::read(embedded.join("tokenizer.json")).expect("the tokenizer")).expect("ours");
+        let tokenizer = Tokenizer::from_json(
+            &std::fs::read(embedded.join("tokenizer.json")).expect("the tokenizer"),
+        )
+        .expect("ours");
         let sentinels = Sentinels::resolve(&tokenizer).expect("ours");
-        let model = Model::load(embedded.join("model.lacuna.safetensors"), Precision::Int4).expect("the embedded model");
+        let model = Model::load(embedded.join("model.lacuna.safetensors"), Precision::Int4)
+            .expect("the embedded model");
         Embedded { model: Arc::new(model), tokenizer: Arc::new(tokenizer), sentinels }
     }
 
     fn completer(&self, settings: Settings) -> Completer {
-        Completer::new(Arc::clone(&self.model), Arc::clone(&self.tokenizer), self.sentinels.clone(), settings)
+        Completer::new(
+            Arc::clone(&self.model),
+            Arc::clone(&self.tokenizer),
+            self.sentinels.clone(),
+            settings,
+        )
     }
 }
 
 /// Asked wherever there are two lines.
 fn settings() -> Settings {
     let evidence = Evidence { suffix: true, ..Evidence::default() };
-    Settings { beam: 4, evidence, suffix: Suffix { weight: 0.5, tokens: 8, margin: 6.0 }, ..Settings::default() }
+    Settings {
+        beam: 4,
+        evidence,
+        suffix: Suffix { weight: 0.5, tokens: 8, margin: 6.0 },
+        ..Settings::default()
+    }
 }
 
 /// The text with the rest of a line deleted, and the cursor there.
@@ -78,7 +93,10 @@ impl Place {
     }
 
     fn request<'a>(&'a self, key: &'a str) -> Request<'a> {
-        Request { explain: true, ..Request::at(key, Some("a.py"), &self.document, &self.tree, self.cursor) }
+        Request {
+            explain: true,
+            ..Request::at(key, Some("a.py"), &self.document, &self.tree, self.cursor)
+        }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -108,7 +126,8 @@ fn lines_are_told_apart_by_what_follows_warm_or_cold() {
     for marks in PLACES {
         let place = Place::behind(marks);
         let cold = lines(&embedded.completer(settings()), &place);
-        // Places of one document one after another: what is held is of the text before, then of this one.
+        // Places of one document one after another: what is held is of the text before, then of
+        // this one.
         warm.edited(place.snapshot());
         warm.settle();
         let again = lines(&warm, &place);
@@ -116,13 +135,17 @@ fn lines_are_told_apart_by_what_follows_warm_or_cold() {
         if is_exact {
             assert_eq!(again, cold, "{marks:?}");
         }
-        let alone = embedded.completer(Settings { evidence: Evidence { suffix: false, ..Evidence::default() }, ..settings() });
+        let alone = embedded.completer(Settings {
+            evidence: Evidence { suffix: false, ..Evidence::default() },
+            ..settings()
+        });
         assert!(lines(&alone, &place).iter().all(|line| line.suffix.is_empty()));
         for pair in cold.windows(2) {
             assert!(pair[0].score >= pair[1].score, "in the order of the printed score: {cold:?}");
         }
         // The reference: the model reads the whole text, token by token.
-        let (prefix, suffix) = (place.document.slice(0..place.cursor), place.document.slice(place.cursor..usize::MAX));
+        let (prefix, suffix) =
+            (place.document.slice(0..place.cursor), place.document.slice(place.cursor..usize::MAX));
         for line in cold.iter().filter(|line| !line.suffix.is_empty()) {
             asked += 1;
             let (held, begun) = prefix.split_at(prefix.rfind('\n').expect("a line above"));
@@ -132,7 +155,10 @@ fn lines_are_told_apart_by_what_follows_warm_or_cold() {
             ids.extend(embedded.tokenizer.encode(&suffix[..suffix.len().min(200)]));
             let all = log_probs(&embedded.model, &ids, &Cancel::new()).expect("a short text");
             for (got, expected) in line.suffix.iter().zip(&all[from - 1..]) {
-                assert!((got - expected).abs() <= if is_exact { 1e-3 } else { 0.3 }, "{marks:?} {line:?}: {got} is not {expected}");
+                assert!(
+                    (got - expected).abs() <= if is_exact { 1e-3 } else { 0.3 },
+                    "{marks:?} {line:?}: {got} is not {expected}"
+                );
             }
         }
     }
@@ -144,17 +170,26 @@ fn nothing_is_asked_without_time_or_memory_and_cancelling_leaves_no_trace() {
     let embedded = Embedded::new();
     let place = Place::behind(PLACES[0]);
     let expected = lines(&embedded.completer(settings()), &place);
-    assert!(expected.len() > 1 && expected.iter().all(|line| line.suffix.len() == 8), "{expected:?}");
+    assert!(
+        expected.len() > 1 && expected.iter().all(|line| line.suffix.len() == 8),
+        "{expected:?}"
+    );
     // A deadline that nothing reaches; but what asking costs is not known yet.
-    let hurried = embedded.completer(Settings { deadline: Duration::from_secs(3600), ..settings() });
+    let hurried =
+        embedded.completer(Settings { deadline: Duration::from_secs(3600), ..settings() });
     assert!(lines(&hurried, &place).iter().all(|line| line.suffix.is_empty()));
     for marks in PLACES.into_iter().cycle().take(8) {
         hurried.forget("a");
         let _ = lines(&hurried, &Place::behind(marks));
     }
     hurried.forget("a");
-    let heard: Vec<bool> = lines(&hurried, &place).iter().map(|line| !line.suffix.is_empty()).collect();
-    assert!(heard.len() > 1 && heard.iter().all(|heard| *heard), "known by now: {:?}", hurried.costs());
+    let heard: Vec<bool> =
+        lines(&hurried, &place).iter().map(|line| !line.suffix.is_empty()).collect();
+    assert!(
+        heard.len() > 1 && heard.iter().all(|heard| *heard),
+        "known by now: {:?}",
+        hurried.costs()
+    );
 
     // Memory for the prompt, and for nothing beside it.
     let one = {
@@ -177,7 +212,10 @@ fn nothing_is_asked_without_time_or_memory_and_cancelling_leaves_no_trace() {
         completer.forget("a");
         let reply = completer.complete(&place.request("a"), &Cancel::new().at_check(check));
         let lines = reply.explanation.expect("asked for").lines;
-        assert!(lines.iter().all(|line| line.suffix.len() == lines[0].suffix.len()), "all or none: {lines:?}");
+        assert!(
+            lines.iter().all(|line| line.suffix.len() == lines[0].suffix.len()),
+            "all or none: {lines:?}"
+        );
     }
     completer.forget("a");
     assert_eq!(lines(&completer, &place), expected);

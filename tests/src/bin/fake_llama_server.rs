@@ -1,12 +1,13 @@
-//! Answers like llama-server, with a canned completion, and appends what it was asked to `FAKE_LLAMA_LOG`: for tests of
-//! `lacuna bench replay --against`.
+//! Answers like llama-server, with a canned completion, and appends what it was asked to
+//! `FAKE_LLAMA_LOG`: for tests of `lacuna bench replay --against`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let value = |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1)).cloned();
+    let value =
+        |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1)).cloned();
     let port: u16 = value("--port").and_then(|p| p.parse().ok()).expect("--port");
     let model = value("-m").expect("-m");
     assert!(std::path::Path::new(&model).is_file(), "{model} is not there");
@@ -50,5 +51,10 @@ fn answer(stream: &TcpStream) -> Option<()> {
         r#"{"status":"ok"}"#
     };
     let mut output = stream;
-    write!(output, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{reply}", reply.len()).ok()
+    write!(
+        output,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{reply}",
+        reply.len()
+    )
+    .ok()
 }

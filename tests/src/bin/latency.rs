@@ -1,10 +1,12 @@
-//! The latency benchmark: how long an editor waits for a suggestion, measured at its end of the pipe.
+//! The latency benchmark: how long an editor waits for a suggestion, measured at its end of the
+//! pipe.
 //!
 //! `cargo run --release -p lacuna-tests --bin latency [-- --model M] [--positions 200] [--seed 1]`
 //!
-//! Opens the files of `datasets/samples` in one `lacuna lsp` and goes to seeded places in them. At each it takes back the last two
-//! characters (at every other place also the rest of the line, as while writing new code), asks once as an editor does when the
-//! cursor arrives, types the two characters, and asks again. The second request is the warm one: the time from sending it to its
+//! Opens the files of `datasets/samples` in one `lacuna lsp` and goes to seeded places in them. At
+//! each it takes back the last two characters (at every other place also the rest of the line, as
+//! while writing new code), asks once as an editor does when the cursor arrives, types the two
+//! characters, and asks again. The second request is the warm one: the time from sending it to its
 //! reply is what is reported. Prints a Markdown table.
 
 use std::io::{BufRead, BufReader, Write};
@@ -33,7 +35,9 @@ fn options() -> anyhow::Result<Options> {
         match name.as_str() {
             // The server runs elsewhere: a relative path must not change its meaning.
             "--model" => options.model = Some(std::path::absolute(&value)?.display().to_string()),
-            "--positions" => options.positions = value.parse().with_context(|| format!("--positions {value}"))?,
+            "--positions" => {
+                options.positions = value.parse().with_context(|| format!("--positions {value}"))?
+            }
             "--seed" => options.seed = value.parse().with_context(|| format!("--seed {value}"))?,
             _ => bail!("unknown option {name}: use --model M, --positions N, --seed N"),
         }
@@ -50,7 +54,8 @@ struct File {
 /// The sample files in the order of their names.
 fn files() -> anyhow::Result<Vec<File>> {
     let dir = workspace().join("datasets/samples");
-    let mut paths: Vec<_> = std::fs::read_dir(&dir)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut paths: Vec<_> =
+        std::fs::read_dir(&dir)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
     paths.sort();
     let mut files = Vec::new();
     for path in paths {
@@ -65,12 +70,17 @@ fn files() -> anyhow::Result<Vec<File>> {
             _ => continue,
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        files.push(File { uri: format!("file:///samples/{name}"), language, text: std::fs::read_to_string(&path)? });
+        files.push(File {
+            uri: format!("file:///samples/{name}"),
+            language,
+            text: std::fs::read_to_string(&path)?,
+        });
     }
     Ok(files)
 }
 
-/// A place where a user may be typing: a byte offset with at least two characters before it on its line.
+/// A place where a user may be typing: a byte offset with at least two characters before it on its
+/// line.
 struct Place {
     file: usize,
     cursor: usize,
@@ -78,7 +88,8 @@ struct Place {
     at_the_end: bool,
 }
 
-/// Ends of identifiers, places after `=`, `(` and `.`, and line ends: each kind as often as the others.
+/// Ends of identifiers, places after `=`, `(` and `.`, and line ends: each kind as often as the
+/// others.
 fn places(files: &[File], n: usize, seed: u64) -> Vec<Place> {
     let mut kinds: [Vec<(usize, usize)>; 3] = Default::default();
     for (index, file) in files.iter().enumerate() {
@@ -87,7 +98,9 @@ fn places(files: &[File], n: usize, seed: u64) -> Vec<Place> {
         for cursor in 2..bytes.len() {
             let (before, after) = (bytes[cursor - 1], bytes[cursor]);
             // The two typed characters are on the cursor's line, and each is one byte.
-            if !bytes[cursor - 2..cursor].iter().all(|b| b.is_ascii() && *b != b'\n') || before.is_ascii_whitespace() {
+            if !bytes[cursor - 2..cursor].iter().all(|b| b.is_ascii() && *b != b'\n')
+                || before.is_ascii_whitespace()
+            {
                 continue;
             }
             match after {
@@ -121,7 +134,9 @@ struct Account {
 }
 
 fn account(line: &str) -> Option<Account> {
-    let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let field = |name: &str| {
+        line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
     let number = |name: &str| field(name)?.parse().ok();
     Some(Account {
         cached: number("cached")?,
@@ -159,7 +174,8 @@ fn start(home: &Home, options: &Options) -> anyhow::Result<Server> {
     Ok(Server { client, log })
 }
 
-/// One request: milliseconds from sending it to its reply, whether it suggests something, and the server's account of it.
+/// One request: milliseconds from sending it to its reply, whether it suggests something, and the
+/// server's account of it.
 struct Answer {
     ms: f64,
     suggests: bool,
@@ -173,19 +189,28 @@ impl Server {
         let reply = self.client.reply(id);
         let ms = start.elapsed().as_secs_f64() * 1e3;
         let suggests = reply["result"]["items"].as_array().is_some_and(|items| !items.is_empty());
-        // The line is written before the reply is sent; a server that logs otherwise has no account.
+        // The line is written before the reply is sent; a server that logs otherwise has no
+        // account.
         let account = self.log.recv_timeout(Duration::from_secs(1)).ok();
         Answer { ms, suggests, account }
     }
 
-    fn edit(&mut self, uri: &str, version: &mut i64, line: usize, columns: std::ops::Range<usize>, text: &str) {
+    fn edit(
+        &mut self,
+        uri: &str,
+        version: &mut i64,
+        line: usize,
+        columns: std::ops::Range<usize>,
+        text: &str,
+    ) {
         *version += 1;
         let position = |character: usize| json!({"line": line, "character": character});
         let range = json!({"start": position(columns.start), "end": position(columns.end)});
         self.client.change(uri, *version, &[json!({"range": range, "text": text})]);
     }
 
-    /// Goes to a place, types two characters there, and restores the text. Returns the request on arrival and the warm one.
+    /// Goes to a place, types two characters there, and restores the text. Returns the request on
+    /// arrival and the warm one.
     fn visit(&mut self, file: &File, place: &Place, version: &mut i64) -> (Answer, Answer) {
         let before = &file.text[..place.cursor];
         let line = before.matches('\n').count();
@@ -243,7 +268,9 @@ fn main() -> anyhow::Result<()> {
     let places = places(&files, options.positions, options.seed);
     binary();
 
-    let starts: Vec<f64> = (0..STARTS).map(|i| first_suggestion(&home, &options, &files[i % files.len()])).collect::<Result<_, _>>()?;
+    let starts: Vec<f64> = (0..STARTS)
+        .map(|i| first_suggestion(&home, &options, &files[i % files.len()]))
+        .collect::<Result<_, _>>()?;
 
     let mut server = start(&home, &options)?;
     let mut versions = vec![1; files.len()];
@@ -267,9 +294,15 @@ fn main() -> anyhow::Result<()> {
     let (memory, model): (Vec<&Answer>, Vec<&Answer>) = warm.iter().partition(from_memory);
     let ms = |answers: &[&Answer]| answers.iter().map(|a| a.ms).collect::<Vec<f64>>();
     let mut out = std::io::stdout().lock();
-    let doctor_args = [&["doctor"][..], &options.model.as_deref().map_or(vec![], |m| vec!["--model", m])].concat();
-    let kernels = told(binary().to_str().context("a plain path")?, &doctor_args, |l| l.strip_prefix("kernels "));
-    let cpu = told("cat", &["/proc/cpuinfo"], |l| l.strip_prefix("model name")?.split_once(':').map(|(_, name)| name));
+    let doctor_args =
+        [&["doctor"][..], &options.model.as_deref().map_or(vec![], |m| vec!["--model", m])]
+            .concat();
+    let kernels = told(binary().to_str().context("a plain path")?, &doctor_args, |l| {
+        l.strip_prefix("kernels ")
+    });
+    let cpu = told("cat", &["/proc/cpuinfo"], |l| {
+        l.strip_prefix("model name")?.split_once(':').map(|(_, name)| name)
+    });
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let commit = told("git", &["rev-parse", "--short", "HEAD"], |line| Some(line));
     let profile = if cfg!(debug_assertions) { "dev, not for publication" } else { "release" };
@@ -291,12 +324,22 @@ fn main() -> anyhow::Result<()> {
         writeln!(out, "{}", row("  of these, by the model", ms(&model)))?;
         writeln!(out, "{}", row("  of these, from memory", ms(&memory)))?;
     }
-    writeln!(out, "{}", row("cursor moved to another place", arrivals.iter().map(|a| a.ms).collect()))?;
+    writeln!(
+        out,
+        "{}",
+        row("cursor moved to another place", arrivals.iter().map(|a| a.ms).collect())
+    )?;
     writeln!(out, "{}\n", row("start to first reply", starts))?;
     let share = |n: usize| 100.0 * n as f64 / warm.len().max(1) as f64;
-    writeln!(out, "Warm requests with a suggestion: {:.0} %.", share(warm.iter().filter(|a| a.suggests).count()))?;
+    writeln!(
+        out,
+        "Warm requests with a suggestion: {:.0} %.",
+        share(warm.iter().filter(|a| a.suggests).count())
+    )?;
     if told_by_log {
-        let of = |value: fn(&Account) -> f64| mean(model.iter().filter_map(|a| a.account.as_ref().map(value)));
+        let of = |value: fn(&Account) -> f64| {
+            mean(model.iter().filter_map(|a| a.account.as_ref().map(value)))
+        };
         writeln!(
             out,
             "Answered from memory: {:.0} %. By the model, tokens a request on average: {:.0} cached, {:.1} new, {:.1} generated.",

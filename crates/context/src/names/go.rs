@@ -1,4 +1,5 @@
-//! Go's names. A package's other files bind names too, mostly long ones: only short names are taken for local variables.
+//! Go's names. A package's other files bind names too, mostly long ones: only short names are taken
+//! for local variables.
 
 use super::{At, Role, Rules};
 
@@ -9,8 +10,12 @@ const LONGEST_LOCAL: usize = 4;
 
 fn role(at: &At<'_>) -> Role {
     match (at.parent, at.field, at.kind) {
-        ("short_var_declaration" | "range_clause" | "receive_statement", Some("left"), _) => Role::Bind,
-        ("short_var_declaration" | "range_clause" | "receive_statement", Some("right"), _) => Role::Use,
+        ("short_var_declaration" | "range_clause" | "receive_statement", Some("left"), _) => {
+            Role::Bind
+        }
+        ("short_var_declaration" | "range_clause" | "receive_statement", Some("right"), _) => {
+            Role::Use
+        }
         (
             "var_spec"
             | "const_spec"
@@ -22,8 +27,11 @@ fn role(at: &At<'_>) -> Role {
             _,
         ) => Role::Bind,
         ("type_switch_statement", Some("alias"), _) => Role::Bind,
-        ("selector_expression", Some("operand"), "identifier") | ("call_expression", Some("function"), "identifier") => Role::Neither,
-        ("keyed_element", Some("key"), _) | (_, _, "import_declaration" | "package_clause") => Role::Neither,
+        ("selector_expression", Some("operand"), "identifier")
+        | ("call_expression", Some("function"), "identifier") => Role::Neither,
+        ("keyed_element", Some("key"), _) | (_, _, "import_declaration" | "package_clause") => {
+            Role::Neither
+        }
         (_, Some("value" | "body" | "type"), _) => Role::Use,
         _ => at.inherited,
     }
@@ -40,5 +48,8 @@ fn brings_unknown(kind: &str) -> bool {
 fn is_known(name: &str) -> bool {
     name.len() > LONGEST_LOCAL
         || !name.starts_with(|c: char| c.is_ascii_lowercase())
-        || matches!(name, "nil" | "true" | "iota" | "any" | "new" | "int" | "byte" | "rune" | "bool" | "uint")
+        || matches!(
+            name,
+            "nil" | "true" | "iota" | "any" | "new" | "int" | "byte" | "rune" | "bool" | "uint"
+        )
 }

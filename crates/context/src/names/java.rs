@@ -1,4 +1,5 @@
-//! Java's names: variables and fields. A class that extends another inherits fields that cannot be seen.
+//! Java's names: variables and fields. A class that extends another inherits fields that cannot be
+//! seen.
 
 use super::{At, Role, Rules};
 
@@ -21,13 +22,19 @@ fn role(at: &At<'_>) -> Role {
             Some("name"),
             _,
         ) => Role::Bind,
-        ("lambda_expression", Some("parameters"), _) | (_, _, "inferred_parameters" | "type_pattern" | "record_pattern") => Role::Bind,
+        ("lambda_expression", Some("parameters"), _)
+        | (_, _, "inferred_parameters" | "type_pattern" | "record_pattern") => Role::Bind,
         ("spread_parameter", _, "variable_declarator") => Role::Bind,
         ("object_creation_expression", _, "class_body") => Role::Neither,
-        ("field_access", Some("field"), _) | ("method_invocation" | "method_declaration" | "constructor_declaration", Some("name"), _) => {
+        ("field_access", Some("field"), _)
+        | (
+            "method_invocation" | "method_declaration" | "constructor_declaration",
+            Some("name"),
+            _,
+        ) => Role::Neither,
+        ("labeled_statement" | "break_statement" | "continue_statement", _, "identifier") => {
             Role::Neither
         }
-        ("labeled_statement" | "break_statement" | "continue_statement", _, "identifier") => Role::Neither,
         (
             _,
             _,
@@ -49,7 +56,13 @@ fn role(at: &At<'_>) -> Role {
 }
 
 fn opens_scope(kind: &str) -> bool {
-    matches!(kind, "method_declaration" | "constructor_declaration" | "lambda_expression" | "compact_constructor_declaration")
+    matches!(
+        kind,
+        "method_declaration"
+            | "constructor_declaration"
+            | "lambda_expression"
+            | "compact_constructor_declaration"
+    )
 }
 
 fn brings_unknown(kind: &str) -> bool {
@@ -57,5 +70,6 @@ fn brings_unknown(kind: &str) -> bool {
 }
 
 fn is_known(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_lowercase()) || matches!(name, "java" | "javax" | "org" | "com" | "io" | "net" | "length")
+    !name.starts_with(|c: char| c.is_ascii_lowercase())
+        || matches!(name, "java" | "javax" | "org" | "com" | "io" | "net" | "length")
 }

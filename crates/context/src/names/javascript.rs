@@ -6,7 +6,9 @@ pub(super) const RULES: Rules = Rules { role, opens_scope, brings_unknown, is_kn
 
 fn role(at: &At<'_>) -> Role {
     match (at.parent, at.field, at.kind) {
-        ("variable_declarator", Some("name"), _) | ("catch_clause", Some("parameter"), _) => Role::Bind,
+        ("variable_declarator", Some("name"), _) | ("catch_clause", Some("parameter"), _) => {
+            Role::Bind
+        }
         ("variable_declarator", Some("value"), _) => Role::Use,
         (_, Some("parameters" | "parameter"), "formal_parameters" | "identifier") => Role::Bind,
         (
@@ -25,15 +27,28 @@ fn role(at: &At<'_>) -> Role {
             Some("name"),
             _,
         ) => Role::Bind,
-        ("for_in_statement", Some("left"), _) | (_, _, "import_clause" | "namespace_import" | "import_specifier") => Role::Bind,
+        ("for_in_statement", Some("left"), _)
+        | (_, _, "import_clause" | "namespace_import" | "import_specifier") => Role::Bind,
         ("for_in_statement", Some("right"), _) => Role::Use,
         ("required_parameter" | "optional_parameter", Some("pattern"), _) => Role::Bind,
         (_, Some("value"), _) if at.parent != "pair_pattern" => Role::Use,
         ("assignment_pattern" | "object_assignment_pattern", Some("right"), _) => Role::Use,
         // A name that is asked about may be missing on purpose.
         ("unary_expression", _, "identifier") => Role::Bind,
-        (_, _, "member_expression" | "subscript_expression" | "call_expression" | "new_expression" | "computed_property_name") => Role::Use,
-        ("jsx_opening_element" | "jsx_closing_element" | "jsx_self_closing_element", Some("name"), _) => Role::Neither,
+        (
+            _,
+            _,
+            "member_expression"
+            | "subscript_expression"
+            | "call_expression"
+            | "new_expression"
+            | "computed_property_name",
+        ) => Role::Use,
+        (
+            "jsx_opening_element" | "jsx_closing_element" | "jsx_self_closing_element",
+            Some("name"),
+            _,
+        ) => Role::Neither,
         (
             _,
             _,
@@ -55,10 +70,24 @@ fn role(at: &At<'_>) -> Role {
             | "import_require_clause",
         ) => Role::Neither,
         _ if at.inherited == Role::Neither => Role::Neither,
-        ("abstract_method_signature" | "method_signature" | "function_type" | "construct_signature" | "call_signature", ..) => {
-            Role::Neither
-        }
-        (_, _, "statement_block" | "class_body" | "arrow_function" | "function_expression" | "object" | "array") => Role::Use,
+        (
+            "abstract_method_signature"
+            | "method_signature"
+            | "function_type"
+            | "construct_signature"
+            | "call_signature",
+            ..,
+        ) => Role::Neither,
+        (
+            _,
+            _,
+            "statement_block"
+            | "class_body"
+            | "arrow_function"
+            | "function_expression"
+            | "object"
+            | "array",
+        ) => Role::Use,
         (_, _, "shorthand_property_identifier") => Role::Use,
         (_, _, "shorthand_property_identifier_pattern") => Role::Bind,
         _ => at.inherited,
@@ -81,7 +110,8 @@ fn brings_unknown(kind: &str) -> bool {
     kind == "with_statement"
 }
 
-/// Types and constructors of the many environments are written with a capital; they are not told apart from the file's.
+/// Types and constructors of the many environments are written with a capital; they are not told
+/// apart from the file's.
 fn is_known(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_lowercase()) || GLOBALS.contains(&name)
 }

@@ -1,8 +1,10 @@
 //! Which names a text uses that nothing in it binds: what a hole in a file most likely has to bind.
 //!
-//! Owns: scopes and, a module a language, which identifiers bind and which use. A rough resolution that would rather miss an unbound name than
-//! call a bound one so: classes share the scope around them, names that other files may provide are left out (inherited fields in Java,
-//! a package's other files in Go, glob imports), and languages without a module have none. Start at [`Names::of`].
+//! Owns: scopes and, a module a language, which identifiers bind and which use. A rough resolution
+//! that would rather miss an unbound name than call a bound one so: classes share the scope around
+//! them, names that other files may provide are left out (inherited fields in Java, a package's
+//! other files in Go, glob imports), and languages without a module have none. Start at
+//! [`Names::of`].
 
 mod go;
 mod java;
@@ -20,7 +22,8 @@ const MAX_NODES: usize = 200_000;
 /// A statement that is parsed alone is no longer.
 const MAX_LINE_BYTES: usize = 2_000;
 
-/// What an identifier does where it stands; also what the identifiers below a node do, unless one in between says otherwise.
+/// What an identifier does where it stands; also what the identifiers below a node do, unless one
+/// in between says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Use,
@@ -63,7 +66,8 @@ fn rules(language: Language) -> Option<Rules> {
 /// The names around a place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Used right of the place, bound nowhere that can be seen there; in the order of their first use.
+    /// Used right of the place, bound nowhere that can be seen there; in the order of their first
+    /// use.
     pub unbound: Vec<String>,
 }
 
@@ -74,9 +78,11 @@ struct Scope<'a> {
 }
 
 impl Names {
-    /// The names that `text`, whose tree is `tree`, uses from `byte` on. Inside of a function, those used up to its end; elsewhere all.
+    /// The names that `text`, whose tree is `tree`, uses from `byte` on. Inside of a function,
+    /// those used up to its end; elsewhere all.
     ///
-    /// `None`: the language has no module, the tree is missing or too large, or the file gets names from somewhere that cannot be seen.
+    /// `None`: the language has no module, the tree is missing or too large, or the file gets names
+    /// from somewhere that cannot be seen.
     pub fn of(tree: &SyntaxTree, text: &str, byte: usize) -> Option<Names> {
         let rules = rules(tree.language())?;
         let end = outermost_function(tree, &rules, byte);
@@ -107,25 +113,32 @@ pub struct LineNames {
     pub uses: Vec<String>,
 }
 
-/// The names of one statement, or of the head of one. Empty for languages without a module and for lines too long to be one.
+/// The names of one statement, or of the head of one. Empty for languages without a module and for
+/// lines too long to be one.
 pub fn line_names(language: Language, line: &str) -> LineNames {
     let line = line.trim();
-    let Some(rules) = rules(language).filter(|_| line.len() <= MAX_LINE_BYTES) else { return LineNames::default() };
+    let Some(rules) = rules(language).filter(|_| line.len() <= MAX_LINE_BYTES) else {
+        return LineNames::default();
+    };
     let text = closed(language, line);
     let tree = SyntaxTree::parse_str(language, &text);
     let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     match walk(&tree, &rules, &text, 0, usize::MAX) {
-        Some(Walked { binds, uses, .. }) => {
-            LineNames { binds: owned(binds), uses: owned(uses.into_iter().map(|(name, _)| name).collect()) }
-        }
+        Some(Walked { binds, uses, .. }) => LineNames {
+            binds: owned(binds),
+            uses: owned(uses.into_iter().map(|(name, _)| name).collect()),
+        },
         None => LineNames::default(),
     }
 }
 
 /// A line with what it opens closed, so that it parses.
 fn closed(language: Language, line: &str) -> String {
-    let clause =
-        |words: &[&str]| words.iter().any(|w| line.strip_prefix(w).is_some_and(|rest| !rest.starts_with(|c| language.is_word_char(c))));
+    let clause = |words: &[&str]| {
+        words.iter().any(|w| {
+            line.strip_prefix(w).is_some_and(|rest| !rest.starts_with(|c| language.is_word_char(c)))
+        })
+    };
     let mut text = String::new();
     if language == Language::Python {
         match line {
@@ -154,7 +167,11 @@ fn closed(language: Language, line: &str) -> String {
 fn outermost_function(tree: &SyntaxTree, rules: &Rules, byte: usize) -> usize {
     let mut end = usize::MAX;
     tree.descend(byte, |node| {
-        if end == usize::MAX && (rules.opens_scope)(node.kind()) && node.start_byte() < byte && byte <= node.end_byte() {
+        if end == usize::MAX
+            && (rules.opens_scope)(node.kind())
+            && node.start_byte() < byte
+            && byte <= node.end_byte()
+        {
             end = node.end_byte();
         }
     });
@@ -169,9 +186,19 @@ struct Walked<'a> {
 }
 
 /// Walks the tree up to `end`; functions that end before `from` are passed over.
-fn walk<'a>(tree: &SyntaxTree, rules: &Rules, text: &'a str, from: usize, end: usize) -> Option<Walked<'a>> {
+fn walk<'a>(
+    tree: &SyntaxTree,
+    rules: &Rules,
+    text: &'a str,
+    from: usize,
+    end: usize,
+) -> Option<Walked<'a>> {
     tree.root()?;
-    let mut walked = Walked { scopes: vec![Scope { parent: 0, bound: HashSet::new() }], binds: Vec::new(), uses: Vec::new() };
+    let mut walked = Walked {
+        scopes: vec![Scope { parent: 0, bound: HashSet::new() }],
+        binds: Vec::new(),
+        uses: Vec::new(),
+    };
     // Kind, role and scope of the nodes from the root down.
     let mut path: Vec<(&str, Role, usize)> = Vec::new();
     let (mut n, mut is_known) = (0, true);
@@ -199,12 +226,15 @@ fn walk<'a>(tree: &SyntaxTree, rules: &Rules, text: &'a str, from: usize, end: u
                     }
                     walked.binds.push(name);
                 }
-                Role::Use if is_name(kind) && range.start >= from && !name.is_empty() => walked.uses.push((name, scope)),
+                Role::Use if is_name(kind) && range.start >= from && !name.is_empty() => {
+                    walked.uses.push((name, scope))
+                }
                 _ => {}
             }
             return Visit::Over;
         }
-        // What lies behind the function that the place is in binds names for it (other functions), but uses none that matter.
+        // What lies behind the function that the place is in binds names for it (other functions),
+        // but uses none that matter.
         let is_function = (rules.opens_scope)(kind);
         let mut own = scope;
         if is_function {
@@ -213,8 +243,9 @@ fn walk<'a>(tree: &SyntaxTree, rules: &Rules, text: &'a str, from: usize, end: u
         }
         path.push((kind, role, own));
         // Only the name of a function that is not looked into.
-        let is_passed =
-            path.iter().any(|(kind, ..)| is_body(kind)) && is_function_body(&path, rules) && (range.end < from || range.start >= end);
+        let is_passed = path.iter().any(|(kind, ..)| is_body(kind))
+            && is_function_body(&path, rules)
+            && (range.end < from || range.start >= end);
         if is_passed && !mentions_global(text, &range) { Visit::Over } else { Visit::Into }
     });
     is_known.then_some(walked)
@@ -222,7 +253,13 @@ fn walk<'a>(tree: &SyntaxTree, rules: &Rules, text: &'a str, from: usize, end: u
 
 /// Leaves that can be variables.
 fn is_name(kind: &str) -> bool {
-    matches!(kind, "identifier" | "shorthand_property_identifier" | "shorthand_property_identifier_pattern" | "shorthand_field_identifier")
+    matches!(
+        kind,
+        "identifier"
+            | "shorthand_property_identifier"
+            | "shorthand_property_identifier_pattern"
+            | "shorthand_field_identifier"
+    )
 }
 
 fn is_body(kind: &str) -> bool {

@@ -6,24 +6,48 @@ pub(super) const RULES: Rules = Rules { role, opens_scope, brings_unknown, is_kn
 
 fn role(at: &At<'_>) -> Role {
     match (at.parent, at.field, at.kind) {
-        ("assignment" | "for_statement" | "for_in_clause" | "type_alias_statement", Some("left"), _) => Role::Bind,
+        (
+            "assignment" | "for_statement" | "for_in_clause" | "type_alias_statement",
+            Some("left"),
+            _,
+        ) => Role::Bind,
         ("assignment" | "for_statement" | "for_in_clause", Some(_), _) => Role::Use,
-        ("named_expression" | "function_definition" | "class_definition", Some("name"), _) => Role::Bind,
+        ("named_expression" | "function_definition" | "class_definition", Some("name"), _) => {
+            Role::Bind
+        }
         ("function_definition" | "lambda", Some("parameters"), _) => Role::Bind,
         ("function_definition" | "class_definition", Some("type_parameters"), _) => Role::Bind,
         ("default_parameter" | "typed_default_parameter", Some("name"), _) => Role::Bind,
-        ("default_parameter" | "typed_default_parameter" | "typed_parameter", Some("value" | "type"), _) => Role::Use,
-        ("as_pattern", Some("alias"), _) | (_, _, "as_pattern_target" | "case_pattern") => Role::Bind,
+        (
+            "default_parameter" | "typed_default_parameter" | "typed_parameter",
+            Some("value" | "type"),
+            _,
+        ) => Role::Use,
+        ("as_pattern", Some("alias"), _) | (_, _, "as_pattern_target" | "case_pattern") => {
+            Role::Bind
+        }
         ("attribute", Some("object"), _) | ("subscript", ..) => Role::Use,
-        ("attribute", Some("attribute"), _) | ("keyword_argument", Some("name"), _) => Role::Neither,
+        ("attribute", Some("attribute"), _) | ("keyword_argument", Some("name"), _) => {
+            Role::Neither
+        }
         ("keyword_argument", Some("value"), _) => Role::Use,
-        ("import_from_statement", Some("module_name"), _) | ("aliased_import", Some("name"), _) => Role::Neither,
-        ("import_statement" | "import_from_statement", Some("name"), _) | ("aliased_import", Some("alias"), _) => Role::Bind,
+        ("import_from_statement", Some("module_name"), _) | ("aliased_import", Some("name"), _) => {
+            Role::Neither
+        }
+        ("import_statement" | "import_from_statement", Some("name"), _)
+        | ("aliased_import", Some("alias"), _) => Role::Bind,
         (_, _, "future_import_statement") => Role::Neither,
         (_, _, "global_statement" | "nonlocal_statement" | "type_parameter") => Role::Bind,
-        (_, _, "call" | "lambda" | "list_comprehension" | "set_comprehension" | "dictionary_comprehension" | "generator_expression") => {
-            Role::Use
-        }
+        (
+            _,
+            _,
+            "call"
+            | "lambda"
+            | "list_comprehension"
+            | "set_comprehension"
+            | "dictionary_comprehension"
+            | "generator_expression",
+        ) => Role::Use,
         (_, _, "function_definition" | "class_definition" | "block" | "module") => Role::Use,
         _ => at.inherited,
     }

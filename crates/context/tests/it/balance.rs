@@ -6,7 +6,11 @@ use lacuna_context::{balance, cut_repeated_closers};
 fn unmatched(language: Language, text: &str) -> (String, String) {
     let found = balance(language, text);
     let show = |brackets: &[lacuna_context::Bracket]| {
-        brackets.iter().map(|b| format!("{}{}", b.byte as char, b.offset)).collect::<Vec<_>>().join(" ")
+        brackets
+            .iter()
+            .map(|b| format!("{}{}", b.byte as char, b.offset))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     (show(&found.unmatched_openers), show(&found.unmatched_closers))
 }
@@ -31,7 +35,9 @@ fn unmatched_brackets_are_found_with_their_offsets() {
 
 #[test]
 fn strings_and_comments_at_the_end() {
-    let ends = |language, text| (balance(language, text).ends_in_string, balance(language, text).ends_in_comment);
+    let ends = |language, text| {
+        (balance(language, text).ends_in_string, balance(language, text).ends_in_comment)
+    };
     assert_eq!(ends(Python, "x = 'a"), (true, false));
     assert_eq!(ends(Python, "x = 'a\n"), (false, false));
     assert_eq!(ends(Python, "# a"), (false, true));
@@ -68,6 +74,10 @@ fn closers_that_the_suffix_has_are_cut() {
         let expected = completion.find('¦').unwrap();
         let completion = completion.replace('¦', "");
         let len = cut_repeated_closers(Rust, prefix, &completion, suffix);
-        assert_eq!(&completion[..len], &completion[..expected], "{prefix:?} {completion:?} {suffix:?}");
+        assert_eq!(
+            &completion[..len],
+            &completion[..expected],
+            "{prefix:?} {completion:?} {suffix:?}"
+        );
     }
 }

@@ -22,10 +22,17 @@ fn the_line_and_the_word() {
     assert_eq!(facts(Text, "$0").word_start, 0);
 }
 
-/// The facts that are true, by letter: c comment, s string, o opens a block, e in an empty block, m mid-line.
+/// The facts that are true, by letter: c comment, s string, o opens a block, e in an empty block, m
+/// mid-line.
 fn letters(language: Language, fixture: &str) -> String {
     let f = facts(language, fixture);
-    let all = [('c', f.in_comment), ('s', f.in_string), ('o', f.opens_block), ('e', f.in_empty_block), ('m', f.mid_line)];
+    let all = [
+        ('c', f.in_comment),
+        ('s', f.in_string),
+        ('o', f.opens_block),
+        ('e', f.in_empty_block),
+        ('m', f.mid_line),
+    ];
     all.into_iter().filter(|(_, is)| *is).map(|(c, _)| c).collect()
 }
 

@@ -14,21 +14,37 @@ fn texts(excerpts: &[Excerpt]) -> Vec<&str> {
 fn a_whole_file_needs_only_its_header() {
     let (rope, cursor) = crate::cursor("import os\nx = $0\n");
     let tree = SyntaxTree::parse(Language::Python, &rope);
-    let found = gather(&FileFacts { path: "a/b.py", rope: &rope, tree: &tree, cursor, window_start: 0 });
+    let found =
+        gather(&FileFacts { path: "a/b.py", rope: &rope, tree: &tree, cursor, window_start: 0 });
     assert_eq!(texts(&found), ["# a/b.py (python)"]);
 }
 
 #[test]
 fn what_the_window_leaves_out_is_gathered() {
     let filler = "        y = 1\n".repeat(50);
-    let fixture = format!("import os\nfrom a import b\n\n\nclass A(B):\n    def f(self, x):\n{filler}        return $0\n");
+    let fixture = format!(
+        "import os\nfrom a import b\n\n\nclass A(B):\n    def f(self, x):\n{filler}        return $0\n"
+    );
     let (rope, cursor) = crate::cursor(&fixture);
     let tree = SyntaxTree::parse(Language::Python, &rope);
-    let found = gather(&FileFacts { path: "b.py", rope: &rope, tree: &tree, cursor, window_start: cursor - 100 });
-    assert_eq!(texts(&found), ["# b.py (python)", "import os\nfrom a import b", "class A(B):\n    def f(self, x):"]);
-    assert_eq!(found.iter().map(|e| e.kind).collect::<Vec<_>>(), [ExcerptKind::Header, ExcerptKind::Import, ExcerptKind::Scope]);
+    let found = gather(&FileFacts {
+        path: "b.py",
+        rope: &rope,
+        tree: &tree,
+        cursor,
+        window_start: cursor - 100,
+    });
+    assert_eq!(
+        texts(&found),
+        ["# b.py (python)", "import os\nfrom a import b", "class A(B):\n    def f(self, x):"]
+    );
+    assert_eq!(
+        found.iter().map(|e| e.kind).collect::<Vec<_>>(),
+        [ExcerptKind::Header, ExcerptKind::Import, ExcerptKind::Scope]
+    );
     // The class is in the window, the imports are not.
-    let found = gather(&FileFacts { path: "b.py", rope: &rope, tree: &tree, cursor, window_start: 28 });
+    let found =
+        gather(&FileFacts { path: "b.py", rope: &rope, tree: &tree, cursor, window_start: 28 });
     assert_eq!(texts(&found), ["# b.py (python)", "import os\nfrom a import b"]);
 }
 

@@ -1,14 +1,17 @@
-//! Huge, deep and absurd texts: nothing hangs, nothing overflows the stack. Limits are generous: they catch squares.
+//! Huge, deep and absurd texts: nothing hangs, nothing overflows the stack. Limits are generous:
+//! they catch squares.
 
 use std::time::Duration;
 
 use lacuna_context::{
-    Language, MAX_SPANS, Rope, SyntaxTree, balance, cursor_facts, cut_repeated_closers, first_syntactic_end, spans, syntactic_end,
+    Language, MAX_SPANS, Rope, SyntaxTree, balance, cursor_facts, cut_repeated_closers,
+    first_syntactic_end, spans, syntactic_end,
 };
 use lacuna_text::Document;
 use nix::time::{ClockId, clock_gettime};
 
-/// Runs it in so many seconds of this thread's processor time: what else the machine does must not decide a test.
+/// Runs it in so many seconds of this thread's processor time: what else the machine does must not
+/// decide a test.
 fn within<T>(limit_s: u64, what: &str, run: impl FnOnce() -> T) -> T {
     let start = thread_time();
     let result = run();
@@ -73,7 +76,10 @@ fn many_lines() {
     everything(Language::Python, &"\n".repeat(1 << 20));
     everything(Language::Python, &"x = \\\n".repeat(100_000));
     everything(Language::Rust, &"r#\"".repeat(100_000));
-    everything(Language::Python, &(0..2_000).map(|i| format!("{:i$}if x:\n", "")).collect::<String>());
+    everything(
+        Language::Python,
+        &(0..2_000).map(|i| format!("{:i$}if x:\n", "")).collect::<String>(),
+    );
 }
 
 #[test]
@@ -82,7 +88,10 @@ fn fifty_megabytes_are_not_parsed() {
     let rope = Rope::from_str(&text);
     let tree = within(5, "parse", || SyntaxTree::parse(Language::C, &rope));
     assert!(!tree.is_present());
-    assert_eq!((tree.n_errors(), tree.imports(&rope).len(), spans(Language::C, &text).len()), (0, 0, 0));
+    assert_eq!(
+        (tree.n_errors(), tree.imports(&rope).len(), spans(Language::C, &text).len()),
+        (0, 0, 0)
+    );
     within(2, "facts", || cursor_facts(&tree, &rope, text.len() / 2));
     within(2, "end", || first_syntactic_end(Language::C, &text, &text, true));
 }

@@ -14,8 +14,16 @@ fn names(language: Language, text: &str) -> String {
 #[test]
 fn names_but_no_keywords_strings_or_comments() {
     for (language, text, expect) in [
-        (Language::Python, "$0for x in self.items(y): print('name', 3)  # note\n$0", "x self items y print"),
-        (Language::Rust, "$0fn f<'a>(x: &'a Vec<Item>) -> u8 { x.len::<T>(\"s\") }$0", "f a x a Vec Item x len T"),
+        (
+            Language::Python,
+            "$0for x in self.items(y): print('name', 3)  # note\n$0",
+            "x self items y print",
+        ),
+        (
+            Language::Rust,
+            "$0fn f<'a>(x: &'a Vec<Item>) -> u8 { x.len::<T>(\"s\") }$0",
+            "f a x a Vec Item x len T",
+        ),
         (Language::JavaScript, "$0const {a, b: c} = this.d?.e ?? `${f} g`;$0", "a b c d e f"),
         (Language::TypeScript, "$0let x: Map<string, Y> = new Z(); // w$0", "x Map Y Z"),
         (Language::Go, "$0package p; func F(a pkg.T) { a.b() }$0", "p F a pkg T a b"),

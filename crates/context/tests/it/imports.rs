@@ -35,8 +35,16 @@ fn every_language() {
     );
     check(TypeScript, "import type { A } from 'a';\nimport b = require('b');\n", "A\nb");
     check(Go, "package p\nimport \"a/b\"\nimport (\n\tc \"d/e\"\n\t\"f\"\n)\n", "b\nc f");
-    check(Java, "package p;\nimport a.b.C;\nimport static a.D.e;\nimport a.f.*;\nclass A {}\n", "C\ne\n*");
-    check(C, "#ifndef A_H\n#define A_H\n#include <stdio.h>\n#if B\n#include \"b.h\"\n#endif\n#endif\n", "\n");
+    check(
+        Java,
+        "package p;\nimport a.b.C;\nimport static a.D.e;\nimport a.f.*;\nclass A {}\n",
+        "C\ne\n*",
+    );
+    check(
+        C,
+        "#ifndef A_H\n#define A_H\n#include <stdio.h>\n#if B\n#include \"b.h\"\n#endif\n#endif\n",
+        "\n",
+    );
     check(Cpp, "#include <vector>\nusing std::vector;\nusing namespace std;\n", "\nvector\nstd");
     check(Text, "import os\n", "");
 }

@@ -36,7 +36,12 @@ fn by_lsp_id_and_name() {
     assert_eq!(Language::from_lsp_id("brainfuck"), Language::Text);
     for language in Language::ALL {
         assert_eq!(Language::from_name(language.name()), Some(language));
-        assert_eq!(Language::from_lsp_id(language.name()) == language, language != Language::Tsx, "{}", language.name());
+        assert_eq!(
+            Language::from_lsp_id(language.name()) == language,
+            language != Language::Tsx,
+            "{}",
+            language.name()
+        );
     }
     assert_eq!(Language::Python.line_comment(), Some("#"));
     assert_eq!(Language::Go.line_comment(), Some("//"));

@@ -3,7 +3,8 @@
 use lacuna_context::Language::{self, *};
 use lacuna_context::{LexKind, Lexer};
 
-/// Checks the strings, comments and brackets of `text`, separated by blanks in `expected`; blanks in them are `_`.
+/// Checks the strings, comments and brackets of `text`, separated by blanks in `expected`; blanks
+/// in them are `_`.
 fn check(language: Language, text: &str, expected: &str) {
     let lexemes: Vec<_> = Lexer::new(language, text).collect();
     let mut at = 0;
@@ -14,7 +15,9 @@ fn check(language: Language, text: &str, expected: &str) {
     assert_eq!(at, text.len(), "all of it");
     let found: Vec<String> = lexemes
         .iter()
-        .filter(|l| matches!(l.kind, LexKind::String | LexKind::Comment | LexKind::Open | LexKind::Close))
+        .filter(|l| {
+            matches!(l.kind, LexKind::String | LexKind::Comment | LexKind::Open | LexKind::Close)
+        })
         .map(|l| text[l.range.clone()].replace([' ', '\n', '\r'], "_"))
         .collect();
     assert_eq!(found.join(" "), expected, "{text:?}");
@@ -26,7 +29,11 @@ fn strings_and_comments_hide_brackets() {
     check(Python, "x = '''a\n'b ''' + \"\"\"(\"\"\"", "'''a_'b_''' \"\"\"(\"\"\"");
     check(Python, "x = 'open\ny = (1)", "'open ( 1 )".replace("1 ", "").as_str());
     check(Rust, "let c = '('; fn f<'a>(x: &'a str) {} // }", "'(' ( ) { } //_}");
-    check(Rust, "'\\'' '\\u{7d}' b'{' r#\"} \"\"# /* /* } */ ( */ {", "'\\'' '\\u{7d}' '{' r#\"}_\"\"# /*_/*_}_*/_(_*/ {");
+    check(
+        Rust,
+        "'\\'' '\\u{7d}' b'{' r#\"} \"\"# /* /* } */ ( */ {",
+        "'\\'' '\\u{7d}' '{' r#\"}_\"\"# /*_/*_}_*/_(_*/ {",
+    );
     check(Rust, "r#type r\"(\" \"a\n)\" ", "r\"(\" \"a_)\"");
     check(JavaScript, "`a ${b({c: `}`})} d` }", "`a_ ${ ( { `}` } ) } _d` }");
     check(JavaScript, "`${a}${b}`", "` ${ } ${ } `");

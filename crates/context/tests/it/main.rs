@@ -1,4 +1,5 @@
-//! The crate through its public boundary, on values. Fixtures: `$0` is the cursor, `¦` is where a completion ends.
+//! The crate through its public boundary, on values. Fixtures: `$0` is the cursor, `¦` is where a
+//! completion ends.
 
 mod balance;
 mod cursor;

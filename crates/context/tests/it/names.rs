@@ -12,19 +12,51 @@ fn unbound(path: &str, fixture: &str) -> Option<Vec<String>> {
 #[test]
 fn what_a_hole_has_to_bind_is_found() {
     for (path, fixture, wanted) in [
-        ("a.py", "def f(xs):\n    $0\n    for x in xs:\n        total += x\n    return total\n", &["total"][..]),
-        ("a.py", "def f(xs):\n    out = []\n    $0\n        out.append(x * 2)\n    return out\n", &["x"]),
+        (
+            "a.py",
+            "def f(xs):\n    $0\n    for x in xs:\n        total += x\n    return total\n",
+            &["total"][..],
+        ),
+        (
+            "a.py",
+            "def f(xs):\n    out = []\n    $0\n        out.append(x * 2)\n    return out\n",
+            &["x"],
+        ),
         ("a.py", "$0\n\ndef f(p):\n    return os.path.join(p, 'x')\n", &["os"]),
         ("a.py", "def f(a, *b, c=1, **d):\n    $0\n    return a, b, c, d, e\n", &["e"]),
         ("a.py", "def f():\n    n = 1\n\ndef g():\n    $0\n    return n\n", &["n"]),
         ("a.py", "def f(self):\n    $0\n    return self.x.y(k=1)[i]\n", &["i"]),
-        ("a.py", "def f(p):\n    $0\n    with open(p) as h, x as (a, b):\n        return [q for q in h if (z := q)], a, b, z\n", &["x"]),
+        (
+            "a.py",
+            "def f(p):\n    $0\n    with open(p) as h, x as (a, b):\n        return [q for q in h if (z := q)], a, b, z\n",
+            &["x"],
+        ),
         ("a.py", "from m import *\ndef f():\n    $0\n    return q\n", &[]),
-        ("a.js", "function f(xs) {\n  $0\n  for (const x of xs) total += x;\n  return total;\n}\n", &["total"]),
-        ("a.js", "const f = ({ a, b: c = d }, ...rest) => {\n  $0\n  return { a, c, rest, e, key: a.b };\n};\n", &["e"]),
-        ("a.ts", "export function f(xs: number[], n?: number): Out {\n  $0\n  return sum / xs.length + n;\n}\n", &["sum"]),
-        ("a.tsx", "const A = () => {\n  $0\n  return <div title={title}>{items.map(i => <B key={i} />)}</div>;\n};\n", &["title", "items"]),
-        ("a.rs", "fn f(xs: &[u32]) -> u32 {\n    $0\n    for x in xs { total += x; }\n    helper(total)\n}\n", &["total"]),
+        (
+            "a.js",
+            "function f(xs) {\n  $0\n  for (const x of xs) total += x;\n  return total;\n}\n",
+            &["total"],
+        ),
+        (
+            "a.js",
+            "const f = ({ a, b: c = d }, ...rest) => {\n  $0\n  return { a, c, rest, e, key: a.b };\n};\n",
+            &["e"],
+        ),
+        (
+            "a.ts",
+            "export function f(xs: number[], n?: number): Out {\n  $0\n  return sum / xs.length + n;\n}\n",
+            &["sum"],
+        ),
+        (
+            "a.tsx",
+            "const A = () => {\n  $0\n  return <div title={title}>{items.map(i => <B key={i} />)}</div>;\n};\n",
+            &["title", "items"],
+        ),
+        (
+            "a.rs",
+            "fn f(xs: &[u32]) -> u32 {\n    $0\n    for x in xs { total += x; }\n    helper(total)\n}\n",
+            &["total"],
+        ),
         (
             "a.rs",
             "fn f(o: Option<u32>) {\n    $0\n    if let Some(x) = o && let P { a, b: c } = y { g(x, a, c, |k| k + j); }\n}\n",
@@ -67,7 +99,10 @@ fn lines_tell_what_they_bind_and_use() {
         let got = line_names(Language::from_path(std::path::Path::new(path)), line);
         assert_eq!(
             (&got.binds[..], &got.uses[..]),
-            (&binds.iter().map(ToString::to_string).collect::<Vec<_>>()[..], &uses.iter().map(ToString::to_string).collect::<Vec<_>>()[..]),
+            (
+                &binds.iter().map(ToString::to_string).collect::<Vec<_>>()[..],
+                &uses.iter().map(ToString::to_string).collect::<Vec<_>>()[..]
+            ),
             "{line}"
         );
     }

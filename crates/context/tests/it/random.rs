@@ -1,6 +1,8 @@
 //! Edit, reparse, undo, reparse, compare; and nothing panics on any text at any place.
 
-use lacuna_context::{Language, SyntaxTree, balance, cursor_facts, cut_repeated_closers, spans, syntactic_end};
+use lacuna_context::{
+    Language, SyntaxTree, balance, cursor_facts, cut_repeated_closers, spans, syntactic_end,
+};
 use lacuna_text::Document;
 
 /// A small generator with a fixed seed (xorshift): tests repeat exactly.
@@ -71,7 +73,10 @@ const SOURCES: [(Language, &str); 9] = [
         "import os\n\n\nclass A:\n    def f(self, x):\n        \"\"\"D.\"\"\"\n        if x:\n            return [1, 2]\n        return f'{x} é'\n",
     ),
     (Language::Rust, include_str!("language.rs")),
-    (Language::JavaScript, "import a from 'a';\nconst f = (x) => {\n  return `a ${x} 😀`;\n};\nclass B { m() { return /a[/]b/; } }\n"),
+    (
+        Language::JavaScript,
+        "import a from 'a';\nconst f = (x) => {\n  return `a ${x} 😀`;\n};\nclass B { m() { return /a[/]b/; } }\n",
+    ),
     (Language::TypeScript, "interface I { a: string }\nfunction f(a: I): void {\n  g(a);\n}\n"),
     (Language::Tsx, "const a = () => <b c=\"d\">{e}</b>;\n"),
     (Language::Go, "package p\n\nimport \"fmt\"\n\nfunc f(a int) {\n\tfmt.Println(`x`, a)\n}\n"),
@@ -87,7 +92,8 @@ fn edit_undo_and_reparse_equal_a_fresh_parse() {
     for (language, source) in SOURCES {
         let mut document = Document::new(source, 0);
         let mut tree = SyntaxTree::parse(language, document.rope());
-        let fresh = |document: &Document| SyntaxTree::parse(language, document.rope()).dump(usize::MAX);
+        let fresh =
+            |document: &Document| SyntaxTree::parse(language, document.rope()).dump(usize::MAX);
         let original = tree.dump(usize::MAX);
         for _ in 0..12 {
             let mut undo = Vec::new();
@@ -130,20 +136,29 @@ fn no_text_and_no_place_panics() {
         assert!(completion.is_char_boundary(kept));
         let text = format!("{prefix}{completion}{suffix}");
         let found = balance(language, &text);
-        assert!(found.unmatched_openers.iter().all(|b| "([{$".contains(text.as_bytes()[b.offset] as char)));
+        assert!(
+            found
+                .unmatched_openers
+                .iter()
+                .all(|b| "([{$".contains(text.as_bytes()[b.offset] as char))
+        );
         spans(language, &text);
         let document = Document::new(&text, 0);
         let tree = SyntaxTree::parse(language, document.rope());
         tree.imports(document.rope());
         for byte in (0..text.len() + 2).step_by(3) {
             let facts = cursor_facts(&tree, document.rope(), byte);
-            assert!(facts.word_start <= byte && document.rope().try_byte_to_char(facts.word_start).is_ok());
+            assert!(
+                facts.word_start <= byte
+                    && document.rope().try_byte_to_char(facts.word_start).is_ok()
+            );
             tree.scope(document.rope(), byte);
         }
     }
 }
 
-/// Every limit of bytes falls somewhere: here inside characters of two, three and four bytes, in a line, a name, an import, a head.
+/// Every limit of bytes falls somewhere: here inside characters of two, three and four bytes, in a
+/// line, a name, an import, a head.
 #[test]
 fn no_limit_cuts_a_character() {
     for (language, _) in SOURCES.into_iter().chain([(Language::Text, "")]) {
@@ -154,8 +169,16 @@ fn no_limit_cuts_a_character() {
                     (format!("{pad}s = \"{long}"), format!("{long}\"\n")),
                     (format!("{pad}{long} = {long}"), format!("{long}\nb")),
                     (format!("def {pad}{long}(x):\n    "), format!("{long}\n")),
-                    (format!("fn {pad}{long}() {{\n    function {long}() {{ "), format!("// {long}\n}}\n}}")),
-                    (format!("import {pad}{long} from '{long}'\nclass {long}:\n  x{long} {{\n   "), format!("y{long}\n")),
+                    (
+                        format!("fn {pad}{long}() {{\n    function {long}() {{ "),
+                        format!("// {long}\n}}\n}}"),
+                    ),
+                    (
+                        format!(
+                            "import {pad}{long} from '{long}'\nclass {long}:\n  x{long} {{\n   "
+                        ),
+                        format!("y{long}\n"),
+                    ),
                     (format!("# {pad}{}\nx = ", long.repeat(40)), format!("{}\n", long.repeat(40))),
                 ] {
                     let document = Document::new(&format!("{left}{right}"), 0);

@@ -19,7 +19,13 @@ fn whole_code() {
     use ScopeKind::*;
     check(Python, "x = 1\n$0", FileLevel, &[], 0);
     check(Python, "class A:\n    def f(self):\n        x = $01\n", Function, &["A", "f"], 4);
-    check(Python, "class A:\n    def f(self):\n        x = 1\n        $0\n", Function, &["A", "f"], 4);
+    check(
+        Python,
+        "class A:\n    def f(self):\n        x = 1\n        $0\n",
+        Function,
+        &["A", "f"],
+        4,
+    );
     check(Python, "class A:\n    def f(self):\n        x = 1\n    $0\n", Class, &["A"], 0);
     check(Python, "class A:\n    def f(self):\n        x = 1\n\n$0\ny = 1\n", FileLevel, &[], 0);
     check(Rust, "mod m { impl A for B { fn f(&self) { $0 } } }", Function, &["m", "B", "f"], 0);
@@ -39,7 +45,13 @@ fn broken_code_is_told_by_indentation() {
     use ScopeKind::*;
     check(Python, "class A:\n    def f(self, x=(:\n        y = $0", Function, &["A", "f"], 4);
     check(Rust, "impl A {\n    fn f() {\n        let x = ($0", Function, &["A", "f"], 4);
-    check(JavaScript, "class A {\n  async f() {\n    if (x) {\n      y($0", Function, &["A", "f"], 2);
+    check(
+        JavaScript,
+        "class A {\n  async f() {\n    if (x) {\n      y($0",
+        Function,
+        &["A", "f"],
+        2,
+    );
     check(Go, "func f() {\n\tif x {\n\t\ty($0", Function, &["f"], 0);
 }
 

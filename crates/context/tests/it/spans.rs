@@ -51,39 +51,121 @@ fn every_grammar_has_the_main_kinds() {
         (
             JavaScript,
             "import a from 'a';\nclass C { m(x) { while (x) { f(x, {y: 1}); } } }\nswitch (a) { case 1: break; }",
-            &[Import, Class, Function, Parameters, LoopBody, Call, ArgumentList, Condition, String, Case, Block, Statement, Collection],
+            &[
+                Import,
+                Class,
+                Function,
+                Parameters,
+                LoopBody,
+                Call,
+                ArgumentList,
+                Condition,
+                String,
+                Case,
+                Block,
+                Statement,
+                Collection,
+            ],
         ),
         (
             TypeScript,
             "import a from 'a';\ninterface I { x: number }\nfunction f(a: I): void { if (a) { g(a); } }",
-            &[Import, Class, Function, Parameters, Type, Call, ArgumentList, Condition, String, Block, Statement],
+            &[
+                Import,
+                Class,
+                Function,
+                Parameters,
+                Type,
+                Call,
+                ArgumentList,
+                Condition,
+                String,
+                Block,
+                Statement,
+            ],
         ),
         (Tsx, "const a = () => <b>{f(x)}</b>;", &[Function, Call, ArgumentList, Statement]),
         (
             Go,
             "package p\nimport \"a\"\ntype T struct { x int }\nfunc f(a int) { for a < 1 { g(a) }\nif a > 2 { return } }",
-            &[Import, Class, Function, Parameters, Type, LoopBody, Call, ArgumentList, Condition, Block, Statement, Expression],
+            &[
+                Import,
+                Class,
+                Function,
+                Parameters,
+                Type,
+                LoopBody,
+                Call,
+                ArgumentList,
+                Condition,
+                Block,
+                Statement,
+                Expression,
+            ],
         ),
         (
             Java,
             "import a.b;\nclass C { int f(int a) { for (int i : a) { g(i); } if (a > 1) { return 1; } return 2; } }",
-            &[Import, Class, Function, Parameters, Type, LoopBody, Call, ArgumentList, Condition, Block, Statement, Expression],
+            &[
+                Import,
+                Class,
+                Function,
+                Parameters,
+                Type,
+                LoopBody,
+                Call,
+                ArgumentList,
+                Condition,
+                Block,
+                Statement,
+                Expression,
+            ],
         ),
         (
             C,
             "#include <a.h>\nstruct s { int x; };\nint f(int a) { while (a) { g(a, \"s\"); } if (a > 1) { return 1; } return 2; }",
-            &[Import, Class, Function, Parameters, Type, LoopBody, Call, ArgumentList, Condition, String, Block, Statement, Expression],
+            &[
+                Import,
+                Class,
+                Function,
+                Parameters,
+                Type,
+                LoopBody,
+                Call,
+                ArgumentList,
+                Condition,
+                String,
+                Block,
+                Statement,
+                Expression,
+            ],
         ),
         (
             Cpp,
             "#include <a>\nclass A { int x; };\nint f(int a) { for (auto b : a) { g(b); } auto l = [&](int c) { return c; }; return a + 2; }",
-            &[Import, Class, Function, Parameters, Type, LoopBody, Call, ArgumentList, Block, Statement, Expression],
+            &[
+                Import,
+                Class,
+                Function,
+                Parameters,
+                Type,
+                LoopBody,
+                Call,
+                ArgumentList,
+                Block,
+                Statement,
+                Expression,
+            ],
         ),
     ];
     for (language, text, kinds) in cases {
         let found = spans(language, text);
         for kind in kinds {
-            assert!(found.iter().any(|s| s.kind == *kind), "{} has no {kind:?}: {found:?}", language.name());
+            assert!(
+                found.iter().any(|s| s.kind == *kind),
+                "{} has no {kind:?}: {found:?}",
+                language.name()
+            );
         }
     }
 }
@@ -95,7 +177,11 @@ fn spans_are_never_empty_and_nest() {
     assert!(found.len() > 500);
     let mut open: Vec<std::ops::Range<usize>> = Vec::new();
     for span in &found {
-        assert!(!span.range.is_empty() && text.is_char_boundary(span.range.start) && text.is_char_boundary(span.range.end));
+        assert!(
+            !span.range.is_empty()
+                && text.is_char_boundary(span.range.start)
+                && text.is_char_boundary(span.range.end)
+        );
         open.retain(|o| o.end > span.range.start);
         if let Some(outer) = open.last() {
             assert!(outer.start <= span.range.start && span.range.end <= outer.end);

@@ -1,4 +1,5 @@
-//! Where completions end. The prefix ends at the cursor; `¦` in a completion marks the expected end.
+//! Where completions end. The prefix ends at the cursor; `¦` in a completion marks the expected
+//! end.
 
 use lacuna_context::Language::*;
 use lacuna_context::{Language, first_syntactic_end, syntactic_end};
@@ -7,7 +8,12 @@ fn check(language: Language, multi_line: bool, prefix: &str, completion: &str) {
     let expected = completion.find('¦').expect("the end is marked");
     let completion = completion.replacen('¦', "", 1);
     let len = first_syntactic_end(language, prefix, &completion, multi_line);
-    assert_eq!(&completion[..len], &completion[..expected], "\nprefix: …{:?}\ncompletion: {completion:?}", prefix.lines().last());
+    assert_eq!(
+        &completion[..len],
+        &completion[..expected],
+        "\nprefix: …{:?}\ncompletion: {completion:?}",
+        prefix.lines().last()
+    );
 }
 
 fn line(language: Language, prefix: &str, completion: &str) {
@@ -56,7 +62,11 @@ fn python_blocks_end_at_the_dedent() {
     block(Python, "def f(x):", "\n    y = x\n    return y¦\n\n\ndef g():\n    pass\n");
     block(Python, "if x:", "\n    a()\n    b()¦\nelse:\n    c()\n");
     block(Python, "for a in b:", "\n    if a:\n        c\n    else:\n        d¦\ne = 1\n");
-    block(Python, "    def f(self):", "\n        return 1¦\n\n    def g(self):\n        return 2\n");
+    block(
+        Python,
+        "    def f(self):",
+        "\n        return 1¦\n\n    def g(self):\n        return 2\n",
+    );
     block(Python, "class A:", "\n    x = 1\n\n    def f(self):\n        pass¦\n\n\nclass B:\n");
     block(Python, "def f(x): ", "return x¦\ndef g(): pass\n");
     block(Python, "with a as b, \\\n        c as d:", "\n    e¦\nf\n");
@@ -75,7 +85,11 @@ fn a_python_head_over_several_lines_counts_from_its_start() {
 #[test]
 fn on_a_blank_line_after_the_head_the_body_ends_at_the_dedent() {
     block(Python, "def f():\n    ", "x = 1\n    return x¦\n\ndef g():\n");
-    block(Python, "def f():\n    \"\"\"Doc.\n\n    More: it.\n    \"\"\"\n    ", "x = 1\n    return x¦\n\ndef g():\n");
+    block(
+        Python,
+        "def f():\n    \"\"\"Doc.\n\n    More: it.\n    \"\"\"\n    ",
+        "x = 1\n    return x¦\n\ndef g():\n",
+    );
     block(Python, "def f():\n    # why\n\n    ", "x = 1\n    return x¦\n\ndef g():\n");
     block(Python, "def f():\n", "    x = 1\n    return x¦\n\ndef g():\n");
     block(Python, "def f():\n    'Doc.'\n", "    x = 1\n    return x¦\n\ndef g():\n");
@@ -86,7 +100,11 @@ fn on_a_blank_line_after_the_head_the_body_ends_at_the_dedent() {
 #[test]
 fn on_a_blank_line_inside_a_block_one_statement_is_kept() {
     block(Python, "def f():\n    x = 1\n    ", "y = 2¦\n    return y\n");
-    block(Python, "def f():\n    x = 1\n    ", "for a in b:\n        c(a)\n        d(a)¦\n    return y\n");
+    block(
+        Python,
+        "def f():\n    x = 1\n    ",
+        "for a in b:\n        c(a)\n        d(a)¦\n    return y\n",
+    );
     block(Rust, "fn f() {\n    a();\n    ", "if x {\n        b();\n    }¦\n    c();\n}\n");
     block(Rust, "fn f() {\n    a();\n    ", "b();¦\n    c();\n}\n");
     block(Rust, "fn f() {\n    a();\n    ", "b()¦\n}\n");
@@ -99,7 +117,11 @@ fn a_statement_that_starts_in_the_completion_has_its_clauses() {
     block(Python, "x = 1\n", "try:\n    a()\nexcept E:\n    b()\nfinally:\n    c()¦\nd()\n");
     block(Python, "x = 1\n", "if a:\n    b\nelif c:\n    d\nelse:\n    e¦\nif f:\n    g\n");
     block(C, "    a();\n    ", "if (b)\n        c();\n    else\n        d();¦\n    e();\n");
-    block(Java, "    a();\n    ", "try {\n        b();\n    }\n    catch (E e) {\n        c();\n    }¦\n    d();\n");
+    block(
+        Java,
+        "    a();\n    ",
+        "try {\n        b();\n    }\n    catch (E e) {\n        c();\n    }¦\n    d();\n",
+    );
     // Not those of a statement that was there before.
     block(Python, "x = 1\ntry:", "\n    a()¦\nexcept E:\n    b()\n");
 }
@@ -111,16 +133,31 @@ fn heads_over_several_lines() {
     block(Cpp, "namespace a {", "\n\nint b;\n\nvoid c() {\n}\n\n}  // namespace a¦\n\nint d;\n");
     block(JavaScript, "it('a', function ()", "\n{\n    b();\n});¦\n\nit('c');\n");
     block(JavaScript, "f(await g(\n  function (a) {", "\n    return 1;\n  },¦\n  ['b']\n));\n");
-    block(C, "int f(void)\n{", "\n    if (a) goto out;\n    b();\nout:\n    return 1;\n}¦\nint g;\n");
+    block(
+        C,
+        "int f(void)\n{",
+        "\n    if (a) goto out;\n    b();\nout:\n    return 1;\n}¦\nint g;\n",
+    );
 }
 
 #[test]
 fn a_long_prefix_is_cut_where_it_does_not_mislead() {
     // The window starts inside the docstring.
-    let docstring = format!("def f():\n    \"\"\"\n{}    \"\"\"\n    pass\n\n\n", "    It isn't code.\n".repeat(2_000));
-    block(Python, &format!("{docstring}def g():"), "\n    return 1¦\n\n\ndef h():\n    \"\"\"H.\"\"\"\n");
+    let docstring = format!(
+        "def f():\n    \"\"\"\n{}    \"\"\"\n    pass\n\n\n",
+        "    It isn't code.\n".repeat(2_000)
+    );
+    block(
+        Python,
+        &format!("{docstring}def g():"),
+        "\n    return 1¦\n\n\ndef h():\n    \"\"\"H.\"\"\"\n",
+    );
     let template = format!("const t = `{}`;\n", "it isn't code {\n".repeat(2_000));
-    block(JavaScript, &format!("{template}function a() {{\n}}\nfunction g() {{"), "\n  return `a`;\n}¦\n\nh();\n");
+    block(
+        JavaScript,
+        &format!("{template}function a() {{\n}}\nfunction g() {{"),
+        "\n  return `a`;\n}¦\n\nh();\n",
+    );
 }
 
 #[test]
@@ -141,7 +178,11 @@ fn javascript_literals_and_callbacks() {
     block(JavaScript, "const a = ", "{\n  b: 1,\n  c: { d: 2 },\n};¦\nconst e = 1;\n");
     block(JavaScript, "const a = {", "\n  b: 1,\n};¦\nconst e = 1;\n");
     block(JavaScript, "  const a = {", "\n    b: 1,\n  };¦\n  return a;\n}\n");
-    block(JavaScript, "app.get('/', (req, res) => {", "\n  res.send(`a ${b(\n    c)} }`);\n});¦\n\napp.listen();\n");
+    block(
+        JavaScript,
+        "app.get('/', (req, res) => {",
+        "\n  res.send(`a ${b(\n    c)} }`);\n});¦\n\napp.listen();\n",
+    );
     block(JavaScript, "foo(function () {", "\n  a(() => {\n    b();\n  });\n});¦\nc();\n");
     block(JavaScript, "if (a) {", "\n  b();\n} else {\n  c();\n}¦\nd();\n");
     block(JavaScript, "switch (a) {", "\ncase 1:\n  b();\n  break;\ndefault:\n  c();\n}¦\nd();\n");
@@ -156,7 +197,11 @@ fn javascript_literals_and_callbacks() {
 fn chained_calls_go_on() {
     block(JavaScript, "const a = b", "\n  .map((x) => x)\n  .filter(Boolean);¦\nconst c = 1;\n");
     block(JavaScript, "fetch(a)", "\n.then((r) => {\n  b(r);\n})\n.catch(c);¦\nd();\n");
-    block(Rust, "    let a = b\n        .iter()", "\n        .map(|x| x + 1)\n        .collect();¦\n    c(a);\n");
+    block(
+        Rust,
+        "    let a = b\n        .iter()",
+        "\n        .map(|x| x + 1)\n        .collect();¦\n    c(a);\n",
+    );
     block(JavaScript, "foo(() => {", "\n  a();\n})\n  .then(b);¦\nc();\n");
     block(Rust, "let ok = a", "\n    && b\n    || c;¦\nd();\n");
     block(Rust, "x = 1", "¦\n..rest");
@@ -164,10 +209,18 @@ fn chained_calls_go_on() {
 
 #[test]
 fn rust_arms_closures_and_blocks() {
-    block(Rust, "match x {", "\n    A => 1,\n    B { c } => {\n        2\n    }\n    _ => 'x',\n}¦\n\nfn g() {}\n");
+    block(
+        Rust,
+        "match x {",
+        "\n    A => 1,\n    B { c } => {\n        2\n    }\n    _ => 'x',\n}¦\n\nfn g() {}\n",
+    );
     block(Rust, "        A => {", "\n            b();\n        }¦\n        C => {}\n");
     block(Rust, "        A => ", "b(),¦\n        C => {}\n");
-    block(Rust, "let f = |x| {", "\n    let g = |y: &'a str| {\n        y.len()\n    };\n    g(x)\n};¦\nh();\n");
+    block(
+        Rust,
+        "let f = |x| {",
+        "\n    let g = |y: &'a str| {\n        y.len()\n    };\n    g(x)\n};¦\nh();\n",
+    );
     block(Rust, "fn f<'a>(x: &'a str) -> &'a str {", "\n    x\n}¦\n\nfn g() {}\n");
     block(Rust, "    let s = ", "r#\"\n} \"\n\"#;¦\n    t();\n");
     block(Rust, "if a {", "\n    b\n} else if c {\n    d\n} else {\n    e\n};¦\nf();\n");
@@ -178,9 +231,17 @@ fn rust_arms_closures_and_blocks() {
 fn c_family_blocks() {
     block(C, "int main(void)", "\n{\n    return 0;\n}¦\n\nint f(void)\n{\n");
     block(C, "int main(void) {", "\n#ifdef A\n    a();\n#endif\n    return 0;\n}¦\n\nint g;\n");
-    block(Cpp, "class A {", "\npublic:\n    A();\nprivate:\n    int b = 1'000;\n};¦\n\nclass B {\n");
+    block(
+        Cpp,
+        "class A {",
+        "\npublic:\n    A();\nprivate:\n    int b = 1'000;\n};¦\n\nclass B {\n",
+    );
     block(Cpp, "auto s = ", "R\"x( } )\" )x\";¦\nint y;\n");
-    block(Java, "    void f() {", "\n        a(\"}\");\n        char c = '{';\n    }¦\n\n    void g() {\n");
+    block(
+        Java,
+        "    void f() {",
+        "\n        a(\"}\");\n        char c = '{';\n    }¦\n\n    void g() {\n",
+    );
     block(Java, "String s = ", "\"\"\"\n  } text\n\"\"\";¦\nint y;\n");
     block(Go, "\tswitch x {", "\n\tcase 1:\n\t\ta()\n\tdefault:\n\t\tb()\n\t}¦\n\tc()\n");
     block(Go, "\tgo func() {", "\n\t\ta(`}\n}`)\n\t}()¦\n\tb()\n");
@@ -230,7 +291,12 @@ fn an_end_that_is_reached_does_not_move() {
         (Python, "def f(x):", "\n    y = x\n\n    return y\n\n\ndef g():\n    pass\n", true),
         (JavaScript, "const a = ", "{\n  b: 1,\n  c: [2],\n};\nconst d = 1;\n", true),
         (JavaScript, "switch (a) {", "\ncase 1:\n  b();\ndefault:\n  c();\n}\nd();\n", true),
-        (Rust, "fn f() {\n    ", "a\n        .b()\n        .c();\n    d();\n}\n\nfn g() {}\n", true),
+        (
+            Rust,
+            "fn f() {\n    ",
+            "a\n        .b()\n        .c();\n    d();\n}\n\nfn g() {}\n",
+            true,
+        ),
         (C, "int main(void)", "\n{\n    return 0;\n}\n\nint f(void);\n", true),
         (Python, "x = ", "1\ny = 2\n", false),
     ];
@@ -255,17 +321,45 @@ fn so_many_lines_and_nothing_left_open() {
         (Python, "def f():\n", "    a\n\n    b\n", 2, "    a"),
         (Python, "def f():\n", "    a\n\n    b\n", 3, "    a\n\n    b\n"),
         (Python, "def f():\n    ", "a\n    for x in y:\n        b\n        c", 2, "a"),
-        (Python, "def f():\n    ", "for x in y:\n        b\n        c\n        d", 2, "for x in y:\n        b"),
+        (
+            Python,
+            "def f():\n    ",
+            "for x in y:\n        b\n        c\n        d",
+            2,
+            "for x in y:\n        b",
+        ),
         (Python, "def f():\n    ", "return g(\n        a,\n        b,\n    )", 2, "return g("),
-        (Rust, "fn f() {\n    ", "a();\n    if b {\n        c();\n    }\n    d();\n    e();", 3, "a();"),
-        (Rust, "fn f() {\n    ", "a();\n    if b {\n        c();\n    }\n    d();\n    e();", 4, "a();\n    if b {\n        c();\n    }"),
+        (
+            Rust,
+            "fn f() {\n    ",
+            "a();\n    if b {\n        c();\n    }\n    d();\n    e();",
+            3,
+            "a();",
+        ),
+        (
+            Rust,
+            "fn f() {\n    ",
+            "a();\n    if b {\n        c();\n    }\n    d();\n    e();",
+            4,
+            "a();\n    if b {\n        c();\n    }",
+        ),
         (Rust, "fn f() {\n    ", "a();\r\n    b();\r\n    c();", 2, "a();\r\n    b();"),
-        (JavaScript, "f(() => {", "\n  let s = `\n  }`;\n  g(s);\n  h();", 3, "\n  let s = `\n  }`;\n  g(s);"),
+        (
+            JavaScript,
+            "f(() => {",
+            "\n  let s = `\n  }`;\n  g(s);\n  h();",
+            3,
+            "\n  let s = `\n  }`;\n  g(s);",
+        ),
         (JavaScript, "f(() => {", "\n  let s = `\n  }`;\n  g(s);\n  h();", 1, "\n  let s = `"),
         (Text, "", "", 1, ""),
         (Text, "", "\n\n", 1, "\n\n"),
         (Text, "a", "b\nc", 1, "b"),
     ] {
-        assert_eq!(&text[..first_lines(language, prefix, text, n)], kept, "{prefix:?} {text:?} {n}");
+        assert_eq!(
+            &text[..first_lines(language, prefix, text, n)],
+            kept,
+            "{prefix:?} {text:?} {n}"
+        );
     }
 }

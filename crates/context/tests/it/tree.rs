@@ -23,7 +23,15 @@ fn errors_are_counted() {
 #[test]
 fn errors_in_a_range_are_those_that_touch_it() {
     let tree = SyntaxTree::parse_str(Language::Python, "a = = 1\nb = 2\nc = 3\nd = = 4\n");
-    assert_eq!((tree.n_errors(), tree.n_errors_in(0..7), tree.n_errors_in(9..18), tree.n_errors_in(20..27)), (2, 1, 0, 1));
+    assert_eq!(
+        (
+            tree.n_errors(),
+            tree.n_errors_in(0..7),
+            tree.n_errors_in(9..18),
+            tree.n_errors_in(20..27)
+        ),
+        (2, 1, 0, 1)
+    );
 }
 
 #[test]
@@ -58,7 +66,8 @@ fn a_parse_ends_by_its_work_and_not_by_the_clock() {
     assert!(within(ParseLimit::REPEATABLE));
     assert!(!within(ParseLimit { steps: 3, ..ParseLimit::REPEATABLE }));
     assert!(!within(ParseLimit { bytes: text.len() as u64 / 2, ..ParseLimit::REPEATABLE }));
-    // Each `r#"` makes the lexer read to the end of the text: little of the parser's work, much reading.
+    // Each `r#"` makes the lexer read to the end of the text: little of the parser's work, much
+    // reading.
     let far = Rope::from_str(&"r#\"".repeat(20_000));
     let limit = ParseLimit { bytes: 1 << 20, ..ParseLimit::REPEATABLE };
     assert!(!SyntaxTree::parse_within(Language::Rust, &far, limit).is_present());
@@ -73,5 +82,7 @@ fn a_parse_for_somebody_who_waits_no_longer_is_given_up() {
     // All of it is new.
     assert!(!hurried.preview(&document, 0..whole, &"y = [2]\n".repeat(20_000)).is_present());
     assert!(hurried.is_present(), "what is there stays");
-    assert!(hurried.until(None).preview(&document, 0..whole, &"y = [2]\n".repeat(20_000)).is_present());
+    assert!(
+        hurried.until(None).preview(&document, 0..whole, &"y = [2]\n".repeat(20_000)).is_present()
+    );
 }

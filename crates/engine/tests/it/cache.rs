@@ -1,17 +1,24 @@
-//! The KV cache: reuse gives the same logits as a cold start, cancelling changes nothing, limits are errors.
+//! The KV cache: reuse gives the same logits as a cold start, cancelling changes nothing, limits
+//! are errors.
 
-use lacuna_engine::{Cancel, DEFAULT_KV, KvCache, KvDtype, Precision, PrefillStats, PromptError, prefill};
+use lacuna_engine::{
+    Cancel, DEFAULT_KV, KvCache, KvDtype, Precision, PrefillStats, PromptError, prefill,
+};
 
 use crate::fixtures::{self, ALL};
 
 /// Warm and cold logits may differ by this much in f32; in INT4 they have the same bits.
 const WARM_COLD: f32 = 1e-4;
-/// Relative L2 on the AMX row, which computes more than 16 tokens with coarser scales than fewer (random weights: the worst case).
+/// Relative L2 on the AMX row, which computes more than 16 tokens with coarser scales than fewer
+/// (random weights: the worst case).
 const WARM_COLD_AMX: f64 = 0.1;
 
 /// Every precision with the type its caches have unless told otherwise, and INT4 with every type.
 fn kinds() -> impl Iterator<Item = (Precision, KvDtype)> {
-    KvDtype::ALL.into_iter().map(|dtype| (Precision::Int4, dtype)).chain([(Precision::F32, KvDtype::F32)])
+    KvDtype::ALL
+        .into_iter()
+        .map(|dtype| (Precision::Int4, dtype))
+        .chain([(Precision::F32, KvDtype::F32)])
 }
 
 #[test]
@@ -21,17 +28,33 @@ fn a_warm_cache_gives_the_logits_of_a_cold_one() {
             let model = fixtures::load(name, precision);
             let (ids, _) = fixtures::expected(name);
             let mut warm = KvCache::with_dtype(&model, 64, dtype);
-            // Grown a token or several at a time, cut in the middle, changed, cut to one token, repeated.
+            // Grown a token or several at a time, cut in the middle, changed, cut to one token,
+            // repeated.
             let mut edited = ids.clone();
             edited[ids.len() / 2] ^= 1;
-            let script: Vec<&[u32]> =
-                vec![&ids[..1], &ids[..2], &ids[..9], &ids[..10], &ids, &edited, &edited[..7], &ids, &ids, &ids[..1], &edited];
+            let script: Vec<&[u32]> = vec![
+                &ids[..1],
+                &ids[..2],
+                &ids[..9],
+                &ids[..10],
+                &ids,
+                &edited,
+                &edited[..7],
+                &ids,
+                &ids,
+                &ids[..1],
+                &edited,
+            ];
             for (step, prompt) in script.into_iter().enumerate() {
                 let shared = warm.common_prefix(prompt).min(prompt.len() - 1);
                 let stats = prefill(&model, &mut warm, prompt, &Cancel::new()).expect("fits");
                 assert_eq!(
                     stats,
-                    PrefillStats { cached: shared, prefilled: prompt.len() - shared, ..PrefillStats::default() },
+                    PrefillStats {
+                        cached: shared,
+                        prefilled: prompt.len() - shared,
+                        ..PrefillStats::default()
+                    },
                     "{name} step {step}"
                 );
                 assert_eq!(warm.ids(), prompt);
@@ -39,12 +62,18 @@ fn a_warm_cache_gives_the_logits_of_a_cold_one() {
                 prefill(&model, &mut cold, prompt, &Cancel::new()).expect("fits");
                 if precision == Precision::Int4 && fixtures::cuts_matter() {
                     let difference = fixtures::relative_l2(warm.logits(), cold.logits());
-                    assert!(difference <= WARM_COLD_AMX, "{name} {precision:?} {dtype} step {step}: {difference}");
+                    assert!(
+                        difference <= WARM_COLD_AMX,
+                        "{name} {precision:?} {dtype} step {step}: {difference}"
+                    );
                     continue;
                 }
                 let difference = fixtures::largest_difference(warm.logits(), cold.logits());
                 let bound = if precision == Precision::Int4 { 0.0 } else { WARM_COLD };
-                assert!(difference <= bound, "{name} {precision:?} {dtype} step {step}: {difference}");
+                assert!(
+                    difference <= bound,
+                    "{name} {precision:?} {dtype} step {step}: {difference}"
+                );
             }
         }
     }
@@ -68,18 +97,26 @@ fn cancelling_at_any_layer_leaves_the_cache_as_it_was() {
             assert_eq!(result, Err(PromptError::Cancelled), "two checks a layer");
             assert_eq!(kv.ids(), ids);
             assert_eq!(kv.logits(), logits);
-            // The keys and values are those of before: going on from the last token gives what it gave.
+            // The keys and values are those of before: going on from the last token gives what it
+            // gave.
             prefill(&model, &mut kv, &ids, &Cancel::new()).expect("fits");
             let agree = |a: &[f32], b: &[f32]| {
                 if precision == Precision::Int4 && fixtures::cuts_matter() {
-                    assert!(fixtures::relative_l2(a, b) <= WARM_COLD_AMX, "{precision:?} {dtype} check {check}");
+                    assert!(
+                        fixtures::relative_l2(a, b) <= WARM_COLD_AMX,
+                        "{precision:?} {dtype} check {check}"
+                    );
                 } else {
-                    assert!(fixtures::largest_difference(a, b) <= bound, "{precision:?} {dtype} check {check}");
+                    assert!(
+                        fixtures::largest_difference(a, b) <= bound,
+                        "{precision:?} {dtype} check {check}"
+                    );
                 }
             };
             agree(kv.logits(), &logits);
             // And the cancelled prompt gives what it would have given.
-            prefill(&model, &mut kv, &other, &Cancel::new().at_check(checks)).expect("no check more");
+            prefill(&model, &mut kv, &other, &Cancel::new().at_check(checks))
+                .expect("no check more");
             let mut cold = KvCache::with_dtype(&model, 64, dtype);
             prefill(&model, &mut cold, &other, &Cancel::new()).expect("fits");
             agree(kv.logits(), cold.logits());
@@ -107,7 +144,10 @@ fn the_type_follows_the_precision_unless_it_is_given() {
         let error = fixtures::relative_l2(&logits, &f32);
         eprintln!("{dtype}: relative L2 error {error:.4}, {bytes} bytes");
         assert!(error > 0.0 && error <= bound, "{dtype}: relative L2 error {error:.4} > {bound}");
-        assert!(bytes > 0 && bytes as f64 <= most as f64 * share, "{dtype}: {bytes} bytes of {most}");
+        assert!(
+            bytes > 0 && bytes as f64 <= most as f64 * share,
+            "{dtype}: {bytes} bytes of {most}"
+        );
     }
 }
 

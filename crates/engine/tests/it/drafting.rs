@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use lacuna_engine::{
-    Cancel, Confidence, Constraint, DraftSource, Drafter, GenerateOptions, Generation, KvCache, Lookup, MAX_DRAFT, Model, Precision,
-    Sampling, generate_with,
+    Cancel, Confidence, Constraint, DraftSource, Drafter, GenerateOptions, Generation, KvCache,
+    Lookup, MAX_DRAFT, Model, Precision, Sampling, generate_with,
 };
 
 use crate::fixtures::{self, Random};
@@ -58,10 +58,18 @@ struct Case {
     break_after: usize,
 }
 
-fn run(model: &Model, case: &Case, drafter: Option<&mut Drafter>) -> (Generation, Vec<u32>, Vec<f32>) {
+fn run(
+    model: &Model,
+    case: &Case,
+    drafter: Option<&mut Drafter>,
+) -> (Generation, Vec<u32>, Vec<f32>) {
     let mut kv = KvCache::new(model, case.capacity);
     let mut even = Even(case.even);
-    let options = GenerateOptions { constraint: Some(&mut even), drafter, ..GenerateOptions::new(&case.sampling) };
+    let options = GenerateOptions {
+        constraint: Some(&mut even),
+        drafter,
+        ..GenerateOptions::new(&case.sampling)
+    };
     let mut seen = 0;
     let result = generate_with(model, &mut kv, &case.prompt, options, &Cancel::new(), &mut |_| {
         seen += 1;
@@ -74,7 +82,11 @@ fn run(model: &Model, case: &Case, drafter: Option<&mut Drafter>) -> (Generation
 fn the_result_has_the_same_bits_with_any_drafts() {
     let mut random = Random(1);
     let mut accepted = 0;
-    for (name, precision) in [("llama-tied-gqa", Precision::Int4), ("qwen2-bias", Precision::Int4), ("llama3-rope", Precision::F32)] {
+    for (name, precision) in [
+        ("llama-tied-gqa", Precision::Int4),
+        ("qwen2-bias", Precision::Int4),
+        ("llama3-rope", Precision::F32),
+    ] {
         let model = fixtures::load(name, precision);
         for round in 0..60 {
             let n = 1 + random.below(20);
@@ -98,17 +110,29 @@ fn the_result_has_the_same_bits_with_any_drafts() {
             let wrong = random.below(8);
             for k in 0..=MAX_DRAFT {
                 let oracle = Oracle { answer: plain.ids.clone(), at: 0, seed: round, wrong };
-                let mut drafters = [Drafter::fixed(oracle, k), Drafter::fixed(Lookup::new(), k), Drafter::new(Lookup::new())];
+                let mut drafters = [
+                    Drafter::fixed(oracle, k),
+                    Drafter::fixed(Lookup::new(), k),
+                    Drafter::new(Lookup::new()),
+                ];
                 for (d, drafter) in drafters.iter_mut().enumerate() {
                     let (drafted, drafted_ids, drafted_logits) = run(&model, &case, Some(drafter));
                     let what = format!("{name} round {round}, {k} drafted by {d}");
-                    assert_eq!((&drafted.ids, drafted.finish), (&plain.ids, plain.finish), "{what}");
+                    assert_eq!(
+                        (&drafted.ids, drafted.finish),
+                        (&plain.ids, plain.finish),
+                        "{what}"
+                    );
                     assert_eq!(drafted.logprobs, plain.logprobs, "{what}");
                     assert_eq!(drafted_ids, ids, "{what}");
                     assert_eq!(drafted_logits, logits, "{what}");
                     let stats = drafted.drafts;
                     assert!(stats.accepted <= stats.drafted, "{what}: {stats:?}");
-                    assert_eq!(stats.accepted + stats.passes, plain.drafts.passes, "{what}: every token costs a pass or was guessed");
+                    assert_eq!(
+                        stats.accepted + stats.passes,
+                        plain.drafts.passes,
+                        "{what}: every token costs a pass or was guessed"
+                    );
                     accepted += stats.accepted;
                 }
             }
@@ -144,7 +168,12 @@ fn what_was_generated_before_is_remembered() {
     drafter.remember(&text);
     let (second, ..) = run(&model, &case, Some(&mut drafter));
     assert_eq!(second.ids, first.ids);
-    assert!(second.drafts.passes < first.drafts.passes.min(10), "{:?} after {:?}", second.drafts, first.drafts);
+    assert!(
+        second.drafts.passes < first.drafts.passes.min(10),
+        "{:?} after {:?}",
+        second.drafts,
+        first.drafts
+    );
 }
 
 #[test]

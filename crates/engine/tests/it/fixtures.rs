@@ -9,7 +9,8 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 /// Every committed checkpoint; see `fixtures/make.py`.
-pub const ALL: [&str; 5] = ["llama-tied-gqa", "llama-untied-sharded", "qwen2-bias", "llama3-rope", "qwen3-head-norms"];
+pub const ALL: [&str; 5] =
+    ["llama-tied-gqa", "llama-untied-sharded", "qwen2-bias", "llama3-rope", "qwen3-head-norms"];
 
 pub fn directory(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -21,11 +22,13 @@ pub fn load(name: &str, precision: Precision) -> Model {
 
 /// The model that comes with the product: trained, with 2,048 positions.
 pub fn embedded() -> Model {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../datasets/embedded/model.lacuna.safetensors");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../datasets/embedded/model.lacuna.safetensors");
     Model::load(path, Precision::Int4).expect("the embedded model loads")
 }
 
-/// Random weights in the embedded model's shape, which another training does not change: for what depends on the values.
+/// Random weights in the embedded model's shape, which another training does not change: for what
+/// depends on the values.
 pub fn random() -> Model {
     let dir = tempfile::tempdir().expect("a directory");
     let shape = synth::shape("embedded").expect("a shape of the table");
@@ -44,12 +47,14 @@ pub struct Random(pub u64);
 
 impl Random {
     pub fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % n
     }
 }
 
-/// Whether kernels compute more than 16 tokens with coarser scales than fewer: then only passes cut alike have the same bits.
+/// Whether kernels compute more than 16 tokens with coarser scales than fewer: then only passes cut
+/// alike have the same bits.
 pub fn cuts_matter() -> bool {
     lacuna_engine::kernel_row().expect("a row").starts_with("amx")
 }
@@ -65,7 +70,8 @@ impl Copy {
         for entry in std::fs::read_dir(directory(name)).expect("fixture") {
             let path = entry.expect("fixture").path();
             if path.file_name().is_some_and(|n| n != "expected.safetensors") {
-                std::fs::copy(&path, dir.path().join(path.file_name().expect("a file"))).expect("copied");
+                std::fs::copy(&path, dir.path().join(path.file_name().expect("a file")))
+                    .expect("copied");
             }
         }
         Copy { dir }
@@ -98,15 +104,34 @@ impl Copy {
 pub fn expected(name: &str) -> (Vec<u32>, Vec<f32>) {
     let bytes = std::fs::read(directory(name).join("expected.safetensors")).expect("fixture");
     let file = SafeTensors::deserialize(&bytes).expect("fixture");
-    let ids = file.tensor("ids").expect("ids").data().as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b) as u32).collect();
-    let logits = file.tensor("logits").expect("logits").data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let ids = file
+        .tensor("ids")
+        .expect("ids")
+        .data()
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| u64::from_le_bytes(*b) as u32)
+        .collect();
+    let logits = file
+        .tensor("logits")
+        .expect("logits")
+        .data()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
     (ids, logits)
 }
 
 pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     assert!(!a.is_empty(), "nothing compared");
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |a, d| if d > a || d.is_nan() { d } else { a })
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |a, d| if d > a || d.is_nan() { d } else { a })
 }
 
 /// `‖a − b‖ / ‖b‖`

@@ -2,7 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use lacuna_engine::{Cancel, Constraint, Finish, Generation, KvCache, Model, Precision, PromptError, Sampling, forward_all, generate};
+use lacuna_engine::{
+    Cancel, Constraint, Finish, Generation, KvCache, Model, Precision, PromptError, Sampling,
+    forward_all, generate,
+};
 
 use crate::fixtures;
 
@@ -12,7 +15,10 @@ fn model() -> Model {
 
 fn run(model: &Model, prompt: &[u32], sampling: &Sampling) -> Generation {
     let mut kv = KvCache::new(model, 128);
-    generate(model, &mut kv, prompt, sampling, None, &Cancel::new(), &mut |_| ControlFlow::Continue(())).expect("generates")
+    generate(model, &mut kv, prompt, sampling, None, &Cancel::new(), &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .expect("generates")
 }
 
 #[test]
@@ -51,17 +57,29 @@ fn sampling_stays_inside_top_k_and_top_p() {
     let mut order: Vec<usize> = (0..96).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
     let draw = |sampling: Sampling| -> Vec<usize> {
-        (0..200).map(|seed| run(&model, &prompt, &Sampling { max_tokens: 1, seed, ..sampling.clone() }).ids[0] as usize).collect()
+        (0..200)
+            .map(|seed| {
+                run(&model, &prompt, &Sampling { max_tokens: 1, seed, ..sampling.clone() }).ids[0]
+                    as usize
+            })
+            .collect()
     };
 
     let hot = Sampling { temperature: 3.0, ..Sampling::default() };
     let drawn = draw(Sampling { top_k: 4, ..hot.clone() });
     assert!(drawn.iter().all(|id| order[..4].contains(id)));
-    assert!(order[..4].iter().all(|id| drawn.contains(id)), "all four occur in 200 draws at temperature 3");
-    assert!(draw(hot.clone()).iter().any(|id| !order[..4].contains(id)), "without top-k others occur");
+    assert!(
+        order[..4].iter().all(|id| drawn.contains(id)),
+        "all four occur in 200 draws at temperature 3"
+    );
+    assert!(
+        draw(hot.clone()).iter().any(|id| !order[..4].contains(id)),
+        "without top-k others occur"
+    );
 
     // The nucleus of the distribution at this temperature.
-    let weights: Vec<f32> = order.iter().map(|id| ((logits[*id] - logits[order[0]]) / 3.0).exp()).collect();
+    let weights: Vec<f32> =
+        order.iter().map(|id| ((logits[*id] - logits[order[0]]) / 3.0).exp()).collect();
     let total: f32 = weights.iter().sum();
     let mut cumulated = 0.0;
     let nucleus = 1 + weights
@@ -73,7 +91,10 @@ fn sampling_stays_inside_top_k_and_top_p() {
         .count();
     let drawn = draw(Sampling { top_p: 0.5, ..hot.clone() });
     assert!(drawn.iter().all(|id| order[..nucleus].contains(id)));
-    assert!(draw(Sampling { top_p: 0.0, ..hot }).iter().all(|id| *id == order[0]), "top_p 0 is greedy");
+    assert!(
+        draw(Sampling { top_p: 0.0, ..hot }).iter().all(|id| *id == order[0]),
+        "top_p 0 is greedy"
+    );
 }
 
 /// Only even ids, for the first two tokens.
@@ -106,7 +127,9 @@ fn a_constraint_is_respected_while_active_and_not_asked_afterwards() {
             let mut rule = EvenTwice { left: 2, pushed: Vec::new() };
             let mut kv = KvCache::new(&model, 64);
             let go_on = &mut |_| ControlFlow::Continue(());
-            let result = generate(&model, &mut kv, &[9], &sampling, Some(&mut rule), &Cancel::new(), go_on).expect("generates");
+            let result =
+                generate(&model, &mut kv, &[9], &sampling, Some(&mut rule), &Cancel::new(), go_on)
+                    .expect("generates");
             assert_eq!(rule.pushed, result.ids[..2]);
             assert!(result.ids[..2].iter().all(|id| id % 2 == 0));
             saw_odd |= result.ids[2..].iter().any(|id| id % 2 == 1);
@@ -134,7 +157,9 @@ fn a_constraint_that_allows_nothing_ends_the_generation() {
         let mut kv = KvCache::new(&model, 64);
         let sampling = Sampling { temperature, ..Sampling::default() };
         let go_on = &mut |_| ControlFlow::Continue(());
-        let result = generate(&model, &mut kv, &[9], &sampling, Some(&mut Nothing), &Cancel::new(), go_on).expect("generates");
+        let result =
+            generate(&model, &mut kv, &[9], &sampling, Some(&mut Nothing), &Cancel::new(), go_on)
+                .expect("generates");
         assert_eq!((result.finish, result.ids.len()), (Finish::Constraint, 0));
     }
 }
@@ -152,10 +177,11 @@ fn stops_callbacks_cancellation_and_a_full_cache_end_it() {
 
     let mut kv = KvCache::new(&model, 64);
     let mut seen = 0;
-    let broken_off = generate(&model, &mut kv, &[1, 2, 3], &plain, None, &Cancel::new(), &mut |_| {
-        seen += 1;
-        if seen == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let broken_off =
+        generate(&model, &mut kv, &[1, 2, 3], &plain, None, &Cancel::new(), &mut |_| {
+            seen += 1;
+            if seen == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
     let broken_off = broken_off.expect("generates");
     assert_eq!((broken_off.finish, &broken_off.ids[..]), (Finish::Callback, &free.ids[..4]));
 
@@ -174,10 +200,17 @@ fn stops_callbacks_cancellation_and_a_full_cache_end_it() {
 
     let mut small = KvCache::new(&model, 5);
     let go_on = &mut |_| ControlFlow::Continue(());
-    let full = generate(&model, &mut small, &[1, 2, 3], &plain, None, &Cancel::new(), go_on).expect("generates");
-    assert_eq!((full.finish, &full.ids[..]), (Finish::Length, &free.ids[..3]), "two are evaluated, a third is known");
+    let full = generate(&model, &mut small, &[1, 2, 3], &plain, None, &Cancel::new(), go_on)
+        .expect("generates");
+    assert_eq!(
+        (full.finish, &full.ids[..]),
+        (Finish::Length, &free.ids[..3]),
+        "two are evaluated, a third is known"
+    );
 
-    let too_long = generate(&model, &mut small, &[1; 6], &plain, None, &Cancel::new(), &mut |_| ControlFlow::Continue(()));
+    let too_long = generate(&model, &mut small, &[1; 6], &plain, None, &Cancel::new(), &mut |_| {
+        ControlFlow::Continue(())
+    });
     assert_eq!(too_long, Err(PromptError::TooLong { tokens: 6, capacity: 5 }));
 }
 
@@ -187,10 +220,16 @@ fn a_prompt_that_extends_what_was_generated_reuses_it() {
     let mut kv = KvCache::new(&model, 64);
     let sampling = Sampling { max_tokens: 8, ..Sampling::default() };
     let mut go_on = |_| ControlFlow::Continue(());
-    let first = generate(&model, &mut kv, &[1, 2, 3], &sampling, None, &Cancel::new(), &mut go_on).expect("generates");
+    let first = generate(&model, &mut kv, &[1, 2, 3], &sampling, None, &Cancel::new(), &mut go_on)
+        .expect("generates");
     let mut prompt = vec![1, 2, 3];
     prompt.extend(&first.ids);
-    let second = generate(&model, &mut kv, &prompt, &sampling, None, &Cancel::new(), &mut go_on).expect("generates");
-    assert_eq!((second.prefill.cached, second.prefill.prefilled), (10, 1), "all but the last generated token is held");
+    let second = generate(&model, &mut kv, &prompt, &sampling, None, &Cancel::new(), &mut go_on)
+        .expect("generates");
+    assert_eq!(
+        (second.prefill.cached, second.prefill.prefilled),
+        (10, 1),
+        "all but the last generated token is held"
+    );
     assert_eq!(second.ids, run(&model, &prompt, &sampling).ids);
 }

@@ -1,4 +1,5 @@
-//! Damaged and lying files: each gives an error that names the thing; none panics or allocates by what it claims.
+//! Damaged and lying files: each gives an error that names the thing; none panics or allocates by
+//! what it claims.
 
 use lacuna_engine::{Model, Precision};
 use lacuna_model::{LoadError, PACKED_SUFFIX, pack, read_spec};
@@ -23,7 +24,10 @@ fn check_header(edit: impl FnOnce(&mut Value), is_expected: impl FnOnce(&LoadErr
     let error = copy.load().map(|_| ()).expect_err("damaged");
     assert!(is_expected(&error), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("model.safetensors") && !text.contains('\n') && text.len() < 600, "{text}");
+    assert!(
+        text.contains("model.safetensors") && !text.contains('\n') && text.len() < 600,
+        "{text}"
+    );
 }
 
 #[test]
@@ -39,8 +43,14 @@ fn lying_headers() {
     check_header(|h| h[NORM]["dtype"] = json!("float"), container);
     check_header(|h| h[NORM] = json!(7), container);
     check_header(|h| *h = json!([]), container);
-    check_header(|h| h[NORM]["dtype"] = json!("I16"), |e| matches!(e, LoadError::Dtype { name, .. } if name == NORM));
-    check_header(|h| h[NORM]["shape"] = json!([4, 8]), |e| matches!(e, LoadError::Shape { name, .. } if name == NORM));
+    check_header(
+        |h| h[NORM]["dtype"] = json!("I16"),
+        |e| matches!(e, LoadError::Dtype { name, .. } if name == NORM),
+    );
+    check_header(
+        |h| h[NORM]["shape"] = json!([4, 8]),
+        |e| matches!(e, LoadError::Shape { name, .. } if name == NORM),
+    );
     let rename = |h: &mut Value| {
         let spec = h[NORM].take();
         h.as_object_mut().expect("object").remove(NORM);
@@ -111,7 +121,9 @@ fn a_tensor_that_does_not_belong() {
     let copy = Copy::of("qwen2-bias");
     // The file has biases that a Llama without attention_bias does not.
     copy.edit_config(|c| c["model_type"] = json!("llama"));
-    assert!(matches!(copy.load(), Err(LoadError::UnexpectedTensor { name, .. }) if name.ends_with(".bias")));
+    assert!(
+        matches!(copy.load(), Err(LoadError::UnexpectedTensor { name, .. }) if name.ends_with(".bias"))
+    );
 }
 
 #[test]
@@ -128,7 +140,9 @@ fn indexes_that_lead_elsewhere() {
     check(json!({ "a": ".." }), |e| matches!(e, LoadError::ShardName { .. }));
     check(json!({ "a": 5 }), |e| matches!(e, LoadError::ShardName { .. }));
     check(json!({ "a": "nowhere.safetensors" }), |e| matches!(e, LoadError::Read { .. }));
-    check(json!({ "a": "model-00001-of-00003.safetensors" }), |e| matches!(e, LoadError::MissingTensor { .. }));
+    check(json!({ "a": "model-00001-of-00003.safetensors" }), |e| {
+        matches!(e, LoadError::MissingTensor { .. })
+    });
     check(json!({}), |e| matches!(e, LoadError::MissingTensor { .. }));
     check(json!(3), |e| matches!(e, LoadError::MissingTensor { .. }));
     let copy = Copy::of("llama-untied-sharded");
@@ -140,7 +154,8 @@ fn indexes_that_lead_elsewhere() {
 fn a_shard_twice() {
     let copy = Copy::of("llama-untied-sharded");
     copy.write("again.safetensors", &copy.read("model-00001-of-00003.safetensors"));
-    let mut index: Value = serde_json::from_slice(&copy.read("model.safetensors.index.json")).expect("JSON");
+    let mut index: Value =
+        serde_json::from_slice(&copy.read("model.safetensors.index.json")).expect("JSON");
     index["weight_map"]["again"] = json!("again.safetensors");
     copy.write("model.safetensors.index.json", index.to_string().as_bytes());
     assert!(matches!(copy.load(), Err(LoadError::DuplicateTensor { .. })));
@@ -150,7 +165,10 @@ fn a_shard_twice() {
 fn places_that_hold_no_model() {
     let dir = tempfile::tempdir().expect("temporary directory");
     assert!(matches!(Model::load(dir.path(), Precision::F32), Err(LoadError::NotAModel { .. })));
-    assert!(matches!(Model::load(dir.path().join("nowhere"), Precision::F32), Err(LoadError::Read { .. })));
+    assert!(matches!(
+        Model::load(dir.path().join("nowhere"), Precision::F32),
+        Err(LoadError::Read { .. })
+    ));
     let file = dir.path().join("empty.lacuna.safetensors");
     std::fs::write(&file, b"").expect("written");
     assert!(matches!(Model::load(&file, Precision::F32), Err(LoadError::Container { .. })));
@@ -169,9 +187,25 @@ fn absurd_configs() {
         let error = read_spec(config.to_string().as_bytes()).expect_err("absurd");
         assert!(error.to_string().contains(named), "{key} = {value}: {error}");
     };
-    let sizes = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"];
+    let sizes = [
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+    ];
     for key in sizes {
-        for value in [json!(0), json!(-3), json!(1.5), json!("12"), json!(1u64 << 32), json!(u64::MAX), json!([1]), json!(1e300)] {
+        for value in [
+            json!(0),
+            json!(-3),
+            json!(1.5),
+            json!("12"),
+            json!(1u64 << 32),
+            json!(u64::MAX),
+            json!([1]),
+            json!(1e300),
+        ] {
             check(key, value, key);
         }
     }
@@ -199,13 +233,22 @@ fn absurd_configs() {
 
 #[test]
 fn a_config_that_asks_for_more_than_the_file_holds_allocates_nothing_for_it() {
-    let checks: [fn(&mut Value); 3] =
-        [|c| c["vocab_size"] = json!(1 << 24), |c| c["num_hidden_layers"] = json!(1000), |c| c["intermediate_size"] = json!(1 << 20)];
+    let checks: [fn(&mut Value); 3] = [
+        |c| c["vocab_size"] = json!(1 << 24),
+        |c| c["num_hidden_layers"] = json!(1000),
+        |c| c["intermediate_size"] = json!(1 << 20),
+    ];
     for edit in checks {
         let copy = Copy::of("qwen2-bias");
         copy.edit_config(edit);
-        assert!(matches!(copy.load(), Err(LoadError::Shape { .. } | LoadError::MissingTensor { .. })));
+        assert!(matches!(
+            copy.load(),
+            Err(LoadError::Shape { .. } | LoadError::MissingTensor { .. })
+        ));
         let out = copy.path().join(format!("m{PACKED_SUFFIX}"));
-        assert!(matches!(pack(copy.path(), out), Err(LoadError::Shape { .. } | LoadError::MissingTensor { .. })));
+        assert!(matches!(
+            pack(copy.path(), out),
+            Err(LoadError::Shape { .. } | LoadError::MissingTensor { .. })
+        ));
     }
 }

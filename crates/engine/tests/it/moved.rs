@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use lacuna_engine::{Cancel, KvCache, KvDtype, Model, Precision, PrefillOptions, PrefillStats, PromptError, Reuse, prefill, prefill_with};
+use lacuna_engine::{
+    Cancel, KvCache, KvDtype, Model, Precision, PrefillOptions, PrefillStats, PromptError, Reuse,
+    prefill, prefill_with,
+};
 
 use crate::fixtures;
 
@@ -13,8 +16,14 @@ fn cold(model: &Model, ids: &[u32], dtype: KvDtype) -> KvCache {
 }
 
 fn with(model: &Model, kv: &mut KvCache, ids: &[u32], reuse: Reuse) -> PrefillStats {
-    let stats = prefill_with(model, kv, ids, &PrefillOptions { reuse, donors: &[] }, &Cancel::new()).expect("fits");
-    assert_eq!(stats.cached + stats.resumed + stats.shifted + stats.repaired + stats.prefilled, ids.len(), "{stats:?}");
+    let stats =
+        prefill_with(model, kv, ids, &PrefillOptions { reuse, donors: &[] }, &Cancel::new())
+            .expect("fits");
+    assert_eq!(
+        stats.cached + stats.resumed + stats.shifted + stats.repaired + stats.prefilled,
+        ids.len(),
+        "{stats:?}"
+    );
     assert_eq!(kv.ids(), ids);
     stats
 }
@@ -43,10 +52,16 @@ fn several_runs_move_at_once_and_only_the_gaps_are_computed() {
     let model = fixtures::load("llama-tied-gqa", Precision::Int4);
     // llama.cpp PR 9866: exact prefix, dropped text, moved run, dropped text, moved run, new text.
     let ids = |text: &str| -> Vec<u32> { text.bytes().map(|b| u32::from(b - b'a')).collect() };
-    let (before, after) = (ids("aaaaabbbbbcccccccdddddeeeeeexffggggghhhhhhhxxxxxxxxx"), ids("aaaaaccccccceeeeeeffhhhhhhhyyyyyyyy"));
+    let (before, after) = (
+        ids("aaaaabbbbbcccccccdddddeeeeeexffggggghhhhhhhxxxxxxxxx"),
+        ids("aaaaaccccccceeeeeeffhhhhhhhyyyyyyyy"),
+    );
     let mut kv = cold(&model, &before, KvDtype::Int8);
     let stats = with(&model, &mut kv, &after, Reuse::Shift { min_run: 3 });
-    assert_eq!(stats, PrefillStats { cached: 5, shifted: 20, prefilled: 10, ..PrefillStats::default() });
+    assert_eq!(
+        stats,
+        PrefillStats { cached: 5, shifted: 20, prefilled: 10, ..PrefillStats::default() }
+    );
     assert_eq!(kv.exact(), 5);
     // Exact mode does not build on moved text.
     let stats = with(&model, &mut kv, &after, Reuse::Exact);
@@ -64,7 +79,11 @@ fn several_runs_move_at_once_and_only_the_gaps_are_computed() {
 
 #[test]
 fn repair_of_everything_is_a_cold_prefill_to_the_bit() {
-    for (precision, dtype) in KvDtype::ALL.map(|dtype| (Precision::Int4, dtype)).into_iter().chain([(Precision::F32, KvDtype::F32)]) {
+    for (precision, dtype) in KvDtype::ALL
+        .map(|dtype| (Precision::Int4, dtype))
+        .into_iter()
+        .chain([(Precision::F32, KvDtype::F32)])
+    {
         for name in ["llama-tied-gqa", "qwen2-bias", "llama3-rope"] {
             let model = fixtures::load(name, precision);
             let before = fixtures::ids(1, 90, 96);
@@ -76,7 +95,10 @@ fn repair_of_everything_is_a_cold_prefill_to_the_bit() {
             let mut blended = exact.fork();
             prefill(&model, &mut exact, &after, &Cancel::new()).expect("fits");
             let stats = with(&model, &mut blended, &after, Reuse::Blend { min_run: 8, ratio: 1.0 });
-            assert_eq!((stats.cached, stats.repaired, stats.shifted, stats.prefilled), (10, 70, 0, 5));
+            assert_eq!(
+                (stats.cached, stats.repaired, stats.shifted, stats.prefilled),
+                (10, 70, 0, 5)
+            );
             assert_eq!(blended.logits(), exact.logits(), "{name} {precision:?} {dtype}");
         }
     }
@@ -89,7 +111,8 @@ fn repair_brings_the_answer_nearer_to_the_cold_one() {
     let mut sums = [0f64; 4];
     let (cases, answer) = (16, 12);
     for seed in 0..cases {
-        // The text stood at the top of a file; now other text stands before it, so that all it knows of its surroundings is wrong.
+        // The text stood at the top of a file; now other text stands before it, so that all it
+        // knows of its surroundings is wrong.
         let all = text(&model, seed, 200 + answer);
         let (before, rest) = all.split_at(200);
         let mut after = text(&model, 100 + seed, 200);
@@ -101,7 +124,8 @@ fn repair_brings_the_answer_nearer_to_the_cold_one() {
             let stats = with(&model, &mut kv, &after, Reuse::Blend { min_run: 16, ratio });
             assert!(stats.shifted + stats.repaired >= 180, "{stats:?}");
             let got = answers(&model, kv, &after, rest);
-            *sum += exact.iter().zip(&got).map(|(a, b)| divergence(a, b)).sum::<f64>() / (cases as usize * got.len()) as f64;
+            *sum += exact.iter().zip(&got).map(|(a, b)| divergence(a, b)).sum::<f64>()
+                / (cases as usize * got.len()) as f64;
         }
     }
     eprintln!("KL to the cold answer at r = 0, 0.15, 0.3, 1: {sums:.5?}");
@@ -133,7 +157,10 @@ fn is_new(ids: &[u32]) -> bool {
 fn moved_text_can_be_moved_again_and_back_but_not_for_ever() {
     let model = fixtures::embedded();
     // Where text repeats itself, a run that was moved less often is found instead.
-    let before = (7..40).map(|seed| text(&model, seed, 300)).find(|ids| is_new(ids)).expect("a text that does not repeat itself");
+    let before = (7..40)
+        .map(|seed| text(&model, seed, 300))
+        .find(|ids| is_new(ids))
+        .expect("a text that does not repeat itself");
     let mut inserted = before[..40].to_vec();
     inserted.extend([11, 12, 13]);
     inserted.extend(&before[40..]);
@@ -157,8 +184,9 @@ fn moved_text_can_be_moved_again_and_back_but_not_for_ever() {
 #[test]
 fn cancelling_keeps_what_was_seen_and_what_was_done_here_too() {
     let model = fixtures::embedded();
-    // What the model writes differs from row to row. Where it repeats itself, moved text that is looked for again behind the chunk in
-    // flight may be found at another place than before, which is as good but not the same.
+    // What the model writes differs from row to row. Where it repeats itself, moved text that is
+    // looked for again behind the chunk in flight may be found at another place than before, which
+    // is as good but not the same.
     let texts = |seed: u64| {
         let before = text(&model, seed, 700);
         let mut after = before[..300].to_vec();
@@ -167,7 +195,8 @@ fn cancelling_keeps_what_was_seen_and_what_was_done_here_too() {
         after.extend([5, 6, 7]);
         (is_new(&before) && is_new(&after)).then_some((before, after))
     };
-    let (before, after) = (8..60).step_by(2).find_map(texts).expect("texts that do not repeat themselves");
+    let (before, after) =
+        (8..60).step_by(2).find_map(texts).expect("texts that do not repeat themselves");
     let base = cold(&model, &before, KvDtype::Int8);
     for reuse in [Reuse::Shift { min_run: 16 }, Reuse::Blend { min_run: 16, ratio: 0.3 }] {
         let mut whole = base.fork();
@@ -181,9 +210,17 @@ fn cancelling_keeps_what_was_seen_and_what_was_done_here_too() {
                 break;
             }
             assert_eq!(first, Err(PromptError::Cancelled));
-            assert_eq!((kv.ids(), kv.logits(), kv.exact()), (base.ids(), base.logits(), 700), "{reuse:?} check {n}");
+            assert_eq!(
+                (kv.ids(), kv.logits(), kv.exact()),
+                (base.ids(), base.logits(), 700),
+                "{reuse:?} check {n}"
+            );
             let stats = with(&model, &mut kv, &after, reuse);
-            assert_eq!(kv.logits(), whole.logits(), "{reuse:?} cancelled at check {n}: {stats:?}, at once {all:?}");
+            assert_eq!(
+                kv.logits(),
+                whole.logits(),
+                "{reuse:?} cancelled at check {n}: {stats:?}, at once {all:?}"
+            );
             n += 5;
         }
         assert!(n > 10, "{reuse:?} was cancelled at several layers");
@@ -204,7 +241,8 @@ fn an_excerpt_of_another_file_is_taken_from_its_cache() {
     prompt.extend(text(&model, 23, 20));
     let exact = cold(&model, &prompt, KvDtype::Int8);
     let mut kv = KvCache::with_dtype(&model, 2048, KvDtype::Int8);
-    let options = PrefillOptions { reuse: Reuse::Blend { min_run: 32, ratio: 0.15 }, donors: &[other] };
+    let options =
+        PrefillOptions { reuse: Reuse::Blend { min_run: 32, ratio: 0.15 }, donors: &[other] };
     let stats = prefill_with(&model, &mut kv, &prompt, &options, &Cancel::new()).expect("fits");
     assert_eq!((stats.shifted + stats.repaired, stats.repaired, stats.prefilled), (200, 30, 50));
     let kl = divergence(exact.logits(), kv.logits());

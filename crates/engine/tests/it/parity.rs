@@ -19,7 +19,8 @@ fn f32_logits_agree_with_the_reference_library() {
     }
 }
 
-/// What quantising weights costs. The fixtures are the worst case: random weights, width 32; a trained model loses far less.
+/// What quantising weights costs. The fixtures are the worst case: random weights, width 32; a
+/// trained model loses far less.
 #[test]
 fn int4_logits_are_near_f32() {
     const BOUND: f64 = 0.40;
@@ -32,7 +33,8 @@ fn int4_logits_are_near_f32() {
     }
 }
 
-/// What the kernels cost beyond the weights: INT8 activations against the same (dequantised) weights in f32.
+/// What the kernels cost beyond the weights: INT8 activations against the same (dequantised)
+/// weights in f32.
 #[test]
 fn int4_kernels_are_near_their_own_weights_in_f32() {
     const BOUND: f64 = 0.04;
@@ -50,7 +52,8 @@ fn int4_kernels_are_near_their_own_weights_in_f32() {
     }
 }
 
-/// Random weights are made so that activations keep their size: logits are neither flat nor one-hot.
+/// Random weights are made so that activations keep their size: logits are neither flat nor
+/// one-hot.
 #[test]
 fn random_weights_behave_like_trained_ones() {
     let dir = tempfile::tempdir().expect("temporary directory");

@@ -1,8 +1,11 @@
-//! The pool of caches: the budget holds, running requests are not disturbed, the least recently used goes first.
+//! The pool of caches: the budget holds, running requests are not disturbed, the least recently
+//! used goes first.
 
 use std::sync::Arc;
 
-use lacuna_engine::{Cancel, KvCache, KvDtype, KvPool, Model, Precision, PrefillOptions, prefill, prefill_with};
+use lacuna_engine::{
+    Cancel, KvCache, KvDtype, KvPool, Model, Precision, PrefillOptions, prefill, prefill_with,
+};
 
 use crate::fixtures::{self, Random};
 
@@ -46,15 +49,26 @@ fn the_budget_holds_whatever_happens() {
                 refused += 1;
                 continue;
             }
-            let donors = if random.below(2) == 0 { pool.donors(|other| other != key, 3) } else { Vec::new() };
-            let cancel = if random.below(3) == 0 { Cancel::new().at_check(random.below(3) as u32) } else { Cancel::new() };
+            let donors = if random.below(2) == 0 {
+                pool.donors(|other| other != key, 3)
+            } else {
+                Vec::new()
+            };
+            let cancel = if random.below(3) == 0 {
+                Cancel::new().at_check(random.below(3) as u32)
+            } else {
+                Cancel::new()
+            };
             let options = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
             if let Ok(stats) = prefill_with(&model, &mut lease, &ids, &options, &cancel) {
                 pool.record(&stats);
                 let mut cold = KvCache::new(&model, 128);
                 prefill(&model, &mut cold, &ids, &Cancel::new()).expect("fits");
                 let difference = fixtures::relative_l2(lease.logits(), cold.logits());
-                assert!(difference <= if fixtures::cuts_matter() { 0.1 } else { 0.0 }, "seed {seed} step {step}: {difference}");
+                assert!(
+                    difference <= if fixtures::cuts_matter() { 0.1 } else { 0.0 },
+                    "seed {seed} step {step}: {difference}"
+                );
             }
             drop(donors);
             assert!(pool.stats().bytes <= budget, "seed {seed} step {step}: {:?}", pool.stats());
@@ -64,12 +78,22 @@ fn the_budget_holds_whatever_happens() {
         }
         drop(held);
         let stats = pool.stats();
-        assert!(stats.bytes <= budget && stats.hits > 0 && stats.misses > 0 && stats.computed_tokens > 0, "seed {seed}: {stats:?}");
+        assert!(
+            stats.bytes <= budget
+                && stats.hits > 0
+                && stats.misses > 0
+                && stats.computed_tokens > 0,
+            "seed {seed}: {stats:?}"
+        );
         assert!(refused > 0 || budget > 4 * block, "seed {seed}: a small budget refuses sometimes");
         for i in 0..12 {
             pool.remove(&format!("file {i}"));
         }
-        assert_eq!((pool.stats().bytes, pool.stats().caches), (0, 0), "seed {seed}: everything comes back");
+        assert_eq!(
+            (pool.stats().bytes, pool.stats().caches),
+            (0, 0),
+            "seed {seed}: everything comes back"
+        );
     }
 }
 

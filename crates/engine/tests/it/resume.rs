@@ -1,6 +1,8 @@
 //! A cancelled prefill changes nothing that is seen and loses nothing that was done.
 
-use lacuna_engine::{Cancel, KvCache, KvDtype, Model, Precision, PrefillStats, PromptError, prefill};
+use lacuna_engine::{
+    Cancel, KvCache, KvDtype, Model, Precision, PrefillStats, PromptError, prefill,
+};
 
 use crate::fixtures;
 
@@ -40,15 +42,28 @@ fn cancelled_at_any_layer_of_any_chunk_it_goes_on_from_there() {
     for n in 0..total {
         let mut kv = base.fork();
         let visible = kv.logits().to_vec();
-        assert_eq!(prefill(&model, &mut kv, &prompt, &Cancel::new().at_check(n as u32)), Err(PromptError::Cancelled));
+        assert_eq!(
+            prefill(&model, &mut kv, &prompt, &Cancel::new().at_check(n as u32)),
+            Err(PromptError::Cancelled)
+        );
         assert_eq!((kv.ids(), kv.logits()), (&before[..], &visible[..]), "cancelled at check {n}");
         let done = n / checks * CHUNK;
         assert_eq!(kv.warm(&prompt), 20 + done);
         // Exactly the halves of layers that are left are computed.
-        let stats = prefill(&model, &mut kv, &prompt, &Cancel::new().at_check((total - n) as u32)).expect("no more than what is left");
+        let stats = prefill(&model, &mut kv, &prompt, &Cancel::new().at_check((total - n) as u32))
+            .expect("no more than what is left");
         let in_flight = if n % checks == 0 { 0 } else { (TOKENS - done).min(CHUNK) };
         let prefilled = TOKENS - done - in_flight;
-        assert_eq!(stats, PrefillStats { cached: 20, resumed: done + in_flight, prefilled, ..PrefillStats::default() }, "check {n}");
+        assert_eq!(
+            stats,
+            PrefillStats {
+                cached: 20,
+                resumed: done + in_flight,
+                prefilled,
+                ..PrefillStats::default()
+            },
+            "check {n}"
+        );
         assert_eq!(kv.ids(), prompt);
         assert_eq!(kv.logits(), uncancelled.logits(), "cancelled at check {n}");
     }
@@ -56,7 +71,11 @@ fn cancelled_at_any_layer_of_any_chunk_it_goes_on_from_there() {
 
 #[test]
 fn half_a_layer_at_a_time_it_comes_to_an_end_and_the_old_prompt_stays_usable() {
-    for (precision, dtype) in [(Precision::Int4, KvDtype::Int8), (Precision::Int4, KvDtype::F16), (Precision::F32, KvDtype::F32)] {
+    for (precision, dtype) in [
+        (Precision::Int4, KvDtype::Int8),
+        (Precision::Int4, KvDtype::F16),
+        (Precision::F32, KvDtype::F32),
+    ] {
         let model = fixtures::load("qwen2-bias", precision);
         let before = fixtures::ids(3, 40, 96);
         let mut prompt = before[..7].to_vec();
@@ -98,7 +117,11 @@ fn a_prompt_that_differs_later_takes_up_the_part_that_agrees() {
         prefill(&model, &mut kv, &first, &Cancel::new().at_check(checks)).expect_err("cancelled");
         let stats = prefill(&model, &mut kv, &next, &Cancel::new()).expect("fits");
         let reached = checks.div_ceil(of_a_chunk) as usize * CHUNK;
-        assert_eq!((stats.resumed, stats.cached), (agree.min(reached), 0), "{agree} agree, {checks} checks");
+        assert_eq!(
+            (stats.resumed, stats.cached),
+            (agree.min(reached), 0),
+            "{agree} agree, {checks} checks"
+        );
         assert_eq!(stats.prefilled, next.len() - stats.resumed);
         let cold = held(&model, &next, kv.dtype());
         if fixtures::cuts_matter() {
@@ -117,12 +140,18 @@ fn a_prompt_that_is_the_beginning_of_a_cancelled_one_is_answered_too() {
     let long = fixtures::ids(7, TOKENS, model.spec().n_vocab);
     for n in [1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 600] {
         let mut kv = KvCache::new(&model, 2048);
-        prefill(&model, &mut kv, &long, &Cancel::new().at_check(of_a_chunk + 4)).expect_err("cancelled");
+        prefill(&model, &mut kv, &long, &Cancel::new().at_check(of_a_chunk + 4))
+            .expect_err("cancelled");
         let stats = prefill(&model, &mut kv, &long[..n], &Cancel::new()).expect("fits");
         assert_eq!(stats.cached + stats.resumed + stats.prefilled, n);
-        assert_eq!(stats.prefilled, usize::from(n <= CHUNK), "{n}: only the last token of a finished chunk");
+        assert_eq!(
+            stats.prefilled,
+            usize::from(n <= CHUNK),
+            "{n}: only the last token of a finished chunk"
+        );
         assert_eq!(kv.ids(), &long[..n]);
-        let difference = fixtures::relative_l2(kv.logits(), held(&model, &long[..n], kv.dtype()).logits());
+        let difference =
+            fixtures::relative_l2(kv.logits(), held(&model, &long[..n], kv.dtype()).logits());
         assert!(difference <= if fixtures::cuts_matter() { AMX } else { 0.0 }, "{n}: {difference}");
     }
 }
@@ -134,12 +163,18 @@ fn warming_interrupted_by_requests_is_taken_up_again() {
     let n_vocab = model.spec().n_vocab;
     let (visible, warming) = (fixtures::ids(8, 60, n_vocab), fixtures::ids(9, TOKENS, n_vocab));
     let mut kv = held(&model, &visible, KvDtype::Int8);
-    prefill(&model, &mut kv, &warming, &Cancel::new().at_check(of_a_chunk + 2)).expect_err("cancelled");
+    prefill(&model, &mut kv, &warming, &Cancel::new().at_check(of_a_chunk + 2))
+        .expect_err("cancelled");
     // Requests go on on the visible text: one is answered, one is cancelled, one is answered.
     let mut typed = visible.clone();
     for (i, id) in fixtures::ids(10, 3, n_vocab).into_iter().enumerate() {
         typed.push(id);
-        let result = prefill(&model, &mut kv, &typed, &if i == 1 { Cancel::new().at_check(2) } else { Cancel::new() });
+        let result = prefill(
+            &model,
+            &mut kv,
+            &typed,
+            &if i == 1 { Cancel::new().at_check(2) } else { Cancel::new() },
+        );
         assert_eq!(result.is_ok(), i != 1);
     }
     let stats = prefill(&model, &mut kv, &warming, &Cancel::new()).expect("fits");
@@ -178,7 +213,8 @@ fn forks_and_donors_share_and_do_not_disturb_each_other() {
     prefill(&model, &mut kv, &fixtures::ids(14, 40, n_vocab), &Cancel::new()).expect("fits");
     let mut third = KvCache::with_dtype(&model, 2048, KvDtype::Int8);
     let options = lacuna_engine::PrefillOptions { donors: &[snapshot], ..Default::default() };
-    let stats = lacuna_engine::prefill_with(&model, &mut third, &b, &options, &Cancel::new()).expect("fits");
+    let stats = lacuna_engine::prefill_with(&model, &mut third, &b, &options, &Cancel::new())
+        .expect("fits");
     assert_eq!((stats.cached, stats.prefilled), (520, 30));
     assert_eq!(third.logits(), other.logits());
 }

@@ -1,20 +1,28 @@
-//! Several clients on one model at a time: everyone gets the answer that he would get alone, and memory stays under the budget.
+//! Several clients on one model at a time: everyone gets the answer that he would get alone, and
+//! memory stays under the budget.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
 
 use lacuna_engine::{
-    Cancel, Class, Drafter, GenerateOptions, Generation, KvCache, KvPool, Lookup, Model, Precision, Sampling, Scheduler, generate_with,
-    prefill,
+    Cancel, Class, Drafter, GenerateOptions, Generation, KvCache, KvPool, Lookup, Model, Precision,
+    Sampling, Scheduler, generate_with, prefill,
 };
 
 use crate::fixtures::{self, Random};
 
-fn answer(model: &Model, kv: &mut KvCache, prompt: &[u32], drafter: Option<&mut Drafter>, cancel: &Cancel) -> Generation {
+fn answer(
+    model: &Model,
+    kv: &mut KvCache,
+    prompt: &[u32],
+    drafter: Option<&mut Drafter>,
+    cancel: &Cancel,
+) -> Generation {
     let sampling = Sampling { max_tokens: 12, ..Sampling::default() };
     let options = GenerateOptions { drafter, ..GenerateOptions::new(&sampling) };
-    generate_with(model, kv, prompt, options, cancel, &mut |_| ControlFlow::Continue(())).expect("generates")
+    generate_with(model, kv, prompt, options, cancel, &mut |_| ControlFlow::Continue(()))
+        .expect("generates")
 }
 
 #[test]
@@ -30,11 +38,27 @@ fn clients_and_warming_share_a_model_by_turns_and_do_not_change_each_others_answ
                 for round in 0..12 {
                     let prompt = fixtures::ids(client * 100 + round, 20 + round as usize, 96);
                     let turn = scheduler.turn(Class::Prefill, client);
-                    let got = answer(&model, &mut kv, &prompt, Some(&mut drafter), &Cancel::new().with_turn(turn));
-                    let alone = answer(&model, &mut KvCache::new(&model, 128), &prompt, None, &Cancel::new());
+                    let got = answer(
+                        &model,
+                        &mut kv,
+                        &prompt,
+                        Some(&mut drafter),
+                        &Cancel::new().with_turn(turn),
+                    );
+                    let alone = answer(
+                        &model,
+                        &mut KvCache::new(&model, 128),
+                        &prompt,
+                        None,
+                        &Cancel::new(),
+                    );
                     // Prompts of one client have nothing in common but by chance.
                     if got.prefill.cached == 0 || !fixtures::cuts_matter() {
-                        assert_eq!((&got.ids, got.finish), (&alone.ids, alone.finish), "client {client} round {round}");
+                        assert_eq!(
+                            (&got.ids, got.finish),
+                            (&alone.ids, alone.finish),
+                            "client {client} round {round}"
+                        );
                     }
                     assert_eq!(got.ids.len(), 12);
                 }
@@ -46,7 +70,13 @@ fn clients_and_warming_share_a_model_by_turns_and_do_not_change_each_others_answ
         thread::spawn(move || {
             for round in 0..12 {
                 let cancel = Cancel::new().with_turn(scheduler.turn(Class::Warm, 9));
-                prefill(&model, &mut KvCache::new(&model, 128), &fixtures::ids(round, 100, 96), &cancel).expect("comes to its turn");
+                prefill(
+                    &model,
+                    &mut KvCache::new(&model, 128),
+                    &fixtures::ids(round, 100, 96),
+                    &cancel,
+                )
+                .expect("comes to its turn");
             }
         })
     };
@@ -81,7 +111,11 @@ fn the_budget_holds_under_load() {
                         continue;
                     }
                     let got = answer(&model, &mut lease, &ids, None, &Cancel::new());
-                    assert!(pool.stats().bytes <= budget, "worker {worker} round {round}: {:?}", pool.stats());
+                    assert!(
+                        pool.stats().bytes <= budget,
+                        "worker {worker} round {round}: {:?}",
+                        pool.stats()
+                    );
                     assert_eq!(got.prefill.cached + got.prefill.prefilled, n);
                     answered += 1;
                 }

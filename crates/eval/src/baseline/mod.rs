@@ -11,13 +11,16 @@ pub use ngram::continue_by_ngrams;
 use crate::Example;
 use crate::metric::edit_similarity;
 
-/// Text on either side of the hole that the baselines look at, in bytes: files of megabytes are no better examples.
+/// Text on either side of the hole that the baselines look at, in bytes: files of megabytes are no
+/// better examples.
 pub(crate) const WINDOW: usize = 64 << 10;
 
-/// Copies the line of the file whose preceding line is most like the line before the hole (the nearest one wins a tie).
+/// Copies the line of the file whose preceding line is most like the line before the hole (the
+/// nearest one wins a tie).
 pub fn copy_similar_line(example: &Example) -> String {
     let (prefix, suffix) = windows(example);
-    let anchor = prefix.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("").trim().to_owned();
+    let anchor =
+        prefix.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("").trim().to_owned();
     let before: Vec<&str> = prefix.lines().filter(|l| !l.trim().is_empty()).collect();
     let after: Vec<&str> = suffix.lines().filter(|l| !l.trim().is_empty()).collect();
     let mut best = (-1.0, String::new());
@@ -46,5 +49,8 @@ pub fn close_bracket(example: &Example) -> String {
 /// The text just before and just after the hole.
 fn windows(example: &Example) -> (&str, &str) {
     let (prefix, suffix) = (&example.prefix, &example.suffix);
-    (&prefix[prefix.ceil_char_boundary(prefix.len().saturating_sub(WINDOW))..], &suffix[..suffix.floor_char_boundary(WINDOW)])
+    (
+        &prefix[prefix.ceil_char_boundary(prefix.len().saturating_sub(WINDOW))..],
+        &suffix[..suffix.floor_char_boundary(WINDOW)],
+    )
 }

@@ -12,14 +12,16 @@ const ORDER: usize = 5;
 /// Most tokens of an answer.
 const MAX_TOKENS: usize = 64;
 
-/// Continues the prefix to the end of the line: at each step the token that most often followed the longest run of last tokens that
-/// the file has elsewhere (the one nearest to the hole wins a tie), with runs of 5 tokens down to 1. Stops where nothing is known.
+/// Continues the prefix to the end of the line: at each step the token that most often followed the
+/// longest run of last tokens that the file has elsewhere (the one nearest to the hole wins a tie),
+/// with runs of 5 tokens down to 1. Stops where nothing is known.
 pub fn continue_by_ngrams(example: &Example) -> String {
     let (prefix, suffix) = windows(example);
     let before = tokens(example, prefix);
     let after = tokens(example, suffix);
     let mut seen: HashMap<&[&str], HashMap<&str, (usize, usize)>> = HashMap::new();
-    // The later a run was learned, the nearer it lies to the hole: the suffix from its end, then the prefix from its start.
+    // The later a run was learned, the nearer it lies to the hole: the suffix from its end, then
+    // the prefix from its start.
     let suffix_runs = (1..after.len()).rev().map(|i| (&after, i));
     let prefix_runs = (1..before.len()).map(|i| (&before, i));
     for (when, (text, i)) in suffix_runs.chain(prefix_runs).enumerate() {
@@ -64,7 +66,12 @@ mod tests {
 
     fn answer(prefix: &str, suffix: &str) -> String {
         let (prefix, suffix) = (prefix.to_owned(), suffix.to_owned());
-        continue_by_ngrams(&Example { language: "python".to_owned(), prefix, suffix, ..Example::default() })
+        continue_by_ngrams(&Example {
+            language: "python".to_owned(),
+            prefix,
+            suffix,
+            ..Example::default()
+        })
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Holes at nodes of the syntax tree: calls, argument lists, blocks, conditions, loop bodies, imports, types.
+//! Holes at nodes of the syntax tree: calls, argument lists, blocks, conditions, loop bodies,
+//! imports, types.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::holes::wanted_language;
 use super::tree::{self, Source};
-use super::{BuildError, ContextLimits, HoleLimits, MAX_FILE_BYTES, Report, Sink, context, license, resolve::FileIndex, vendored};
+use super::{
+    BuildError, ContextLimits, HoleLimits, MAX_FILE_BYTES, Report, Sink, context, license,
+    resolve::FileIndex, vendored,
+};
 use crate::example::{Example, Provenance, Task};
 
 /// Folders deeper than this are not entered.
@@ -30,11 +34,17 @@ pub struct AstOptions<'a> {
     pub limits: HoleLimits,
 }
 
-/// Builds examples from the files below a folder, in order of path, place and kind. Which nodes are taken depends on seed, path and
-/// place alone. Hidden, vendored and generated files and links are left out.
+/// Builds examples from the files below a folder, in order of path, place and kind. Which nodes are
+/// taken depends on seed, path and place alone. Hidden, vendored and generated files and links are
+/// left out.
 ///
 /// Errors: the folder cannot be read, the sink fails, or `cancel` was raised.
-pub fn ast(options: &AstOptions, report: &mut Report, cancel: &Cancel, sink: &mut Sink) -> Result<(), BuildError> {
+pub fn ast(
+    options: &AstOptions,
+    report: &mut Report,
+    cancel: &Cancel,
+    sink: &mut Sink,
+) -> Result<(), BuildError> {
     let mut paths = Vec::new();
     walk(options.src, "", 0, &mut paths)?;
     let files = FileIndex::new(paths);
@@ -78,7 +88,8 @@ pub fn ast(options: &AstOptions, report: &mut Report, cancel: &Cancel, sink: &mu
             let mut example = example(options, path, &text, &span);
             example.language = language.name().to_owned();
             example.license = Some(license::stated(&text).unwrap_or_else(|| license.clone()));
-            let imported = context::imported(language, path, &example.prefix, &example.suffix, &files);
+            let imported =
+                context::imported(language, path, &example.prefix, &example.suffix, &files);
             example.context = context_files(imported, &options.limits.context, &read)?;
             report.rows += 1;
             sink(example)?;
@@ -112,7 +123,8 @@ fn chosen(options: &AstOptions, path: &str, text: &str, spans: Vec<NodeSpan>) ->
                 && middle.chars().filter(|c| !c.is_whitespace()).count() >= MIN_CHARS
                 && middle.len() < text.trim().len()
         };
-        let mut ranked: Vec<(u64, NodeSpan)> = spans.iter().filter(fits).map(|s| (rank(options.seed, path, s), s.clone())).collect();
+        let mut ranked: Vec<(u64, NodeSpan)> =
+            spans.iter().filter(fits).map(|s| (rank(options.seed, path, s), s.clone())).collect();
         ranked.sort_by_key(|(rank, span)| (*rank, span.range.start, span.range.end));
         chosen.extend(ranked.into_iter().take(options.per_file).map(|(_, span)| span));
     }
@@ -121,7 +133,12 @@ fn chosen(options: &AstOptions, path: &str, text: &str, spans: Vec<NodeSpan>) ->
 }
 
 fn rank(seed: u64, path: &str, span: &NodeSpan) -> u64 {
-    let hash = Sha256::digest(format!("{seed}\0{path}\0{}\0{}\0{}", span.kind.name(), span.range.start, span.range.end));
+    let hash = Sha256::digest(format!(
+        "{seed}\0{path}\0{}\0{}\0{}",
+        span.kind.name(),
+        span.range.start,
+        span.range.end
+    ));
     hash.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
 }
 
@@ -168,7 +185,10 @@ fn walk(root: &Path, below: &str, depth: usize, paths: &mut Vec<String>) -> Resu
             continue;
         }
         let path = if below.is_empty() { name } else { format!("{below}/{name}") };
-        if kind.is_dir() && depth < MAX_DEPTH && !matches!(path.rsplit('/').next(), Some("node_modules" | "target")) {
+        if kind.is_dir()
+            && depth < MAX_DEPTH
+            && !matches!(path.rsplit('/').next(), Some("node_modules" | "target"))
+        {
             walk(root, &path, depth + 1, paths)?;
         } else if kind.is_file() {
             paths.push(path);

@@ -1,6 +1,7 @@
 //! Cross-file context of a hole: the files that the file imports, the most useful first.
 //!
-//! Ranking looks at the code around the hole and never into the middle. Does not own: which file an import means (`resolve`).
+//! Ranking looks at the code around the hole and never into the middle. Does not own: which file an
+//! import means (`resolve`).
 
 use std::collections::HashSet;
 
@@ -28,9 +29,15 @@ impl Default for ContextLimits {
     }
 }
 
-/// Paths that the file `path` with the text `prefix + suffix` imports, ranked: files whose imported names are used near the hole
-/// first (more names first), then in the order of the imports.
-pub fn imported(language: Language, path: &str, prefix: &str, suffix: &str, files: &FileIndex) -> Vec<String> {
+/// Paths that the file `path` with the text `prefix + suffix` imports, ranked: files whose imported
+/// names are used near the hole first (more names first), then in the order of the imports.
+pub fn imported(
+    language: Language,
+    path: &str,
+    prefix: &str,
+    suffix: &str,
+    files: &FileIndex,
+) -> Vec<String> {
     let text = Rope::from_str(&format!("{prefix}{suffix}"));
     let near = names_near(prefix, suffix);
     let mut ranked: Vec<(std::cmp::Reverse<usize>, usize, String)> = Vec::new();
@@ -39,9 +46,14 @@ pub fn imported(language: Language, path: &str, prefix: &str, suffix: &str, file
             if vendored::is_vendored(&found) || ranked.iter().any(|(_, _, p)| *p == found) {
                 continue;
             }
-            let stem = found.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or("");
+            let stem =
+                found.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or("");
             let names = import.names.iter().map(String::as_str).chain([stem]);
-            let used = names.collect::<HashSet<_>>().into_iter().filter(|name| near.contains(name)).count();
+            let used = names
+                .collect::<HashSet<_>>()
+                .into_iter()
+                .filter(|name| near.contains(name))
+                .count();
             ranked.push((std::cmp::Reverse(used), ranked.len(), found));
         }
     }
@@ -49,7 +61,8 @@ pub fn imported(language: Language, path: &str, prefix: &str, suffix: &str, file
     ranked.into_iter().map(|(_, _, path)| path).collect()
 }
 
-/// The context files that `read` can give for `paths`, within the limits. `read` gives `None` for what is no text.
+/// The context files that `read` can give for `paths`, within the limits. `read` gives `None` for
+/// what is no text.
 pub fn gather<E>(
     paths: Vec<String>,
     limits: &ContextLimits,
@@ -65,7 +78,10 @@ pub fn gather<E>(
         {
             let excerpt = text.len() > limits.bytes;
             if excerpt {
-                let cut = text.as_bytes()[..limits.bytes].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+                let cut = text.as_bytes()[..limits.bytes]
+                    .iter()
+                    .rposition(|b| *b == b'\n')
+                    .map_or(0, |at| at + 1);
                 text.truncate(cut);
             }
             if !text.is_empty() {

@@ -1,7 +1,10 @@
-//! Reading a local clone with the `git` command: commits, files at a commit, diffs. Bare and ordinary clones.
+//! Reading a local clone with the `git` command: commits, files at a commit, diffs. Bare and
+//! ordinary clones.
 //!
-//! Nothing is written and nothing is fetched: transports are forbidden for every call but [`fetch`]. What a repository's configuration
-//! could make git run is pinned ([`PINS`]): hooks, signature checkers, external diff programs, text converters, pagers. One `cat-file` process serves all files of a repository.
+//! Nothing is written and nothing is fetched: transports are forbidden for every call but
+//! [`fetch`]. What a repository's configuration could make git run is pinned ([`PINS`]): hooks,
+//! signature checkers, external diff programs, text converters, pagers. One `cat-file` process
+//! serves all files of a repository.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,9 +13,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// Output of one git call that is kept at most.
 const MAX_OUTPUT: u64 = 1 << 30;
 
-/// Settings of a repository that could run a program, with values that do not. Aliases are none of them: git's own commands go first.
-/// What drivers of `.gitattributes` run (`diff.*.textconv`, `diff.*.command`) is switched off where diffs are made; filters run where
-/// files are written, which is nowhere.
+/// Settings of a repository that could run a program, with values that do not. Aliases are none of
+/// them: git's own commands go first. What drivers of `.gitattributes` run (`diff.*.textconv`,
+/// `diff.*.command`) is switched off where diffs are made; filters run where files are written,
+/// which is nowhere.
 const PINS: [&str; 23] = [
     "log.showSignature=false",
     "merge.verifySignatures=false",
@@ -145,7 +149,11 @@ impl Repository {
         if child.wait().map_err(io)?.success() {
             return Ok(bytes);
         }
-        Err(GitError::Failed { dir: self.dir.clone(), what: what.to_owned(), message: first_line(&message) })
+        Err(GitError::Failed {
+            dir: self.dir.clone(),
+            what: what.to_owned(),
+            message: first_line(&message),
+        })
     }
 
     /// Gets a commit that the clone lacks from where it was cloned from. Uses the network.
@@ -171,7 +179,9 @@ impl Repository {
     fn command(&self, network: bool) -> Command {
         let mut command = git(network);
         // A folder that only lies inside of some other repository is not taken for a clone.
-        if let Some(parent) = self.dir.canonicalize().ok().and_then(|d| d.parent().map(Path::to_owned)) {
+        if let Some(parent) =
+            self.dir.canonicalize().ok().and_then(|d| d.parent().map(Path::to_owned))
+        {
             command.env("GIT_CEILING_DIRECTORIES", parent);
         }
         if self.bare {
@@ -216,7 +226,8 @@ impl Repository {
     /// A promised object of a partial clone ends the process: it may not be fetched.
     fn died(&mut self) -> GitError {
         self.batch = None;
-        let message = "ended early; is this a partial clone? Fetch all of it, or allow --fetch".to_owned();
+        let message =
+            "ended early; is this a partial clone? Fetch all of it, or allow --fetch".to_owned();
         GitError::Failed { dir: self.dir.clone(), what: "cat-file".to_owned(), message }
     }
 }
@@ -224,7 +235,12 @@ impl Repository {
 impl Batch {
     /// `None`: the process has ended.
     fn object(&mut self, name: &str, max: usize) -> std::io::Result<Option<Blob>> {
-        if self.requests.write_all(format!("{name}\n").as_bytes()).and_then(|()| self.requests.flush()).is_err() {
+        if self
+            .requests
+            .write_all(format!("{name}\n").as_bytes())
+            .and_then(|()| self.requests.flush())
+            .is_err()
+        {
             return Ok(None);
         }
         read_object(&mut self.replies, max)
@@ -241,7 +257,8 @@ pub fn read_object(replies: &mut impl BufRead, max: usize) -> std::io::Result<Op
     let header = String::from_utf8_lossy(&header).into_owned();
     let mut parts = header.trim_end().rsplit(' ');
     let (size, kind) = (parts.next().and_then(|n| n.parse::<u64>().ok()), parts.next());
-    let Some(size) = size.filter(|_| matches!(kind, Some("blob" | "commit" | "tree" | "tag"))) else {
+    let Some(size) = size.filter(|_| matches!(kind, Some("blob" | "commit" | "tree" | "tag")))
+    else {
         return Ok(Some(Blob::Missing));
     };
     let mut blob = match (kind, usize::try_from(size)) {
@@ -279,12 +296,26 @@ fn run(command: &mut Command, dir: &Path, what: &str) -> Result<(), GitError> {
 fn git(network: bool) -> Command {
     let mut command = Command::new("git");
     // What a calling git (a hook) says about its own repository is not about this one.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"]
-    {
+    for name in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_NAMESPACE",
+    ] {
         command.env_remove(name);
     }
     command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0");
-    for name in ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "GIT_EDITOR", "GIT_PROXY_COMMAND"] {
+    for name in [
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "GIT_ASKPASS",
+        "GIT_EXTERNAL_DIFF",
+        "GIT_PAGER",
+        "GIT_EDITOR",
+        "GIT_PROXY_COMMAND",
+    ] {
         command.env_remove(name);
     }
     command.args(["--no-pager", "--no-replace-objects", "-c", "core.quotePath=true"]);
@@ -309,8 +340,14 @@ mod tests {
 
     /// Runs plain git in `dir`.
     fn plain(dir: &Path, arguments: &[&str], input: &[u8]) -> String {
-        let mut child =
-            Command::new("git").arg("-C").arg(dir).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("git")
+            .arg("-C")
+            .arg(dir)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{arguments:?}");
@@ -324,30 +361,49 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         plain(&dir, &["init", "-q", "-b", "main"], b"");
         let blob = plain(&dir, &["hash-object", "-w", "--stdin"], b"x = 1\n");
-        let attributes = plain(&dir, &["hash-object", "-w", "--stdin"], b"* diff=evil filter=evil merge=evil\n");
-        let listing = format!("100644 blob {attributes}\t.gitattributes\n100644 blob {blob}\ta.py\n");
+        let attributes =
+            plain(&dir, &["hash-object", "-w", "--stdin"], b"* diff=evil filter=evil merge=evil\n");
+        let listing =
+            format!("100644 blob {attributes}\t.gitattributes\n100644 blob {blob}\ta.py\n");
         let tree = plain(&dir, &["mktree"], listing.as_bytes());
         // Signed, so that whoever checks signatures has one to check.
         let who = "A <a@example.org> 1700000000 +0000";
-        let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n aaaa\n -----END PGP SIGNATURE-----";
-        let commit = format!("tree {tree}\nauthor {who}\ncommitter {who}\n{signature}\n\nmessage\n");
-        let commit = plain(&dir, &["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes());
+        let signature =
+            "gpgsig -----BEGIN PGP SIGNATURE-----\n \n aaaa\n -----END PGP SIGNATURE-----";
+        let commit =
+            format!("tree {tree}\nauthor {who}\ncommitter {who}\n{signature}\n\nmessage\n");
+        let commit =
+            plain(&dir, &["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes());
         plain(&dir, &["update-ref", "refs/heads/main", &commit], b"");
         std::fs::write(dir.join("a.py"), "x = 2\n").unwrap();
         std::fs::write(dir.join(".gitattributes"), "* diff=evil filter=evil merge=evil\n").unwrap();
         let (evil, told) = (folder.path().join("evil"), folder.path().join("told"));
-        std::fs::write(&evil, format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat\n", told.display())).unwrap();
+        std::fs::write(&evil, format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat\n", told.display()))
+            .unwrap();
         std::fs::set_permissions(&evil, std::fs::Permissions::from_mode(0o755)).unwrap();
         let hooks = folder.path().join("hooks");
         std::fs::create_dir(&hooks).unwrap();
-        for hook in ["post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman", "pre-auto-gc"] {
+        for hook in [
+            "post-checkout",
+            "reference-transaction",
+            "post-index-change",
+            "fsmonitor-watchman",
+            "pre-auto-gc",
+        ] {
             std::fs::copy(&evil, hooks.join(hook)).unwrap();
         }
-        for (key, value) in
-            [("log.showSignature", "true"), ("merge.verifySignatures", "true"), ("format.pretty", "%G? %H"), ("protocol.allow", "always")]
-                .into_iter()
-                .chain([("protocol.ext.allow", "always"), ("pager.log", "true"), ("core.hooksPath", hooks.to_str().unwrap())])
-        {
+        for (key, value) in [
+            ("log.showSignature", "true"),
+            ("merge.verifySignatures", "true"),
+            ("format.pretty", "%G? %H"),
+            ("protocol.allow", "always"),
+        ]
+        .into_iter()
+        .chain([
+            ("protocol.ext.allow", "always"),
+            ("pager.log", "true"),
+            ("core.hooksPath", hooks.to_str().unwrap()),
+        ]) {
             plain(&dir, &["config", key, value], b"");
         }
         let evil = evil.to_str().unwrap();
@@ -385,18 +441,37 @@ mod tests {
         }
         plain(&dir, &["config", "remote.origin.url", &format!("ext::{evil} x")], b"");
         // Plain git is caught: the trap works.
-        let trap = Command::new("git").arg("-C").arg(&dir).args(["log", "-p", "--ext-diff", "-1"]).stdin(Stdio::null()).output().unwrap();
+        let trap = Command::new("git")
+            .arg("-C")
+            .arg(&dir)
+            .args(["log", "-p", "--ext-diff", "-1"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         assert!(told.exists(), "{trap:?}");
         std::fs::remove_file(&told).unwrap();
 
         let mut repository = Repository::open(&dir).unwrap();
         assert!(repository.has_commit(&commit).unwrap());
-        assert_eq!(repository.blob(&commit, "a.py", 100).unwrap(), Blob::Bytes(b"x = 1\n".to_vec()));
+        assert_eq!(
+            repository.blob(&commit, "a.py", 100).unwrap(),
+            Blob::Bytes(b"x = 1\n".to_vec())
+        );
         assert_eq!(repository.files(&commit).unwrap(), [".gitattributes", "a.py"]);
-        let listed = repository.output("log", &["log", "--format=%H", "--end-of-options", "main", "--"]).unwrap();
+        let listed = repository
+            .output("log", &["log", "--format=%H", "--end-of-options", "main", "--"])
+            .unwrap();
         assert_eq!(String::from_utf8(listed).unwrap().trim(), commit);
         repository.output("log", &["log", "main"]).unwrap();
-        let diff = ["diff-tree", "-p", "--root", "--no-ext-diff", "--no-textconv", "--end-of-options", &commit];
+        let diff = [
+            "diff-tree",
+            "-p",
+            "--root",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--end-of-options",
+            &commit,
+        ];
         assert!(repository.output("diff-tree", &diff).unwrap().windows(5).any(|w| w == b"x = 1"));
         assert!(repository.fetch_commit("0123456789012345678901234567890123456789").is_err());
         assert!(!told.exists(), "{}", std::fs::read_to_string(&told).unwrap_or_default());

@@ -18,7 +18,9 @@ pub struct ChangedFile<'a> {
 pub fn wanted_language(path: &str, limits: &HoleLimits) -> Result<Language, &'static str> {
     match Language::from_path(std::path::Path::new(path)) {
         Language::Text => Err("no language with a grammar"),
-        language if limits.languages.is_empty() || limits.languages.contains(&language) => Ok(language),
+        language if limits.languages.is_empty() || limits.languages.contains(&language) => {
+            Ok(language)
+        }
         _ => Err("another language than those asked for"),
     }
 }
@@ -26,7 +28,8 @@ pub fn wanted_language(path: &str, limits: &HoleLimits) -> Result<Language, &'st
 impl ChangedFile<'_> {
     /// One example a block that is fit to be a middle, in order; `source` names the change in ids.
     ///
-    /// Filled in: everything that the file and the block tell. Left to the caller: repository, licence, context, commits.
+    /// Filled in: everything that the file and the block tell. Left to the caller: repository,
+    /// licence, context, commits.
     pub fn examples(&self, source: &str, limits: &HoleLimits, report: &mut Report) -> Vec<Example> {
         let mut examples = Vec::new();
         for block in &self.blocks {

@@ -1,7 +1,9 @@
-//! Building sets: holes in real projects, from gold patches, from recent commits, from syntax trees.
+//! Building sets: holes in real projects, from gold patches, from recent commits, from syntax
+//! trees.
 //!
-//! Start at [`swe_bench`], [`commits`] or [`ast`]: each gives its examples to a sink in a fixed order and notes in a [`Report`] what
-//! it left out and why. Examples and ids are the same whenever the same inputs are built again. Nothing is written to a repository.
+//! Start at [`swe_bench`], [`commits`] or [`ast`]: each gives its examples to a sink in a fixed
+//! order and notes in a [`Report`] what it left out and why. Examples and ids are the same whenever
+//! the same inputs are built again. Nothing is written to a repository.
 
 mod ast;
 mod commits;
@@ -47,7 +49,12 @@ pub struct HoleLimits {
 
 impl Default for HoleLimits {
     fn default() -> Self {
-        HoleLimits { min_lines: 2, max_lines: usize::MAX, languages: Vec::new(), context: ContextLimits::default() }
+        HoleLimits {
+            min_lines: 2,
+            max_lines: usize::MAX,
+            languages: Vec::new(),
+            context: ContextLimits::default(),
+        }
     }
 }
 

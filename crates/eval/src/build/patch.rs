@@ -1,7 +1,7 @@
 //! Unified diffs as git writes them: parsing, applying to a text, and where the added lines end up.
 //!
-//! Hunks are read by the counts in their headers, so a line of code that looks like a header is code. Does not own: what is made of
-//! the added lines (`blocks`).
+//! Hunks are read by the counts in their headers, so a line of code that looks like a header is
+//! code. Does not own: what is made of the added lines (`blocks`).
 
 use std::ops::Range;
 
@@ -38,7 +38,9 @@ pub enum Line {
 pub enum PatchError {
     #[error("line {line} of the patch: a hunk header was expected after @@")]
     Header { line: usize },
-    #[error("line {line} of the patch: a hunk ends before it has the lines that its header promises")]
+    #[error(
+        "line {line} of the patch: a hunk ends before it has the lines that its header promises"
+    )]
     Short { line: usize },
     #[error("the hunk at line {old_start} does not fit the file at the base commit")]
     Mismatch { old_start: usize },
@@ -56,7 +58,8 @@ pub struct Block {
     pub replaces: bool,
 }
 
-/// Reads a diff; what stands before and between the files (mail headers, `index …`) is skipped. Binary files have no hunks.
+/// Reads a diff; what stands before and between the files (mail headers, `index …`) is skipped.
+/// Binary files have no hunks.
 pub fn parse(patch: &str) -> Result<Vec<FilePatch>, PatchError> {
     let mut files: Vec<FilePatch> = Vec::new();
     let mut lines = patch.split_inclusive('\n').enumerate().peekable();
@@ -104,20 +107,25 @@ fn hunk<'a>(
 ) -> Result<Hunk, PatchError> {
     let bad = PatchError::Header { line: number + 1 };
     let mut parts = header.split(' ').skip(1);
-    let (Some(old), Some(new)) = (parts.next().and_then(|p| range(p, '-')), parts.next().and_then(|p| range(p, '+'))) else {
+    let (Some(old), Some(new)) =
+        (parts.next().and_then(|p| range(p, '-')), parts.next().and_then(|p| range(p, '+')))
+    else {
         return Err(bad);
     };
     let (mut old_left, mut new_left) = (old.1, new.1);
     let mut hunk = Hunk { old_start: old.0, new_start: new.0, lines: Vec::new() };
     while old_left > 0 || new_left > 0 {
-        let Some((at, line)) = lines.next() else { return Err(PatchError::Short { line: number + 1 }) };
+        let Some((at, line)) = lines.next() else {
+            return Err(PatchError::Short { line: number + 1 });
+        };
         let short = PatchError::Short { line: at + 1 };
         // A context line that is empty may have lost its leading space.
         let marked = line.chars().next().map(|mark| (mark, &line[mark.len_utf8()..]));
         let (mark, text) = marked.filter(|_| !matches!(line, "\n" | "\r\n")).unwrap_or((' ', line));
         // The last line of a patch may have lost its line break.
         let text = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
-        let take = |left: &mut usize| left.checked_sub(1).map(|n| *left = n).ok_or_else(|| short.clone());
+        let take =
+            |left: &mut usize| left.checked_sub(1).map(|n| *left = n).ok_or_else(|| short.clone());
         match mark {
             ' ' => {
                 take(&mut old_left)?;
@@ -160,7 +168,8 @@ fn range(part: &str, sign: char) -> Option<(usize, usize)> {
     }
 }
 
-/// Paths of `diff --git a/X b/X`; only exact when both are equal, which is when no other line names them.
+/// Paths of `diff --git a/X b/X`; only exact when both are equal, which is when no other line names
+/// them.
 fn git_paths(paths: &str) -> (Option<String>, Option<String>) {
     if paths.starts_with('"') {
         let end = closing_quote(paths);
@@ -169,7 +178,9 @@ fn git_paths(paths: &str) -> (Option<String>, Option<String>) {
     }
     let half = paths.len() / 2;
     match (paths.get(..half), paths.get(half + 1..)) {
-        (Some(old), Some(new)) if old.get(2..) == new.get(2..) => (header_path(old), header_path(new)),
+        (Some(old), Some(new)) if old.get(2..) == new.get(2..) => {
+            (header_path(old), header_path(new))
+        }
         _ => match paths.split_once(" b/") {
             Some((old, new)) => (header_path(old), Some(new.to_owned())),
             None => (None, None),
@@ -189,9 +200,14 @@ fn closing_quote(text: &str) -> usize {
     text.len()
 }
 
-/// The path of a `---` or `+++` line: without `a/` or `b/`, without the date that `diff -u` puts after a tab.
+/// The path of a `---` or `+++` line: without `a/` or `b/`, without the date that `diff -u` puts
+/// after a tab.
 fn header_path(text: &str) -> Option<String> {
-    let path = if text.starts_with('"') { unquote(text) } else { text.split('\t').next().unwrap_or("").trim_end().to_owned() };
+    let path = if text.starts_with('"') {
+        unquote(text)
+    } else {
+        text.split('\t').next().unwrap_or("").trim_end().to_owned()
+    };
     if path == "/dev/null" {
         return None;
     }
@@ -205,7 +221,10 @@ fn unquote(text: &str) -> String {
     let mut bytes = Vec::with_capacity(inner.len());
     let mut at = 0;
     while at < inner.len() {
-        let octal = (inner[at] == b'\\').then(|| inner.get(at + 1..at + 4)).flatten().and_then(|d| std::str::from_utf8(d).ok());
+        let octal = (inner[at] == b'\\')
+            .then(|| inner.get(at + 1..at + 4))
+            .flatten()
+            .and_then(|d| std::str::from_utf8(d).ok());
         if let Some(value) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             bytes.push(value);
             at += 4;
@@ -227,7 +246,8 @@ fn unquote(text: &str) -> String {
 
 /// The file after the hunks, and the blocks of lines that they added: runs that no kept line parts.
 ///
-/// A hunk may lie elsewhere than its header says, as for `git apply`: the nearest place that fits, after the hunk before it.
+/// A hunk may lie elsewhere than its header says, as for `git apply`: the nearest place that fits,
+/// after the hunk before it.
 ///
 /// Errors: a hunk fits nowhere.
 pub fn apply(old: &str, hunks: &[Hunk]) -> Result<(String, Vec<Block>), PatchError> {
@@ -245,8 +265,10 @@ pub fn apply(old: &str, hunks: &[Hunk]) -> Result<(String, Vec<Block>), PatchErr
             })
             .collect();
         // Without lines of its own a hunk stands after line `old_start`.
-        let stated = if before.is_empty() { hunk.old_start } else { hunk.old_start.saturating_sub(1) };
-        let place = place(&old_lines, &before, at, stated).ok_or(PatchError::Mismatch { old_start: hunk.old_start })?;
+        let stated =
+            if before.is_empty() { hunk.old_start } else { hunk.old_start.saturating_sub(1) };
+        let place = place(&old_lines, &before, at, stated)
+            .ok_or(PatchError::Mismatch { old_start: hunk.old_start })?;
         for line in &old_lines[at..place] {
             new.push_str(line);
             new_line += 1;
@@ -271,7 +293,12 @@ pub fn apply(old: &str, hunks: &[Hunk]) -> Result<(String, Vec<Block>), PatchErr
                 Line::Added(text) => {
                     let start = new.len();
                     new.push_str(text);
-                    let block = open.get_or_insert(Block { range: start..start, start_line: new_line, n_lines: 0, replaces: removed });
+                    let block = open.get_or_insert(Block {
+                        range: start..start,
+                        start_line: new_line,
+                        n_lines: 0,
+                        replaces: removed,
+                    });
                     block.range.end = new.len();
                     block.n_lines += 1;
                     new_line += 1;
@@ -309,7 +336,15 @@ mod tests {
         let (new, blocks) = apply(old, &files[0].hunks).unwrap();
         let shown = blocks
             .iter()
-            .map(|b| format!("{}+{}{} {:?}", b.start_line, b.n_lines, if b.replaces { "r" } else { "" }, &new[b.range.clone()]))
+            .map(|b| {
+                format!(
+                    "{}+{}{} {:?}",
+                    b.start_line,
+                    b.n_lines,
+                    if b.replaces { "r" } else { "" },
+                    &new[b.range.clone()]
+                )
+            })
             .collect();
         (new, shown)
     }
@@ -353,8 +388,19 @@ mod tests {
                      diff --git a/d b/d\ndeleted file mode 100644\n--- a/d\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n\
                      diff --git \"a/\\303\\251\" \"b/\\303\\251\"\nBinary files differ\n";
         let files = parse(patch).unwrap();
-        let paths: Vec<_> = files.iter().map(|f| (f.old_path.as_deref(), f.new_path.as_deref(), f.hunks.len())).collect();
-        assert_eq!(paths, [(None, Some("n"), 1), (Some("o p"), Some("n p"), 1), (Some("d"), None, 1), (Some("é"), Some("é"), 0)]);
+        let paths: Vec<_> = files
+            .iter()
+            .map(|f| (f.old_path.as_deref(), f.new_path.as_deref(), f.hunks.len()))
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                (None, Some("n"), 1),
+                (Some("o p"), Some("n p"), 1),
+                (Some("d"), None, 1),
+                (Some("é"), Some("é"), 0)
+            ]
+        );
         assert_eq!(apply("", &files[0].hunks).unwrap().0, "a\nb\n");
         assert_eq!(apply("a\n", &files[2].hunks).unwrap(), (String::new(), vec![]));
     }
@@ -362,11 +408,23 @@ mod tests {
     #[test]
     fn nonsense_is_an_error() {
         assert_eq!(parse("diff --git a/x b/x\n@@ what @@\n"), Err(PatchError::Header { line: 2 }));
-        assert_eq!(parse("diff --git a/x b/x\n@@ -1,2 +1,2 @@\n a\n"), Err(PatchError::Short { line: 2 }));
-        assert_eq!(parse("diff --git a/x b/x\n@@ -1,2 +1,2 @@\n a\n?\n"), Err(PatchError::Short { line: 4 }));
-        assert_eq!(parse("diff --git a/x b/x\n@@ -1,1 +1,1 @@\n+a\n+b\n"), Err(PatchError::Short { line: 4 }));
+        assert_eq!(
+            parse("diff --git a/x b/x\n@@ -1,2 +1,2 @@\n a\n"),
+            Err(PatchError::Short { line: 2 })
+        );
+        assert_eq!(
+            parse("diff --git a/x b/x\n@@ -1,2 +1,2 @@\n a\n?\n"),
+            Err(PatchError::Short { line: 4 })
+        );
+        assert_eq!(
+            parse("diff --git a/x b/x\n@@ -1,1 +1,1 @@\n+a\n+b\n"),
+            Err(PatchError::Short { line: 4 })
+        );
         let far = parse("--- x\n+++ x\n@@ -18446744073709551615,0 +1,1 @@\n+a\n").unwrap();
-        assert_eq!(apply("a\n", &far[0].hunks), Err(PatchError::Mismatch { old_start: usize::MAX }));
+        assert_eq!(
+            apply("a\n", &far[0].hunks),
+            Err(PatchError::Mismatch { old_start: usize::MAX })
+        );
         assert_eq!(parse(""), Ok(vec![]));
         assert_eq!(parse("é\n@@ -1 +1 @@\n"), Ok(vec![]));
     }
@@ -376,12 +434,15 @@ mod tests {
     fn a_written_patch_applies() {
         let mut state = 7u64;
         let mut next = |n: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % n
         };
         for _ in 0..300 {
             let old: Vec<String> = (0..next(12)).map(|_| format!("{}\n", next(4))).collect();
-            let (mut new, mut lines, mut added, mut run) = (String::new(), Vec::new(), Vec::new(), 0);
+            let (mut new, mut lines, mut added, mut run) =
+                (String::new(), Vec::new(), Vec::new(), 0);
             for line in &old {
                 for _ in 0..next(3) {
                     let text = format!("+{}\n", next(4));
@@ -400,7 +461,8 @@ mod tests {
             }
             added.extend((run > 0).then_some(run));
             let old_start = usize::from(!old.is_empty());
-            let (got, blocks) = apply(&old.concat(), &[Hunk { old_start, new_start: 1, lines }]).unwrap();
+            let (got, blocks) =
+                apply(&old.concat(), &[Hunk { old_start, new_start: 1, lines }]).unwrap();
             assert_eq!(got, new);
             assert_eq!(blocks.iter().map(|b| b.n_lines).collect::<Vec<_>>(), added);
             for b in &blocks {

@@ -1,7 +1,8 @@
 //! The multi-line infill set from SWE-bench instances: the blocks that gold patches add.
 //!
-//! Prefix, middle and suffix are the file after the patch; cross-file context is the state before it, of the files that the file
-//! imports. Does not own: fields of instances (`instance`), diffs (`patch`).
+//! Prefix, middle and suffix are the file after the patch; cross-file context is the state before
+//! it, of the files that the file imports. Does not own: fields of instances (`instance`), diffs
+//! (`patch`).
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -35,11 +36,14 @@ pub struct SweBenchOptions<'a> {
     pub limits: HoleLimits,
 }
 
-/// Builds examples from instances (see [`Instance`] for their fields), in their order; within one by file and line.
+/// Builds examples from instances (see [`Instance`] for their fields), in their order; within one
+/// by file and line.
 ///
-/// Bad rows, instances whose repository or commit is missing, patches that do not apply, and unfit blocks are noted in the report.
+/// Bad rows, instances whose repository or commit is missing, patches that do not apply, and unfit
+/// blocks are noted in the report.
 ///
-/// Errors: reading instances or running git fails altogether, the sink fails, or `cancel` was raised.
+/// Errors: reading instances or running git fails altogether, the sink fails, or `cancel` was
+/// raised.
 pub fn swe_bench(
     instances: impl Iterator<Item = Result<Value, ReadError>>,
     options: &SweBenchOptions,
@@ -66,7 +70,10 @@ pub fn swe_bench(
             Ok(instance) => instance,
             Err(reason) => {
                 let id = row.get("instance_id").and_then(Value::as_str);
-                report.skip(id.map_or_else(|| format!("instance {}", report.inputs), str::to_owned), reason);
+                report.skip(
+                    id.map_or_else(|| format!("instance {}", report.inputs), str::to_owned),
+                    reason,
+                );
                 continue;
             }
         };
@@ -75,7 +82,9 @@ pub fn swe_bench(
             continue;
         }
         let examples = match clones.tree(&instance)? {
-            Ok((repository, tree)) => examples(&instance, repository, tree, &options.limits, report)?,
+            Ok((repository, tree)) => {
+                examples(&instance, repository, tree, &options.limits, report)?
+            }
             Err(reason) => {
                 report.skip(instance.id, reason);
                 continue;
@@ -89,7 +98,8 @@ pub fn swe_bench(
     Ok(())
 }
 
-/// The repository that is open, with the tree read last: instances of one repository usually stand together.
+/// The repository that is open, with the tree read last: instances of one repository usually stand
+/// together.
 struct Clones<'a> {
     options: &'a SweBenchOptions<'a>,
     open: Option<(String, Repository, Option<Tree>)>,
@@ -97,7 +107,10 @@ struct Clones<'a> {
 
 impl Clones<'_> {
     /// Repository and tree of an instance; the inner error is the reason to skip it.
-    fn tree(&mut self, instance: &Instance) -> Result<Result<(&mut Repository, &Tree), String>, GitError> {
+    fn tree(
+        &mut self,
+        instance: &Instance,
+    ) -> Result<Result<(&mut Repository, &Tree), String>, GitError> {
         if self.open.as_ref().is_none_or(|(name, ..)| *name != instance.repo) {
             self.open = None;
             match self.clone_of(&instance.repo) {
@@ -111,9 +124,13 @@ impl Clones<'_> {
         if tree.as_ref().is_none_or(|t| t.commit != instance.base_commit) {
             *tree = None;
             if !repository.has_commit(&instance.base_commit)? {
-                let fetched = self.options.fetch != Fetch::Never && repository.fetch_commit(&instance.base_commit).is_ok();
+                let fetched = self.options.fetch != Fetch::Never
+                    && repository.fetch_commit(&instance.base_commit).is_ok();
                 if !fetched || !repository.has_commit(&instance.base_commit)? {
-                    return Ok(Err(format!("the clone of {} lacks the base commit", instance.repo)));
+                    return Ok(Err(format!(
+                        "the clone of {} lacks the base commit",
+                        instance.repo
+                    )));
                 }
             }
             *tree = Some(Tree::read(repository, &instance.base_commit)?);
@@ -133,12 +150,14 @@ impl Clones<'_> {
             });
         }
         match &self.options.fetch {
-            Fetch::Never => {
-                Err(Ok(format!("repository {repo} is not in the folder of clones (looked for {repo}, {})", repo.replace('/', "__"))))
-            }
+            Fetch::Never => Err(Ok(format!(
+                "repository {repo} is not in the folder of clones (looked for {repo}, {})",
+                repo.replace('/', "__")
+            ))),
             Fetch::From(url) => {
                 let dir = root.join(format!("{}.git", repo.replace('/', "__")));
-                git::clone(&format!("{}/{repo}", url.trim_end_matches('/')), &dir).map_err(|e| Ok(format!("repository {repo}: {e}")))?;
+                git::clone(&format!("{}/{repo}", url.trim_end_matches('/')), &dir)
+                    .map_err(|e| Ok(format!("repository {repo}: {e}")))?;
                 Repository::open(&dir).map_err(Err)
             }
         }
@@ -195,7 +214,8 @@ fn examples(
         };
         let changed = ChangedFile { path, language, text: &text, blocks };
         for mut example in changed.examples(&instance.id, limits, report) {
-            let paths = context::imported(language, path, &example.prefix, &example.suffix, &tree.files);
+            let paths =
+                context::imported(language, path, &example.prefix, &example.suffix, &tree.files);
             example.context = context::gather(paths, &limits.context, |path| {
                 tree::source(repository, &tree.commit, path).map(|source| match source {
                     Source::Text(text) => Some(text),
@@ -214,6 +234,9 @@ fn examples(
     Ok(examples)
 }
 
-fn patched(before: &str, file: &FilePatch) -> Result<(String, Vec<patch::Block>), patch::PatchError> {
+fn patched(
+    before: &str,
+    file: &FilePatch,
+) -> Result<(String, Vec<patch::Block>), patch::PatchError> {
     patch::apply(before, &file.hunks)
 }

@@ -25,7 +25,12 @@ pub enum Source {
 impl Tree {
     pub fn read(repository: &mut Repository, commit: &str) -> Result<Tree, GitError> {
         let mut files = FileIndex::new(repository.files(commit)?);
-        let modules: Vec<String> = files.ending_with("go.mod").into_iter().take(MAX_GO_MODULES).map(str::to_owned).collect();
+        let modules: Vec<String> = files
+            .ending_with("go.mod")
+            .into_iter()
+            .take(MAX_GO_MODULES)
+            .map(str::to_owned)
+            .collect();
         for path in modules {
             if let Source::Text(text) = source(repository, commit, &path)? {
                 files.add_go_module(&path, &text);

@@ -20,11 +20,18 @@ pub struct Case {
     pub b: String,
 }
 
-/// An example that changed: by how much in the metric and in edit similarity, set, id, and the metric in both runs.
+/// An example that changed: by how much in the metric and in edit similarity, set, id, and the
+/// metric in both runs.
 type Change = (f64, f64, String, String, (f64, f64));
 
-/// Up to `n` wins and `n` losses of `b` against `a` by `metric`, the largest differences first (then by edit similarity).
-pub fn cases((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str), metric: &str, n: usize) -> Result<Vec<Case>, RunError> {
+/// Up to `n` wins and `n` losses of `b` against `a` by `metric`, the largest differences first
+/// (then by edit similarity).
+pub fn cases(
+    (a, a_mode): (&Run, &str),
+    (b, b_mode): (&Run, &str),
+    metric: &str,
+    n: usize,
+) -> Result<Vec<Case>, RunError> {
     let mut theirs: HashMap<(String, String), (f64, f64)> = HashMap::new();
     let both = |row: &ScoreRow, mode: &str| {
         let values = &scores(row, mode)?.values;
@@ -64,12 +71,22 @@ pub fn cases((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str), metric: &str,
             b: String::new(),
         })
         .collect();
-    fill(&mut cases, a, |case, example, text| (case.middle, case.a) = (example.middle, text), a_mode)?;
+    fill(
+        &mut cases,
+        a,
+        |case, example, text| (case.middle, case.a) = (example.middle, text),
+        a_mode,
+    )?;
     fill(&mut cases, b, |case, _, text| case.b = text, b_mode)?;
     Ok(cases)
 }
 
-fn fill(cases: &mut [Case], run: &Run, put: impl Fn(&mut Case, Example, String), mode: &str) -> Result<(), RunError> {
+fn fill(
+    cases: &mut [Case],
+    run: &Run,
+    put: impl Fn(&mut Case, Example, String),
+    mode: &str,
+) -> Result<(), RunError> {
     let rows = run.rows::<Example>(EXAMPLES, 0)?.zip(run.rows::<AnswerRow>(ANSWERS, 0)?);
     for (example, row) in rows {
         let (example, row) = (example?, row?);

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::{Comparison, Difference};
 use crate::summary::{METRICS, Metric, SetSummary, metric};
 
-/// `[SET:][LANGUAGE.]METRIC OP NUMBER`, such as `em >= 0.20` or `santacoder-fim:python.em_line > 0.1`.
+/// `[SET:][LANGUAGE.]METRIC OP NUMBER`, such as `em >= 0.20` or `santacoder-fim:python.em_line >
+/// 0.1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     pub set: Option<String>,
@@ -35,14 +36,18 @@ pub enum ConditionError {
     Number(String),
 }
 
-const OPS: [(&str, Op); 4] = [(">=", Op::AtLeast), ("<=", Op::AtMost), (">", Op::Above), ("<", Op::Below)];
+const OPS: [(&str, Op); 4] =
+    [(">=", Op::AtLeast), ("<=", Op::AtMost), (">", Op::Above), ("<", Op::Below)];
 
 impl FromStr for Condition {
     type Err = ConditionError;
 
     fn from_str(text: &str) -> Result<Condition, ConditionError> {
         let shape = || ConditionError::Shape(text.to_owned());
-        let (left, op, right) = OPS.iter().find_map(|(sign, op)| text.split_once(sign).map(|(l, r)| (l, *op, r))).ok_or_else(shape)?;
+        let (left, op, right) = OPS
+            .iter()
+            .find_map(|(sign, op)| text.split_once(sign).map(|(l, r)| (l, *op, r)))
+            .ok_or_else(shape)?;
         let (set, left) = match left.rsplit_once(':') {
             Some((set, left)) => (Some(set.trim().to_owned()), left),
             None => (None, left),
@@ -56,7 +61,11 @@ impl FromStr for Condition {
         }
         let metric = metric(name).ok_or_else(|| ConditionError::Metric(name.to_owned()))?;
         let right = right.trim();
-        let value = right.parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(|| ConditionError::Number(right.to_owned()))?;
+        let value = right
+            .parse::<f64>()
+            .ok()
+            .filter(|v| v.is_finite())
+            .ok_or_else(|| ConditionError::Number(right.to_owned()))?;
         Ok(Condition { set, language, metric, op, value })
     }
 }
@@ -71,15 +80,18 @@ impl fmt::Display for Condition {
 }
 
 impl Condition {
-    /// The value that the condition speaks of, and whether it holds; `None` if the run has no such value (then nothing holds).
+    /// The value that the condition speaks of, and whether it holds; `None` if the run has no such
+    /// value (then nothing holds).
     ///
-    /// `sets`: a run's, the one over everything last, which is meant where the condition names none.
+    /// `sets`: a run's, the one over everything last, which is meant where the condition names
+    /// none.
     pub fn check(&self, sets: &[SetSummary], mode: &str) -> Option<(f64, bool)> {
         let set = match &self.set {
             Some(name) => sets.iter().find(|s| s.set == *name)?,
             None => sets.last()?,
         };
-        let (dimension, value) = self.language.as_ref().map_or(("", ""), |l| ("language", l.as_str()));
+        let (dimension, value) =
+            self.language.as_ref().map_or(("", ""), |l| ("language", l.as_str()));
         let value = set.line(dimension, value, mode)?.metrics.get(self.metric.name)?.mean;
         let holds = match self.op {
             Op::AtLeast => value >= self.value,
@@ -94,10 +106,15 @@ impl Condition {
 /// Metrics that "no regression" is about.
 const GUARDED: [&str; 5] = ["em", "em_line", "pass@1", "es", "id_f1"];
 
-/// The differences, set by set, in which `b` is worse than `a` by more than `tolerance` (on the metric's own scale of 0 to 1).
+/// The differences, set by set, in which `b` is worse than `a` by more than `tolerance` (on the
+/// metric's own scale of 0 to 1).
 pub fn regressions(comparison: &Comparison, tolerance: f64) -> Vec<(&str, &Difference)> {
     let worse = |d: &&Difference| GUARDED.contains(&d.metric) && d.b - d.a < -tolerance - 1e-12;
-    comparison.sets.iter().flat_map(|set| set.metrics.iter().filter(worse).map(|d| (set.set.as_str(), d))).collect()
+    comparison
+        .sets
+        .iter()
+        .flat_map(|set| set.metrics.iter().filter(worse).map(|d| (set.set.as_str(), d)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -111,7 +128,10 @@ mod tests {
     #[test]
     fn conditions_are_read() {
         let c = parse("em >= 0.20").expect("a condition");
-        assert_eq!((c.metric.name, c.op, c.value, c.set, c.language), ("em", Op::AtLeast, 0.2, None, None));
+        assert_eq!(
+            (c.metric.name, c.op, c.value, c.set, c.language),
+            ("em", Op::AtLeast, 0.2, None, None)
+        );
         let c = parse("santacoder-fim:python.em_line>0.1").expect("a condition");
         assert_eq!(
             (c.metric.name, c.op, c.set.as_deref(), c.language.as_deref()),

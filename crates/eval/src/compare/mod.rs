@@ -1,7 +1,9 @@
-//! Is one run better than another? Paired differences example by example, with intervals and tests, and the examples that changed.
+//! Is one run better than another? Paired differences example by example, with intervals and tests,
+//! and the examples that changed.
 //!
-//! Owns: pairing, differences, conditions (`--require`, `--no-regression`). Does not own: single runs (`summary`). Holds a few numbers
-//! for each example of one run, never their texts. Start reading at [`compare`].
+//! Owns: pairing, differences, conditions (`--require`, `--no-regression`). Does not own: single
+//! runs (`summary`). Holds a few numbers for each example of one run, never their texts. Start
+//! reading at [`compare`].
 
 mod cases;
 mod condition;
@@ -28,7 +30,8 @@ pub struct Comparison {
     pub pairs: u64,
     /// Examples that only one of the runs has, or that failed in one.
     pub unpaired: u64,
-    /// Examples of a language that is off in one of the runs or in both: they are in no other number.
+    /// Examples of a language that is off in one of the runs or in both: they are in no other
+    /// number.
     pub off: u64,
     pub sets: Vec<SetComparison>,
 }
@@ -77,18 +80,26 @@ struct Paired {
     by_group: BTreeMap<String, f64>,
 }
 
-/// The mode that stands for a run: the one asked for, or the first that it has of `editor`, `endpoint`, `raw`, else its first.
+/// The mode that stands for a run: the one asked for, or the first that it has of `editor`,
+/// `endpoint`, `raw`, else its first.
 pub fn mode_of(run: &Run, wanted: Option<&str>) -> Option<String> {
     let modes = &run.manifest.config.modes;
     let has = |mode: &str| modes.iter().any(|m| m == mode);
     match wanted {
         Some(mode) => has(mode).then(|| mode.to_owned()),
-        None => ["editor", "endpoint", "raw"].into_iter().find(|m| has(m)).map(str::to_owned).or_else(|| modes.first().cloned()),
+        None => ["editor", "endpoint", "raw"]
+            .into_iter()
+            .find(|m| has(m))
+            .map(str::to_owned)
+            .or_else(|| modes.first().cloned()),
     }
 }
 
 /// Compares a mode of `a` with a mode of `b`, over the examples that both have.
-pub fn compare((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str)) -> Result<Comparison, RunError> {
+pub fn compare(
+    (a, a_mode): (&Run, &str),
+    (b, b_mode): (&Run, &str),
+) -> Result<Comparison, RunError> {
     let seed = a.manifest.config.seed;
     let mut theirs: HashMap<(String, String), Values> = HashMap::new();
     let mut unpaired = 0;
@@ -135,10 +146,21 @@ pub fn compare((a, a_mode): (&Run, &str), (b, b_mode): (&Run, &str)) -> Result<C
         sets.push((ALL_SETS.to_owned(), all));
     }
     let sets = sets.into_iter().map(|(set, paired)| {
-        let metrics = METRICS.iter().zip(paired).filter_map(|(metric, paired)| paired.finish(metric, seed)).collect();
+        let metrics = METRICS
+            .iter()
+            .zip(paired)
+            .filter_map(|(metric, paired)| paired.finish(metric, seed))
+            .collect();
         SetComparison { set, metrics }
     });
-    Ok(Comparison { a: side(a, a_mode), b: side(b, b_mode), pairs, unpaired, off: off.len() as u64, sets: sets.collect() })
+    Ok(Comparison {
+        a: side(a, a_mode),
+        b: side(b, b_mode),
+        pairs,
+        unpaired,
+        off: off.len() as u64,
+        sets: sets.collect(),
+    })
 }
 
 /// Sets and ids of the examples whose language is off in one of the runs.
@@ -156,7 +178,8 @@ pub(crate) fn off_in((a, b): (&Run, &Run)) -> Result<HashSet<(String, String)>, 
 }
 
 fn side(run: &Run, mode: &str) -> Side {
-    let name = run.folder.file_name().unwrap_or(run.folder.as_os_str()).to_string_lossy().into_owned();
+    let name =
+        run.folder.file_name().unwrap_or(run.folder.as_os_str()).to_string_lossy().into_owned();
     Side { name, mode: mode.to_owned() }
 }
 

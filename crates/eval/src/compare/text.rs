@@ -63,7 +63,11 @@ fn write_all(out: &mut String, c: &Comparison, cases: &[Case], width: usize) -> 
         }
         writeln!(out, "\n## {title}")?;
         for case in chosen {
-            writeln!(out, "\n{} {} ({:.3} → {:.3})", case.set, case.id, case.scores.0, case.scores.1)?;
+            writeln!(
+                out,
+                "\n{} {} ({:.3} → {:.3})",
+                case.set, case.id, case.scores.0, case.scores.1
+            )?;
             writeln!(out, "```\n{}", indented(&case.middle, "true  "))?;
             write!(out, "{}```", side_by_side(&case.a, &case.b, width))?;
             writeln!(out)?;
@@ -80,7 +84,8 @@ fn indented(text: &str, label: &str) -> String {
     text.trim_end().lines().map(|line| format!("{label}| {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Two texts in columns, line by line: ` ` equal, `|` changed, `<` only left, `>` only right. `width`: characters of a line.
+/// Two texts in columns, line by line: ` ` equal, `|` changed, `<` only left, `>` only right.
+/// `width`: characters of a line.
 pub fn side_by_side(a: &str, b: &str, width: usize) -> String {
     let (a, b): (Vec<&str>, Vec<&str>) = (a.lines().collect(), b.lines().collect());
     let column = (width.saturating_sub(3) / 2).max(8);
@@ -107,7 +112,8 @@ pub fn side_by_side(a: &str, b: &str, width: usize) -> String {
 
 /// Exactly `width` characters; what is too long ends in `…`.
 fn cell(text: &str, width: usize) -> String {
-    let clean: Vec<char> = text.chars().map(|c| if c == '\t' || c.is_control() { ' ' } else { c }).collect();
+    let clean: Vec<char> =
+        text.chars().map(|c| if c == '\t' || c.is_control() { ' ' } else { c }).collect();
     if clean.len() > width {
         clean[..width - 1].iter().chain(['…'].iter()).collect()
     } else {

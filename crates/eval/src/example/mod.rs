@@ -1,8 +1,10 @@
-//! The one record of an evaluation: a file with a hole, where it comes from, and what each stage made of it.
+//! The one record of an evaluation: a file with a hole, where it comes from, and what each stage
+//! made of it.
 //!
-//! A set is JSON lines of [`Example`]s. A run adds to each what its stages make of it ([`stages`]), stage by stage in files of their own
-//! beside the examples, so that any stage can be run again from the files before it. Fields that we do not know are kept as they
-//! are ([`Example::extra`]): a set may carry columns of its own. Does not own: published formats (`format`), metrics.
+//! A set is JSON lines of [`Example`]s. A run adds to each what its stages make of it ([`stages`]),
+//! stage by stage in files of their own beside the examples, so that any stage can be run again
+//! from the files before it. Fields that we do not know are kept as they are ([`Example::extra`]):
+//! a set may carry columns of its own. Does not own: published formats (`format`), metrics.
 
 mod read;
 pub mod stages;
@@ -19,7 +21,8 @@ pub use read::{BadRow, Fault, MAX_ROW_BYTES, ReadError, Rows};
 pub(crate) use write::unfinished_file;
 pub use write::{WriteError, Writer};
 
-/// A file with a hole: the file is `prefix + middle + suffix` (unless the set's makers cut its ends off), byte for byte.
+/// A file with a hole: the file is `prefix + middle + suffix` (unless the set's makers cut its ends
+/// off), byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     /// Unique in its set, and the same whenever the set is built again.
@@ -29,7 +32,8 @@ pub struct Example {
     pub set: String,
     #[serde(default)]
     pub task: Task,
-    /// Lower-case name as in [`Language::name`], or another (`csharp`) for which we have no grammar; see [`Example::syntax`].
+    /// Lower-case name as in [`Language::name`], or another (`csharp`) for which we have no
+    /// grammar; see [`Example::syntax`].
     pub language: String,
     /// Path in the repository, with `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,7 +44,8 @@ pub struct Example {
     /// SPDX identifier of the file's licence where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
-    /// Examples of one group (a repository, a problem) are not independent: intervals are clustered by it. Empty: a group of its own.
+    /// Examples of one group (a repository, a problem) are not independent: intervals are clustered
+    /// by it. Empty: a group of its own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// What the middle is in the syntax tree, such as `argument_list`.
@@ -67,7 +72,9 @@ pub struct Example {
 }
 
 /// What the hole is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// One line, or the rest of one.
@@ -96,11 +103,13 @@ pub struct ContextFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Test {
-    /// `prefix + completion + suffix + "\n" + test + "\ncheck(" + entry_point + ")"` in Python (HumanEval).
+    /// `prefix + completion + suffix + "\n" + test + "\ncheck(" + entry_point + ")"` in Python
+    /// (HumanEval).
     Check { entry_point: String, test: String },
     /// `prefix + completion + suffix + "\n" + test` (MultiPL-E).
     Append { test: String },
-    /// `frame` with the completion in place of [`Test::HOLE`] is a program; each case gives its input and the outputs that are right (SAFIM).
+    /// `frame` with the completion in place of [`Test::HOLE`] is a program; each case gives its
+    /// input and the outputs that are right (SAFIM).
     Cases { frame: String, cases: Vec<Case> },
 }
 
@@ -169,7 +178,8 @@ impl Example {
 
     /// Whether the row can be evaluated.
     ///
-    /// Errors: no id, no language, or an empty middle that no test judges (every completion would be wrong or none).
+    /// Errors: no id, no language, or an empty middle that no test judges (every completion would
+    /// be wrong or none).
     pub fn check(&self) -> Result<(), Fault> {
         if self.id.is_empty() {
             return Err(Fault::Empty { field: "id" });

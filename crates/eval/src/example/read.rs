@@ -1,6 +1,7 @@
 //! Reading JSON lines, plain, gzipped or zstd-compressed, one row at a time.
 //!
-//! A bad row is an item of its own with file and line: the caller skips it or stops. Memory is bounded by [`MAX_ROW_BYTES`].
+//! A bad row is an item of its own with file and line: the caller skips it or stops. Memory is
+//! bounded by [`MAX_ROW_BYTES`].
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -92,7 +93,15 @@ impl<T> Rows<T> {
         } else {
             (Box::new(file), false)
         };
-        Ok(Rows { path: path.to_owned(), reader, compressed, line: 0, buffer: Vec::new(), ended: false, row: PhantomData })
+        Ok(Rows {
+            path: path.to_owned(),
+            reader,
+            compressed,
+            line: 0,
+            buffer: Vec::new(),
+            ended: false,
+            row: PhantomData,
+        })
     }
 
     /// Number of the line that the last row came from.
@@ -112,14 +121,23 @@ impl<T> Rows<T> {
     fn failed(&mut self, source: std::io::Error) -> ReadError {
         self.ended = true;
         let path = self.path.clone();
-        if self.compressed { ReadError::Damaged { path, line: self.line, source } } else { ReadError::Io { path, source } }
+        if self.compressed {
+            ReadError::Damaged { path, line: self.line, source }
+        } else {
+            ReadError::Io { path, source }
+        }
     }
 
-    /// The next line that is not blank into `buffer`; `Some(false)` when it is too long, `None` at the end.
+    /// The next line that is not blank into `buffer`; `Some(false)` when it is too long, `None` at
+    /// the end.
     fn next_line(&mut self) -> std::io::Result<Option<bool>> {
         loop {
             self.buffer.clear();
-            let n = self.reader.by_ref().take(MAX_ROW_BYTES as u64 + 1).read_until(b'\n', &mut self.buffer)?;
+            let n = self
+                .reader
+                .by_ref()
+                .take(MAX_ROW_BYTES as u64 + 1)
+                .read_until(b'\n', &mut self.buffer)?;
             if n == 0 {
                 return Ok(None);
             }

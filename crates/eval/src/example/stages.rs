@@ -1,18 +1,22 @@
-//! What the stages of a run leave in an example: the prompt, what was generated, what became of it, the scores.
+//! What the stages of a run leave in an example: the prompt, what was generated, what became of it,
+//! the scores.
 //!
-//! In a run's folder each stage has a file of its own, with one row an example: the id and what the stage added.
+//! In a run's folder each stage has a file of its own, with one row an example: the id and what the
+//! stage added.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What the model was asked (in raw mode; the editor's completer builds its own prompt with the same function).
+/// What the model was asked (in raw mode; the editor's completer builds its own prompt with the
+/// same function).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prompt {
     /// Tokens of the prompt; 0 where an endpoint counts them.
     pub tokens: usize,
-    /// SHA-256 in hexadecimal of the token ids as little-endian u32, or of the request that an endpoint gets.
+    /// SHA-256 in hexadecimal of the token ids as little-endian u32, or of the request that an
+    /// endpoint gets.
     pub sha256: String,
 }
 
@@ -83,7 +87,8 @@ pub struct Gold {
     /// Sum over the tokens, natural logarithm.
     pub log_likelihood: f64,
     pub tokens: usize,
-    /// Characters that the tokens stand for (a middle that does not fit the context is scored in part).
+    /// Characters that the tokens stand for (a middle that does not fit the context is scored in
+    /// part).
     pub chars: usize,
 }
 

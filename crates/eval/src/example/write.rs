@@ -16,7 +16,8 @@ pub struct WriteError {
     pub source: std::io::Error,
 }
 
-/// Rows on their way into a file; `.gz` and `.zst` are compressed. Dropped before [`Writer::finish`], it leaves nothing behind.
+/// Rows on their way into a file; `.gz` and `.zst` are compressed. Dropped before
+/// [`Writer::finish`], it leaves nothing behind.
 ///
 /// The same rows make the same bytes: no time and no name goes into the compressed forms.
 pub struct Writer {
@@ -80,7 +81,8 @@ impl Writer {
     }
 }
 
-/// A file without a name of its own yet, beside the one that it will become; gone when it is dropped.
+/// A file without a name of its own yet, beside the one that it will become; gone when it is
+/// dropped.
 pub(crate) fn unfinished_file(folder: &Path) -> std::io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".lacuna-").suffix(".unfinished");

@@ -1,4 +1,5 @@
-//! Taking fields out of a row whose shape is not ours: an error names the field and what stands there.
+//! Taking fields out of a row whose shape is not ours: an error names the field and what stands
+//! there.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value};
@@ -42,12 +43,15 @@ pub(super) fn flag(row: &mut Row, field: &'static str) -> Result<bool, Fault> {
 }
 
 /// A nested value that may be absent or null.
-pub(super) fn optional<T: DeserializeOwned>(row: &mut Row, field: &'static str) -> Result<Option<T>, Fault> {
+pub(super) fn optional<T: DeserializeOwned>(
+    row: &mut Row,
+    field: &'static str,
+) -> Result<Option<T>, Fault> {
     match row.remove(field) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => {
-            serde_json::from_value(value).map(Some).map_err(|e| Fault::Json(serde_json::Error::custom(format_args!("`{field}`: {e}"))))
-        }
+        Some(value) => serde_json::from_value(value)
+            .map(Some)
+            .map_err(|e| Fault::Json(serde_json::Error::custom(format_args!("`{field}`: {e}")))),
     }
 }
 

@@ -1,4 +1,5 @@
-//! HumanEval-Infilling (github openai/human-eval-infilling): lines and spans of HumanEval's solutions, with their tests. Python.
+//! HumanEval-Infilling (github openai/human-eval-infilling): lines and spans of HumanEval's
+//! solutions, with their tests. Python.
 
 use serde_json::json;
 

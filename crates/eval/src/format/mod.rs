@@ -1,6 +1,7 @@
 //! Published formats and ours: which one a row is in, rows as [`Example`]s and back.
 //!
-//! Owns: field names of others. Does not own: the record (`example`), Parquet (`table`). Start reading at [`open`].
+//! Owns: field names of others. Does not own: the record (`example`), Parquet (`table`). Start
+//! reading at [`open`].
 
 mod cceval;
 mod fields;
@@ -39,8 +40,14 @@ pub enum Format {
 pub struct Missing(pub &'static str);
 
 impl Format {
-    pub const ALL: [Format; 6] =
-        [Format::Lacuna, Format::HumanEvalInfilling, Format::SantaCoder, Format::CrossCodeEval, Format::Safim, Format::Projects];
+    pub const ALL: [Format; 6] = [
+        Format::Lacuna,
+        Format::HumanEvalInfilling,
+        Format::SantaCoder,
+        Format::CrossCodeEval,
+        Format::Safim,
+        Format::Projects,
+    ];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
@@ -108,8 +115,8 @@ impl Format {
     }
 }
 
-/// The examples of a file in any known format; each row tells its own. JSON lines
-/// (plain, gzip, zstd) or Parquet. An item that is [`ReadError::Row`] is about one row; reading goes on after it.
+/// The examples of a file in any known format; each row tells its own. JSON lines (plain, gzip,
+/// zstd) or Parquet. An item that is [`ReadError::Row`] is about one row; reading goes on after it.
 ///
 /// Errors: the file cannot be opened.
 pub fn open(path: &Path) -> Result<Examples, ReadError> {
@@ -139,7 +146,9 @@ pub fn example(row: Value) -> Result<Example, Fault> {
         return Err(Fault::Format("not a JSON object"));
     };
     let Some(format) = Format::of_row(&row) else {
-        return Err(Fault::Format("fields of no known format; ours needs id, language, prefix, middle, suffix"));
+        return Err(Fault::Format(
+            "fields of no known format; ours needs id, language, prefix, middle, suffix",
+        ));
     };
     format.import(row)
 }
@@ -183,7 +192,8 @@ fn count_lines(middle: &str) -> u32 {
 
 /// HumanEval's problem that an id or name is about (`HumanEval/59`), or the id itself.
 fn problem(id: &str) -> String {
-    let rest = id.split_once("HumanEval").map_or("", |(_, rest)| rest.trim_start_matches(['/', '_']));
+    let rest =
+        id.split_once("HumanEval").map_or("", |(_, rest)| rest.trim_start_matches(['/', '_']));
     let digits: &str = &rest[..rest.bytes().take_while(u8::is_ascii_digit).count()];
     if digits.is_empty() { id.to_owned() } else { format!("HumanEval/{digits}") }
 }

@@ -1,5 +1,6 @@
-//! Two formats of infilling in real projects that were made by scripts before `fim-eval build` was there: from SWE-bench's gold
-//! patches (`instance_id`, `cross_file`, …) and from recent commits (`commit_date`, …). Read only.
+//! Two formats of infilling in real projects that were made by scripts before `fim-eval build` was
+//! there: from SWE-bench's gold patches (`instance_id`, `cross_file`, …) and from recent commits
+//! (`commit_date`, …). Read only.
 
 use serde::Deserialize;
 
@@ -15,7 +16,8 @@ struct CrossFile {
     excerpt: bool,
 }
 
-/// Names of imported things and node kinds stay in the extra fields; the names a cross-file excerpt was chosen by are dropped.
+/// Names of imported things and node kinds stay in the extra fields; the names a cross-file excerpt
+/// was chosen by are dropped.
 pub(super) fn import(mut row: Row) -> Result<Example, Fault> {
     let n_lines = optional_count(&mut row, "n_lines")?;
     let instance_id = optional_text(&mut row, "instance_id")?;
@@ -40,7 +42,8 @@ pub(super) fn import(mut row: Row) -> Result<Example, Fault> {
     };
     Ok(Example {
         id: text(&mut row, "id")?,
-        set: if provenance.instance_id.is_some() { "swebench-infill" } else { "commit-infill" }.to_owned(),
+        set: if provenance.instance_id.is_some() { "swebench-infill" } else { "commit-infill" }
+            .to_owned(),
         task,
         language: language_name(&text(&mut row, "language")?),
         path: optional_text(&mut row, "path")?,
@@ -51,7 +54,10 @@ pub(super) fn import(mut row: Row) -> Result<Example, Fault> {
         prefix: text(&mut row, "prefix")?,
         middle: text(&mut row, "middle")?,
         suffix: text(&mut row, "suffix")?,
-        context: cross_file.into_iter().map(|c| ContextFile { path: c.path, text: c.text, excerpt: c.excerpt }).collect(),
+        context: cross_file
+            .into_iter()
+            .map(|c| ContextFile { path: c.path, text: c.text, excerpt: c.excerpt })
+            .collect(),
         provenance,
         extra: row.into_iter().collect(),
         ..Example::default()

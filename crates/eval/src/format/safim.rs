@@ -1,7 +1,9 @@
-//! SAFIM (github gonglinyuan/safim, arXiv 2403.04814): blocks, control-flow expressions and API calls of competition programs.
+//! SAFIM (github gonglinyuan/safim, arXiv 2403.04814): blocks, control-flow expressions and API
+//! calls of competition programs.
 //!
-//! `prompt` has a placeholder comment where the hole is, `eval_prompt` the mark [`Test::HOLE`]; `unit_tests` is a list, or (on the
-//! hub) a list written as JSON text. Rows without tests (`api`) are judged by exact match.
+//! `prompt` has a placeholder comment where the hole is, `eval_prompt` the mark [`Test::HOLE`];
+//! `unit_tests` is a list, or (on the hub) a list written as JSON text. Rows without tests (`api`)
+//! are judged by exact match.
 
 use serde::de::Error as _;
 use serde_json::{Value, json};
@@ -17,7 +19,9 @@ pub(super) fn import(mut row: Row) -> Result<Example, Fault> {
     let hole = placeholder(&language);
     let mut parts = prompt.split(hole);
     let (Some(prefix), Some(suffix), None) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(Fault::Format("`prompt` does not hold the placeholder `TODO: Your code here` exactly once"));
+        return Err(Fault::Format(
+            "`prompt` does not hold the placeholder `TODO: Your code here` exactly once",
+        ));
     };
     let frame = text(&mut row, "eval_prompt")?;
     if frame.matches(Test::HOLE).count() != 1 {
@@ -59,7 +63,9 @@ pub(super) fn export(example: &Example) -> Result<Row, Missing> {
         Some(_) => return Err(Missing("a test that is inputs and outputs")),
         None => match example.extra.get("eval_prompt").and_then(Value::as_str) {
             Some(frame) => (frame.to_owned(), "[]".to_owned()),
-            None => (format!("{}{}{}", example.prefix, Test::HOLE, example.suffix), "[]".to_owned()),
+            None => {
+                (format!("{}{}{}", example.prefix, Test::HOLE, example.suffix), "[]".to_owned())
+            }
         },
     };
     Ok(super::object(json!({
@@ -78,5 +84,6 @@ fn cases(value: Option<Value>) -> Result<Vec<Case>, Fault> {
         Some(Value::String(text)) => serde_json::from_str(&text).map_err(Fault::Json)?,
         Some(list) => list,
     };
-    serde_json::from_value(list).map_err(|e| Fault::Json(serde_json::Error::custom(format_args!("`unit_tests`: {e}"))))
+    serde_json::from_value(list)
+        .map_err(|e| Fault::Json(serde_json::Error::custom(format_args!("`unit_tests`: {e}"))))
 }

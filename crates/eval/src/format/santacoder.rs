@@ -1,7 +1,9 @@
-//! `bigcode/santacoder-fim-task`: one line of a HumanEval or MultiPL-E solution, in Python, Java and JavaScript.
+//! `bigcode/santacoder-fim-task`: one line of a HumanEval or MultiPL-E solution, in Python, Java
+//! and JavaScript.
 //!
-//! The hole is a line of its own between prompt and suffix, and the newlines around it are usually in neither field; [`import`] adds
-//! the ones that are missing and notes which, so that [`export`] gives the row back as it was.
+//! The hole is a line of its own between prompt and suffix, and the newlines around it are usually
+//! in neither field; [`import`] adds the ones that are missing and notes which, so that [`export`]
+//! gives the row back as it was.
 
 use serde_json::{Value, json};
 
@@ -32,7 +34,11 @@ pub(super) fn import(mut row: Row) -> Result<Example, Fault> {
         suffix.insert(0, '\n');
     }
     let middle = text(&mut row, "canonical_solution")?;
-    let test = if row.contains_key("tests") { Some(Test::Append { test: text(&mut row, "tests")? }) } else { None };
+    let test = if row.contains_key("tests") {
+        Some(Test::Append { test: text(&mut row, "tests")? })
+    } else {
+        None
+    };
     let added = match (before, after) {
         (true, true) => "both",
         (true, false) => "before",
@@ -67,14 +73,17 @@ pub(super) fn export(example: &Example) -> Result<Row, Missing> {
     if example.middle.contains('\n') {
         return Err(Missing("a middle of one line"));
     }
-    // Rows of another origin fit if the hole is a whole line; published rows leave both newlines out.
+    // Rows of another origin fit if the hole is a whole line; published rows leave both newlines
+    // out.
     let added = example.extra.get(ADDED).and_then(Value::as_str).unwrap_or("both");
     let (mut prompt, mut suffix) = (example.prefix.as_str(), example.suffix.as_str());
     if matches!(added, "both" | "before") && !prompt.is_empty() {
         prompt = prompt.strip_suffix('\n').ok_or(Missing("a middle that starts a line"))?;
     }
     if matches!(added, "both" | "after") {
-        suffix = suffix.strip_prefix('\n').ok_or(Missing("a middle that ends a line, without its newline"))?;
+        suffix = suffix
+            .strip_prefix('\n')
+            .ok_or(Missing("a middle that ends a line, without its newline"))?;
     }
     let name = example.id.strip_prefix(&format!("{code}/")).unwrap_or(&example.id);
     let mut row = super::object(json!({

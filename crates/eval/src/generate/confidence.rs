@@ -1,4 +1,5 @@
-//! What is known of the lines that are shown, and whether they are right: the rows that a [`lacuna_complete::Calibration`] is fitted on.
+//! What is known of the lines that are shown, and whether they are right: the rows that a
+//! [`lacuna_complete::Calibration`] is fitted on.
 
 use std::fmt::Write;
 
@@ -12,7 +13,8 @@ use crate::Example;
 use crate::metric::line_exact_match;
 
 /// What a line goes on below with, that ends in one of these.
-const GOES_ON: [char; 18] = [':', '{', '(', '[', ',', '\\', '-', '+', '*', '/', '=', '.', '<', '>', '|', '&', '?', ' '];
+const GOES_ON: [char; 18] =
+    [':', '{', '(', '[', ',', '\\', '-', '+', '*', '/', '=', '.', '<', '>', '|', '&', '?', ' '];
 const GOES_ON_BEHIND: [&str; 7] = ["and", "or", "not", "in", "else", "do", "then"];
 
 /// The names of the fields of [`confidence`], as its first line.
@@ -25,12 +27,23 @@ pub fn confidence_header() -> String {
     header
 }
 
-/// A line for the example and, where its middle is one line, one for the same place with the middle there: nothing is missing at the end of
-/// a finished line, and whatever is shown is wrong. Fields by [`confidence_header`]; a silence has its reason and no signs.
+/// A line for the example and, where its middle is one line, one for the same place with the middle
+/// there: nothing is missing at the end of a finished line, and whatever is shown is wrong. Fields
+/// by [`confidence_header`]; a silence has its reason and no signs.
 pub fn confidence(completer: &Completer, example: &Example, cancel: &Cancel) -> String {
     let mut rows = String::new();
-    row(completer, example, &example.prefix, &example.middle, &example.node_kind.clone().unwrap_or_default(), cancel, &mut rows);
-    if !example.middle.contains('\n') && is_finished(&format!("{}{}", example.prefix, example.middle)) {
+    row(
+        completer,
+        example,
+        &example.prefix,
+        &example.middle,
+        &example.node_kind.clone().unwrap_or_default(),
+        cancel,
+        &mut rows,
+    );
+    if !example.middle.contains('\n')
+        && is_finished(&format!("{}{}", example.prefix, example.middle))
+    {
         let finished = format!("{}{}", example.prefix, example.middle);
         row(completer, example, &finished, "", "end", cancel, &mut rows);
     }
@@ -43,20 +56,42 @@ fn is_finished(prefix: &str) -> bool {
     !line.trim().is_empty() && !line.ends_with(GOES_ON) && !GOES_ON_BEHIND.contains(&last)
 }
 
-fn row(completer: &Completer, example: &Example, prefix: &str, middle: &str, place: &str, cancel: &Cancel, rows: &mut String) {
+fn row(
+    completer: &Completer,
+    example: &Example,
+    prefix: &str,
+    middle: &str,
+    place: &str,
+    cancel: &Cancel,
+    rows: &mut String,
+) {
     let document = Document::new(&format!("{prefix}{}", example.suffix), 0);
     let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
     completer.forget("eval");
     let path = path(example);
-    let request = Request { explain: true, ..Request::at("eval", Some(&path), &document, &tree, prefix.len()) };
+    let request = Request {
+        explain: true,
+        ..Request::at("eval", Some(&path), &document, &tree, prefix.len())
+    };
     let reply = completer.complete(&request, cancel);
     let group = &example.group;
-    let _ = write!(rows, "{}\t{group}\t{place}\t{}", example.id.replace(['\t', '\n'], " "), example.language);
+    let _ = write!(
+        rows,
+        "{}\t{group}\t{place}\t{}",
+        example.id.replace(['\t', '\n'], " "),
+        example.language
+    );
     let signs = reply.explanation.and_then(|explanation| explanation.signs);
     match (&reply.outcome, signs) {
         (Outcome::Suggest(items), Some(signs)) => {
             let is_right = !middle.is_empty() && line_exact_match(&items[0].text, middle);
-            let _ = write!(rows, "\t\t{}\t{:e}\t{:e}", u8::from(is_right), items[0].mean, signs.ends_here.unwrap_or(-1.0));
+            let _ = write!(
+                rows,
+                "\t\t{}\t{:e}\t{:e}",
+                u8::from(is_right),
+                items[0].mean,
+                signs.ends_here.unwrap_or(-1.0)
+            );
             for (_, value) in signs.named() {
                 let _ = write!(rows, "\t{value}");
             }

@@ -1,4 +1,5 @@
-//! Completions by a server: llama-server's `/infill`, or anything that speaks OpenAI's `/v1/completions`.
+//! Completions by a server: llama-server's `/infill`, or anything that speaks OpenAI's
+//! `/v1/completions`.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -62,8 +63,8 @@ pub enum EndpointError {
     Silent { url: String, why: String },
 }
 
-/// The method behind an address. A path ending in `/infill` or `/completions` says it; for a bare address llama-server is told by
-/// its `/props`.
+/// The method behind an address. A path ending in `/infill` or `/completions` says it; for a bare
+/// address llama-server is told by its `/props`.
 ///
 /// Errors: no address, or nobody answers there.
 pub fn resolve(url: &str, timeout: Duration) -> Result<(String, Protocol), EndpointError> {
@@ -79,7 +80,11 @@ pub fn resolve(url: &str, timeout: Duration) -> Result<(String, Protocol), Endpo
         return Ok((bare.to_owned(), Protocol::OpenAi));
     }
     let silent = |why: String| EndpointError::Silent { url: url.to_owned(), why };
-    let status = agent(timeout).get(format!("{bare}/props")).call().map_err(|e| silent(e.to_string()))?.status();
+    let status = agent(timeout)
+        .get(format!("{bare}/props"))
+        .call()
+        .map_err(|e| silent(e.to_string()))?
+        .status();
     if status.is_success() {
         return Ok((format!("{bare}/infill"), Protocol::Infill));
     }
@@ -107,26 +112,37 @@ impl EndpointGenerator {
     fn body(&self, example: &Example) -> Value {
         let Settings { protocol, context, max_tokens, line_tokens, .. } = &self.settings;
         let (prefix, suffix) = (&example.prefix, &example.suffix);
-        let prefix = &prefix[prefix.ceil_char_boundary(prefix.len().saturating_sub(MAX_PREFIX_BYTES))..];
+        let prefix =
+            &prefix[prefix.ceil_char_boundary(prefix.len().saturating_sub(MAX_PREFIX_BYTES))..];
         let suffix = &suffix[..suffix.floor_char_boundary(MAX_SUFFIX_BYTES)];
-        let cross = if *context == ContextMode::Cross { cross_file_excerpts(example, MAX_CROSS_BYTES) } else { Vec::new() };
+        let cross = if *context == ContextMode::Cross {
+            cross_file_excerpts(example, MAX_CROSS_BYTES)
+        } else {
+            Vec::new()
+        };
         let n = if example.task == Task::Line { line_tokens } else { max_tokens };
         let temperature = f64::from(self.settings.temperature);
         let mut body = match protocol {
-            Protocol::Infill => json!({"input_prefix": prefix, "input_suffix": suffix, "n_predict": n, "cache_prompt": true,
+            Protocol::Infill => {
+                json!({"input_prefix": prefix, "input_suffix": suffix, "n_predict": n, "cache_prompt": true,
                 "temperature": temperature, "stream": true,
-                "input_extra": cross.iter().map(|e| json!({"filename": e.path, "text": as_shown(&e.text)})).collect::<Vec<_>>()}),
+                "input_extra": cross.iter().map(|e| json!({"filename": e.path, "text": as_shown(&e.text)})).collect::<Vec<_>>()})
+            }
             Protocol::OpenAi => {
                 let above: String = cross.iter().map(|e| as_shown(&e.text)).collect();
                 let prefix = format!("{above}{prefix}");
                 match &self.settings.template {
                     // In one pass: what stands in the code is no mark.
                     Some(template) => {
-                        let filled: Vec<String> =
-                            template.split("{prefix}").map(|part| part.split("{suffix}").collect::<Vec<_>>().join(suffix)).collect();
+                        let filled: Vec<String> = template
+                            .split("{prefix}")
+                            .map(|part| part.split("{suffix}").collect::<Vec<_>>().join(suffix))
+                            .collect();
                         json!({"prompt": filled.join(&prefix), "max_tokens": n, "temperature": temperature, "stream": true})
                     }
-                    None => json!({"prompt": prefix, "suffix": suffix, "max_tokens": n, "temperature": temperature, "stream": true}),
+                    None => {
+                        json!({"prompt": prefix, "suffix": suffix, "max_tokens": n, "temperature": temperature, "stream": true})
+                    }
                 }
             }
         };
@@ -136,7 +152,11 @@ impl EndpointGenerator {
         body
     }
 
-    fn samples(&self, example: &Example, cancel: &Cancel) -> Result<(Generation, Vec<Timing>), Interrupted> {
+    fn samples(
+        &self,
+        example: &Example,
+        cancel: &Cancel,
+    ) -> Result<(Generation, Vec<Timing>), Interrupted> {
         let mut generation = Generation::default();
         let mut timings = Vec::new();
         for sample in 0..self.settings.samples.max(1) {
@@ -161,24 +181,33 @@ impl EndpointGenerator {
         let mut body = self.body(example);
         body["seed"] = json!((self.settings.seed.wrapping_add(sample as u64)) & 0x7fff_ffff);
         let start = Instant::now();
-        let mut request = self.agent.post(&self.settings.url).header("Content-Type", "application/json");
+        let mut request =
+            self.agent.post(&self.settings.url).header("Content-Type", "application/json");
         if let Some(key) = &self.settings.api_key {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
         let mut response = request.send(body.to_string().as_bytes()).map_err(|e| e.to_string())?;
         let status = response.status();
-        let streamed = response.headers().get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+        let streamed = response
+            .headers()
+            .get("content-type")
+            .is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
         let mut answer = Answer::default();
         let reader = response.body_mut().as_reader();
         if !status.is_success() {
             let mut text = Vec::new();
             let _ = reader.take(MAX_ERROR_BYTES as u64).read_to_end(&mut text);
-            return Err(format!("status {}: {}", status.as_u16(), String::from_utf8_lossy(&text).trim()));
+            return Err(format!(
+                "status {}: {}",
+                status.as_u16(),
+                String::from_utf8_lossy(&text).trim()
+            ));
         }
         if streamed {
             sse::events(reader, |event| answer.take(&event, start))?;
         } else {
-            let event = serde_json::from_reader(reader.take(16 << 20)).map_err(|e| format!("the answer is not JSON: {e}"))?;
+            let event = serde_json::from_reader(reader.take(16 << 20))
+                .map_err(|e| format!("the answer is not JSON: {e}"))?;
             answer.take(&event, start);
         }
         if let Some(error) = answer.error {
@@ -198,7 +227,14 @@ impl EndpointGenerator {
             prefilled: answer.prefilled,
             generated: answer.tokens,
         };
-        let output = Output { mode, sample, text: answer.text, finish: answer.finish, tokens: answer.tokens, ..Output::default() };
+        let output = Output {
+            mode,
+            sample,
+            text: answer.text,
+            finish: answer.finish,
+            tokens: answer.tokens,
+            ..Output::default()
+        };
         Ok((output, timing))
     }
 }
@@ -220,7 +256,10 @@ impl Answer {
     /// Takes an event of a stream, or a whole answer: the fields are the same.
     fn take(&mut self, event: &Value, start: Instant) {
         if let Some(error) = event.get("error").filter(|e| !e.is_null()) {
-            let message = error.get("message").and_then(Value::as_str).map_or_else(|| error.to_string(), str::to_owned);
+            let message = error
+                .get("message")
+                .and_then(Value::as_str)
+                .map_or_else(|| error.to_string(), str::to_owned);
             self.error = Some(message[..message.floor_char_boundary(MAX_ERROR_BYTES)].to_owned());
             return;
         }
@@ -239,13 +278,17 @@ impl Answer {
         }
         let number = |value: &Value| value.as_u64().map(|n| n as usize);
         let (timings, usage) = (&event["timings"], &event["usage"]);
-        if let Some(n) = number(&timings["predicted_n"]).or_else(|| number(&usage["completion_tokens"])) {
+        if let Some(n) =
+            number(&timings["predicted_n"]).or_else(|| number(&usage["completion_tokens"]))
+        {
             self.tokens = n;
         }
         if let Some(n) = number(&timings["prompt_n"]).or_else(|| number(&usage["prompt_tokens"])) {
             self.prefilled = n;
         }
-        if let Some(n) = number(&timings["cache_n"]).or_else(|| number(&usage["prompt_tokens_details"]["cached_tokens"])) {
+        if let Some(n) = number(&timings["cache_n"])
+            .or_else(|| number(&usage["prompt_tokens_details"]["cached_tokens"]))
+        {
             self.cached = n;
         }
     }
@@ -274,8 +317,14 @@ mod tests {
     #[test]
     fn addresses_that_say_what_they_are() {
         let resolve = |url| resolve(url, Duration::from_secs(1));
-        assert_eq!(resolve("http://h:1/infill/").ok(), Some(("http://h:1/infill".to_owned(), Protocol::Infill)));
-        assert_eq!(resolve("https://h/v1/completions").ok(), Some(("https://h/v1/completions".to_owned(), Protocol::OpenAi)));
+        assert_eq!(
+            resolve("http://h:1/infill/").ok(),
+            Some(("http://h:1/infill".to_owned(), Protocol::Infill))
+        );
+        assert_eq!(
+            resolve("https://h/v1/completions").ok(),
+            Some(("https://h/v1/completions".to_owned(), Protocol::OpenAi))
+        );
         for url in ["", "h:1", "ftp://h", "http://", "http:///x"] {
             assert!(matches!(resolve(url), Err(EndpointError::Address { .. })), "{url}");
         }
@@ -301,6 +350,9 @@ mod tests {
         let (prefix, suffix) = ("a{suffix}".to_owned(), "b{prefix}".to_owned());
         let example = Example { prefix, suffix, task: Task::Line, ..Example::default() };
         let body = EndpointGenerator::new(settings).body(&example);
-        assert_eq!((&body["prompt"], &body["max_tokens"]), (&json!("<P>a{suffix}<S>b{prefix}<M>"), &json!(5)));
+        assert_eq!(
+            (&body["prompt"], &body["max_tokens"]),
+            (&json!("<P>a{suffix}<S>b{prefix}<M>"), &json!(5))
+        );
     }
 }

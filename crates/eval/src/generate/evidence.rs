@@ -1,5 +1,6 @@
-//! What the model and the text at hand said: the rows that weights are fitted on, those of [`lacuna_complete::Nearby`] before each token of true
-//! middles, those of [`lacuna_complete::Suffix`] of each line that might have been shown.
+//! What the model and the text at hand said: the rows that weights are fitted on, those of
+//! [`lacuna_complete::Nearby`] before each token of true middles, those of
+//! [`lacuna_complete::Suffix`] of each line that might have been shown.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use crate::metric::line_exact_match;
 /// Tokens of a middle that are looked at.
 const MAX_TOKENS: usize = 48;
 
-/// A line for each of the first tokens of the true middle, fields separated by tabs: its probability and that of the likeliest token by
-/// the model; for each order from 1 how often the context was seen, the ways it went on, and how often with this token; then its
-/// probability in the mixture as it is served.
+/// A line for each of the first tokens of the true middle, fields separated by tabs: its
+/// probability and that of the likeliest token by the model; for each order from 1 how often the
+/// context was seen, the ways it went on, and how often with this token; then its probability in
+/// the mixture as it is served.
 ///
 /// Errors: as [`lacuna_engine::prefill`].
 pub fn evidence(
@@ -29,8 +31,18 @@ pub fn evidence(
     cancel: &Cancel,
 ) -> Result<String, PromptError> {
     let path = path(example);
-    let input = Input { path: Some(&path), excerpts: &[], prefix: &example.prefix, suffix: &example.suffix };
-    let prompt = build(tokenizer, sentinels, &input, &Options { order, budget: prompt_tokens, heal: false, seam: false, ahead: 0 });
+    let input = Input {
+        path: Some(&path),
+        excerpts: &[],
+        prefix: &example.prefix,
+        suffix: &example.suffix,
+    };
+    let prompt = build(
+        tokenizer,
+        sentinels,
+        &input,
+        &Options { order, budget: prompt_tokens, heal: false, seam: false, ahead: 0 },
+    );
     let nearby = Nearby::new(tokenizer, &example.prefix, &example.suffix, &[], &prompt);
     let middle = tokenizer.encode(&example.middle);
     let mut kv = KvCache::new(model, prompt_tokens + MAX_TOKENS + 1);
@@ -43,7 +55,12 @@ pub fn evidence(
         let sureness = (1.0 / all) as f32;
         let p = (f64::from(logits[id as usize] - most).exp() / all) as f32;
         let counts = nearby.ngrams().counts(&context);
-        let hits = counts.followers.iter().find(|(next, _)| *next == id).map(|(_, hits)| *hits).unwrap_or_default();
+        let hits = counts
+            .followers
+            .iter()
+            .find(|(next, _)| *next == id)
+            .map(|(_, hits)| *hits)
+            .unwrap_or_default();
         let _ = write!(rows, "{p:e}\t{sureness:e}");
         for (count, hits) in counts.orders.iter().zip(hits) {
             let _ = write!(rows, "\t{}\t{}\t{hits}", count.seen, count.ways);
@@ -55,11 +72,17 @@ pub fn evidence(
     Ok(rows)
 }
 
-/// A line for each line that the editor's search found and the rules let pass, the likeliest first, fields separated by tabs: the example's group
-/// and language; its first line is right (1, or 0); its score without the suffix; the log-probabilities of the tokens right of the cursor,
-/// separated by commas. Where none was found, one with -inf in place of the score. `completer` must not weigh lines by the suffix. And the
-/// milliseconds that asking took, where it was asked: as while typing, on caches that the background has warmed.
-pub fn lines_behind_suffix(completer: &Completer, example: &Example, cancel: &Cancel) -> (String, Option<f64>) {
+/// A line for each line that the editor's search found and the rules let pass, the likeliest first,
+/// fields separated by tabs: the example's group and language; its first line is right (1, or 0);
+/// its score without the suffix; the log-probabilities of the tokens right of the cursor, separated
+/// by commas. Where none was found, one with -inf in place of the score. `completer` must not weigh
+/// lines by the suffix. And the milliseconds that asking took, where it was asked: as while typing,
+/// on caches that the background has warmed.
+pub fn lines_behind_suffix(
+    completer: &Completer,
+    example: &Example,
+    cancel: &Cancel,
+) -> (String, Option<f64>) {
     let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
     let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
     let path = path(example);
@@ -83,9 +106,18 @@ pub fn lines_behind_suffix(completer: &Completer, example: &Example, cancel: &Ca
     lines.sort_by(|a, b| b.score.total_cmp(&a.score));
     let row = |is_right: bool, score: f32, suffix: &[f32]| {
         let suffix: Vec<String> = suffix.iter().map(|x| format!("{x:.4}")).collect();
-        format!("{}\t{}\t{}\t{score:.4}\t{}\n", example.group, example.language, u8::from(is_right), suffix.join(","))
+        format!(
+            "{}\t{}\t{}\t{score:.4}\t{}\n",
+            example.group,
+            example.language,
+            u8::from(is_right),
+            suffix.join(",")
+        )
     };
-    let mut rows: String = lines.iter().map(|line| row(line_exact_match(&line.text, &example.middle), line.score, &line.suffix)).collect();
+    let mut rows: String = lines
+        .iter()
+        .map(|line| row(line_exact_match(&line.text, &example.middle), line.score, &line.suffix))
+        .collect();
     if rows.is_empty() {
         rows = row(false, f32::NEG_INFINITY, &[]);
     }

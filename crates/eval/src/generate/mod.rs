@@ -1,7 +1,9 @@
-//! The stages `prompt`, `generate` and `post-process`: from an example to completions, by a model of ours or by somebody's server.
+//! The stages `prompt`, `generate` and `post-process`: from an example to completions, by a model
+//! of ours or by somebody's server.
 //!
-//! Owns: what is asked, in which ways, and what is noted of the answers. Does not own: prompts (`lacuna-prompt`), the editor's rules
-//! (`lacuna-complete`), files (`run`). Start reading at [`Generator`], then [`model`].
+//! Owns: what is asked, in which ways, and what is noted of the answers. Does not own: prompts
+//! (`lacuna-prompt`), the editor's rules (`lacuna-complete`), files (`run`). Start reading at
+//! [`Generator`], then [`model`].
 
 mod confidence;
 mod cross;
@@ -30,7 +32,8 @@ use crate::example::stages::{Answer, Generation, Prompt};
 pub enum ContextMode {
     /// The text around the hole alone: no path, nothing from outside of the window.
     None,
-    /// As in the editor with one file open: the path, and the file's imports and heads that lie outside of the window.
+    /// As in the editor with one file open: the path, and the file's imports and heads that lie
+    /// outside of the window.
     #[default]
     File,
     /// `File`, and the example's other files.
@@ -61,7 +64,8 @@ pub struct AnswerRow {
     pub answers: Vec<Answer>,
 }
 
-/// Times and cache use of one example's outputs: never the same twice, so kept in a file of their own.
+/// Times and cache use of one example's outputs: never the same twice, so kept in a file of their
+/// own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {
     pub id: String,
@@ -108,7 +112,8 @@ pub trait Generator: Sync {
         1
     }
 
-    /// The generate stage, a result an example in order. What goes wrong with one example alone is noted in its generation.
+    /// The generate stage, a result an example in order. What goes wrong with one example alone is
+    /// noted in its generation.
     fn generate(
         &self,
         examples: &[(Example, PromptRow)],

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lacuna_complete::{Asked, Completer, Outcome, Request};
-use lacuna_context::{Excerpt, ExcerptKind, FileFacts, Language, ParseLimit, SyntaxTree, gather, rank};
+use lacuna_context::{
+    Excerpt, ExcerptKind, FileFacts, Language, ParseLimit, SyntaxTree, gather, rank,
+};
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, alone, threads};
 use lacuna_prompt::excerpts::{as_shown, other_files_bytes};
 use lacuna_prompt::{Input, Options, Order, Sentinels, Tokenizer, build};
@@ -53,13 +55,14 @@ pub struct ModelGenerator {
     pub(super) gold: bool,
     /// The caches of a batch for each worker.
     caches: Vec<Mutex<Vec<KvCache>>>,
-    /// Whether the workers are as many as the cores: then each computes on its own, and none waits for another.
+    /// Whether the workers are as many as the cores: then each computes on its own, and none waits
+    /// for another.
     one_a_core: bool,
 }
 
 impl ModelGenerator {
-    /// `completer`: for the editor's mode. `prompt_tokens` is lowered to what the model's context leaves beside an answer, `batch` to what
-    /// memory holds.
+    /// `completer`: for the editor's mode. `prompt_tokens` is lowered to what the model's context
+    /// leaves beside an answer, `batch` to what memory holds.
     pub fn new(
         (model, tokenizer, sentinels): (Arc<Model>, Arc<Tokenizer>, Sentinels),
         completer: Option<Completer>,
@@ -76,14 +79,32 @@ impl ModelGenerator {
         let batch = || (0..settings.batch).map(|_| KvCache::new(&model, capacity)).collect();
         let caches = (0..workers.max(1)).map(|_| Mutex::new(batch())).collect();
         let one_a_core = workers > 1 && workers >= threads();
-        ModelGenerator { completer, model, tokenizer, sentinels, settings, raw, gold, caches, one_a_core }
+        ModelGenerator {
+            completer,
+            model,
+            tokenizer,
+            sentinels,
+            settings,
+            raw,
+            gold,
+            caches,
+            one_a_core,
+        }
     }
 
-    fn editor(&self, completer: &Completer, example: &Example, worker: usize, cancel: &Cancel) -> Result<(Output, Timing), Interrupted> {
+    fn editor(
+        &self,
+        completer: &Completer,
+        example: &Example,
+        worker: usize,
+        cancel: &Cancel,
+    ) -> Result<(Output, Timing), Interrupted> {
         let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
-        let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
+        let tree =
+            SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
         let key = format!("eval-{worker}");
-        // Cold every time: a warm cache of the example before would make results depend on the order of work.
+        // Cold every time: a warm cache of the example before would make results depend on the
+        // order of work.
         completer.forget(&key);
         let path = path(example);
         let excerpts = self.cross_file(example);
@@ -109,9 +130,12 @@ impl ModelGenerator {
             Outcome::Silence(reason) if generated.is_none() => Some(reason.code().to_owned()),
             _ => None,
         };
-        let (text, confidence) = generated.map_or_else(Default::default, |g| (g.text, Some(g.confidence)));
-        let (mode, probability, tokens) = ("editor".to_owned(), reply.probability, reply.tokens.generated);
-        let output = Output { mode, text, confidence, probability, silence, tokens, ..Output::default() };
+        let (text, confidence) =
+            generated.map_or_else(Default::default, |g| (g.text, Some(g.confidence)));
+        let (mode, probability, tokens) =
+            ("editor".to_owned(), reply.probability, reply.tokens.generated);
+        let output =
+            Output { mode, text, confidence, probability, silence, tokens, ..Output::default() };
         let timing = Timing {
             mode: output.mode.clone(),
             sample: 0,
@@ -127,10 +151,22 @@ impl ModelGenerator {
 
     pub(super) fn sampling(&self, example: &Example, sample: usize) -> Sampling {
         // One stream for each example and sample, whatever the order of work.
-        let seed = self.settings.seed ^ hash_text(&format!("{}\0{}\0{sample}", example.set, example.id));
-        let max_tokens = if example.task == Task::Line { self.settings.line_tokens } else { self.settings.max_tokens };
+        let seed =
+            self.settings.seed ^ hash_text(&format!("{}\0{}\0{sample}", example.set, example.id));
+        let max_tokens = if example.task == Task::Line {
+            self.settings.line_tokens
+        } else {
+            self.settings.max_tokens
+        };
         let (temperature, top_p) = (self.settings.temperature, self.settings.top_p);
-        Sampling { max_tokens, temperature, top_p, top_k: 0, seed, stops: self.sentinels.stops.clone() }
+        Sampling {
+            max_tokens,
+            temperature,
+            top_p,
+            top_k: 0,
+            seed,
+            stops: self.sentinels.stops.clone(),
+        }
     }
 
     fn excerpts(&self, example: &Example) -> Vec<String> {
@@ -138,17 +174,24 @@ impl ModelGenerator {
             return Vec::new();
         }
         let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
-        let tree = SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
+        let tree =
+            SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
         let path = path(example);
         let file = FileFacts {
             path: &path,
             rope: document.rope(),
             tree: &tree,
             cursor: example.prefix.len(),
-            window_start: example.prefix.len().saturating_sub(self.settings.prompt_tokens * BYTES_PER_TOKEN),
+            window_start: example
+                .prefix
+                .len()
+                .saturating_sub(self.settings.prompt_tokens * BYTES_PER_TOKEN),
         };
         let has_header = self.sentinels.file.is_some();
-        let own = gather(&file).into_iter().filter(|e| !(has_header && e.kind == ExcerptKind::Header)).collect();
+        let own = gather(&file)
+            .into_iter()
+            .filter(|e| !(has_header && e.kind == ExcerptKind::Header))
+            .collect();
         let own = rank(own, self.settings.prompt_tokens / 2).into_iter().map(|e| as_shown(&e.text));
         self.cross_file(example).into_iter().map(|e| as_shown(&e.text)).chain(own).collect()
     }
@@ -156,7 +199,9 @@ impl ModelGenerator {
     /// Parts of the example's other files, where prompts may show them.
     fn cross_file(&self, example: &Example) -> Vec<Excerpt> {
         match self.settings.context {
-            ContextMode::Cross => cross_file_excerpts(example, other_files_bytes(self.settings.prompt_tokens)),
+            ContextMode::Cross => {
+                cross_file_excerpts(example, other_files_bytes(self.settings.prompt_tokens))
+            }
             ContextMode::None | ContextMode::File => Vec::new(),
         }
     }
@@ -167,7 +212,8 @@ impl ModelGenerator {
         worker: usize,
         cancel: &Cancel,
     ) -> Result<Vec<(Generation, Vec<Timing>)>, Interrupted> {
-        let mut results: Vec<(Generation, Vec<Timing>)> = examples.iter().map(|_| Default::default()).collect();
+        let mut results: Vec<(Generation, Vec<Timing>)> =
+            examples.iter().map(|_| Default::default()).collect();
         if let Some(completer) = &self.completer {
             for ((example, _), (generation, timings)) in examples.iter().zip(&mut results) {
                 let (output, timing) = self.editor(completer, example, worker, cancel)?;
@@ -178,7 +224,8 @@ impl ModelGenerator {
         if !self.raw && !self.gold {
             return Ok(results);
         }
-        let mut caches = self.caches[worker % self.caches.len()].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut caches =
+            self.caches[worker % self.caches.len()].lock().unwrap_or_else(PoisonError::into_inner);
         let raw = self.raw(examples, &mut caches, cancel)?;
         for ((generation, timings), raw) in results.iter_mut().zip(raw) {
             match raw {
@@ -216,7 +263,13 @@ impl Generator for ModelGenerator {
             prefix: &example.prefix,
             suffix: &example.suffix,
         };
-        let options = Options { order: self.settings.order, budget: self.settings.prompt_tokens, heal: false, seam: false, ahead: 0 };
+        let options = Options {
+            order: self.settings.order,
+            budget: self.settings.prompt_tokens,
+            heal: false,
+            seam: false,
+            ahead: 0,
+        };
         let ids = build(&self.tokenizer, &self.sentinels, &input, &options).ids;
         let mut hash = Sha256::new();
         ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
@@ -239,7 +292,8 @@ impl Generator for ModelGenerator {
     }
 }
 
-/// The path that a model is shown: the example's, or a neutral name that tells the language, as an editor's file name would.
+/// The path that a model is shown: the example's, or a neutral name that tells the language, as an
+/// editor's file name would.
 pub fn path(example: &Example) -> String {
     if let Some(path) = &example.path {
         return path.clone();

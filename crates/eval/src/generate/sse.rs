@@ -1,4 +1,5 @@
-//! Server-sent events, as completion servers stream them: lines `data: {json}`, ended by `data: [DONE]` or the end.
+//! Server-sent events, as completion servers stream them: lines `data: {json}`, ended by `data:
+//! [DONE]` or the end.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -34,7 +35,10 @@ mod tests {
     #[test]
     fn events_until_done() {
         let stream = ": comment\n\ndata: {\"a\":1}\r\n\r\nevent: x\ndata:{\"b\":2}\n\ndata: [DONE]\n\ndata: {\"c\":3}\n";
-        assert_eq!(read(stream), Ok(vec![serde_json::json!({"a": 1}), serde_json::json!({"b": 2})]));
+        assert_eq!(
+            read(stream),
+            Ok(vec![serde_json::json!({"a": 1}), serde_json::json!({"b": 2})])
+        );
         assert_eq!(read(""), Ok(vec![]));
         assert!(read("data: {\n").is_err());
     }

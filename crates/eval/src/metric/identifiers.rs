@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-/// Whether both texts use the same names in the same order. Source: CrossCodeEval's identifier exact match.
+/// Whether both texts use the same names in the same order. Source: CrossCodeEval's identifier
+/// exact match.
 pub fn identifier_exact_match(prediction: &[String], middle: &[String]) -> bool {
     prediction == middle
 }
 
-/// F1 of the sets of names: `2·tp / (2·tp + fp + fn)`. Source: CrossCodeEval's `id_f1`, but for one case: where neither text
-/// uses a name there is nothing to get wrong and the value is 1 (0 there).
+/// F1 of the sets of names: `2·tp / (2·tp + fp + fn)`. Source: CrossCodeEval's `id_f1`, but for one
+/// case: where neither text uses a name there is nothing to get wrong and the value is 1 (0 there).
 pub fn identifier_f1(prediction: &[String], middle: &[String]) -> f64 {
     let prediction: BTreeSet<&String> = prediction.iter().collect();
     let middle: BTreeSet<&String> = middle.iter().collect();

@@ -1,9 +1,11 @@
 //! pass@k from n runs of which c passed.
 
-/// The unbiased estimate of the chance that at least one of `k` samples passes, from `n` samples of which `c` passed:
-/// `1 - C(n-c, k) / C(n, k)`, as a product so that nothing overflows. `None` when there are fewer than `k` samples.
+/// The unbiased estimate of the chance that at least one of `k` samples passes, from `n` samples of
+/// which `c` passed: `1 - C(n-c, k) / C(n, k)`, as a product so that nothing overflows. `None` when
+/// there are fewer than `k` samples.
 ///
-/// Source: Chen et al. 2021, "Evaluating Large Language Models Trained on Code", equation 1 and figure 3.
+/// Source: Chen et al. 2021, "Evaluating Large Language Models Trained on Code", equation 1 and
+/// figure 3.
 pub fn pass_at_k(n: usize, c: usize, k: usize) -> Option<f64> {
     if k == 0 || k > n || c > n {
         return None;

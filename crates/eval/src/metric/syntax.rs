@@ -1,4 +1,5 @@
-//! Metrics that need the file around the hole parsed: names used, and whether the completion leaves the file in order.
+//! Metrics that need the file around the hole parsed: names used, and whether the completion leaves
+//! the file in order.
 
 use lacuna_context::{Language, ParseLimit, SyntaxTree, identifiers};
 use lacuna_text::Document;
@@ -22,12 +23,18 @@ pub struct Parsed<'a> {
 pub struct SyntaxScores {
     pub identifier_exact_match: bool,
     pub identifier_f1: f64,
-    /// No more ERROR and MISSING nodes than with the true middle; `None` without a grammar or when the parse was given up.
+    /// No more ERROR and MISSING nodes than with the true middle; `None` without a grammar or when
+    /// the parse was given up.
     pub parse_clean: Option<bool>,
 }
 
 impl<'a> Parsed<'a> {
-    pub fn new(language: Language, prefix: &'a str, middle: &'a str, suffix: &'a str) -> Parsed<'a> {
+    pub fn new(
+        language: Language,
+        prefix: &'a str,
+        middle: &'a str,
+        suffix: &'a str,
+    ) -> Parsed<'a> {
         let text = format!("{prefix}{middle}{suffix}");
         let document = Document::new(&text, 0);
         let tree = SyntaxTree::parse_within(language, document.rope(), ParseLimit::REPEATABLE);
@@ -64,9 +71,18 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_middle_alone() {
-        let parsed = Parsed::new(Language::Python, "x = f(", "alpha, beta.gamma, \"delta\"", ")  # epsilon\n");
+        let parsed = Parsed::new(
+            Language::Python,
+            "x = f(",
+            "alpha, beta.gamma, \"delta\"",
+            ")  # epsilon\n",
+        );
         let same = parsed.score("alpha,beta . gamma, 'zeta'");
-        assert!(same.identifier_exact_match && same.identifier_f1 == 1.0 && same.parse_clean == Some(true));
+        assert!(
+            same.identifier_exact_match
+                && same.identifier_f1 == 1.0
+                && same.parse_clean == Some(true)
+        );
         let other = parsed.score("alpha, beta");
         assert!(!other.identifier_exact_match);
         assert_eq!(other.identifier_f1, 2.0 * 2.0 / 5.0);

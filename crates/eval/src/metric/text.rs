@@ -1,6 +1,8 @@
-//! Metrics on two texts: equality in four degrees, two edit similarities, over-generation, length of the right beginning.
+//! Metrics on two texts: equality in four degrees, two edit similarities, over-generation, length
+//! of the right beginning.
 
-/// Longer texts are compared by their beginnings: the distance takes time and memory proportional to the product of the lengths.
+/// Longer texts are compared by their beginnings: the distance takes time and memory proportional
+/// to the product of the lengths.
 pub const MAX_COMPARED_CHARS: usize = 20_000;
 
 /// Exact match, raw: every byte is right.
@@ -13,8 +15,9 @@ pub fn whitespace_exact_match(prediction: &str, middle: &str) -> bool {
     prediction.split_whitespace().eq(middle.split_whitespace())
 }
 
-/// CrossCodeEval's exact match: the stripped lines are equal, blank ones aside (`scripts/eval_metric.py` there, without its removal of
-/// comments and its cut at the end of the statement).
+/// CrossCodeEval's exact match: the stripped lines are equal, blank ones aside
+/// (`scripts/eval_metric.py` there, without its removal of comments and its cut at the end of the
+/// statement).
 pub fn lines_exact_match(prediction: &str, middle: &str) -> bool {
     fn lines(text: &str) -> impl Iterator<Item = &str> {
         text.split('\n').map(str::trim).filter(|line| !line.is_empty())
@@ -22,19 +25,21 @@ pub fn lines_exact_match(prediction: &str, middle: &str) -> bool {
     lines(prediction).eq(lines(middle))
 }
 
-/// The line that counts: the first of the text, or the second if the text starts with a newline (as Qwen2.5-Coder's harness
-/// does), stripped.
+/// The line that counts: the first of the text, or the second if the text starts with a newline (as
+/// Qwen2.5-Coder's harness does), stripped.
 pub fn first_line(text: &str) -> &str {
     let text = text.strip_prefix('\n').unwrap_or(text);
     text.lines().next().unwrap_or("").trim()
 }
 
-/// Exact match of the first line, stripped. On SantaCoder-FIM, whose middles are one line, this is the set's own metric.
+/// Exact match of the first line, stripped. On SantaCoder-FIM, whose middles are one line, this is
+/// the set's own metric.
 pub fn line_exact_match(prediction: &str, middle: &str) -> bool {
     first_line(prediction) == first_line(middle)
 }
 
-/// Whether a middle is made of closing brackets and punctuation only: about a quarter of SantaCoder-FIM's Java and JavaScript rows.
+/// Whether a middle is made of closing brackets and punctuation only: about a quarter of
+/// SantaCoder-FIM's Java and JavaScript rows.
 pub fn is_bracket_only(middle: &str) -> bool {
     let text = middle.trim();
     !text.is_empty() && text.chars().all(|c| matches!(c, ')' | ']' | '}' | ';' | ','))
@@ -62,11 +67,12 @@ pub fn edit_similarity(a: &str, b: &str) -> f64 {
     1.0 - row[b.len()] as f64 / longest as f64
 }
 
-/// `2 · lcs(a, b) / (len(a) + len(b))` on characters, the longest common subsequence `lcs` being what insertions and deletions
-/// alone leave in place; 1 for two empty texts.
+/// `2 · lcs(a, b) / (len(a) + len(b))` on characters, the longest common subsequence `lcs` being
+/// what insertions and deletions alone leave in place; 1 for two empty texts.
 ///
-/// Source: CrossCodeEval's edit similarity (`fuzz.ratio`, there in per cent and of stripped texts; the caller strips). Equal to
-/// `rapidfuzz.fuzz.ratio` and to fuzzywuzzy's with python-Levenshtein; fuzzywuzzy without it is a heuristic (difflib) and lower.
+/// Source: CrossCodeEval's edit similarity (`fuzz.ratio`, there in per cent and of stripped texts;
+/// the caller strips). Equal to `rapidfuzz.fuzz.ratio` and to fuzzywuzzy's with python-Levenshtein;
+/// fuzzywuzzy without it is a heuristic (difflib) and lower.
 pub fn fuzz_ratio(a: &str, b: &str) -> f64 {
     let (a, b) = (compared(a), compared(b));
     if a.is_empty() && b.is_empty() {
@@ -88,8 +94,8 @@ fn compared(text: &str) -> Vec<char> {
     text.chars().take(MAX_COMPARED_CHARS).collect()
 }
 
-/// Whether the prediction has all of the middle and then goes on: the model did not know where to stop. White space at both ends of
-/// both texts is left aside.
+/// Whether the prediction has all of the middle and then goes on: the model did not know where to
+/// stop. White space at both ends of both texts is left aside.
 pub fn over_generated(prediction: &str, middle: &str) -> bool {
     let (prediction, middle) = (prediction.trim(), middle.trim());
     prediction.len() > middle.len() && prediction.starts_with(middle)
@@ -121,7 +127,11 @@ mod tests {
         assert!(exact_match("a\n", "a\n") && !exact_match("a", "a\n") && exact_match("", ""));
         assert!(whitespace_exact_match(" a  b\n", "a\tb") && !whitespace_exact_match("ab", "a b"));
         assert!(whitespace_exact_match("a\r\n b", "a\nb"));
-        assert!(lines_exact_match("  a\n\n b ", "a\nb") && !lines_exact_match("a b", "a\nb") && !lines_exact_match("a  b", "a b"));
+        assert!(
+            lines_exact_match("  a\n\n b ", "a\nb")
+                && !lines_exact_match("a b", "a\nb")
+                && !lines_exact_match("a  b", "a b")
+        );
     }
 
     #[test]
@@ -152,7 +162,11 @@ mod tests {
 
     #[test]
     fn over_generation_and_beginnings() {
-        assert!(over_generated("a)\nb", "a)") && !over_generated("a)\n", "a)") && !over_generated("b", "a"));
+        assert!(
+            over_generated("a)\nb", "a)")
+                && !over_generated("a)\n", "a)")
+                && !over_generated("b", "a")
+        );
         assert!(over_generated("x", "") && !over_generated("", ""));
         assert_eq!(prefix_match_chars("abc", "abd"), 2);
         assert_eq!(prefix_match_chars("", "abd"), 0);

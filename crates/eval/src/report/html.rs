@@ -29,7 +29,12 @@ pub fn html(summary: &Summary, latencies: &Latencies, worst: &[Shown]) -> String
     out
 }
 
-fn page(out: &mut String, summary: &Summary, latencies: &Latencies, worst: &[Shown]) -> fmt::Result {
+fn page(
+    out: &mut String,
+    summary: &Summary,
+    latencies: &Latencies,
+    worst: &[Shown],
+) -> fmt::Result {
     let m = &summary.manifest;
     let title = format!("fim-eval: {}", m.model.name);
     write!(
@@ -53,7 +58,13 @@ fn page(out: &mut String, summary: &Summary, latencies: &Latencies, worst: &[Sho
     )?;
     graphs(out, summary, latencies)?;
     for set in &summary.sets {
-        write!(out, "<h2>{}</h2><p>{} rows, {} failed.</p>", escaped(&set.set), set.rows, set.failed)?;
+        write!(
+            out,
+            "<h2>{}</h2><p>{} rows, {} failed.</p>",
+            escaped(&set.set),
+            set.rows,
+            set.failed
+        )?;
         if set.off < set.rows {
             modes_table(out, summary, set)?;
         }
@@ -100,7 +111,11 @@ fn graphs(out: &mut String, summary: &Summary, latencies: &Latencies) -> fmt::Re
             let time = latencies.line(&set.set, mode);
             let quality = set.line("", "", mode).and_then(|l| l.metrics.get("em_line"));
             if let (Some(time), Some(q)) = (time, quality) {
-                let batch = if time.batch > 1 { format!(" (batches of {})", time.batch) } else { String::new() };
+                let batch = if time.batch > 1 {
+                    format!(" (batches of {})", time.batch)
+                } else {
+                    String::new()
+                };
                 points.push(Point {
                     label: format!("{} {mode}{batch}", set.set),
                     ms: time.total_p50,
@@ -112,21 +127,30 @@ fn graphs(out: &mut String, summary: &Summary, latencies: &Latencies) -> fmt::Re
         }
     }
     if !points.is_empty() {
-        write!(out, "<h2>Quality against latency</h2>{}", scatter(&points, "exact match of the first line"))?;
+        write!(
+            out,
+            "<h2>Quality against latency</h2>{}",
+            scatter(&points, "exact match of the first line")
+        )?;
     }
     for set in &summary.sets {
         let dimensions = set.dimensions();
-        let Some((_, values)) = dimensions.iter().find(|(name, _)| *name == "lines") else { continue };
+        let Some((_, values)) = dimensions.iter().find(|(name, _)| *name == "lines") else {
+            continue;
+        };
         let series: Vec<(String, Vec<Option<f64>>)> = set
             .modes(&summary.manifest)
             .into_iter()
             .filter(|mode| is_model_mode(mode))
             .map(|mode| {
-                let value = |v: &&str| set.line("lines", v, mode).and_then(|l| l.metrics.get("em")).map(|i| i.mean);
+                let value = |v: &&str| {
+                    set.line("lines", v, mode).and_then(|l| l.metrics.get("em")).map(|i| i.mean)
+                };
                 (mode.to_owned(), values.iter().map(value).collect())
             })
             .collect();
-        let graph = lines(values, &series, "exact match of the whole middle", "lines of the middle");
+        let graph =
+            lines(values, &series, "exact match of the whole middle", "lines of the middle");
         write!(out, "<h2>Exact match by length: {}</h2>{graph}", escaped(&set.set))?;
     }
     Ok(())
@@ -161,19 +185,29 @@ fn modes_table(out: &mut String, summary: &Summary, set: &SetSummary) -> fmt::Re
     Ok(())
 }
 
-fn buckets(out: &mut String, summary: &Summary, set: &SetSummary, dimension: &str, values: &[&str]) -> fmt::Result {
-    let modes: Vec<&str> = set.modes(&summary.manifest).into_iter().filter(|mode| is_model_mode(mode)).collect();
+fn buckets(
+    out: &mut String,
+    summary: &Summary,
+    set: &SetSummary,
+    dimension: &str,
+    values: &[&str],
+) -> fmt::Result {
+    let modes: Vec<&str> =
+        set.modes(&summary.manifest).into_iter().filter(|mode| is_model_mode(mode)).collect();
     write!(out, "<div class=\"x\"><table><tr><th>{}</th><th>n</th>", escaped(dimension))?;
     for mode in &modes {
         write!(out, "<th>{m} EM first line</th><th>{m} ES</th>", m = escaped(mode))?;
     }
     out.push_str("</tr>");
     for value in values {
-        let rows = modes.iter().find_map(|mode| set.line(dimension, value, mode)).map_or(0, |l| l.rows);
+        let rows =
+            modes.iter().find_map(|mode| set.line(dimension, value, mode)).map_or(0, |l| l.rows);
         write!(out, "<tr><td>{}</td><td>{rows}</td>", escaped(value))?;
         for mode in &modes {
-            let cell = |name: &str| set.line(dimension, value, mode).and_then(|l| l.metrics.get(name));
-            let em = cell("em_line").map_or_else(|| "–".to_owned(), |i| format!("{:.1} %", 100.0 * i.mean));
+            let cell =
+                |name: &str| set.line(dimension, value, mode).and_then(|l| l.metrics.get(name));
+            let em = cell("em_line")
+                .map_or_else(|| "–".to_owned(), |i| format!("{:.1} %", 100.0 * i.mean));
             let es = cell("es").map_or_else(|| "–".to_owned(), |i| format!("{:.3}", i.mean));
             write!(out, "<td>{em}</td><td>{es}</td>")?;
         }
@@ -199,14 +233,18 @@ fn example(out: &mut String, shown: &Shown) -> fmt::Result {
         diff.iter_all_changes()
             .filter_map(|change| match change.tag() {
                 ChangeTag::Equal => Some(escaped(change.value())),
-                tag if tag == keep => Some(format!("<span class=\"{class}\">{}</span>", escaped(change.value()))),
+                tag if tag == keep => {
+                    Some(format!("<span class=\"{class}\">{}</span>", escaped(change.value())))
+                }
                 _ => None,
             })
             .collect()
     };
     let around = |text: String| {
         let (before, after) = (escaped(&shown.before), escaped(&shown.after));
-        format!("<pre><span class=\"c\">{before}</span>{text}<span class=\"c\">{after}</span></pre>")
+        format!(
+            "<pre><span class=\"c\">{before}</span>{text}<span class=\"c\">{after}</span></pre>"
+        )
     };
     let answer = match &shown.silence {
         Some(reason) => format!("<p>silent: {}</p>", escaped(reason)),

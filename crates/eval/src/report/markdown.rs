@@ -4,7 +4,9 @@ use std::fmt::{self, Write};
 
 use super::published_for;
 use crate::run::Manifest;
-use crate::summary::{ALL_SETS, Interval, Latencies, METRICS, Metric, OFF, SetSummary, Summary, is_model_mode};
+use crate::summary::{
+    ALL_SETS, Interval, Latencies, METRICS, Metric, OFF, SetSummary, Summary, is_model_mode,
+};
 
 /// Metrics of the bucket tables, as far as they are there.
 const IN_BUCKETS: [&str; 5] = ["em_line", "em", "pass@1", "es", "id_f1"];
@@ -24,10 +26,21 @@ pub fn overview(summary: &Summary, latencies: Option<&Latencies>) -> String {
     out
 }
 
-fn write_report(out: &mut String, summary: &Summary, latencies: Option<&Latencies>, with_buckets: bool) -> fmt::Result {
+fn write_report(
+    out: &mut String,
+    summary: &Summary,
+    latencies: Option<&Latencies>,
+    with_buckets: bool,
+) -> fmt::Result {
     let m = &summary.manifest;
     let c = &m.config;
-    writeln!(out, "Model: {} (sha256 {}), lacuna {}.", m.model.name, short(&m.model.sha256), m.code.version)?;
+    writeln!(
+        out,
+        "Model: {} (sha256 {}), lacuna {}.",
+        m.model.name,
+        short(&m.model.sha256),
+        m.code.version
+    )?;
     writeln!(
         out,
         "Order {}, context {}, beam {}{} (editor), temperature {}, {} sample(s), seed {}, at most {} prompt tokens and {} tokens an answer ({} where the hole is a line). {}",
@@ -43,7 +56,10 @@ fn write_report(out: &mut String, summary: &Summary, latencies: Option<&Latencie
         c.line_tokens,
         c.limit.map_or_else(|| "All rows.".to_owned(), |n| format!("A sample of about {n} rows.")),
     )?;
-    writeln!(out, "In brackets: 95 % intervals, bootstrap clustered by repository or problem. Definitions: docs/fim-eval.md.")?;
+    writeln!(
+        out,
+        "In brackets: 95 % intervals, bootstrap clustered by repository or problem. Definitions: docs/fim-eval.md."
+    )?;
     for set in &summary.sets {
         writeln!(out, "\n## {}\n", set.set)?;
         write!(out, "{} rows", set.rows)?;
@@ -60,14 +76,19 @@ fn write_report(out: &mut String, summary: &Summary, latencies: Option<&Latencie
         latency(out, set, latencies)?;
         if with_buckets && set.set != ALL_SETS {
             for mode in set.modes(m).into_iter().filter(|mode| is_model_mode(mode)) {
-                for (dimension, values) in set.dimensions().into_iter().filter(|(dimension, _)| *dimension != OFF) {
+                for (dimension, values) in
+                    set.dimensions().into_iter().filter(|(dimension, _)| *dimension != OFF)
+                {
                     bucket_table(out, set, mode, dimension, &values)?;
                 }
             }
         }
         let mut published = published_for(&set.set).peekable();
         if published.peek().is_some() {
-            writeln!(out, "\nPublished, not measured here:\n\n| model | metric | value | source |\n|---|---|---|---|")?;
+            writeln!(
+                out,
+                "\nPublished, not measured here:\n\n| model | metric | value | source |\n|---|---|---|---|"
+            )?;
             for p in published {
                 writeln!(out, "| {} | {} | {} | {} |", p.model, p.metric, p.value, p.source)?;
             }
@@ -81,9 +102,11 @@ fn modes_table(out: &mut String, summary: &Summary, set: &SetSummary) -> fmt::Re
     let modes = set.modes(&summary.manifest);
     writeln!(out, "| metric | {} |\n|---|{}", modes.join(" | "), "---|".repeat(modes.len()))?;
     for metric in &METRICS {
-        let cells: Vec<Option<String>> = modes.iter().map(|mode| cell(set, "", "", mode, metric, is_model_mode(mode))).collect();
+        let cells: Vec<Option<String>> =
+            modes.iter().map(|mode| cell(set, "", "", mode, metric, is_model_mode(mode))).collect();
         if cells.iter().any(Option::is_some) {
-            let cells: Vec<String> = cells.into_iter().map(|c| c.unwrap_or_else(|| "–".to_owned())).collect();
+            let cells: Vec<String> =
+                cells.into_iter().map(|c| c.unwrap_or_else(|| "–".to_owned())).collect();
             writeln!(out, "| {} | {} |", metric.title, cells.join(" | "))?;
         }
     }
@@ -95,8 +118,14 @@ fn silences(out: &mut String, set: &SetSummary, manifest: &Manifest) -> fmt::Res
     if set.silences.is_empty() {
         return Ok(());
     }
-    let reasons: Vec<String> = set.silences.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-    writeln!(out, "\nNot shown unasked, where {} is the least probability: {}.", manifest.config.min_confidence, reasons.join(", "))
+    let reasons: Vec<String> =
+        set.silences.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+    writeln!(
+        out,
+        "\nNot shown unasked, where {} is the least probability: {}.",
+        manifest.config.min_confidence,
+        reasons.join(", ")
+    )
 }
 
 /// What is counted apart: languages in which an editor would show nothing.
@@ -105,7 +134,8 @@ fn off_table(out: &mut String, set: &SetSummary, manifest: &Manifest) -> fmt::Re
         return Ok(());
     }
     let dimensions = set.dimensions();
-    let values = dimensions.iter().find(|(name, _)| *name == OFF).map_or(&[][..], |(_, values)| values);
+    let values =
+        dimensions.iter().find(|(name, _)| *name == OFF).map_or(&[][..], |(_, values)| values);
     writeln!(
         out,
         "\nOff: {} of the rows, in {}. An editor shows nothing there (`show.languages`); they are in no other number.",
@@ -129,7 +159,8 @@ fn gold(out: &mut String, set: &SetSummary) -> fmt::Result {
 }
 
 fn latency(out: &mut String, set: &SetSummary, latencies: Option<&Latencies>) -> fmt::Result {
-    let lines: Vec<_> = latencies.into_iter().flat_map(|l| &l.lines).filter(|l| l.set == set.set).collect();
+    let lines: Vec<_> =
+        latencies.into_iter().flat_map(|l| &l.lines).filter(|l| l.set == set.set).collect();
     if lines.is_empty() {
         return Ok(());
     }
@@ -145,7 +176,11 @@ fn latency(out: &mut String, set: &SetSummary, latencies: Option<&Latencies>) ->
         writeln!(
             out,
             "| {} | {:.1} / {:.1} | {first} | {:.0} | {:.0} | {:.1} |",
-            if l.batch > 1 { format!("{}, share of a batch of {}", l.mode, l.batch) } else { l.mode.clone() },
+            if l.batch > 1 {
+                format!("{}, share of a batch of {}", l.mode, l.batch)
+            } else {
+                l.mode.clone()
+            },
             l.total_p50,
             l.total_p95,
             l.prefilled,
@@ -156,24 +191,44 @@ fn latency(out: &mut String, set: &SetSummary, latencies: Option<&Latencies>) ->
     Ok(())
 }
 
-fn bucket_table(out: &mut String, set: &SetSummary, mode: &str, dimension: &str, values: &[&str]) -> fmt::Result {
+fn bucket_table(
+    out: &mut String,
+    set: &SetSummary,
+    mode: &str,
+    dimension: &str,
+    values: &[&str],
+) -> fmt::Result {
     let metrics: Vec<&Metric> = METRICS
         .iter()
         .filter(|m| IN_BUCKETS.contains(&m.name))
         .filter(|m| values.iter().any(|v| cell(set, dimension, v, mode, m, false).is_some()))
         .collect();
     let titles: Vec<&str> = metrics.iter().map(|m| m.title).collect();
-    writeln!(out, "\n| {mode}, by {dimension} | n | {} |\n|---|---|{}", titles.join(" | "), "---|".repeat(metrics.len()))?;
+    writeln!(
+        out,
+        "\n| {mode}, by {dimension} | n | {} |\n|---|---|{}",
+        titles.join(" | "),
+        "---|".repeat(metrics.len())
+    )?;
     for value in values {
         let Some(line) = set.line(dimension, value, mode) else { continue };
-        let cells: Vec<String> =
-            metrics.iter().map(|m| cell(set, dimension, value, mode, m, true).unwrap_or_else(|| "–".to_owned())).collect();
+        let cells: Vec<String> = metrics
+            .iter()
+            .map(|m| cell(set, dimension, value, mode, m, true).unwrap_or_else(|| "–".to_owned()))
+            .collect();
         writeln!(out, "| {value} | {} | {} |", line.rows, cells.join(" | "))?;
     }
     Ok(())
 }
 
-fn cell(set: &SetSummary, dimension: &str, value: &str, mode: &str, metric: &Metric, with_interval: bool) -> Option<String> {
+fn cell(
+    set: &SetSummary,
+    dimension: &str,
+    value: &str,
+    mode: &str,
+    metric: &Metric,
+    with_interval: bool,
+) -> Option<String> {
     let interval = set.line(dimension, value, mode)?.metrics.get(metric.name)?;
     Some(if with_interval { with_ends(interval, metric) } else { metric.format(interval.mean) })
 }
@@ -183,19 +238,29 @@ fn with_ends(i: &Interval, metric: &Metric) -> String {
     format!("{} [{}, {}]", metric.format(i.mean), bare(i.low), bare(i.high))
 }
 
-/// SantaCoder-FIM as the model card has it: by language, with code and brackets apart, beside two baselines.
+/// SantaCoder-FIM as the model card has it: by language, with code and brackets apart, beside two
+/// baselines.
 pub fn legacy_table(summary: &Summary, latencies: &Latencies) -> Option<String> {
     let set = summary.set("santacoder-fim")?;
-    let mode = ["editor", "endpoint", "raw"].into_iter().find(|mode| set.line("", "", mode).is_some())?;
-    let mut out = format!("model: {}; exact match of the first line; edit similarity beside it\n", summary.manifest.model.name);
+    let mode =
+        ["editor", "endpoint", "raw"].into_iter().find(|mode| set.line("", "", mode).is_some())?;
+    let mut out = format!(
+        "model: {}; exact match of the first line; edit similarity beside it\n",
+        summary.manifest.model.name
+    );
     out.push_str("| language | rows | n | model | edit similarity | copy similar line | close bracket |\n|---|---|---|---|---|---|---|\n");
-    let mut languages: Vec<&str> = set.lines.iter().filter(|l| l.dimension == "language").map(|l| l.value.as_str()).collect();
+    let mut languages: Vec<&str> =
+        set.lines.iter().filter(|l| l.dimension == "language").map(|l| l.value.as_str()).collect();
     languages.sort_unstable();
     languages.dedup();
     for language in languages {
         for rows in ["all", "code", "brackets only"] {
             let joint = format!("{language}, {rows}");
-            let (dimension, value) = if rows == "all" { ("language", language) } else { ("language, middle", joint.as_str()) };
+            let (dimension, value) = if rows == "all" {
+                ("language", language)
+            } else {
+                ("language, middle", joint.as_str())
+            };
             let Some(line) = set.line(dimension, value, mode) else { continue };
             let percent = |mode: &str| {
                 let hit = set.line(dimension, value, mode).and_then(|l| l.metrics.get("em_line"));
@@ -213,9 +278,14 @@ pub fn legacy_table(summary: &Summary, latencies: &Latencies) -> Option<String> 
         }
     }
     if let Some(l) = latencies.line(&set.set, mode) {
-        let silent = set.line("", "", mode).and_then(|l| l.metrics.get("silent")).map_or(0.0, |i| i.mean);
+        let silent =
+            set.line("", "", mode).and_then(|l| l.metrics.get("silent")).map_or(0.0, |i| i.mean);
         let silences = (silent * set.rows as f64).round();
-        let _ = writeln!(out, "{silences} silences; p50 {:.0} ms, p95 {:.0} ms, cold", l.total_p50, l.total_p95);
+        let _ = writeln!(
+            out,
+            "{silences} silences; p50 {:.0} ms, p95 {:.0} ms, cold",
+            l.total_p50, l.total_p95
+        );
     }
     Some(out)
 }

@@ -1,7 +1,8 @@
 //! A run's result on paper: Markdown, JSON and one self-contained HTML page.
 //!
-//! Owns: tables, graphs, the choice of examples to show. Does not own: numbers (`summary`). Markdown and JSON contain no text of
-//! the sets; HTML does, where it shows the worst examples. Start reading at [`markdown`].
+//! Owns: tables, graphs, the choice of examples to show. Does not own: numbers (`summary`).
+//! Markdown and JSON contain no text of the sets; HTML does, where it shows the worst examples.
+//! Start reading at [`markdown`].
 
 mod html;
 mod markdown;

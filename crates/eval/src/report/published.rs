@@ -1,4 +1,5 @@
-//! Figures that others have published, for comparison: not measured here, and on the full sets, not on parts of them.
+//! Figures that others have published, for comparison: not measured here, and on the full sets, not
+//! on parts of them.
 
 /// One published figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,12 +18,24 @@ const CROSS_FILE: &str = "Qwen2.5-Coder Technical Report, arXiv 2409.12186, tabl
 
 /// A line of the table of single-line infilling.
 const fn line(model: &'static str, value: &'static str) -> Published {
-    Published { set: "santacoder-fim", model, metric: "EM of the line, Python / Java / JavaScript, full set", value, source: LINES }
+    Published {
+        set: "santacoder-fim",
+        model,
+        metric: "EM of the line, Python / Java / JavaScript, full set",
+        value,
+        source: LINES,
+    }
 }
 
 /// A line of the table of CrossCodeEval.
 const fn cross_file(model: &'static str, value: &'static str) -> Published {
-    Published { set: "cceval", model, metric: "EM / ES, mean of four languages, full set, with retrieved files", value, source: CROSS_FILE }
+    Published {
+        set: "cceval",
+        model,
+        metric: "EM / ES, mean of four languages, full set, with retrieved files",
+        value,
+        source: CROSS_FILE,
+    }
 }
 
 /// Only what a named source states is in here.

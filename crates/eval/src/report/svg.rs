@@ -1,5 +1,6 @@
-//! Two graphs as SVG: quality against latency, and exact match by length of the middle. Text and shapes only, no script. What a colour stands
-//! stands for is told below the graph, where names may be long. Letters are so large that they can be read on a telephone.
+//! Two graphs as SVG: quality against latency, and exact match by length of the middle. Text and
+//! shapes only, no script. What a colour stands stands for is told below the graph, where names may
+//! be long. Letters are so large that they can be read on a telephone.
 
 use std::fmt::Write;
 
@@ -25,18 +26,25 @@ fn colour(i: usize) -> &'static str {
     COLOURS[i % COLOURS.len()]
 }
 
-/// Quality upwards, milliseconds to the right on a logarithmic axis. A number at each point says which name of the legend is its.
+/// Quality upwards, milliseconds to the right on a logarithmic axis. A number at each point says
+/// which name of the legend is its.
 pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
-    let (least, most) = points.iter().fold((f64::MAX, 1.0f64), |(a, b), p| (a.min(p.ms), b.max(p.ms)));
+    let (least, most) =
+        points.iter().fold((f64::MAX, 1.0f64), |(a, b), p| (a.min(p.ms), b.max(p.ms)));
     let (first, last) = (least.max(0.1).log10().floor(), most.log10().ceil());
     let last = if last > first { last } else { first + 1.0 };
     let top = ceiling(points.iter().map(|p| p.high).fold(0.0, f64::max));
-    let x = |ms: f64| LEFT + (ms.max(0.1).log10() - first) / (last - first) * (WIDTH - LEFT - RIGHT);
+    let x =
+        |ms: f64| LEFT + (ms.max(0.1).log10() - first) / (last - first) * (WIDTH - LEFT - RIGHT);
     let mut out = open(y_title, "median milliseconds to the whole completion", top);
     let mut decade = first;
     while decade <= last {
         let (at, label) = (x(10f64.powf(decade)), 10f64.powf(decade));
-        let _ = write!(out, r#"<text class="t" x="{at:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#, HEIGHT - BOTTOM + 16.0);
+        let _ = write!(
+            out,
+            r#"<text class="t" x="{at:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#,
+            HEIGHT - BOTTOM + 16.0
+        );
         decade += 1.0;
     }
     for (i, p) in points.iter().enumerate() {
@@ -55,13 +63,23 @@ pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
             ty = cy - 5.0,
         );
     }
-    let names = points.iter().enumerate().map(|(i, p)| format!("{} {}: {:.1} ms, {:.1} %", i + 1, p.label, p.ms, 100.0 * p.quality));
+    let names = points
+        .iter()
+        .enumerate()
+        .map(|(i, p)| format!("{} {}: {:.1} ms, {:.1} %", i + 1, p.label, p.ms, 100.0 * p.quality));
     close(out, names)
 }
 
 /// One line a series over the same categories; `None`: nothing there.
-pub(super) fn lines(categories: &[&str], series: &[(String, Vec<Option<f64>>)], y_title: &str, x_title: &str) -> String {
-    let top = ceiling(series.iter().flat_map(|(_, values)| values.iter().flatten().copied()).fold(0.0, f64::max));
+pub(super) fn lines(
+    categories: &[&str],
+    series: &[(String, Vec<Option<f64>>)],
+    y_title: &str,
+    x_title: &str,
+) -> String {
+    let top = ceiling(
+        series.iter().flat_map(|(_, values)| values.iter().flatten().copied()).fold(0.0, f64::max),
+    );
     let step = (WIDTH - LEFT - RIGHT) / categories.len().max(1) as f64;
     let x = |i: usize| LEFT + (i as f64 + 0.5) * step;
     let mut out = open(y_title, x_title, top);
@@ -75,11 +93,24 @@ pub(super) fn lines(categories: &[&str], series: &[(String, Vec<Option<f64>>)], 
         );
     }
     for (s, (_, values)) in series.iter().enumerate() {
-        let there: Vec<(usize, f64)> = values.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?))).collect();
-        let path: Vec<String> = there.iter().map(|(i, v)| format!("{:.1},{:.1}", x(*i), y(*v, top))).collect();
-        let _ = write!(out, r#"<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>"#, path.join(" "), colour(s));
+        let there: Vec<(usize, f64)> =
+            values.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?))).collect();
+        let path: Vec<String> =
+            there.iter().map(|(i, v)| format!("{:.1},{:.1}", x(*i), y(*v, top))).collect();
+        let _ = write!(
+            out,
+            r#"<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>"#,
+            path.join(" "),
+            colour(s)
+        );
         for (i, v) in &there {
-            let _ = write!(out, r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{}"/>"#, x(*i), y(*v, top), colour(s));
+            let _ = write!(
+                out,
+                r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{}"/>"#,
+                x(*i),
+                y(*v, top),
+                colour(s)
+            );
         }
     }
     close(out, series.iter().map(|(label, _)| label.clone()))
@@ -89,7 +120,12 @@ pub(super) fn lines(categories: &[&str], series: &[(String, Vec<Option<f64>>)], 
 fn close(mut out: String, names: impl Iterator<Item = String>) -> String {
     out.push_str("</svg><ul class=\"k\">");
     for (i, name) in names.enumerate() {
-        let _ = write!(out, "<li><span style=\"color:{}\">●</span> {}</li>", colour(i), super::html::escaped(&name));
+        let _ = write!(
+            out,
+            "<li><span style=\"color:{}\">●</span> {}</li>",
+            colour(i),
+            super::html::escaped(&name)
+        );
     }
     out + "</ul>"
 }

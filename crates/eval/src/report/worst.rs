@@ -28,8 +28,9 @@ const LINES: usize = 6;
 /// Longer texts are cut: a page shall stay a page.
 const MAX_CHARS: usize = 2_000;
 
-/// The `n` examples with the lowest edit similarity in `mode`, at most a third of them silences (which are all equally bad and tell
-/// nothing), worst first. None of a language that is off: an editor shows nothing there.
+/// The `n` examples with the lowest edit similarity in `mode`, at most a third of them silences
+/// (which are all equally bad and tell nothing), worst first. None of a language that is off: an
+/// editor shows nothing there.
 pub fn worst_examples(run: &Run, mode: &str, n: usize) -> Result<Vec<Shown>, RunError> {
     // The n worst of each kind so far, by (similarity, row).
     let mut kinds: [BTreeMap<(u64, u64), ScoreRow>; 2] = Default::default();
@@ -53,7 +54,8 @@ pub fn worst_examples(run: &Run, mode: &str, n: usize) -> Result<Vec<Shown>, Run
     chosen.extend(silent);
     let rows: BTreeSet<u64> = chosen.keys().map(|(_, row)| *row).collect();
     let mut texts: BTreeMap<u64, (Example, AnswerRow)> = BTreeMap::new();
-    let (examples, answers) = (run.rows::<Example>(EXAMPLES, 0)?, run.rows::<AnswerRow>(ANSWERS, 0)?);
+    let (examples, answers) =
+        (run.rows::<Example>(EXAMPLES, 0)?, run.rows::<AnswerRow>(ANSWERS, 0)?);
     for (row, pair) in (0u64..).zip(examples.zip(answers)) {
         if rows.contains(&row) {
             texts.insert(row, (pair.0?, pair.1?));

@@ -1,7 +1,8 @@
 //! The generate stage: what the model and the baselines say, batch by batch.
 //!
-//! Batches are cut by row number, whatever `--jobs` is and wherever the run was taken up: what a model says of a row may depend on its
-//! batch in the last bits (AMX), and two runs shall have the same bytes.
+//! Batches are cut by row number, whatever `--jobs` is and wherever the run was taken up: what a
+//! model says of a row may depend on its batch in the last bits (AMX), and two runs shall have the
+//! same bytes.
 
 use lacuna_engine::Cancel;
 
@@ -31,8 +32,11 @@ impl Run {
     ) -> Result<(), RunError> {
         let total = rows_in(&self.file(EXAMPLES))?;
         let batch = generator.map_or(1, Generator::batch);
-        // Rows go to both files, latency first: what only it has is cut off again, and so is what a batch has in part.
-        let whole = Journal::open(&self.file(LATENCY))?.rows().min(Journal::open(&self.file(GENERATIONS))?.rows());
+        // Rows go to both files, latency first: what only it has is cut off again, and so is what a
+        // batch has in part.
+        let whole = Journal::open(&self.file(LATENCY))?
+            .rows()
+            .min(Journal::open(&self.file(GENERATIONS))?.rows());
         let done = if whole == total { total } else { whole - whole % batch as u64 };
         let mut latency = Journal::open_with(&self.file(LATENCY), done)?;
         let mut journal = Journal::open_with(&self.file(GENERATIONS), done)?;
@@ -46,24 +50,32 @@ impl Run {
                 && let Some(example) = examples.next().transpose()?
             {
                 at += 1;
-                let prompt = self.partner(&example, prompts.next(), |p| &p.id, at, PROMPTS, "prompt")?;
+                let prompt =
+                    self.partner(&example, prompts.next(), |p| &p.id, at, PROMPTS, "prompt")?;
                 let (example, size) = weighed(example);
                 bytes += size;
                 rows.push((example, prompt));
             }
             Ok((!rows.is_empty()).then_some((rows, bytes)))
         };
-        let work = |worker: usize, rows: Vec<(Example, PromptRow)>| -> Result<Vec<Rows>, Interrupted> {
+        let work = |worker: usize,
+                    rows: Vec<(Example, PromptRow)>|
+         -> Result<Vec<Rows>, Interrupted> {
             let said = match generator {
                 Some(generator) => generator.generate(&rows, worker, cancel)?,
                 None => rows.iter().map(|_| Default::default()).collect(),
             };
-            let rows = rows.into_iter().zip(said).map(|((example, _), (mut generation, timings))| {
-                generation.outputs.extend(self.baselines(&example));
-                let tokens = timings.iter().map(|t| t.prefilled + t.generated).sum::<usize>() + generation.gold.map_or(0, |g| g.tokens);
-                progress.step(tokens);
-                (GenerationRow { id: example.id.clone(), generation }, TimingRow { id: example.id, set: example.set, timings })
-            });
+            let rows =
+                rows.into_iter().zip(said).map(|((example, _), (mut generation, timings))| {
+                    generation.outputs.extend(self.baselines(&example));
+                    let tokens = timings.iter().map(|t| t.prefilled + t.generated).sum::<usize>()
+                        + generation.gold.map_or(0, |g| g.tokens);
+                    progress.step(tokens);
+                    (
+                        GenerationRow { id: example.id.clone(), generation },
+                        TimingRow { id: example.id, set: example.set, timings },
+                    )
+                });
             Ok(rows.collect())
         };
         let mut failing: Vec<Rows> = Vec::new();
@@ -89,7 +101,8 @@ impl Run {
                     }
                 }
             }
-            // A few failed examples at a chunk's end wait for the next chunk to tell whether all fail now.
+            // A few failed examples at a chunk's end wait for the next chunk to tell whether all
+            // fail now.
             Ok(())
         };
         let ended = in_order(source, Chunk::of(jobs, batch), || cancel.is_cancelled(), work, sink)?;

@@ -24,7 +24,13 @@ impl Journal {
     /// As [`Journal::open`], and cuts the file down to `rows`.
     pub fn open_with(path: &Path, max_rows: u64) -> Result<Journal, RunError> {
         let io = |source| RunError::Io { path: path.to_owned(), source };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io)?;
         let (mut rows, mut good, mut at) = (0, 0u64, 0u64);
         let mut reader = BufReader::with_capacity(1 << 20, &file);
         let mut buffer = vec![0; 1 << 20];

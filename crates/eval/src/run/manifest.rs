@@ -102,8 +102,10 @@ impl Config {
 
 impl Manifest {
     pub(super) fn read(path: &Path) -> Result<Manifest, RunError> {
-        let text = std::fs::read(path).map_err(|source| RunError::Io { path: path.to_owned(), source })?;
-        serde_json::from_slice(&text).map_err(|source| RunError::Manifest { path: path.to_owned(), source })
+        let text =
+            std::fs::read(path).map_err(|source| RunError::Io { path: path.to_owned(), source })?;
+        serde_json::from_slice(&text)
+            .map_err(|source| RunError::Manifest { path: path.to_owned(), source })
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), RunError> {
@@ -115,7 +117,8 @@ impl Manifest {
         std::fs::rename(&unfinished, path).map_err(io)
     }
 
-    /// This, with what only the stages from `stage` (post-processing or scoring) on look at as `there` has it.
+    /// This, with what only the stages from `stage` (post-processing or scoring) on look at as
+    /// `there` has it.
     pub(super) fn generating_as(mut self, there: &Manifest, stage: Stage) -> Manifest {
         self.code = there.code.clone();
         self.judge = there.judge.clone();
@@ -138,7 +141,9 @@ impl Manifest {
         for (area, value) in a.as_object()? {
             match (value.as_object(), b[area].as_object()) {
                 (Some(fields), Some(others)) => {
-                    if let Some(name) = fields.keys().find(|name| fields.get(*name) != others.get(*name)) {
+                    if let Some(name) =
+                        fields.keys().find(|name| fields.get(*name) != others.get(*name))
+                    {
                         return Some(format!("{area}.{name}"));
                     }
                 }

@@ -1,6 +1,7 @@
 //! A run: its folder, its stages, and how it is taken up again.
 //!
-//! A folder holds `run.json` (what was run: [`Manifest`]) and one JSON-lines file a stage, one row an example, in the order of the sets:
+//! A folder holds `run.json` (what was run: [`Manifest`]) and one JSON-lines file a stage, one row
+//! an example, in the order of the sets:
 //!
 //! | file | stage | a row |
 //! |---|---|---|
@@ -10,8 +11,9 @@
 //! | `answers.jsonl` | post-process | id, what would be inserted: the editor's rules have trimmed or refused |
 //! | `scores.jsonl` | score | id, buckets, metrics of each mode |
 //!
-//! Each stage reads the files before it and nothing else, so it can be run again from there. A file that was cut off is taken up
-//! after its last whole row. Memory holds a chunk of examples, never a set. Start reading at [`Run::open`].
+//! Each stage reads the files before it and nothing else, so it can be run again from there. A file
+//! that was cut off is taken up after its last whole row. Memory holds a chunk of examples, never a
+//! set. Start reading at [`Run::open`].
 
 mod generate;
 mod journal;
@@ -43,7 +45,8 @@ pub const SCORES: &str = "scores.jsonl";
 /// Rows of the sets that could not be used, one a line.
 pub const SKIPPED: &str = "skipped.txt";
 
-/// Why a run ended early. What it has written stays and is taken up by the next run into the folder.
+/// Why a run ended early. What it has written stays and is taken up by the next run into the
+/// folder.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
@@ -62,7 +65,9 @@ pub enum RunError {
     OutOfStep { a: PathBuf, b: PathBuf, row: u64, stage: &'static str },
     #[error("the sets have no usable rows ({skipped} skipped)")]
     Empty { skipped: u64 },
-    #[error("{n} examples in a row failed, the last with: {error}; what is done is kept, run again to go on")]
+    #[error(
+        "{n} examples in a row failed, the last with: {error}; what is done is kept, run again to go on"
+    )]
     Failing { n: usize, error: String },
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -78,13 +83,20 @@ pub struct Run {
 }
 
 impl Run {
-    /// Takes up the run in `folder`, or begins it there. What `from` and the stages after it have made is forgotten: they are done again.
+    /// Takes up the run in `folder`, or begins it there. What `from` and the stages after it have
+    /// made is forgotten: they are done again.
     ///
-    /// A run may be done again from post-processing on by another program and with another configuration of those stages; `run.json` then
-    /// says so ([`Manifest::judge`]).
+    /// A run may be done again from post-processing on by another program and with another
+    /// configuration of those stages; `run.json` then says so ([`Manifest::judge`]).
     ///
-    /// Errors: the folder holds something else, or a run of other things than `manifest` says. Nothing is changed then.
-    pub fn open(folder: &Path, manifest: Manifest, fresh: bool, from: Option<Stage>) -> Result<Run, RunError> {
+    /// Errors: the folder holds something else, or a run of other things than `manifest` says.
+    /// Nothing is changed then.
+    pub fn open(
+        folder: &Path,
+        manifest: Manifest,
+        fresh: bool,
+        from: Option<Stage>,
+    ) -> Result<Run, RunError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| RunError::Io { path, source }
@@ -99,7 +111,9 @@ impl Run {
                 None => there.difference(&manifest),
             };
             match differs {
-                Some(differs) if !fresh => return Err(RunError::OtherRun { folder: folder.to_owned(), differs }),
+                Some(differs) if !fresh => {
+                    return Err(RunError::OtherRun { folder: folder.to_owned(), differs });
+                }
                 Some(_) => {}
                 None => {
                     let manifest = if stage.is_some() { manifest.judging(there) } else { manifest };

@@ -1,4 +1,5 @@
-//! Work on a stream of items by several threads, results in the order of the items, a chunk in memory at a time.
+//! Work on a stream of items by several threads, results in the order of the items, a chunk in
+//! memory at a time.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,8 @@ const HELD_BYTES: usize = 64 << 20;
 /// How much is in memory at a time.
 pub(super) struct Chunk {
     pub jobs: usize,
-    /// Items a worker. A worker waits at the end of a chunk for the slowest item, so it is not too small.
+    /// Items a worker. A worker waits at the end of a chunk for the slowest item, so it is not too
+    /// small.
     pub items_per_worker: usize,
 }
 
@@ -20,8 +22,9 @@ impl Chunk {
     }
 }
 
-/// Calls `work(worker, item)` for every item and `sink` with the chunks of results in order, until the end, an error, or until
-/// `stop` says so (the chunk in work is dropped then). `source` says how many bytes an item has. Returns whether it came to the end.
+/// Calls `work(worker, item)` for every item and `sink` with the chunks of results in order, until
+/// the end, an error, or until `stop` says so (the chunk in work is dropped then). `source` says
+/// how many bytes an item has. Returns whether it came to the end.
 pub(super) fn in_order<T: Send, R: Send, E>(
     mut source: impl FnMut() -> Result<Option<(T, usize)>, E>,
     Chunk { jobs, items_per_worker }: Chunk,
@@ -48,9 +51,11 @@ pub(super) fn in_order<T: Send, R: Send, E>(
                     while !stop() {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(item) = items.get(index) else { break };
-                        let item = item.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                        let item =
+                            item.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
                         let result = item.map(|item| work(worker, item));
-                        *results[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = result;
+                        *results[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                            result;
                     }
                 };
                 // The caller is the last worker: one job needs no thread.
@@ -60,7 +65,12 @@ pub(super) fn in_order<T: Send, R: Send, E>(
         if stop() {
             return Ok(false);
         }
-        sink(results.into_iter().filter_map(|r| r.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)).collect())?;
+        sink(
+            results
+                .into_iter()
+                .filter_map(|r| r.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+                .collect(),
+        )?;
     }
 }
 
@@ -99,7 +109,10 @@ mod tests {
             n += 1;
             if n > 100 { Err("source") } else { Ok(Some((n, 0))) }
         };
-        assert_eq!(in_order(&mut source, Chunk::of(1, 1), || false, |_, i| i, |_| Ok(())), Err("source"));
+        assert_eq!(
+            in_order(&mut source, Chunk::of(1, 1), || false, |_, i| i, |_| Ok(())),
+            Err("source")
+        );
         let done = AtomicUsize::new(0);
         let mut kept = 0;
         let ended = in_order(

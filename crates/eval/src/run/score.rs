@@ -8,8 +8,9 @@ use super::{Execution, RunError};
 use crate::Example;
 use crate::example::stages::{Answer, Gold, Prompt, Scores};
 use crate::metric::{
-    Parsed, edit_similarity, exact_match, first_line, fuzz_ratio, is_bracket_only, line_exact_match, lines_exact_match, over_generated,
-    pass_at_k, prefix_match_chars, whitespace_exact_match,
+    Parsed, edit_similarity, exact_match, first_line, fuzz_ratio, is_bracket_only,
+    line_exact_match, lines_exact_match, over_generated, pass_at_k, prefix_match_chars,
+    whitespace_exact_match,
 };
 use crate::sandbox::{judge, judges};
 
@@ -53,7 +54,8 @@ pub struct ModeScores {
 const WITHHELD: &str = "low-confidence";
 /// Values of k for pass@k.
 const KS: [usize; 3] = [1, 10, 100];
-/// Modes whose outputs are executed: a baseline's one-liners would cost as much time as they tell little.
+/// Modes whose outputs are executed: a baseline's one-liners would cost as much time as they tell
+/// little.
 const EXECUTED: [&str; 3] = ["editor", "raw", "endpoint"];
 
 /// What the stages before have left of an example.
@@ -67,7 +69,11 @@ pub(super) struct Scored {
 }
 
 /// Errors: the sandbox failed.
-pub(super) fn score(scored: Scored, off: bool, execution: Option<Execution<'_>>) -> Result<ScoreRow, RunError> {
+pub(super) fn score(
+    scored: Scored,
+    off: bool,
+    execution: Option<Execution<'_>>,
+) -> Result<ScoreRow, RunError> {
     let Scored { example, prompt, answers, gold, error } = &scored;
     let parsed = Parsed::new(example.syntax(), &example.prefix, &example.middle, &example.suffix);
     let mut by_mode: Vec<(&str, Vec<&Answer>)> = Vec::new();
@@ -82,7 +88,9 @@ pub(super) fn score(scored: Scored, off: bool, execution: Option<Execution<'_>>)
     let mut modes = Vec::new();
     for (mode, answers) in by_mode {
         let mut values = mean(answers.iter().map(|answer| values(&parsed, example, answer)));
-        let silence = answers.first().and_then(|answer| if answer.withheld { Some(WITHHELD.to_owned()) } else { answer.silence.clone() });
+        let silence = answers.first().and_then(|answer| {
+            if answer.withheld { Some(WITHHELD.to_owned()) } else { answer.silence.clone() }
+        });
         let mut failure = None;
         if let Some(execution) = execution.filter(|_| judges(example) && EXECUTED.contains(&mode)) {
             let mut passed = 0;
@@ -138,7 +146,8 @@ fn values(parsed: &Parsed<'_>, example: &Example, answer: &Answer) -> Scores {
         ("silent", flag(text.trim().is_empty())),
     ];
     if answer.mode == "editor" {
-        let (is_shown, is_right) = (!answer.withheld && !text.trim().is_empty(), line_exact_match(text, middle));
+        let (is_shown, is_right) =
+            (!answer.withheld && !text.trim().is_empty(), line_exact_match(text, middle));
         values.push(("unasked", flag(is_shown)));
         values.push(("unasked_em_line", flag(is_shown && is_right)));
         if is_shown {
@@ -171,17 +180,31 @@ fn buckets(example: &Example, prompt: &Prompt) -> BTreeMap<String, String> {
     let mut put = |name: &str, value: &str| buckets.insert(name.to_owned(), value.to_owned());
     put("language", &example.language);
     put("middle", if is_bracket_only(&example.middle) { "brackets only" } else { "code" });
-    let lines = example.n_lines.map_or_else(|| example.middle.trim_end_matches('\n').split('\n').count(), |n| n as usize);
+    let lines = example
+        .n_lines
+        .map_or_else(|| example.middle.trim_end_matches('\n').split('\n').count(), |n| n as usize);
     put("lines", range(lines, &[(1, "1"), (3, "2–3"), (7, "4–7"), (15, "8–15")], "16+"));
     put("task", task(example));
     if let Some(kind) = &example.node_kind {
         put("node", kind);
     }
     if prompt.tokens > 0 {
-        put("prompt tokens", range(prompt.tokens, &[(127, "<128"), (255, "128–255"), (511, "256–511"), (767, "512–767")], "768+"));
+        put(
+            "prompt tokens",
+            range(
+                prompt.tokens,
+                &[(127, "<128"), (255, "128–255"), (511, "256–511"), (767, "512–767")],
+                "768+",
+            ),
+        );
     }
-    // Some sets say whether the middle uses names of other files; for the others, whether there are other files to look at.
-    let names = example.extra.get("cross_file_names_in_middle").and_then(|v| v.as_array()).map(|names| !names.is_empty());
+    // Some sets say whether the middle uses names of other files; for the others, whether there are
+    // other files to look at.
+    let names = example
+        .extra
+        .get("cross_file_names_in_middle")
+        .and_then(|v| v.as_array())
+        .map(|names| !names.is_empty());
     put("cross-file", if names.unwrap_or(!example.context.is_empty()) { "yes" } else { "no" });
     buckets
 }
@@ -220,16 +243,34 @@ mod tests {
             ..Example::default()
         };
         let answers = vec![answer("f(a)", 0), answer("g(a", 1)];
-        let row = score(Scored { example, answers, ..Scored::default() }, false, None).expect("no sandbox");
+        let row = score(Scored { example, answers, ..Scored::default() }, false, None)
+            .expect("no sandbox");
         let values = &row.modes[0].values;
         assert_eq!(row.modes.len(), 1);
-        for (name, value) in [("em", 0.5), ("parse_clean", 0.5), ("id_f1", 0.75), ("es", 0.75), ("prefix_chars", 2.0), ("silent", 0.0)] {
+        for (name, value) in [
+            ("em", 0.5),
+            ("parse_clean", 0.5),
+            ("id_f1", 0.75),
+            ("es", 0.75),
+            ("prefix_chars", 2.0),
+            ("silent", 0.0),
+        ] {
             assert_eq!(values[name], value, "{name} of {values:?}");
         }
         assert!(!values.contains_key("pass@1"));
         assert_eq!(row.group, "1");
-        let buckets: Vec<(&str, &str)> = row.buckets.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(buckets, [("cross-file", "no"), ("language", "python"), ("lines", "1"), ("middle", "code"), ("task", "span")]);
+        let buckets: Vec<(&str, &str)> =
+            row.buckets.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(
+            buckets,
+            [
+                ("cross-file", "no"),
+                ("language", "python"),
+                ("lines", "1"),
+                ("middle", "code"),
+                ("task", "span")
+            ]
+        );
     }
 
     #[test]

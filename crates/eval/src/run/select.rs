@@ -1,4 +1,5 @@
-//! The first stage: reads the sets, leaves bad rows out by name, draws a sample where one is wanted.
+//! The first stage: reads the sets, leaves bad rows out by name, draws a sample where one is
+//! wanted.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,9 @@ pub struct Selection {
 /// Skipped rows that are put into words for the screen; the file has them all.
 const SHOWN: usize = 10;
 
-/// Writes the run's examples: all usable rows of the sets, or about `limit` of them, one drawn by the seed from each of `limit` equal
-/// stretches, so that a sample covers all sets and languages as the whole does.
+/// Writes the run's examples: all usable rows of the sets, or about `limit` of them, one drawn by
+/// the seed from each of `limit` equal stretches, so that a sample covers all sets and languages as
+/// the whole does.
 ///
 /// Errors: a file cannot be read, or there is no usable row.
 pub fn select(run: &Run, sets: &[PathBuf]) -> Result<Selection, RunError> {
@@ -79,7 +81,8 @@ fn each(sets: &[PathBuf], visit: Visit<'_>) -> Result<(), RunError> {
                 Ok(mut example) => {
                     if example.set.is_empty() {
                         // A file of our own rows without a name is a set of its own.
-                        example.set = name.display().to_string().split('.').next().unwrap_or("").to_owned();
+                        example.set =
+                            name.display().to_string().split('.').next().unwrap_or("").to_owned();
                     }
                     visit(Ok(example))?;
                 }
@@ -104,7 +107,8 @@ struct Stretches {
 
 impl Stretches {
     fn new(limit: u64, rows: u64, seed: u64) -> Stretches {
-        let mut stretches = Stretches { limit, rows, random: Random::new(seed), row: 0, stretch: 0, wanted: 0 };
+        let mut stretches =
+            Stretches { limit, rows, random: Random::new(seed), row: 0, stretch: 0, wanted: 0 };
         stretches.draw();
         stretches
     }

@@ -1,4 +1,5 @@
-//! The stages that go over the examples one by one: prompt, post-process, score. Generating goes in batches: `generate`.
+//! The stages that go over the examples one by one: prompt, post-process, score. Generating goes in
+//! batches: `generate`.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -64,11 +65,19 @@ impl Run {
             journal.flush()
         };
         let source = || Ok(examples.next().transpose()?.map(weighed));
-        finished(in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?, progress)
+        finished(
+            in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?,
+            progress,
+        )
     }
 
     /// The post-process stage: the editor's rules on what was generated.
-    pub fn post_process(&self, jobs: usize, cancel: &Cancel, progress: &dyn Progress) -> Result<(), RunError> {
+    pub fn post_process(
+        &self,
+        jobs: usize,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<(), RunError> {
         let total = rows_in(&self.file(EXAMPLES))?;
         let mut journal = Journal::open(&self.file(ANSWERS))?;
         let done = journal.rows();
@@ -79,24 +88,39 @@ impl Run {
         let source = || {
             at += 1;
             let Some(example) = examples.next().transpose()? else { return Ok(None) };
-            let generation = self.partner(&example, generations.next(), |g| &g.id, at, GENERATIONS, "generate")?;
+            let generation =
+                self.partner(&example, generations.next(), |g| &g.id, at, GENERATIONS, "generate")?;
             let ((example, bytes), generation) = (weighed(example), generation.generation);
             Ok(Some(((example, generation), bytes)))
         };
-        let work = |_: usize, (example, generation): (Example, crate::example::stages::Generation)| {
-            let answers = generation.outputs.iter().map(|output| answer(&example, output, self.manifest.config.min_confidence)).collect();
-            progress.step(0);
-            AnswerRow { id: example.id, answers }
-        };
+        let work =
+            |_: usize, (example, generation): (Example, crate::example::stages::Generation)| {
+                let answers = generation
+                    .outputs
+                    .iter()
+                    .map(|output| answer(&example, output, self.manifest.config.min_confidence))
+                    .collect();
+                progress.step(0);
+                AnswerRow { id: example.id, answers }
+            };
         let sink = |rows: Vec<AnswerRow>| {
             rows.iter().try_for_each(|row| journal.append(row))?;
             journal.flush()
         };
-        finished(in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?, progress)
+        finished(
+            in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?,
+            progress,
+        )
     }
 
     /// The score stage. `execution`: for pass@k.
-    pub fn score(&self, execution: Option<Execution<'_>>, jobs: usize, cancel: &Cancel, progress: &dyn Progress) -> Result<(), RunError> {
+    pub fn score(
+        &self,
+        execution: Option<Execution<'_>>,
+        jobs: usize,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<(), RunError> {
         let total = rows_in(&self.file(EXAMPLES))?;
         let mut journal = Journal::open(&self.file(SCORES))?;
         let done = journal.rows();
@@ -109,11 +133,19 @@ impl Run {
         let source = || {
             at += 1;
             let Some(example) = examples.next().transpose()? else { return Ok(None) };
-            let prompt = self.partner(&example, prompts.next(), |p| &p.id, at, PROMPTS, "prompt")?.prompt;
-            let generation = self.partner(&example, generations.next(), |g| &g.id, at, GENERATIONS, "generate")?.generation;
-            let answers = self.partner(&example, answers.next(), |a| &a.id, at, ANSWERS, "post-process")?.answers;
+            let prompt =
+                self.partner(&example, prompts.next(), |p| &p.id, at, PROMPTS, "prompt")?.prompt;
+            let generation = self
+                .partner(&example, generations.next(), |g| &g.id, at, GENERATIONS, "generate")?
+                .generation;
+            let answers = self
+                .partner(&example, answers.next(), |a| &a.id, at, ANSWERS, "post-process")?
+                .answers;
             let (example, bytes) = weighed(example);
-            Ok(Some((Scored { example, prompt, answers, gold: generation.gold, error: generation.error }, bytes)))
+            Ok(Some((
+                Scored { example, prompt, answers, gold: generation.gold, error: generation.error },
+                bytes,
+            )))
         };
         let work = |_: usize, scored: Scored| {
             let off = self.manifest.config.is_off(&scored.example.language);
@@ -127,11 +159,18 @@ impl Run {
             }
             journal.flush()
         };
-        finished(in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?, progress)
+        finished(
+            in_order(source, Chunk::of(jobs, 1), || cancel.is_cancelled(), work, sink)?,
+            progress,
+        )
     }
 
     /// The rows of one of the run's files from row `skip` on.
-    pub(crate) fn rows<T: DeserializeOwned>(&self, name: &str, skip: u64) -> Result<Rows<T>, RunError> {
+    pub(crate) fn rows<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        skip: u64,
+    ) -> Result<Rows<T>, RunError> {
         let mut rows = Rows::open(&self.file(name))?;
         for _ in 0..skip {
             rows.next().transpose()?;
@@ -149,7 +188,9 @@ impl Run {
         file: &str,
         stage: &'static str,
     ) -> Result<T, RunError> {
-        row.transpose()?.filter(|row| id(row) == example.id).ok_or_else(|| self.out_of_step(at, file, stage))
+        row.transpose()?
+            .filter(|row| id(row) == example.id)
+            .ok_or_else(|| self.out_of_step(at, file, stage))
     }
 
     fn out_of_step(&self, row: u64, file: &str, stage: &'static str) -> RunError {

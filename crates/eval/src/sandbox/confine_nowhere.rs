@@ -6,6 +6,9 @@ use std::ffi::OsString;
 use super::{Limits, SandboxError};
 
 /// Always an error here; see the Linux side.
-pub fn confine_and_exec(_limits: &Limits, _program: &[OsString]) -> Result<Infallible, SandboxError> {
+pub fn confine_and_exec(
+    _limits: &Limits,
+    _program: &[OsString],
+) -> Result<Infallible, SandboxError> {
     Err(SandboxError::NotLinux)
 }

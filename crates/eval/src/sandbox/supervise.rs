@@ -1,4 +1,5 @@
-//! The outside of the sandbox: starts a confined process, reads it up to a limit, and ends it when its time is up.
+//! The outside of the sandbox: starts a confined process, reads it up to a limit, and ends it when
+//! its time is up.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -18,7 +19,8 @@ use super::{Limits, SandboxError};
 /// How to start a confined process.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    /// Command line that ends up in [`super::confine_and_exec`] when the limits and a program are appended: `lacuna fim-eval confined`.
+    /// Command line that ends up in [`super::confine_and_exec`] when the limits and a program are
+    /// appended: `lacuna fim-eval confined`.
     pub launcher: Vec<OsString>,
     pub limits: Limits,
 }
@@ -61,19 +63,30 @@ enum Event {
 }
 
 impl Sandbox {
-    /// Runs `program` (path, then arguments) in `folder`, with `input` as its standard input. Blocks until it has ended or was ended.
+    /// Runs `program` (path, then arguments) in `folder`, with `input` as its standard input.
+    /// Blocks until it has ended or was ended.
     ///
     /// Errors: it could not be started.
-    pub fn run(&self, program: &[OsString], folder: &Path, input: &[u8]) -> Result<Outcome, SandboxError> {
+    pub fn run(
+        &self,
+        program: &[OsString],
+        folder: &Path,
+        input: &[u8],
+    ) -> Result<Outcome, SandboxError> {
         let mut child = self.start(program, folder)?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let limit = self.limits.output_bytes;
         let (events, news) = channel();
         let pid = Pid::from_raw(child.id() as i32);
         thread::scope(|scope| {
             let (to_out, to_err) = (events.clone(), events.clone());
-            let out = scope.spawn(move || stdout.map(|pipe| read_up_to(pipe, limit, &to_out)).unwrap_or_default());
-            let err = scope.spawn(move || stderr.map(|pipe: ChildStderr| read_up_to(pipe, limit, &to_err)).unwrap_or_default());
+            let out = scope.spawn(move || {
+                stdout.map(|pipe| read_up_to(pipe, limit, &to_out)).unwrap_or_default()
+            });
+            let err = scope.spawn(move || {
+                stderr.map(|pipe: ChildStderr| read_up_to(pipe, limit, &to_err)).unwrap_or_default()
+            });
             scope.spawn(move || feed(stdin, input));
             scope.spawn(move || wait(pid, &events));
             let cut = self.watch(&news, &[pid]);
@@ -85,8 +98,9 @@ impl Sandbox {
         })
     }
 
-    /// Runs two programs that talk to each other: what one prints the other reads, behind a first line of its own. Ends when the first has
-    /// ended; the second is ended then. Returns how each ended (`None`: the second still ran) and what the first said on standard error.
+    /// Runs two programs that talk to each other: what one prints the other reads, behind a first
+    /// line of its own. Ends when the first has ended; the second is ended then. Returns how each
+    /// ended (`None`: the second still ran) and what the first said on standard error.
     ///
     /// Errors: one could not be started.
     pub fn run_pair(
@@ -104,13 +118,16 @@ impl Sandbox {
             }
         };
         let (one_in, one_out, one_err) = (one.stdin.take(), one.stdout.take(), one.stderr.take());
-        let (other_in, other_out, other_err) = (other.stdin.take(), other.stdout.take(), other.stderr.take());
+        let (other_in, other_out, other_err) =
+            (other.stdin.take(), other.stdout.take(), other.stderr.take());
         let limit = self.limits.output_bytes;
         let (events, news) = channel();
         let pids = [&one, &other].map(|child| Pid::from_raw(child.id() as i32));
         thread::scope(|scope| {
             let (to_said, to_err) = (events.clone(), events.clone());
-            let said = scope.spawn(move || one_err.map(|pipe| read_up_to(pipe, limit, &to_said)).unwrap_or_default());
+            let said = scope.spawn(move || {
+                one_err.map(|pipe| read_up_to(pipe, limit, &to_said)).unwrap_or_default()
+            });
             scope.spawn(move || other_err.map(|pipe| read_up_to(pipe, limit, &to_err)));
             scope.spawn(move || relay(first_line, other_out, one_in));
             scope.spawn(move || relay(second_line, one_out, other_in));
@@ -141,8 +158,14 @@ impl Sandbox {
                 Ok(Event::Ended) => return None,
                 Ok(Event::OutputLimit) => return Some(Ended::OutputLimit),
                 Err(RecvTimeoutError::Disconnected) => return Some(Ended::TimedOut),
-                Err(RecvTimeoutError::Timeout) if Instant::now() >= until => return Some(Ended::TimedOut),
-                Err(RecvTimeoutError::Timeout) if pids.iter().any(|pid| threads(*pid) > MAX_THREADS) => return Some(Ended::TooManyThreads),
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
+                    return Some(Ended::TimedOut);
+                }
+                Err(RecvTimeoutError::Timeout)
+                    if pids.iter().any(|pid| threads(*pid) > MAX_THREADS) =>
+                {
+                    return Some(Ended::TooManyThreads);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -151,8 +174,11 @@ impl Sandbox {
     /// Starts a confined program with pipes to it.
     fn start(&self, program: &[OsString], folder: &Path) -> Result<Child, SandboxError> {
         // What this process holds (its environment, the tests) is not for its children to read.
-        nix::sys::prctl::set_dumpable(false).map_err(|e| SandboxError::Confine(format!("not dumpable: {e}")))?;
-        let [launcher, args @ ..] = &self.launcher[..] else { return Err(SandboxError::Confine("no launcher".to_owned())) };
+        nix::sys::prctl::set_dumpable(false)
+            .map_err(|e| SandboxError::Confine(format!("not dumpable: {e}")))?;
+        let [launcher, args @ ..] = &self.launcher[..] else {
+            return Err(SandboxError::Confine("no launcher".to_owned()));
+        };
         let child = Command::new(launcher)
             .args(args)
             .arg("--cpu-seconds")
@@ -173,14 +199,16 @@ impl Sandbox {
     }
 }
 
-/// Tells when a process has ended. It is not reaped here: until [`finish`] does, the process id is the child's and nobody else's.
+/// Tells when a process has ended. It is not reaped here: until [`finish`] does, the process id is
+/// the child's and nobody else's.
 fn wait(pid: Pid, events: &Sender<Event>) {
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
     let _ = events.send(Event::Ended);
 }
 
 fn threads(pid: Pid) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, |entries| entries.take(MAX_THREADS + 1).count())
+    std::fs::read_dir(format!("/proc/{pid}/task"))
+        .map_or(0, |entries| entries.take(MAX_THREADS + 1).count())
 }
 
 /// Writes `line`, then what comes from `from`, until either side hangs up or has said too much.
@@ -208,9 +236,11 @@ fn ended_as(status: ExitStatus) -> Ended {
     }
 }
 
-/// Reads until the end or the limit; at the limit says so and stops reading, which stops the writer until it is killed.
+/// Reads until the end or the limit; at the limit says so and stops reading, which stops the writer
+/// until it is killed.
 ///
-/// The pipe is closed only after the word is given: a writer that hangs up on us by the broken pipe is then later news than the limit.
+/// The pipe is closed only after the word is given: a writer that hangs up on us by the broken pipe
+/// is then later news than the limit.
 fn read_up_to(mut pipe: impl Read, limit: usize, events: &Sender<Event>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = pipe.by_ref().take(limit as u64).read_to_end(&mut bytes);

@@ -1,9 +1,11 @@
 //! Confidence intervals of means over clustered values, in one pass and constant memory.
 //!
-//! The Poisson bootstrap: in each of [`Weights::REPLICATES`] resamples a cluster counts as often as a Poisson(1) number says, the
-//! number drawn from (seed, cluster, replicate) alone. So all values of a cluster stand or fall together wherever they come in the
-//! stream, and no list of clusters is kept. As clusters grow many this is the ordinary bootstrap that draws clusters with replacement.
-//! Source: Chamandy et al. 2012, "Estimating Uncertainty for Massive Data Streams"; clustering: Davison and Hinkley 1997, section 3.8.
+//! The Poisson bootstrap: in each of [`Weights::REPLICATES`] resamples a cluster counts as often as
+//! a Poisson(1) number says, the number drawn from (seed, cluster, replicate) alone. So all values
+//! of a cluster stand or fall together wherever they come in the stream, and no list of clusters is
+//! kept. As clusters grow many this is the ordinary bootstrap that draws clusters with replacement.
+//! Source: Chamandy et al. 2012, "Estimating Uncertainty for Massive Data Streams"; clustering:
+//! Davison and Hinkley 1997, section 3.8.
 
 use super::random::{Random, hash_text};
 
@@ -62,7 +64,8 @@ impl Bootstrap {
         self.add_ratio(value, 1.0, weights);
     }
 
-    /// Adds `value` to the numerator and `of` to the denominator of a ratio, such as nats and tokens.
+    /// Adds `value` to the numerator and `of` to the denominator of a ratio, such as nats and
+    /// tokens.
     pub fn add_ratio(&mut self, value: f64, of: f64, weights: &Weights) {
         if self.sums.is_empty() {
             self.sums = vec![0.0; Weights::REPLICATES];
@@ -86,7 +89,13 @@ impl Bootstrap {
         }
         let mean = self.sum / self.of;
         // A resample may happen to leave every cluster out; it says nothing.
-        let mut means: Vec<f64> = self.sums.iter().zip(&self.weights).filter(|(_, w)| **w > 0.0).map(|(s, w)| s / w).collect();
+        let mut means: Vec<f64> = self
+            .sums
+            .iter()
+            .zip(&self.weights)
+            .filter(|(_, w)| **w > 0.0)
+            .map(|(s, w)| s / w)
+            .collect();
         means.sort_unstable_by(f64::total_cmp);
         let tail = means.len() / 40;
         let low = means.get(tail).copied().unwrap_or(mean);
@@ -119,7 +128,11 @@ mod tests {
         let e = bootstrap.estimate().expect("values");
         assert_eq!((e.mean, e.n), (0.3, 2000));
         let half = 1.96 * (0.21f64 / 2000.0).sqrt();
-        assert!((e.low - (0.3 - half)).abs() < 0.15 * half && (e.high - (0.3 + half)).abs() < 0.15 * half, "{e:?}");
+        assert!(
+            (e.low - (0.3 - half)).abs() < 0.15 * half
+                && (e.high - (0.3 + half)).abs() < 0.15 * half,
+            "{e:?}"
+        );
     }
 
     #[test]
@@ -132,7 +145,12 @@ mod tests {
             clustered.add(value, &Weights::of(1, &format!("c{}", i / 100)));
         }
         let width = |b: &Bootstrap| b.estimate().map(|e| e.high - e.low).expect("values");
-        assert!(width(&clustered) > 7.0 * width(&single), "{} {}", width(&clustered), width(&single));
+        assert!(
+            width(&clustered) > 7.0 * width(&single),
+            "{} {}",
+            width(&clustered),
+            width(&single)
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Statistics: how far a mean may be off, and whether a difference can be chance.
 //!
-//! Owns: the clustered bootstrap, paired tests, quantiles, a seeded generator. Knows no metrics and no examples. Everything is
-//! deterministic: the same values and seed give the same numbers on every machine.
+//! Owns: the clustered bootstrap, paired tests, quantiles, a seeded generator. Knows no metrics and
+//! no examples. Everything is deterministic: the same values and seed give the same numbers on
+//! every machine.
 
 mod bootstrap;
 mod paired;

@@ -2,8 +2,8 @@
 
 use super::random::Random;
 
-/// Exact two-sided sign test: the chance of a split at least as uneven as `wins` against `losses`, ties left out, if either side
-/// were as likely. 1 when there is nothing to tell.
+/// Exact two-sided sign test: the chance of a split at least as uneven as `wins` against `losses`,
+/// ties left out, if either side were as likely. 1 when there is nothing to tell.
 ///
 /// On hits and misses this is McNemar's exact test. Source: Conover 1999, section 3.4.
 pub fn sign_test(wins: u64, losses: u64) -> f64 {
@@ -11,7 +11,8 @@ pub fn sign_test(wins: u64, losses: u64) -> f64 {
     if n == 0 {
         return 1.0;
     }
-    // Binomial(n, 1/2) from the shorter tail, in logarithms so that thousands of pairs do not underflow.
+    // Binomial(n, 1/2) from the shorter tail, in logarithms so that thousands of pairs do not
+    // underflow.
     let half = -(n as f64) * std::f64::consts::LN_2;
     let mut log_choose = 0.0;
     let mut tail = 0.0;
@@ -27,11 +28,13 @@ const EXACT_CLUSTERS: usize = 16;
 /// Draws when they are too many to try all.
 const DRAWS: usize = 20_000;
 
-/// Two-sided permutation test of the sum of differences, one difference a cluster: the share of sign changes whose sum is at least
-/// as far from zero. All sign changes up to [`EXACT_CLUSTERS`] clusters that differ, else 20,000 drawn by `seed`, the observed one
-/// counted in (so the value is never 0).
+/// Two-sided permutation test of the sum of differences, one difference a cluster: the share of
+/// sign changes whose sum is at least as far from zero. All sign changes up to [`EXACT_CLUSTERS`]
+/// clusters that differ, else 20,000 drawn by `seed`, the observed one counted in (so the value is
+/// never 0).
 ///
-/// Source: Edgington and Onghena 2007; with clusters exchanged as wholes since their members are not independent.
+/// Source: Edgington and Onghena 2007; with clusters exchanged as wholes since their members are
+/// not independent.
 pub fn permutation_test(differences: &[f64], seed: u64) -> f64 {
     let differences: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     if differences.is_empty() {
@@ -43,7 +46,15 @@ pub fn permutation_test(differences: &[f64], seed: u64) -> f64 {
     if differences.len() <= EXACT_CLUSTERS {
         let total = 1u32 << differences.len();
         let extreme = (0..total)
-            .filter(|mask| at_least(differences.iter().enumerate().map(|(i, d)| if mask >> i & 1 == 1 { -d } else { *d }).sum()))
+            .filter(|mask| {
+                at_least(
+                    differences
+                        .iter()
+                        .enumerate()
+                        .map(|(i, d)| if mask >> i & 1 == 1 { -d } else { *d })
+                        .sum(),
+                )
+            })
             .count();
         return extreme as f64 / f64::from(total);
     }

@@ -31,7 +31,9 @@ impl Random {
 
 /// FNV-1a of the text, mixed: the same in every process, unlike the standard library's hash maps.
 pub fn hash_text(text: &str) -> u64 {
-    let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     Random::new(fnv).next_u64()
 }
 
@@ -41,10 +43,14 @@ mod tests {
 
     #[test]
     fn the_stream_is_splitmix64() {
-        // The first outputs for seed 1234567, from the reference implementation at prng.di.unimi.it.
+        // The first outputs for seed 1234567, from the reference implementation at
+        // prng.di.unimi.it.
         let mut random = Random::new(1_234_567);
         let got: Vec<u64> = (0..3).map(|_| random.next_u64()).collect();
-        assert_eq!(got, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        assert_eq!(
+            got,
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
     }
 
     #[test]

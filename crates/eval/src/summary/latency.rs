@@ -1,4 +1,5 @@
-//! How long it took and what the cache saved: apart from the scores, because it is never the same twice.
+//! How long it took and what the cache saved: apart from the scores, because it is never the same
+//! twice.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ pub struct LatencyLine {
     pub set: String,
     pub mode: String,
     pub n: usize,
-    /// Examples that were completed together; more than one: a time is an example's share of its batch's.
+    /// Examples that were completed together; more than one: a time is an example's share of its
+    /// batch's.
     pub batch: usize,
     pub total_p50: f64,
     pub total_p95: f64,

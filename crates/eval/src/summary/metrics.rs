@@ -21,7 +21,13 @@ pub enum Unit {
     Chars,
 }
 
-const fn metric_of(name: &'static str, title: &'static str, unit: Unit, in_buckets: bool, higher_is_better: bool) -> Metric {
+const fn metric_of(
+    name: &'static str,
+    title: &'static str,
+    unit: Unit,
+    in_buckets: bool,
+    higher_is_better: bool,
+) -> Metric {
     Metric { name, title, unit, in_buckets, higher_is_better }
 }
 

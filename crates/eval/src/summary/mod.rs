@@ -1,7 +1,9 @@
-//! From score rows to tables: means with intervals by set, bucket, mode and metric, in one pass over the rows.
+//! From score rows to tables: means with intervals by set, bucket, mode and metric, in one pass
+//! over the rows.
 //!
-//! Owns: which metrics exist and which are shown in which bucket. Does not own: how it looks (`report`). Memory grows with the number of
-//! sets, buckets, modes and metrics, not with that of the rows. Start reading at [`Summary::of_run`].
+//! Owns: which metrics exist and which are shown in which bucket. Does not own: how it looks
+//! (`report`). Memory grows with the number of sets, buckets, modes and metrics, not with that of
+//! the rows. Start reading at [`Summary::of_run`].
 
 mod latency;
 mod metrics;
@@ -42,7 +44,8 @@ pub struct SetSummary {
     pub rows: u64,
     /// Examples of which the model said nothing because something failed; they are in no mean.
     pub failed: u64,
-    /// Examples in languages in which an editor would show nothing; they are in no mean but those of the dimension [`OFF`].
+    /// Examples in languages in which an editor would show nothing; they are in no mean but those
+    /// of the dimension [`OFF`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub off: u64,
     pub lines: Vec<Line>,
@@ -179,15 +182,25 @@ impl SetSummary {
             values.sort_by_key(|value| (first_number(value), *value));
         }
         // Where every language has one kind of middle the joint dimension says nothing new.
-        let languages = dimensions.iter().find(|(name, _)| *name == "language").map_or(0, |(_, values)| values.len());
-        dimensions.retain(|(name, values)| *name == OFF || values.len() > if *name == "language, middle" { languages } else { 1 });
+        let languages = dimensions
+            .iter()
+            .find(|(name, _)| *name == "language")
+            .map_or(0, |(_, values)| values.len());
+        dimensions.retain(|(name, values)| {
+            *name == OFF || values.len() > if *name == "language, middle" { languages } else { 1 }
+        });
         dimensions
     }
 }
 
-/// Ranges are ordered by where they start: `<128` before `128–255` before `16+` is not what text order gives.
+/// Ranges are ordered by where they start: `<128` before `128–255` before `16+` is not what text
+/// order gives.
 fn first_number(value: &str) -> (u64, bool) {
-    let digits: String = value.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    let digits: String = value
+        .chars()
+        .skip_while(|c| !c.is_ascii_digit())
+        .take_while(char::is_ascii_digit)
+        .collect();
     (digits.parse().unwrap_or(u64::MAX), !value.starts_with('<'))
 }
 
@@ -203,14 +216,23 @@ impl Accumulator {
             self.gold.chars += gold.chars as u64;
         }
         let language = row.buckets.get("language").map_or("?", String::as_str);
-        let mut keys = if row.off { vec![(OFF.to_owned(), self.known(OFF, language))] } else { vec![(String::new(), String::new())] };
+        let mut keys = if row.off {
+            vec![(OFF.to_owned(), self.known(OFF, language))]
+        } else {
+            vec![(String::new(), String::new())]
+        };
         if with_buckets && !row.off {
             for (dimension, value) in &row.buckets {
                 keys.push((dimension.clone(), self.known(dimension, value)));
             }
             // SantaCoder-FIM is reported so.
-            if let (Some(language), Some(middle)) = (row.buckets.get("language"), row.buckets.get("middle")) {
-                keys.push(("language, middle".to_owned(), self.known("language, middle", &format!("{language}, {middle}"))));
+            if let (Some(language), Some(middle)) =
+                (row.buckets.get("language"), row.buckets.get("middle"))
+            {
+                keys.push((
+                    "language, middle".to_owned(),
+                    self.known("language, middle", &format!("{language}, {middle}")),
+                ));
             }
         }
         for mode in &row.modes {
@@ -218,7 +240,10 @@ impl Accumulator {
                 *self.silences.entry(reason.clone()).or_default() += 1;
             }
             for (dimension, value) in &keys {
-                let line = self.lines.entry((dimension.clone(), value.clone(), mode.mode.clone())).or_default();
+                let line = self
+                    .lines
+                    .entry((dimension.clone(), value.clone(), mode.mode.clone()))
+                    .or_default();
                 line.rows += 1;
                 for (name, value) in &mode.values {
                     if metric(name).is_some_and(|m| m.kept(dimension)) {
@@ -241,16 +266,33 @@ impl Accumulator {
     }
 
     fn finish(self, set: String) -> SetSummary {
-        let lines = self.lines.into_iter().map(|((dimension, value, mode), Running { rows, metrics })| {
-            let metrics = metrics.into_iter().filter_map(|(name, b)| Some((name, b.estimate()?.into()))).collect();
-            Line { dimension, value, mode, rows, metrics }
-        });
+        let lines =
+            self.lines.into_iter().map(|((dimension, value, mode), Running { rows, metrics })| {
+                let metrics = metrics
+                    .into_iter()
+                    .filter_map(|(name, b)| Some((name, b.estimate()?.into())))
+                    .collect();
+                Line { dimension, value, mode, rows, metrics }
+            });
         let gold = self.gold.nats.estimate().map(|nats| GoldSummary {
             nats_per_token: nats.into(),
             perplexity: (nats.mean.exp() * 1e4).round() / 1e4,
-            bits_per_char: (-self.gold.log_likelihood / self.gold.chars.max(1) as f64 / std::f64::consts::LN_2 * 1e6).round() / 1e6,
+            bits_per_char: (-self.gold.log_likelihood
+                / self.gold.chars.max(1) as f64
+                / std::f64::consts::LN_2
+                * 1e6)
+                .round()
+                / 1e6,
             tokens: self.gold.tokens,
         });
-        SetSummary { set, rows: self.rows, failed: self.failed, off: self.off, lines: lines.collect(), gold, silences: self.silences }
+        SetSummary {
+            set,
+            rows: self.rows,
+            failed: self.failed,
+            off: self.off,
+            lines: lines.collect(),
+            gold,
+            silences: self.silences,
+        }
     }
 }

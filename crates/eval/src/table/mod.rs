@@ -1,6 +1,7 @@
 //! Rows of any file: JSON lines or Parquet, and Parquet written from JSON lines.
 //!
-//! Owns: which of the two a file is, and how JSON values lie in columns. Does not own: what the fields mean (`format`).
+//! Owns: which of the two a file is, and how JSON values lie in columns. Does not own: what the
+//! fields mean (`format`).
 
 mod read_parquet;
 mod write_parquet;
@@ -30,7 +31,9 @@ impl Table {
     pub fn open(path: &Path) -> Result<Table, ReadError> {
         let io = |source| ReadError::Io { path: path.to_owned(), source };
         let mut head = Vec::new();
-        File::open(path).and_then(|f| f.take(PARQUET.len() as u64).read_to_end(&mut head)).map_err(io)?;
+        File::open(path)
+            .and_then(|f| f.take(PARQUET.len() as u64).read_to_end(&mut head))
+            .map_err(io)?;
         if head == PARQUET {
             return read_parquet::ParquetRows::open(path).map(Table::Parquet);
         }

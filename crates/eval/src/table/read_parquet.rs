@@ -1,6 +1,7 @@
 //! Rows of a Parquet file as JSON values.
 //!
-//! Nulls are left out of a row; columns that are declared as JSON become what their text says; bytes that are UTF-8 become text.
+//! Nulls are left out of a row; columns that are declared as JSON become what their text says;
+//! bytes that are UTF-8 become text.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,11 +28,15 @@ pub struct ParquetRows {
 impl ParquetRows {
     pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
         let damaged = |source| ReadError::Damaged { path: path.to_owned(), line: 0, source };
-        let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        let file =
+            File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
         let reader = guarded(|| SerializedFileReader::new(file)).map_err(damaged)?;
         let schema = reader.metadata().file_metadata().schema();
-        let is_json = |t: &&parquet::schema::types::TypePtr| t.get_basic_info().converted_type() == ConvertedType::JSON;
-        let json = schema.get_fields().iter().filter(is_json).map(|t| t.name().to_owned()).collect();
+        let is_json = |t: &&parquet::schema::types::TypePtr| {
+            t.get_basic_info().converted_type() == ConvertedType::JSON
+        };
+        let json =
+            schema.get_fields().iter().filter(is_json).map(|t| t.name().to_owned()).collect();
         let rows = guarded(|| Ok(RowIter::from_file_into(Box::new(reader)))).map_err(damaged)?;
         Ok(ParquetRows { path: path.to_owned(), rows, json, row: 0, ended: false })
     }
@@ -96,7 +101,10 @@ fn value(field: &Field) -> Value {
         Field::Byte(v) => (*v).into(),
         Field::Short(v) => (*v).into(),
         Field::Int(v) | Field::Date(v) | Field::TimeMillis(v) => (*v).into(),
-        Field::Long(v) | Field::TimeMicros(v) | Field::TimestampMillis(v) | Field::TimestampMicros(v) => (*v).into(),
+        Field::Long(v)
+        | Field::TimeMicros(v)
+        | Field::TimestampMillis(v)
+        | Field::TimestampMicros(v) => (*v).into(),
         Field::UByte(v) => (*v).into(),
         Field::UShort(v) => (*v).into(),
         Field::UInt(v) => (*v).into(),
@@ -107,9 +115,15 @@ fn value(field: &Field) -> Value {
         Field::Decimal(_) => field.to_string().into(),
         Field::Str(v) => v.clone().into(),
         Field::Bytes(v) => String::from_utf8_lossy(v.data()).into_owned().into(),
-        Field::Group(row) => row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect::<Map<_, _>>().into(),
+        Field::Group(row) => row
+            .get_column_iter()
+            .map(|(name, field)| (name.clone(), value(field)))
+            .collect::<Map<_, _>>()
+            .into(),
         Field::ListInternal(list) => list.elements().iter().map(value).collect(),
-        Field::MapInternal(map) => map.entries().iter().map(|(k, v)| (key(k), value(v))).collect::<Map<_, _>>().into(),
+        Field::MapInternal(map) => {
+            map.entries().iter().map(|(k, v)| (key(k), value(v))).collect::<Map<_, _>>().into()
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! Parquet from JSON lines: a column a field, in alphabetical order, all optional.
 //!
-//! Text, whole numbers, other numbers and truth values have columns of their type. Lists, objects and fields of more than one type
-//! are JSON text, and declared as such, so that they come back as they were. The lines are read twice: first for the types.
+//! Text, whole numbers, other numbers and truth values have columns of their type. Lists, objects
+//! and fields of more than one type are JSON text, and declared as such, so that they come back as
+//! they were. The lines are read twice: first for the types.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parquet::basic::{Compression, ConvertedType, LogicalType, Repetition, Type as Physical, ZstdLevel};
+use parquet::basic::{
+    Compression, ConvertedType, LogicalType, Repetition, Type as Physical, ZstdLevel,
+};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -50,7 +53,10 @@ pub fn write_parquet(lines: &Path, out: &Path) -> Result<u64, ParquetError> {
     each(lines, |row| {
         for (name, value) in row {
             let Some(column) = column_of(&value) else { continue };
-            columns.entry(name).and_modify(|c| *c = if *c == column { *c } else { Column::Json }).or_insert(column);
+            columns
+                .entry(name)
+                .and_modify(|c| *c = if *c == column { *c } else { Column::Json })
+                .or_insert(column);
         }
         Ok(())
     })?;
@@ -61,8 +67,12 @@ pub fn write_parquet(lines: &Path, out: &Path) -> Result<u64, ParquetError> {
     let broken = |e: parquet::errors::ParquetError| fail(std::io::Error::other(e));
     let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = crate::example::unfinished_file(folder).map_err(fail)?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let mut writer = SerializedFileWriter::new(file, schema(&columns).map_err(broken)?, Arc::new(properties)).map_err(broken)?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .build();
+    let mut writer =
+        SerializedFileWriter::new(file, schema(&columns).map_err(broken)?, Arc::new(properties))
+            .map_err(broken)?;
     let (mut group, mut bytes, mut rows) = (Vec::new(), 0, 0);
     each(lines, |row| {
         bytes += row.values().map(|v| v.as_str().map_or(8, str::len)).sum::<usize>();
@@ -83,7 +93,10 @@ pub fn write_parquet(lines: &Path, out: &Path) -> Result<u64, ParquetError> {
     Ok(rows)
 }
 
-fn each(lines: &Path, mut body: impl FnMut(Map<String, Value>) -> Result<(), ParquetError>) -> Result<(), ParquetError> {
+fn each(
+    lines: &Path,
+    mut body: impl FnMut(Map<String, Value>) -> Result<(), ParquetError>,
+) -> Result<(), ParquetError> {
     let mut table = Table::open(lines)?;
     while let Some(row) = table.next() {
         match row? {
@@ -137,10 +150,12 @@ fn write_group<W: std::io::Write + Send>(
     let mut group = writer.next_row_group()?;
     for (name, column) in columns {
         match column {
-            Column::Text => write::<ByteArrayType, _>(&mut group, name, rows, |v| v.as_str().map(ByteArray::from))?,
-            Column::Json => {
-                write::<ByteArrayType, _>(&mut group, name, rows, |v| (!v.is_null()).then(|| ByteArray::from(v.to_string().into_bytes())))?
-            }
+            Column::Text => write::<ByteArrayType, _>(&mut group, name, rows, |v| {
+                v.as_str().map(ByteArray::from)
+            })?,
+            Column::Json => write::<ByteArrayType, _>(&mut group, name, rows, |v| {
+                (!v.is_null()).then(|| ByteArray::from(v.to_string().into_bytes()))
+            })?,
             Column::Whole => write::<Int64Type, _>(&mut group, name, rows, Value::as_i64)?,
             Column::Number => write::<DoubleType, _>(&mut group, name, rows, Value::as_f64)?,
             Column::Truth => write::<BoolType, _>(&mut group, name, rows, Value::as_bool)?,

@@ -25,16 +25,24 @@ fn humaneval_infilling() {
     let row = json!({"task_id": "RandomSpanInfillingLight/HumanEval/12/1", "entry_point": "f", "prompt": "a ", "suffix": " c",
         "canonical_solution": "b", "test": "def check(c): pass"});
     let e = round_trip(Format::HumanEvalInfilling, &row);
-    assert_eq!((e.set.as_str(), e.task, e.cluster()), ("humaneval-random-span-light", Task::Span, "HumanEval/12"));
+    assert_eq!(
+        (e.set.as_str(), e.task, e.cluster()),
+        ("humaneval-random-span-light", Task::Span, "HumanEval/12")
+    );
     // The published files hold twelve rows with nothing in the hole; their tests judge them.
     let empty = json!({"task_id": "SingleLineInfilling/HumanEval/1/L0", "entry_point": "f", "prompt": "", "suffix": "", "canonical_solution": "", "test": ""});
     assert_eq!(round_trip(Format::HumanEvalInfilling, &empty).task, Task::Line);
-    assert_eq!(message(json!({"task_id": "x", "entry_point": "f", "canonical_solution": "", "test": ""})), "missing field `prompt`");
+    assert_eq!(
+        message(json!({"task_id": "x", "entry_point": "f", "canonical_solution": "", "test": ""})),
+        "missing field `prompt`"
+    );
 }
 
 #[test]
 fn santacoder() {
-    for (prompt, suffix) in [("a {", "}"), ("a {\n", "}"), ("a {", "\n}"), ("a {\n", "\n"), ("", "")] {
+    for (prompt, suffix) in
+        [("a {", "}"), ("a {\n", "}"), ("a {", "\n}"), ("a {\n", "\n"), ("", "")]
+    {
         let row = json!({"name": "humaneval-HumanEval_7_x.json-L2", "language": "java", "prompt": prompt, "suffix": suffix,
             "canonical_solution": "  b;", "tests": "t"});
         let e = round_trip(Format::SantaCoder, &row);
@@ -52,7 +60,10 @@ fn cross_code_eval() {
         "crossfile_context": {"text": "// …", "list": [{"retrieved_chunk": "x", "filename": "C.cs", "score": 1.25}]},
         "crossfile_source": "bm25"});
     let e = round_trip(Format::CrossCodeEval, &row);
-    assert_eq!((e.language.as_str(), e.cluster(), e.provenance.start_line), ("csharp", "me-my-app-1a2b3c4", Some(67)));
+    assert_eq!(
+        (e.language.as_str(), e.cluster(), e.provenance.start_line),
+        ("csharp", "me-my-app-1a2b3c4", Some(67))
+    );
     assert_eq!((e.context[0].path.as_str(), e.context[0].text.as_str()), ("C.cs", "x"));
 
     // As published, the language is told by the task's name, and there may be no context.
@@ -61,13 +72,19 @@ fn cross_code_eval() {
         bare.as_object_mut().unwrap().remove(field);
     }
     assert_eq!(format::example(bare).unwrap().language, "csharp");
-    let prefix_only = json!({"id": "x/1", "language": "typescript", "prompt": "a", "groundtruth": "b"});
+    let prefix_only =
+        json!({"id": "x/1", "language": "typescript", "prompt": "a", "groundtruth": "b"});
     let e = format::example(prefix_only).unwrap();
     assert_eq!((e.id.as_str(), e.suffix.as_str(), e.cluster()), ("x/1", "", "x/1"));
     assert_eq!(message(json!({"prompt": "a", "groundtruth": "b"})), "`task_id` is empty");
-    assert_eq!(message(json!({"id": "1", "prompt": "a", "groundtruth": "b"})), "`language` is empty");
     assert_eq!(
-        message(json!({"id": "1", "language": "go", "prompt": "a", "groundtruth": "b", "crossfile_context": {"list": [3]}})),
+        message(json!({"id": "1", "prompt": "a", "groundtruth": "b"})),
+        "`language` is empty"
+    );
+    assert_eq!(
+        message(
+            json!({"id": "1", "language": "go", "prompt": "a", "groundtruth": "b", "crossfile_context": {"list": [3]}})
+        ),
         "`crossfile_context`: invalid type: integer `3`, expected struct Chunk"
     );
 }
@@ -80,7 +97,13 @@ fn safim() {
     assert_eq!((e.set.as_str(), e.task), ("safim-block", Task::Block));
     assert_eq!((e.prefix.as_str(), e.suffix.as_str()), ("Sum.\nfor x in y:\n    ", "\n"));
     let case = Case { input: "1".to_owned(), output: vec!["1".to_owned(), "1\n".to_owned()] };
-    assert_eq!(e.test, Some(Test::Cases { frame: "for x in y:\n    {{completion}}\n".to_owned(), cases: vec![case] }));
+    assert_eq!(
+        e.test,
+        Some(Test::Cases {
+            frame: "for x in y:\n    {{completion}}\n".to_owned(),
+            cases: vec![case]
+        })
+    );
 
     let api = json!({"task_id": "api_completion_7", "lang": "cpp", "prompt": "f(/* TODO: Your code here */)", "eval_prompt": "f({{completion}})",
         "ground_truth": "x", "unit_tests": "[]"});
@@ -90,7 +113,10 @@ fn safim() {
     assert!(matches!(format::example(list).unwrap().test, Some(Test::Cases { .. })));
     let mut twice = api.clone();
     twice["prompt"] = json!("/* TODO: Your code here *//* TODO: Your code here */");
-    assert_eq!(message(twice), "`prompt` does not hold the placeholder `TODO: Your code here` exactly once");
+    assert_eq!(
+        message(twice),
+        "`prompt` does not hold the placeholder `TODO: Your code here` exactly once"
+    );
 }
 
 #[test]
@@ -101,7 +127,10 @@ fn rows_of_projects_are_read() {
         "cross_file": [{"path": "q.py", "names": ["N"], "text": "class N: pass\n", "excerpt": true}]});
     assert_eq!(Format::of_row(row.as_object().unwrap()), Some(Format::Projects));
     let e = format::example(row).unwrap();
-    assert_eq!((e.set.as_str(), e.task, e.cluster(), e.provenance.truncated), ("swebench-infill", Task::Multi, "o/r", true));
+    assert_eq!(
+        (e.set.as_str(), e.task, e.cluster(), e.provenance.truncated),
+        ("swebench-infill", Task::Multi, "o/r", true)
+    );
     assert_eq!((e.provenance.instance_id.as_deref(), e.context[0].excerpt), (Some("i"), true));
     assert_eq!(e.extra["ast_kinds"], json!(["call"]));
     assert_eq!(Format::Projects.export(&e), Err(Missing("nothing: it is only read")));
@@ -113,10 +142,16 @@ fn rows_of_projects_are_read() {
 
 #[test]
 fn what_a_format_has_no_place_for() {
-    let own = format::example(json!({"id": "1", "language": "go", "prefix": "a", "middle": "b", "suffix": "c"})).unwrap();
+    let own = format::example(
+        json!({"id": "1", "language": "go", "prefix": "a", "middle": "b", "suffix": "c"}),
+    )
+    .unwrap();
     let missing = |f: Format| f.export(&own).unwrap_err().0;
     assert_eq!(missing(Format::HumanEvalInfilling), "a test that calls `check` on an entry point");
-    assert_eq!(missing(Format::SantaCoder), "one of the format's languages (python, java, javascript)");
+    assert_eq!(
+        missing(Format::SantaCoder),
+        "one of the format's languages (python, java, javascript)"
+    );
     assert_eq!(missing(Format::Safim), "one of the format's languages (python, java, cpp, csharp)");
     let as_cceval = Format::CrossCodeEval.export(&own).unwrap();
     assert_eq!(as_cceval["metadata"]["repository"], json!("1"));

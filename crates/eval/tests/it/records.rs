@@ -18,7 +18,10 @@ fn file(dir: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 /// Reads a set; a bad row becomes its message without the folder.
 fn read(path: &Path) -> Vec<Result<Example, String>> {
     let folder = format!("{}/", path.parent().unwrap().display());
-    format::open(path).unwrap().map(|row| row.map_err(|e| e.to_string().replace(&folder, ""))).collect()
+    format::open(path)
+        .unwrap()
+        .map(|row| row.map_err(|e| e.to_string().replace(&folder, "")))
+        .collect()
 }
 
 fn example(id: &str) -> Example {
@@ -31,7 +34,11 @@ fn example(id: &str) -> Example {
         prefix: "def f():\r\n".to_owned(),
         middle: "    return \"é\u{2028}\"\r\n".to_owned(),
         suffix: "\0".to_owned(),
-        context: vec![ContextFile { path: "c.py".to_owned(), text: "x = 1\n".to_owned(), excerpt: true }],
+        context: vec![ContextFile {
+            path: "c.py".to_owned(),
+            text: "x = 1\n".to_owned(),
+            excerpt: true,
+        }],
         test: Some(Test::Check { entry_point: "f".to_owned(), test: "assert f()".to_owned() }),
         ..Example::default()
     }
@@ -78,9 +85,16 @@ fn a_row_may_be_small_and_bring_its_own_columns() {
     let row = r#"{"id":"1","language":"go","prefix":"","middle":"x","suffix":"","stars":7}"#;
     let path = file(&dir, "set.jsonl", format!("\u{feff}\n  \r\n{row}\r\n\n{row}").as_bytes());
     let rows = read(&path);
-    assert_eq!(rows.len(), 2, "the byte-order mark, blank lines and a missing last newline are no rows");
+    assert_eq!(
+        rows.len(),
+        2,
+        "the byte-order mark, blank lines and a missing last newline are no rows"
+    );
     let example = rows[0].as_ref().unwrap();
-    assert_eq!((example.task, example.syntax(), example.cluster()), (Task::Span, Language::Go, "1"));
+    assert_eq!(
+        (example.task, example.syntax(), example.cluster()),
+        (Task::Span, Language::Go, "1")
+    );
     assert_eq!(
         serde_json::to_string(example).unwrap(),
         r#"{"id":"1","task":"span","language":"go","prefix":"","middle":"x","suffix":"","stars":7}"#
@@ -101,8 +115,10 @@ fn bad_rows_are_told_by_line_and_the_rest_is_read() {
         br#"{"id":"1","language":7,"prefix":"","middle":"x","suffix":""}"#.to_vec(),
         br#"{"id":"1","language":"c","task":"poem","prefix":"","middle":"x","suffix":""}"#.to_vec(),
         br#"{"id":"1","text":"x"}"#.to_vec(),
-        br#"{"id":"1","language":"c","prefix":"","middle":"x","suffix":"","provenance":{"who":1}}"#.to_vec(),
-        br#"{"name":"n","language":"cobol","prompt":"","suffix":"","canonical_solution":"x"}"#.to_vec(),
+        br#"{"id":"1","language":"c","prefix":"","middle":"x","suffix":"","provenance":{"who":1}}"#
+            .to_vec(),
+        br#"{"name":"n","language":"cobol","prompt":"","suffix":"","canonical_solution":"x"}"#
+            .to_vec(),
         br#"{"name":"n","language":"py","prompt":3,"suffix":"","canonical_solution":"x"}"#.to_vec(),
         good.into(),
     ];
@@ -131,14 +147,23 @@ fn an_endless_line_is_skipped_and_not_kept() {
     let mut out = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
     let good = br#"{"id":"1","language":"c","prefix":"","middle":"x","suffix":""}"#;
     // Exactly the limit is a row (of blanks before the brace); one more is none.
-    for (blanks, end) in [(MAX_ROW_BYTES - good.len(), ""), (MAX_ROW_BYTES - good.len() + 1, ""), (0, "\n")] {
+    for (blanks, end) in
+        [(MAX_ROW_BYTES - good.len(), ""), (MAX_ROW_BYTES - good.len() + 1, ""), (0, "\n")]
+    {
         out.write_all(&vec![b' '; blanks]).unwrap();
         out.write_all(good).unwrap();
         out.write_all(if end.is_empty() { b"\n" } else { b"" }).unwrap();
     }
     drop(out);
     let rows: Vec<_> = read(&path).into_iter().map(|r| r.map(|e| e.id)).collect();
-    assert_eq!(rows, [Ok("1".to_owned()), Err("set.jsonl:2: longer than 16777216 bytes".to_owned()), Ok("1".to_owned())]);
+    assert_eq!(
+        rows,
+        [
+            Ok("1".to_owned()),
+            Err("set.jsonl:2: longer than 16777216 bytes".to_owned()),
+            Ok("1".to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -159,9 +184,15 @@ fn a_damaged_archive_ends_the_reading() {
         let rows: Vec<Result<Example, ReadError>> = Rows::open(&path).unwrap().collect();
         let (last, before) = rows.split_last().unwrap();
         assert!(matches!(last, Err(ReadError::Damaged { .. })), "{name}: {last:?}");
-        assert!(before.len() > 100 && before.iter().all(Result::is_ok), "{name}: {} rows", before.len());
+        assert!(
+            before.len() > 100 && before.iter().all(Result::is_ok),
+            "{name}: {} rows",
+            before.len()
+        );
     }
-    let Err(error) = format::open(&dir.path().join("absent")) else { panic!("opened a file that is not there") };
+    let Err(error) = format::open(&dir.path().join("absent")) else {
+        panic!("opened a file that is not there")
+    };
     assert!(error.to_string().contains("absent"), "{error}");
 }
 
@@ -173,7 +204,10 @@ fn santacoder_rows() {
     let rows = read(&file(&dir, "set.jsonl", row.to_string().as_bytes()));
     let e = rows[0].as_ref().unwrap();
     assert_eq!((e.prefix.as_str(), e.middle.as_str(), e.suffix.as_str()), ("a {\n", "  b", "\n}"));
-    assert_eq!((e.id.as_str(), e.cluster()), ("js/humaneval-HumanEval_75_is_multiply_prime.json-L24", "HumanEval/75"));
+    assert_eq!(
+        (e.id.as_str(), e.cluster()),
+        ("js/humaneval-HumanEval_75_is_multiply_prime.json-L24", "HumanEval/75")
+    );
     assert_eq!(e.test, Some(Test::Append { test: "t()".to_owned() }));
 }
 

@@ -35,8 +35,16 @@ impl Repository {
 
     pub fn git(&self, arguments: &[&str], date: &str) -> String {
         let date = format!("{date}T12:00:00Z");
-        let identity =
-            ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"];
+        let identity = [
+            "-c",
+            "user.name=Test",
+            "-c",
+            "user.email=test@example.com",
+            "-c",
+            "commit.gpgsign=false",
+            "-c",
+            "core.autocrlf=false",
+        ];
         let output = Command::new("git")
             .args(identity)
             .args(arguments)
@@ -47,7 +55,11 @@ impl Repository {
             .env("GIT_COMMITTER_DATE", &date)
             .output()
             .expect("git runs: these tests need it");
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "git {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 }

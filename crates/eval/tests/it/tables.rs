@@ -37,7 +37,11 @@ fn rows_come_back_as_they_were_but_for_nulls() {
     std::fs::write(&from, "{\"id\":null,\"x\":1}\n").unwrap();
     write_parquet(&from, &to).unwrap();
     assert_eq!(read(&to), [json!({"x": 1})]);
-    for (text, message) in [("", "has no rows"), ("[1]\n", "a.jsonl:1: not a JSON object"), ("{}\n{", "a.jsonl:2: EOF")] {
+    for (text, message) in [
+        ("", "has no rows"),
+        ("[1]\n", "a.jsonl:1: not a JSON object"),
+        ("{}\n{", "a.jsonl:2: EOF"),
+    ] {
         std::fs::write(&from, text).unwrap();
         let error = write_parquet(&from, &to).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
@@ -53,22 +57,23 @@ fn a_set_may_be_parquet() {
     let row = json!({"id": "1", "language": "c", "prefix": "", "middle": "x", "suffix": "", "context": [{"path": "a.h", "text": "int a;"}], "n_lines": 1});
     std::fs::write(&from, format!("{row}\n{{\"id\":\"2\",\"language\":\"c\"}}\n")).unwrap();
     write_parquet(&from, &to).unwrap();
-    let (expected, got): (Vec<_>, Vec<_>) = (format::open(&from).unwrap().collect(), format::open(&to).unwrap().collect());
+    let (expected, got): (Vec<_>, Vec<_>) =
+        (format::open(&from).unwrap().collect(), format::open(&to).unwrap().collect());
     assert_eq!(got[0].as_ref().unwrap(), expected[0].as_ref().unwrap());
-    assert!(
-        got[1]
-            .as_ref()
-            .unwrap_err()
-            .to_string()
-            .ends_with("a.parquet:2: fields of no known format; ours needs id, language, prefix, middle, suffix")
-    );
+    assert!(got[1].as_ref().unwrap_err().to_string().ends_with(
+        "a.parquet:2: fields of no known format; ours needs id, language, prefix, middle, suffix"
+    ));
 }
 
 #[test]
 fn damaged_files_are_errors() {
     let dir = TempDir::new().unwrap();
     let (from, to) = (dir.path().join("a.jsonl"), dir.path().join("a.parquet"));
-    std::fs::write(&from, (0..500).map(|i| format!("{{\"id\":\"{i}\",\"n\":{i}}}\n")).collect::<String>()).unwrap();
+    std::fs::write(
+        &from,
+        (0..500).map(|i| format!("{{\"id\":\"{i}\",\"n\":{i}}}\n")).collect::<String>(),
+    )
+    .unwrap();
     write_parquet(&from, &to).unwrap();
     let good = std::fs::read(&to).unwrap();
     let mut opened = 0;

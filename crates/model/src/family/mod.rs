@@ -1,6 +1,8 @@
-//! Families of models, a file each: how a `config.json` becomes a [`ModelSpec`], and what is said of it elsewhere.
+//! Families of models, a file each: how a `config.json` becomes a [`ModelSpec`], and what is said
+//! of it elsewhere.
 //!
-//! A new family: a file with its [`Family`], and its line in [`FAMILIES`]. What it computes that others do not is data in the spec.
+//! A new family: a file with its [`Family`], and its line in [`FAMILIES`]. What it computes that
+//! others do not is data in the spec.
 
 pub(crate) mod llama;
 pub(crate) mod qwen2;
@@ -21,7 +23,8 @@ pub struct Family {
     pub class: &'static str,
     /// `general.architecture` in GGUF files.
     pub gguf: &'static str,
-    /// llama.cpp rotates neighbours of a head, not halves: rows of queries and keys change places in GGUF files.
+    /// llama.cpp rotates neighbours of a head, not halves: rows of queries and keys change places
+    /// in GGUF files.
     pub interleaves_in_gguf: bool,
     /// Flags that its `config.json` has, and their usual values.
     pub flags: &'static [(&'static str, bool)],
@@ -59,12 +62,15 @@ impl std::fmt::Debug for Family {
 
 /// Reads and checks a `config.json`.
 ///
-/// Errors: an unsupported family or feature, a missing key, a number that is zero, huge or does not divide.
+/// Errors: an unsupported family or feature, a missing key, a number that is zero, huge or does not
+/// divide.
 pub fn read_spec(config_json: &[u8]) -> Result<ModelSpec, ConfigError> {
-    let value: Value = serde_json::from_slice(config_json).map_err(|e| ConfigError::NotAnObject(e.to_string()))?;
+    let value: Value =
+        serde_json::from_slice(config_json).map_err(|e| ConfigError::NotAnObject(e.to_string()))?;
     let hyper = Hyper::of(&value)?;
     let model_type = hyper.text("model_type")?.ok_or(ConfigError::Missing("model_type"))?;
-    let family = family(model_type).ok_or_else(|| ConfigError::Family { got: model_type.to_owned(), known: known() })?;
+    let family = family(model_type)
+        .ok_or_else(|| ConfigError::Family { got: model_type.to_owned(), known: known() })?;
     hyper.check_features()?;
     let Features { qkv_bias, output_bias, mlp_bias, qk_norm } = (family.features)(&hyper)?;
     let hidden = hyper.size("hidden_size", 1 << 18)?;
@@ -89,7 +95,11 @@ pub fn read_spec(config_json: &[u8]) -> Result<ModelSpec, ConfigError> {
         n_vocab,
         hidden,
         blocks: vec![BlockSpec { attention, mlp }; layers],
-        head: if hyper.flag("tie_word_embeddings")?.unwrap_or(false) { Head::Tied } else { Head::Own },
+        head: if hyper.flag("tie_word_embeddings")?.unwrap_or(false) {
+            Head::Tied
+        } else {
+            Head::Own
+        },
         rope,
         max_positions: hyper.optional_size("max_position_embeddings", MOST)?.unwrap_or(2048),
         norm_eps: hyper.number("rms_norm_eps", 1e-12, 1.0)?.unwrap_or(1e-6),

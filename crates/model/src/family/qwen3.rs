@@ -1,4 +1,5 @@
-//! Qwen3: each head of queries and keys is normed before it is rotated; biases only where the config asks for them.
+//! Qwen3: each head of queries and keys is normed before it is rotated; biases only where the
+//! config asks for them.
 
 use super::{Family, Features};
 use crate::hyper::{ConfigError, Hyper};
@@ -15,5 +16,10 @@ pub(crate) static QWEN3: Family = Family {
 
 fn features(hyper: &Hyper) -> Result<Features, ConfigError> {
     let attention_bias = hyper.flag("attention_bias")?.unwrap_or(false);
-    Ok(Features { qkv_bias: attention_bias, output_bias: attention_bias, mlp_bias: false, qk_norm: true })
+    Ok(Features {
+        qkv_bias: attention_bias,
+        output_bias: attention_bias,
+        mlp_bias: false,
+        qk_norm: true,
+    })
 }

@@ -1,4 +1,5 @@
-//! How GGUF encodes the values of a row, equal byte for byte to ggml's reference quantisers (`ggml-quants.c`, `*_ref`).
+//! How GGUF encodes the values of a row, equal byte for byte to ggml's reference quantisers
+//! (`ggml-quants.c`, `*_ref`).
 
 use half::f16;
 
@@ -12,7 +13,8 @@ pub enum Encoding {
     F16,
     /// Blocks of 32: the scale as f16, 32 signed bytes.
     Q8_0,
-    /// Blocks of 32: the scale as f16, 16 bytes with value `i` in the low and value `i + 16` in the high nibble, minus 8.
+    /// Blocks of 32: the scale as f16, 16 bytes with value `i` in the low and value `i + 16` in the
+    /// high nibble, minus 8.
     Q4_0,
 }
 
@@ -43,15 +45,19 @@ impl Encoding {
         }
     }
 
-    /// Appends the encoded `values`. What f16 cannot hold becomes its largest number: ±65504, as a value or as a scale.
-    /// Panics: they do not fill whole blocks.
+    /// Appends the encoded `values`. What f16 cannot hold becomes its largest number: ±65504, as a
+    /// value or as a scale. Panics: they do not fill whole blocks.
     pub(crate) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
         assert!(self.fits(values.len()), "{} values in blocks of {BLOCK}", values.len());
         match self {
             Encoding::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
             Encoding::F16 => out.extend(values.iter().flat_map(|v| to_f16(*v).to_le_bytes())),
-            Encoding::Q8_0 => values.as_chunks::<BLOCK>().0.iter().for_each(|block| q8_0(block, out)),
-            Encoding::Q4_0 => values.as_chunks::<BLOCK>().0.iter().for_each(|block| q4_0(block, out)),
+            Encoding::Q8_0 => {
+                values.as_chunks::<BLOCK>().0.iter().for_each(|block| q8_0(block, out))
+            }
+            Encoding::Q4_0 => {
+                values.as_chunks::<BLOCK>().0.iter().for_each(|block| q4_0(block, out))
+            }
         }
     }
 }
@@ -70,7 +76,8 @@ fn q8_0(block: &[f32; BLOCK], out: &mut Vec<u8>) {
 }
 
 fn q4_0(block: &[f32; BLOCK], out: &mut Vec<u8>) {
-    // The value of largest magnitude, the first of equal ones, becomes -8: its sign is the scale's, turned.
+    // The value of largest magnitude, the first of equal ones, becomes -8: its sign is the scale's,
+    // turned.
     let largest = block.iter().fold(0f32, |a, v| if a.abs() < v.abs() { *v } else { a });
     let scale = largest / -8.0;
     let inverse = inverse(scale);
@@ -112,7 +119,9 @@ mod tests {
         let mut state = 11u64;
         (0..500).map(move |i| {
             std::array::from_fn(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * (i % 8 - 3) as f32
             })
         })
@@ -152,13 +161,21 @@ mod tests {
     fn every_value_comes_back_to_within_half_a_step() {
         for block in blocks() {
             let largest = block.iter().fold(0f32, |a, v| a.max(v.abs()));
-            // f16 rounds the scale by 2^-11 of itself; the value cut off at 15 loses up to a whole step.
+            // f16 rounds the scale by 2^-11 of itself; the value cut off at 15 loses up to a whole
+            // step.
             for (got, want) in decode_q8_0(&encode(Encoding::Q8_0, &block)).iter().zip(&block) {
-                assert!((got - want).abs() <= largest / 127.0 * 0.5 + largest * 5e-4, "{got} {want}");
+                assert!(
+                    (got - want).abs() <= largest / 127.0 * 0.5 + largest * 5e-4,
+                    "{got} {want}"
+                );
             }
             for (got, want) in decode_q4_0(&encode(Encoding::Q4_0, &block)).iter().zip(&block) {
                 let opposite = want.abs() > 7.5 / 8.0 * largest;
-                assert!((got - want).abs() <= largest / 8.0 * if opposite { 1.0 } else { 0.5 } + largest * 5e-4, "{got} {want}");
+                assert!(
+                    (got - want).abs()
+                        <= largest / 8.0 * if opposite { 1.0 } else { 0.5 } + largest * 5e-4,
+                    "{got} {want}"
+                );
             }
         }
     }
@@ -168,7 +185,10 @@ mod tests {
         assert_eq!(encode(Encoding::Q8_0, &[0.0; BLOCK]), [0; 34]);
         let zeros = encode(Encoding::Q4_0, &[0.0; BLOCK]);
         assert!(decode_q4_0(&zeros).iter().all(|v| *v == 0.0), "{zeros:?}");
-        assert_eq!(encode(Encoding::F16, &[1e9, -1e9]), [f16::MAX.to_le_bytes(), f16::MIN.to_le_bytes()].concat());
+        assert_eq!(
+            encode(Encoding::F16, &[1e9, -1e9]),
+            [f16::MAX.to_le_bytes(), f16::MIN.to_le_bytes()].concat()
+        );
         let huge = decode_q8_0(&encode(Encoding::Q8_0, &[1e30; BLOCK]));
         assert!(huge.iter().all(|v| v.is_finite()), "{huge:?}");
     }

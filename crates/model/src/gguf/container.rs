@@ -34,7 +34,8 @@ impl Entry {
     }
 }
 
-/// Everything before the data, padded: the data of `entries` follow in their order, each padded to [`ALIGNMENT`].
+/// Everything before the data, padded: the data of `entries` follow in their order, each padded to
+/// [`ALIGNMENT`].
 pub(crate) fn header(metadata: &[(String, Value)], entries: &[Entry]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend(VERSION.to_le_bytes());

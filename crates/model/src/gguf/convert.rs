@@ -1,6 +1,7 @@
 //! From a checkpoint in Hugging Face layout to a GGUF file: names, order of rows, hyperparameters.
 //!
-//! Memory stays small whatever the model: weights are read from the map, encoded and written some thousand rows at a time.
+//! Memory stays small whatever the model: weights are read from the map, encoded and written some
+//! thousand rows at a time.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -59,8 +60,9 @@ struct Plan {
     interleave: Option<usize>,
 }
 
-/// Converts the model in `model_dir` (Hugging Face layout, Llama or Qwen2 family) into `out`; an existing file is replaced at
-/// the end, and kept on an error. `progress` gets the bytes written so far and in all; it can stop the work.
+/// Converts the model in `model_dir` (Hugging Face layout, Llama or Qwen2 family) into `out`; an
+/// existing file is replaced at the end, and kept on an error. `progress` gets the bytes written so
+/// far and in all; it can stop the work.
 ///
 /// Errors: whatever loading the directory gives, writing, and [`ConvertError::Interrupted`].
 pub fn convert(
@@ -70,7 +72,8 @@ pub fn convert(
     mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Converted, ConvertError> {
     let (file, config_text) = read_config_text(model_dir)?;
-    let spec = read_spec(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
+    let spec =
+        read_spec(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
     let containers = containers(model_dir)?;
     let mut checkpoint = Checkpoint::open(&containers)?;
     let mut plans = Vec::new();
@@ -124,7 +127,8 @@ pub fn convert(
         let _ = std::fs::remove_file(&temporary);
         return Err(error);
     }
-    let wanted_blocks = |p: &&Plan| p.tensor.columns.is_some_and(|k| !wanted(&p.tensor, options).fits(k));
+    let wanted_blocks =
+        |p: &&Plan| p.tensor.columns.is_some_and(|k| !wanted(&p.tensor, options).fits(k));
     let kept_f16 = plans.iter().filter(wanted_blocks).map(|p| p.entry.name.clone()).collect();
     Ok(Converted { bytes: total, tensors: entries.len(), kept_f16 })
 }
@@ -134,7 +138,11 @@ fn padding(entry: &Entry) -> Vec<u8> {
 }
 
 /// Encodes and hands out a tensor in runs of whole rows.
-fn tensor(taken: &Taken, plan: &Plan, put: &mut impl FnMut(&[u8]) -> Result<(), ConvertError>) -> Result<(), ConvertError> {
+fn tensor(
+    taken: &Taken,
+    plan: &Plan,
+    put: &mut impl FnMut(&[u8]) -> Result<(), ConvertError>,
+) -> Result<(), ConvertError> {
     let k = plan.tensor.columns.unwrap_or(1);
     // A head's rows are interleaved among themselves: runs are of whole heads.
     let step = plan.interleave.unwrap_or(1);
@@ -154,8 +162,8 @@ fn tensor(taken: &Taken, plan: &Plan, put: &mut impl FnMut(&[u8]) -> Result<(), 
     Ok(())
 }
 
-/// Rows of q and k in the order in which llama.cpp's `llama` rotates them: Hugging Face files pair row `i` of a head with row
-/// `i + head_dim/2`, there they are neighbours.
+/// Rows of q and k in the order in which llama.cpp's `llama` rotates them: Hugging Face files pair
+/// row `i` of a head with row `i + head_dim/2`, there they are neighbours.
 fn interleave(values: &[f32], head_dim: usize, k: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
     for head in values.chunks_exact(head_dim * k) {
@@ -174,7 +182,8 @@ fn plan(tensor: TensorSpec, spec: &ModelSpec, options: &Options) -> Plan {
         Some(k) => Some(wanted(&tensor, options)).filter(|e| e.fits(k)).unwrap_or(Encoding::F16),
     };
     let rotated = matches!(tensor.role, Role::Query | Role::Key);
-    let interleave = (spec.family.interleaves_in_gguf && rotated).then_some(spec.attention().head_dim);
+    let interleave =
+        (spec.family.interleaves_in_gguf && rotated).then_some(spec.attention().head_dim);
     let entry = Entry { name: tensor.gguf_name(), shape: tensor.shape(), encoding };
     Plan { tensor, entry, interleave }
 }
@@ -243,8 +252,14 @@ mod tests {
     #[test]
     fn rows_of_a_head_are_interleaved() {
         // Two heads of four rows, one column: 0 and 2, 1 and 3 are pairs.
-        assert_eq!(interleave(&[0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0], 4, 1), [0.0, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0]);
+        assert_eq!(
+            interleave(&[0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0], 4, 1),
+            [0.0, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0]
+        );
         // Two columns: rows move as a whole.
-        assert_eq!(interleave(&[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5], 4, 2), [0.0, 0.5, 2.0, 2.5, 1.0, 1.5, 3.0, 3.5]);
+        assert_eq!(
+            interleave(&[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5], 4, 2),
+            [0.0, 0.5, 2.0, 2.5, 1.0, 1.5, 3.0, 3.5]
+        );
     }
 }

@@ -35,7 +35,8 @@ pub(crate) fn map(path: &Path) -> Result<Bytes, LoadError> {
     if metadata.len() == 0 {
         return Ok(Bytes::Empty);
     }
-    // SAFETY: the map is private to this process and read-only. Whoever truncates the file while it is being read can
-    // still make the process fault, as with every mapped file; nothing refers to the map once a model is loaded.
+    // SAFETY: the map is private to this process and read-only. Whoever truncates the file while it
+    // is being read can still make the process fault, as with every mapped file; nothing refers to
+    // the map once a model is loaded.
     unsafe { memmap2::Mmap::map(&file) }.map(Bytes::Mapped).map_err(read)
 }

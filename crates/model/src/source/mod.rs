@@ -29,14 +29,20 @@ pub trait WeightSource {
     /// Errors: it is missing, has another shape or type, or a value is not finite.
     fn append_values(&mut self, tensor: &TensorSpec, out: &mut Vec<f32>) -> Result<(), LoadError>;
 
-    /// Appends a matrix as the INT4 that the source holds, group 32; `false`, and nothing is taken, where it holds other numbers.
+    /// Appends a matrix as the INT4 that the source holds, group 32; `false`, and nothing is taken,
+    /// where it holds other numbers.
     ///
     /// Errors: it is missing, or has another shape or type.
-    fn append_int4(&mut self, _matrix: &TensorSpec, _out: &mut Int4Parts) -> Result<bool, LoadError> {
+    fn append_int4(
+        &mut self,
+        _matrix: &TensorSpec,
+        _out: &mut Int4Parts,
+    ) -> Result<bool, LoadError> {
         Ok(false)
     }
 
-    /// Everything that a model needs was taken. Errors: something is left that does not belong to `spec`.
+    /// Everything that a model needs was taken. Errors: something is left that does not belong to
+    /// `spec`.
     fn finish(&mut self, spec: &ModelSpec) -> Result<(), LoadError>;
 }
 
@@ -63,15 +69,20 @@ enum Kind {
     Packed,
 }
 
-/// Opens a directory in Hugging Face layout, a directory with one packed file and no other weights, or a packed file.
+/// Opens a directory in Hugging Face layout, a directory with one packed file and no other weights,
+/// or a packed file.
 ///
 /// Errors: see [`LoadError`].
 pub fn open(path: &Path) -> Result<ModelFiles, LoadError> {
-    let metadata = std::fs::metadata(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    let metadata = std::fs::metadata(path)
+        .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
     let packed = if metadata.is_dir() { packed::find(path)? } else { Some(path.to_owned()) };
     match packed {
         Some(file) => Ok(ModelFiles { kind: Kind::Packed, containers: vec![named(&file)?] }),
-        None => Ok(ModelFiles { kind: Kind::Directory(read_config(path)?), containers: safetensors::containers(path)? }),
+        None => Ok(ModelFiles {
+            kind: Kind::Directory(read_config(path)?),
+            containers: safetensors::containers(path)?,
+        }),
     }
 }
 

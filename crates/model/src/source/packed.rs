@@ -1,8 +1,9 @@
 //! The packed file, `*.lacuna.safetensors`: a model of ours in one safetensors container.
 //!
-//! `__metadata__` holds `format` and `config` (the text of config.json). A matrix `NAME` is stored as `NAME.q4` (U8 `[n,⌈k/2⌉]`, low
-//! nibble = even column) and `NAME.scale` (F16 `[n,⌈k/32⌉]`); vectors keep their name, as F32. Tensor order, and with it
-//! every byte of the file, follows from the model alone.
+//! `__metadata__` holds `format` and `config` (the text of config.json). A matrix `NAME` is stored
+//! as `NAME.q4` (U8 `[n,⌈k/2⌉]`, low nibble = even column) and `NAME.scale` (F16 `[n,⌈k/32⌉]`);
+//! vectors keep their name, as F32. Tensor order, and with it every byte of the file, follows from
+//! the model alone.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -53,11 +54,18 @@ impl WeightSource for Packed<'_> {
     }
 
     fn append_values(&mut self, tensor: &TensorSpec, out: &mut Vec<f32>) -> Result<(), LoadError> {
-        let (n, Some(k)) = (tensor.rows, tensor.columns) else { return self.0.append_values(tensor, out) };
+        let (n, Some(k)) = (tensor.rows, tensor.columns) else {
+            return self.0.append_values(tensor, out);
+        };
         let mut parts = Int4Parts::default();
         self.append_int4(tensor, &mut parts)?;
-        let int4 = |source| LoadError::Int4 { file: self.0.file().to_owned(), name: tensor.name.clone(), source };
-        let matrix = Int4Matrix::from_file_parts(n, k, &parts.nibbles, &parts.scales).map_err(int4)?;
+        let int4 = |source| LoadError::Int4 {
+            file: self.0.file().to_owned(),
+            name: tensor.name.clone(),
+            source,
+        };
+        let matrix =
+            Int4Matrix::from_file_parts(n, k, &parts.nibbles, &parts.scales).map_err(int4)?;
         let start = out.len();
         out.resize(start + n * k, 0.0);
         for (i, row) in out[start..].chunks_exact_mut(k).enumerate() {
@@ -68,8 +76,11 @@ impl WeightSource for Packed<'_> {
 
     fn append_int4(&mut self, matrix: &TensorSpec, out: &mut Int4Parts) -> Result<bool, LoadError> {
         let (n, Some(k)) = (matrix.rows, matrix.columns) else { return Ok(false) };
-        out.nibbles.extend_from_slice(self.0.take(&q4_name(&matrix.name), &[n, k.div_ceil(2)])?.bytes()?);
-        self.0.take(&scale_name(&matrix.name), &[n, k.div_ceil(32)])?.append_f16(&mut out.scales)?;
+        out.nibbles
+            .extend_from_slice(self.0.take(&q4_name(&matrix.name), &[n, k.div_ceil(2)])?.bytes()?);
+        self.0
+            .take(&scale_name(&matrix.name), &[n, k.div_ceil(32)])?
+            .append_f16(&mut out.scales)?;
         Ok(true)
     }
 
@@ -90,7 +101,8 @@ fn scale_name(name: &str) -> String {
 
 /// The one packed file of a directory that holds no `model.safetensors`.
 pub(super) fn find(dir: &Path) -> Result<Option<PathBuf>, LoadError> {
-    if dir.join("model.safetensors").is_file() || dir.join("model.safetensors.index.json").is_file() {
+    if dir.join("model.safetensors").is_file() || dir.join("model.safetensors.index.json").is_file()
+    {
         return Ok(None);
     }
     let read = |source| LoadError::Read { path: dir.to_owned(), source };
@@ -119,13 +131,19 @@ fn read_config(file: &str, bytes: &[u8]) -> Result<ModelSpec, LoadError> {
     }
     if format != PACKED_FORMAT {
         let got = format.chars().take(80).collect();
-        return Err(LoadError::PackedFormat { file: file.to_owned(), expected: PACKED_FORMAT, got });
+        return Err(LoadError::PackedFormat {
+            file: file.to_owned(),
+            expected: PACKED_FORMAT,
+            got,
+        });
     }
     let config = map.get("config").ok_or_else(not_packed)?;
-    read_spec(config.as_bytes()).map_err(|source| LoadError::Config { file: file.to_owned(), source })
+    read_spec(config.as_bytes())
+        .map_err(|source| LoadError::Config { file: file.to_owned(), source })
 }
 
-/// Quantises the model in `model_dir` (Hugging Face layout) into the packed file `out`; an existing one is replaced at the end.
+/// Quantises the model in `model_dir` (Hugging Face layout) into the packed file `out`; an existing
+/// one is replaced at the end.
 ///
 /// Errors: whatever loading the directory gives, and writing.
 pub fn pack(model_dir: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<(), LoadError> {
@@ -144,7 +162,9 @@ pub struct Card<'a> {
 impl Card<'_> {
     /// The text of a config with what the card says.
     fn on(&self, config_text: String) -> String {
-        let Ok(Value::Object(mut config)) = serde_json::from_str(&config_text) else { return config_text };
+        let Ok(Value::Object(mut config)) = serde_json::from_str(&config_text) else {
+            return config_text;
+        };
         if let Some(languages) = self.languages {
             config.insert("code_languages".to_owned(), json!(languages));
         }
@@ -155,33 +175,50 @@ impl Card<'_> {
     }
 }
 
-/// Writes a packed file anew with what the card says; its tensors stay as they are. `out` may be the file itself.
+/// Writes a packed file anew with what the card says; its tensors stay as they are. `out` may be
+/// the file itself.
 ///
-/// Errors: a file that is not a packed one, a config that the card makes unreadable, reading and writing.
-pub fn describe(packed: impl AsRef<Path>, out: impl AsRef<Path>, card: &Card<'_>) -> Result<(), LoadError> {
+/// Errors: a file that is not a packed one, a config that the card makes unreadable, reading and
+/// writing.
+pub fn describe(
+    packed: impl AsRef<Path>,
+    out: impl AsRef<Path>,
+    card: &Card<'_>,
+) -> Result<(), LoadError> {
     let (packed, out) = (packed.as_ref(), out.as_ref());
     let file = packed.display().to_string();
-    let bytes = std::fs::read(packed).map_err(|source| LoadError::Read { path: packed.to_owned(), source })?;
+    let bytes = std::fs::read(packed)
+        .map_err(|source| LoadError::Read { path: packed.to_owned(), source })?;
     read_config(&file, &bytes)?;
     let container = |source| LoadError::Container { file: file.clone(), source };
     let (header_len, metadata) = SafeTensors::read_metadata(&bytes).map_err(container)?;
-    let text = metadata.metadata().as_ref().and_then(|map| map.get("config")).cloned().unwrap_or_default();
+    let text =
+        metadata.metadata().as_ref().and_then(|map| map.get("config")).cloned().unwrap_or_default();
     let text = card.on(text);
-    read_spec(text.as_bytes()).map_err(|source| LoadError::Config { file: file.clone(), source })?;
+    read_spec(text.as_bytes())
+        .map_err(|source| LoadError::Config { file: file.clone(), source })?;
     // The container has been read: its header is an object.
-    let mut map: Map<String, Value> = serde_json::from_slice(&bytes[LENGTH..LENGTH + header_len]).unwrap_or_default();
+    let mut map: Map<String, Value> =
+        serde_json::from_slice(&bytes[LENGTH..LENGTH + header_len]).unwrap_or_default();
     map.insert("__metadata__".to_owned(), metadata_of(&text));
     write_whole(out, |to| {
-        to.write_all(&as_header(map)).and_then(|()| to.write_all(&bytes[LENGTH + header_len..])).map_err(|source| unwritten(out, source))
+        to.write_all(&as_header(map))
+            .and_then(|()| to.write_all(&bytes[LENGTH + header_len..]))
+            .map_err(|source| unwritten(out, source))
     })
 }
 
 /// As [`pack`]; the file says what the card does.
-pub fn pack_for(model_dir: impl AsRef<Path>, out: impl AsRef<Path>, card: &Card<'_>) -> Result<(), LoadError> {
+pub fn pack_for(
+    model_dir: impl AsRef<Path>,
+    out: impl AsRef<Path>,
+    card: &Card<'_>,
+) -> Result<(), LoadError> {
     let (model_dir, out) = (model_dir.as_ref(), out.as_ref());
     let (file, config_text) = read_config_text(model_dir)?;
     let config_text = card.on(config_text);
-    let spec = read_spec(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
+    let spec =
+        read_spec(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
     let containers = containers(model_dir)?;
     let mut checkpoint = Checkpoint::open(&containers)?;
     let tensors = spec.tensors();
@@ -192,7 +229,8 @@ pub fn pack_for(model_dir: impl AsRef<Path>, out: impl AsRef<Path>, card: &Card<
     write_whole(out, |to| {
         to.write_all(&header(&config_text, &tensors)).map_err(|source| unwritten(out, source))?;
         for tensor in &tensors {
-            to.write_all(&data(&mut checkpoint, tensor)?).map_err(|source| unwritten(out, source))?;
+            to.write_all(&data(&mut checkpoint, tensor)?)
+                .map_err(|source| unwritten(out, source))?;
         }
         checkpoint.finish(&spec)
     })
@@ -203,7 +241,10 @@ fn unwritten(path: &Path, source: std::io::Error) -> LoadError {
 }
 
 /// Writes a file that replaces what is there once it is whole.
-fn write_whole(out: &Path, content: impl FnOnce(&mut BufWriter<File>) -> Result<(), LoadError>) -> Result<(), LoadError> {
+fn write_whole(
+    out: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
     let temporary = temporary_beside(out);
     let write = |source| unwritten(out, source);
     let result = (|| {
@@ -256,9 +297,16 @@ fn as_header(map: Map<String, Value>) -> Vec<u8> {
 fn data(checkpoint: &mut Checkpoint, tensor: &TensorSpec) -> Result<Vec<u8>, LoadError> {
     let mut values = Vec::new();
     checkpoint.append_values(tensor, &mut values)?;
-    let Some(k) = tensor.columns else { return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect()) };
-    let int4 = |source| LoadError::Int4 { file: checkpoint.file().to_owned(), name: tensor.name.clone(), source };
-    let (mut bytes, scales) = Int4Matrix::quantize(tensor.rows, k, &values).map_err(int4)?.to_file_parts();
+    let Some(k) = tensor.columns else {
+        return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect());
+    };
+    let int4 = |source| LoadError::Int4 {
+        file: checkpoint.file().to_owned(),
+        name: tensor.name.clone(),
+        source,
+    };
+    let (mut bytes, scales) =
+        Int4Matrix::quantize(tensor.rows, k, &values).map_err(int4)?.to_file_parts();
     bytes.extend(scales.into_iter().flat_map(f16::to_le_bytes));
     Ok(bytes)
 }

@@ -1,7 +1,8 @@
 //! Named tensors of a model on disk or in memory, checked before anything is allocated for them.
 //!
-//! [`Checkpoint`] is one or several safetensors containers. Every access names the shape it expects; sizes are compared with
-//! the bytes that are really there, so that a lying header costs an error and no memory.
+//! [`Checkpoint`] is one or several safetensors containers. Every access names the shape it
+//! expects; sizes are compared with the bytes that are really there, so that a lying header costs
+//! an error and no memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -20,7 +21,8 @@ use crate::spec::{Head, ModelSpec};
 /// Shards of one model that are accepted.
 const MAX_SHARDS: usize = 1024;
 
-/// The containers of a directory in Hugging Face layout: `model.safetensors`, or the shards of its index.
+/// The containers of a directory in Hugging Face layout: `model.safetensors`, or the shards of its
+/// index.
 pub(crate) fn containers(dir: &Path) -> Result<Vec<(String, Bytes)>, LoadError> {
     let single = dir.join("model.safetensors");
     if single.is_file() {
@@ -37,20 +39,35 @@ pub(crate) fn containers(dir: &Path) -> Result<Vec<(String, Bytes)>, LoadError> 
 
 /// The distinct shard names of an index, each a plain file name.
 fn shard_names(file: &str, bytes: &[u8]) -> Result<BTreeSet<String>, LoadError> {
-    let json: Value = serde_json::from_slice(bytes).map_err(|source| LoadError::Json { file: file.to_owned(), source })?;
-    let missing = || LoadError::MissingTensor { file: file.to_owned(), name: "weight_map".to_owned() };
-    let weight_map = json.get("weight_map").and_then(Value::as_object).filter(|m| !m.is_empty()).ok_or_else(missing)?;
+    let json: Value = serde_json::from_slice(bytes)
+        .map_err(|source| LoadError::Json { file: file.to_owned(), source })?;
+    let missing =
+        || LoadError::MissingTensor { file: file.to_owned(), name: "weight_map".to_owned() };
+    let weight_map = json
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .filter(|m| !m.is_empty())
+        .ok_or_else(missing)?;
     let mut names = BTreeSet::new();
     for value in weight_map.values() {
         let name = value.as_str().unwrap_or_default();
-        let plain = !name.is_empty() && Path::new(name).file_name().is_some_and(|f| f == name) && !name.contains(['/', '\\']);
+        let plain = !name.is_empty()
+            && Path::new(name).file_name().is_some_and(|f| f == name)
+            && !name.contains(['/', '\\']);
         if !plain {
-            return Err(LoadError::ShardName { file: file.to_owned(), name: value.to_string().chars().take(80).collect() });
+            return Err(LoadError::ShardName {
+                file: file.to_owned(),
+                name: value.to_string().chars().take(80).collect(),
+            });
         }
         names.insert(name.to_owned());
     }
     if names.len() > MAX_SHARDS {
-        return Err(LoadError::TooManyShards { file: file.to_owned(), n: names.len(), limit: MAX_SHARDS });
+        return Err(LoadError::TooManyShards {
+            file: file.to_owned(),
+            n: names.len(),
+            limit: MAX_SHARDS,
+        });
     }
     Ok(names)
 }
@@ -82,17 +99,24 @@ impl<'a> Checkpoint<'a> {
 
     /// Errors: there is no such tensor (any more).
     pub(super) fn expect_name(&self, name: &str) -> Result<(), LoadError> {
-        let missing = || LoadError::MissingTensor { file: self.file.clone(), name: name.to_owned() };
+        let missing =
+            || LoadError::MissingTensor { file: self.file.clone(), name: name.to_owned() };
         self.tensors.contains_key(name).then_some(()).ok_or_else(missing)
     }
 
     /// Takes a tensor of a given shape. Errors: it is missing or has another shape.
     pub(crate) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Taken<'a>, LoadError> {
-        let missing = || LoadError::MissingTensor { file: self.file.clone(), name: name.to_owned() };
+        let missing =
+            || LoadError::MissingTensor { file: self.file.clone(), name: name.to_owned() };
         let (file, view) = self.tensors.remove(name).ok_or_else(missing)?;
         if view.shape() != shape {
             let (expected, got) = (shape.to_vec(), view.shape().to_vec());
-            return Err(LoadError::Shape { file: file.to_owned(), name: name.to_owned(), expected, got });
+            return Err(LoadError::Shape {
+                file: file.to_owned(),
+                name: name.to_owned(),
+                expected,
+                got,
+            });
         }
         Ok(Taken { file, name: name.to_owned(), view })
     }
@@ -100,7 +124,9 @@ impl<'a> Checkpoint<'a> {
     /// Drops tensors that some checkpoints carry and no computation needs.
     fn ignore_spare(&mut self, spec: &ModelSpec) {
         let head = format!("{}.weight", Role::Head.module(None));
-        let spare = |name: &str| name.ends_with(".rotary_emb.inv_freq") || spec.head == Head::Tied && name == head;
+        let spare = |name: &str| {
+            name.ends_with(".rotary_emb.inv_freq") || spec.head == Head::Tied && name == head
+        };
         self.tensors.retain(|name, _| !spare(name));
     }
 }
@@ -122,13 +148,20 @@ impl WeightSource for Checkpoint<'_> {
         self.ignore_spare(spec);
         match std::mem::take(&mut self.tensors).into_iter().next() {
             None => Ok(()),
-            Some((name, (file, _))) => Err(LoadError::UnexpectedTensor { file: file.to_owned(), name }),
+            Some((name, (file, _))) => {
+                Err(LoadError::UnexpectedTensor { file: file.to_owned(), name })
+            }
         }
     }
 }
 
-fn add<'a>(all: &mut BTreeMap<String, (&'a str, TensorView<'a>)>, file: &'a str, bytes: &'a [u8]) -> Result<(), LoadError> {
-    let container = SafeTensors::deserialize(bytes).map_err(|source| LoadError::Container { file: file.to_owned(), source })?;
+fn add<'a>(
+    all: &mut BTreeMap<String, (&'a str, TensorView<'a>)>,
+    file: &'a str,
+    bytes: &'a [u8],
+) -> Result<(), LoadError> {
+    let container = SafeTensors::deserialize(bytes)
+        .map_err(|source| LoadError::Container { file: file.to_owned(), source })?;
     for (name, view) in container.tensors() {
         if all.insert(name.clone(), (file, view)).is_some() {
             return Err(LoadError::DuplicateTensor { file: file.to_owned(), name });
@@ -155,26 +188,48 @@ impl<'a> Taken<'a> {
         self.append_f32_range(0..self.view.shape().iter().product(), out)
     }
 
-    /// Appends some of the values as f32, counted in the order of the file. Errors: as [`Taken::append_f32`].
-    /// Panics: the range is outside of the tensor.
-    pub(crate) fn append_f32_range(&self, range: Range<usize>, out: &mut Vec<f32>) -> Result<(), LoadError> {
+    /// Appends some of the values as f32, counted in the order of the file. Errors: as
+    /// [`Taken::append_f32`]. Panics: the range is outside of the tensor.
+    pub(crate) fn append_f32_range(
+        &self,
+        range: Range<usize>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), LoadError> {
         let start = out.len();
         let data = self.view.data();
         match self.view.dtype() {
-            Dtype::F32 => out.extend(data.as_chunks::<4>().0[range.clone()].iter().map(|b| f32::from_le_bytes(*b))),
-            Dtype::F16 => out.extend(data.as_chunks::<2>().0[range.clone()].iter().map(|b| f16::from_le_bytes(*b).to_f32())),
-            Dtype::BF16 => out.extend(data.as_chunks::<2>().0[range.clone()].iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
+            Dtype::F32 => out.extend(
+                data.as_chunks::<4>().0[range.clone()].iter().map(|b| f32::from_le_bytes(*b)),
+            ),
+            Dtype::F16 => out.extend(
+                data.as_chunks::<2>().0[range.clone()]
+                    .iter()
+                    .map(|b| f16::from_le_bytes(*b).to_f32()),
+            ),
+            Dtype::BF16 => out.extend(
+                data.as_chunks::<2>().0[range.clone()]
+                    .iter()
+                    .map(|b| bf16::from_le_bytes(*b).to_f32()),
+            ),
             _ => return Err(self.dtype_error("F32, F16 or BF16")),
         }
         match out[start..].iter().position(|v| !v.is_finite()) {
             None => Ok(()),
-            Some(index) => Err(LoadError::NotFinite { file: self.file.to_owned(), name: self.name.clone(), index: range.start + index }),
+            Some(index) => Err(LoadError::NotFinite {
+                file: self.file.to_owned(),
+                name: self.name.clone(),
+                index: range.start + index,
+            }),
         }
     }
 
     /// The bytes of a U8 tensor.
     pub(crate) fn bytes(&self) -> Result<&'a [u8], LoadError> {
-        if self.view.dtype() == Dtype::U8 { Ok(self.view.data()) } else { Err(self.dtype_error("U8")) }
+        if self.view.dtype() == Dtype::U8 {
+            Ok(self.view.data())
+        } else {
+            Err(self.dtype_error("U8"))
+        }
     }
 
     /// Appends the values of an F16 tensor.

@@ -82,7 +82,9 @@ fn excerpts_are_whole_and_take_a_quarter_of_what_the_suffix_leaves() {
     let texts = shown(&[PRICES, ITEMS, MAIN]);
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let lengths: Vec<usize> = texts.iter().map(|text| t.encode(text).len()).collect();
-    let fit = |budget: usize, suffix: usize| String::from_utf8(t.decode(&fitting(&t, &texts, budget, suffix))).unwrap();
+    let fit = |budget: usize, suffix: usize| {
+        String::from_utf8(t.decode(&fitting(&t, &texts, budget, suffix))).unwrap()
+    };
     let all: usize = lengths.iter().sum();
     assert_eq!(fit(4 * all, 0), texts.concat());
     assert_eq!(fit(4 * all + 100, 100), texts.concat());
@@ -97,9 +99,15 @@ fn excerpts_are_whole_and_take_a_quarter_of_what_the_suffix_leaves() {
     let suffix = t.encode(FILE.suffix).len();
     let budget = 4 + header + suffix + 4 * (lengths[0] + lengths[1]);
     for (budget, expected) in [(budget, &texts[..2]), (budget - 1, &[texts[0], texts[2]])] {
-        let prompt = spelled(&Input { excerpts: &texts, ..FILE }, &Options { budget, heal: false, ..OPTIONS });
+        let prompt = spelled(
+            &Input { excerpts: &texts, ..FILE },
+            &Options { budget, heal: false, ..OPTIONS },
+        );
         let prefix = prompt.split("<|fim_prefix|>").nth(1).unwrap();
-        assert!(prefix.starts_with(&format!("{}def total", expected.concat())), "{budget}: {prompt}");
+        assert!(
+            prefix.starts_with(&format!("{}def total", expected.concat())),
+            "{budget}: {prompt}"
+        );
     }
 }
 
@@ -130,7 +138,15 @@ fn the_path_is_a_comment_of_the_file_that_is_completed() {
         ("a.css", "/* lib/x.rs */"),
         ("dir.css/a", "# lib/x.rs"),
     ] {
-        assert_eq!(excerpt(shown_in, "lib/x.rs", "let x = 1;"), format!("{line}\nlet x = 1;"), "{shown_in}");
+        assert_eq!(
+            excerpt(shown_in, "lib/x.rs", "let x = 1;"),
+            format!("{line}\nlet x = 1;"),
+            "{shown_in}"
+        );
     }
-    assert_eq!(Comment::of_path("a.py").line("two\nlines\r.py"), "# two lines .py", "a path stays in its line");
+    assert_eq!(
+        Comment::of_path("a.py").line("two\nlines\r.py"),
+        "# two lines .py",
+        "a path stays in its line"
+    );
 }

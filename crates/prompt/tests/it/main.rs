@@ -4,11 +4,22 @@ mod excerpts;
 mod stable;
 mod vocabulary;
 
-use lacuna_prompt::{Input, Options, Order, SectionKind, Sentinels, Tokenizer, build, header, layout};
+use lacuna_prompt::{
+    Input, Options, Order, SectionKind, Sentinels, Tokenizer, build, header, layout,
+};
 
-/// Every byte is a token, plus a few merges, plus the sentinels. Ids: sentinels 0–6, bytes 7–262, merges after.
+/// Every byte is a token, plus a few merges, plus the sentinels. Ids: sentinels 0–6, bytes 7–262,
+/// merges after.
 fn tokenizer_json(sentinels: bool) -> String {
-    let names = ["<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"];
+    let names = [
+        "<|endoftext|>",
+        "<|fim_prefix|>",
+        "<|fim_middle|>",
+        "<|fim_suffix|>",
+        "<|fim_pad|>",
+        "<|repo_name|>",
+        "<|file_sep|>",
+    ];
     let printable = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut extra = 0x100;
     let mut vocab = serde_json::Map::new();
@@ -24,7 +35,8 @@ fn tokenizer_json(sentinels: bool) -> String {
         };
         vocab.insert(char::from_u32(c).unwrap().to_string(), (b + 7).into());
     }
-    let merges = [("r", "e"), ("t", "u"), ("re", "tu"), ("r", "n"), ("retu", "rn"), ("Ċ", "Ġ"), ("ĊĠ", "Ġ")];
+    let merges =
+        [("r", "e"), ("t", "u"), ("re", "tu"), ("r", "n"), ("retu", "rn"), ("Ċ", "Ġ"), ("ĊĠ", "Ġ")];
     for (i, (a, b)) in merges.iter().enumerate() {
         vocab.insert(format!("{a}{b}"), (263 + i).into());
     }
@@ -53,7 +65,8 @@ fn tokenizer() -> Tokenizer {
 }
 
 const INPUT: Input<'_> = Input { path: Some("a.py"), excerpts: &[], prefix: "", suffix: "" };
-const OPTIONS: Options = Options { order: Order::Spm, budget: 512, heal: true, seam: false, ahead: 0 };
+const OPTIONS: Options =
+    Options { order: Order::Spm, budget: 512, heal: true, seam: false, ahead: 0 };
 
 fn section(prompt: &lacuna_prompt::Prompt, kind: SectionKind) -> &[u32] {
     let section = prompt.sections.iter().find(|s| s.kind == kind).unwrap();
@@ -63,7 +76,8 @@ fn section(prompt: &lacuna_prompt::Prompt, kind: SectionKind) -> &[u32] {
 #[test]
 fn text_round_trips_byte_for_byte() {
     let t = tokenizer();
-    for text in ["", "return x\r\n\t", "naïve 🦀 \u{0} \u{feff}", "<|fim_suffix|>", "\n    return"] {
+    for text in ["", "return x\r\n\t", "naïve 🦀 \u{0} \u{feff}", "<|fim_suffix|>", "\n    return"]
+    {
         assert_eq!(t.decode(&t.encode(text)), text.as_bytes(), "{text:?}");
     }
 }
@@ -75,7 +89,12 @@ fn a_users_marker_text_never_becomes_a_sentinel() {
     let text = "x = '<|fim_suffix|><|endoftext|><|file_sep|>'";
     let ids = t.encode(text);
     assert!(ids.iter().all(|id| !s.stops.contains(id)));
-    let prompt = build(&t, &s, &Input { path: Some(text), excerpts: &[text], prefix: text, suffix: text }, &OPTIONS);
+    let prompt = build(
+        &t,
+        &s,
+        &Input { path: Some(text), excerpts: &[text], prefix: text, suffix: text },
+        &OPTIONS,
+    );
     for marker in [s.prefix, s.middle, s.suffix, s.file.unwrap()] {
         assert_eq!(prompt.ids.iter().filter(|&&id| id == marker).count(), 1);
     }
@@ -98,16 +117,24 @@ fn healing_takes_back_the_cut_word() {
     let prompt = build(&t, &s, &Input { prefix: "x\n  retu", ..INPUT }, &OPTIONS);
     assert_eq!(prompt.healing.rolled_back(), b"retu");
     assert_eq!(t.decode(section(&prompt, SectionKind::Prefix)), b"x\n  ");
-    // `retur` is two tokens here: the word is taken back as a whole, so that `return` can be the answer's first token.
+    // `retur` is two tokens here: the word is taken back as a whole, so that `return` can be the
+    // answer's first token.
     let split = build(&t, &s, &Input { prefix: "x = retur", ..INPUT }, &OPTIONS);
     assert_eq!(split.healing.rolled_back(), b"retur");
     assert_eq!(t.decode(section(&split, SectionKind::Prefix)), b"x = ");
     let dotted = build(&t, &s, &Input { prefix: "a.b", ..INPUT }, &OPTIONS);
     assert_eq!(dotted.healing.rolled_back(), b"b", "punctuation is a boundary");
-    let without = build(&t, &s, &Input { prefix: "retu", ..INPUT }, &Options { heal: false, ..OPTIONS });
+    let without =
+        build(&t, &s, &Input { prefix: "retu", ..INPUT }, &Options { heal: false, ..OPTIONS });
     assert!(!without.healing.is_active());
-    assert!(!build(&t, &s, &INPUT, &OPTIONS).healing.is_active(), "nothing to heal in an empty file");
-    assert!(!build(&t, &s, &Input { prefix: "x\n", ..INPUT }, &OPTIONS).healing.is_active(), "a line break is a boundary");
+    assert!(
+        !build(&t, &s, &INPUT, &OPTIONS).healing.is_active(),
+        "nothing to heal in an empty file"
+    );
+    assert!(
+        !build(&t, &s, &Input { prefix: "x\n", ..INPUT }, &OPTIONS).healing.is_active(),
+        "a line break is a boundary"
+    );
     let indented = build(&t, &s, &Input { prefix: "x\n ", ..INPUT }, &OPTIONS);
     assert_eq!(indented.healing.rolled_back(), b"\n ", "the indentation may become deeper");
 }
@@ -118,22 +145,36 @@ fn the_budget_is_exact_and_the_text_nearest_to_the_cursor_stays() {
     let s = Sentinels::resolve(&t).unwrap();
     let lines: String = (0..4000).map(|i| format!("line {i} 🦀\n")).collect();
     for budget in [16, 17, 31, 64, 333, 2048] {
-        for (prefix, suffix) in [(lines.as_str(), lines.as_str()), (&lines, ""), ("", &lines), ("ab", "cd")] {
-            let prompt = build(&t, &s, &Input { prefix, suffix, ..INPUT }, &Options { budget, ..OPTIONS });
+        for (prefix, suffix) in
+            [(lines.as_str(), lines.as_str()), (&lines, ""), ("", &lines), ("ab", "cd")]
+        {
+            let prompt =
+                build(&t, &s, &Input { prefix, suffix, ..INPUT }, &Options { budget, ..OPTIONS });
             assert!(prompt.ids.len() <= budget, "{} > {budget}", prompt.ids.len());
             let mut kept = t.decode(section(&prompt, SectionKind::Prefix));
             kept.extend_from_slice(prompt.healing.rolled_back());
             assert!(prefix.as_bytes().ends_with(&kept));
-            assert!(suffix.as_bytes().starts_with(&t.decode(section(&prompt, SectionKind::Suffix))));
+            assert!(
+                suffix.as_bytes().starts_with(&t.decode(section(&prompt, SectionKind::Suffix)))
+            );
             if prefix.len() > 100 && budget >= 64 {
-                assert!(kept.len() > budget / 3, "kept only {} bytes of {budget} tokens", kept.len());
+                assert!(
+                    kept.len() > budget / 3,
+                    "kept only {} bytes of {budget} tokens",
+                    kept.len()
+                );
                 assert!(kept.starts_with(b"line "), "the window starts on a line start");
             }
         }
     }
     // One endless line of multi-byte characters: no hang, the end is kept.
     let long = "🦀".repeat(5000);
-    let prompt = build(&t, &s, &Input { prefix: &long, suffix: &long, ..INPUT }, &Options { budget: 40, ..OPTIONS });
+    let prompt = build(
+        &t,
+        &s,
+        &Input { prefix: &long, suffix: &long, ..INPUT },
+        &Options { budget: 40, ..OPTIONS },
+    );
     assert!(prompt.ids.len() <= 40 && prompt.prefix_cut > 0 && prompt.suffix_cut > 0);
 }
 
@@ -166,7 +207,8 @@ fn a_tokenizer_without_markers_is_refused_by_name() {
 
 #[test]
 fn the_order_is_that_of_the_family() {
-    let (ours, others) = (tokenizer_json(true).replace("<|repo_name|>", "<|reserved_0|>"), tokenizer_json(true));
+    let (ours, others) =
+        (tokenizer_json(true).replace("<|repo_name|>", "<|reserved_0|>"), tokenizer_json(true));
     for (json, family, order) in [(ours, "lacuna", Order::Spm), (others, "fim-pipe", Order::Psm)] {
         let s = Sentinels::resolve(&Tokenizer::from_json(json.as_bytes()).unwrap()).unwrap();
         assert_eq!((s.family, s.order), (family, order));
@@ -175,7 +217,14 @@ fn the_order_is_that_of_the_family() {
 
 #[test]
 fn hostile_tokenizer_files_are_errors() {
-    for file in ["", "{}", "[]", "null", "{\"added_tokens\":[{}]}", "{\"added_tokens\":[{\"id\":9999999999,\"content\":\"x\"}]}"] {
+    for file in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "{\"added_tokens\":[{}]}",
+        "{\"added_tokens\":[{\"id\":9999999999,\"content\":\"x\"}]}",
+    ] {
         assert!(Tokenizer::from_json(file.as_bytes()).is_err(), "{file}");
     }
     let truncated = tokenizer_json(true);

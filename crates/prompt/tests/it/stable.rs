@@ -45,7 +45,12 @@ fn styles() -> Vec<(&'static str, Tokenizer)> {
         ("ours", read(&embedded_json())),
         ("qwen2", with(sequence([splits(CUT_QWEN2), vec![byte_level(false)]].concat()))),
         ("llama3", with(sequence([splits(CUT_LLAMA3), vec![byte_level(false)]].concat()))),
-        ("deepseek", with(sequence([splits(CUT_DEEPSEEK_CODER), vec![digits.clone(), byte_level(false)]].concat()))),
+        (
+            "deepseek",
+            with(sequence(
+                [splits(CUT_DEEPSEEK_CODER), vec![digits.clone(), byte_level(false)]].concat(),
+            )),
+        ),
         ("starcoder", with(sequence(vec![digits, byte_level(true)]))),
         ("gpt2", with(byte_level(true))),
         ("whole", with(byte_level(false))),
@@ -54,7 +59,8 @@ fn styles() -> Vec<(&'static str, Tokenizer)> {
 
 /// The samples of a language, one after the other.
 fn code(extension: &str) -> String {
-    let mut names: Vec<_> = std::fs::read_dir(path("samples")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(path("samples")).unwrap().map(|e| e.unwrap().path()).collect();
     names.sort();
     let of_language = |p: &&std::path::PathBuf| p.extension().is_some_and(|e| e == extension);
     names.iter().filter(of_language).map(|p| std::fs::read_to_string(p).unwrap()).collect()
@@ -83,7 +89,11 @@ const SNIPPETS: [&str; 16] = [
 fn tokens_of_an_edited_text_are_those_of_the_whole() {
     let styles = styles();
     for (name, tokenizer) in &styles {
-        assert_eq!(tokenizer.is_incremental(), *name != "whole" || !spans_words(tokenizer), "{name}");
+        assert_eq!(
+            tokenizer.is_incremental(),
+            *name != "whole" || !spans_words(tokenizer),
+            "{name}"
+        );
     }
     let random = &mut Random(5);
     let mut text = code("py");
@@ -92,15 +102,24 @@ fn tokens_of_an_edited_text_are_those_of_the_whole() {
         let end = text.floor_char_boundary((at + random.below(12)).min(text.len()));
         text.replace_range(at..end.max(at), SNIPPETS[random.below(SNIPPETS.len())]);
         let start = text.floor_char_boundary(random.below(text.len()));
-        let window = &text[start..text.floor_char_boundary((start + 200 + random.below(3000)).min(text.len()))];
+        let window = &text
+            [start..text.floor_char_boundary((start + 200 + random.below(3000)).min(text.len()))];
         let (name, tokenizer) = &styles[round % styles.len()];
-        assert_eq!(tokenizer.encode_incremental(window), tokenizer.encode(window), "{name}, round {round}");
+        assert_eq!(
+            tokenizer.encode_incremental(window),
+            tokenizer.encode(window),
+            "{name}, round {round}"
+        );
     }
 }
 
 fn spans_words(tokenizer: &Tokenizer) -> bool {
-    (0..tokenizer.n_vocab() as u32)
-        .any(|id| tokenizer.token_bytes(id).windows(2).any(|pair| pair[0].is_ascii_alphabetic() && pair[1] == b' '))
+    (0..tokenizer.n_vocab() as u32).any(|id| {
+        tokenizer
+            .token_bytes(id)
+            .windows(2)
+            .any(|pair| pair[0].is_ascii_alphabetic() && pair[1] == b' ')
+    })
 }
 
 #[test]
@@ -126,13 +145,19 @@ impl Setup {
     }
 
     fn prompt(&self, text: &str, cursor: usize, options: &Options) -> Prompt {
-        let input = Input { path: Some("src/a.rs"), excerpts: &[], prefix: &text[..cursor], suffix: &text[cursor..] };
+        let input = Input {
+            path: Some("src/a.rs"),
+            excerpts: &[],
+            prefix: &text[..cursor],
+            suffix: &text[cursor..],
+        };
         build(&self.tokenizer, &self.sentinels, &input, options)
     }
 }
 
 const SPM: Options = Options { order: Order::Spm, budget: 1024, heal: true, seam: false, ahead: 0 };
-const LAYOUTS: [Options; 3] = [SPM, Options { seam: true, ..SPM }, Options { order: Order::Psm, seam: true, ..SPM }];
+const LAYOUTS: [Options; 3] =
+    [SPM, Options { seam: true, ..SPM }, Options { order: Order::Psm, seam: true, ..SPM }];
 
 fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
@@ -148,7 +173,8 @@ fn typing_leaves_nearly_all_of_the_prompt_as_it_was() {
             let (mut reused, mut all) = (0, 0);
             for _ in 0..6 {
                 // A stretch of the file is typed where it stands, character by character.
-                let start = whole.floor_char_boundary(whole.len() / 4 + random.below(whole.len() / 2));
+                let start =
+                    whole.floor_char_boundary(whole.len() / 4 + random.below(whole.len() / 2));
                 let end = whole.floor_char_boundary(start + 300);
                 let rest = &whole[end..];
                 let mut last: Option<Vec<u32>> = None;
@@ -164,7 +190,12 @@ fn typing_leaves_nearly_all_of_the_prompt_as_it_was() {
                 }
             }
             let ratio = reused as f64 / all as f64;
-            assert!(ratio >= 0.95, "{extension}, {:?}, seam {}: {ratio:.3}", options.order, options.seam);
+            assert!(
+                ratio >= 0.95,
+                "{extension}, {:?}, seam {}: {ratio:.3}",
+                options.order,
+                options.seam
+            );
         }
     }
 }
@@ -202,8 +233,15 @@ fn what_is_warmed_ahead_is_what_will_be_asked() {
         for cursor in (start..whole.len() - 10).step_by(7).map(|at| whole.floor_char_boundary(at)) {
             let ids = setup.prompt(&whole, cursor, &options).ids;
             // The suffix is held still: only the prefix window is looked at.
-            let input = |cursor: usize| Input { path: Some("a.rs"), excerpts: &[], prefix: &whole[..cursor], suffix: "\n}\n" };
-            let of = |options: &Options| build(&setup.tokenizer, &setup.sentinels, &input(cursor), options).ids;
+            let input = |cursor: usize| Input {
+                path: Some("a.rs"),
+                excerpts: &[],
+                prefix: &whole[..cursor],
+                suffix: "\n}\n",
+            };
+            let of = |options: &Options| {
+                build(&setup.tokenizer, &setup.sentinels, &input(cursor), options).ids
+            };
             let (now, ahead) = (of(&options), of(&Options { ahead: 48, ..options }));
             if let Some((last, last_ahead)) = &last
                 && !options.seam
@@ -249,7 +287,9 @@ fn texts_without_lines_or_words_have_windows_that_hold_still_too() {
     let setup = Setup::new();
     let random = &mut Random(3);
     let endless: String = (0..40_000).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
-    let words: String = (0..9_000).map(|_| if random.below(5) == 0 { ' ' } else { char::from(b'a' + random.below(26) as u8) }).collect();
+    let words: String = (0..9_000)
+        .map(|_| if random.below(5) == 0 { ' ' } else { char::from(b'a' + random.below(26) as u8) })
+        .collect();
     for text in [endless, words] {
         let (mut reused, mut all) = (0, 0);
         let mut last: Option<Vec<u32>> = None;

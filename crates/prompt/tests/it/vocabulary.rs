@@ -20,8 +20,15 @@ fn pieces_kinds_merges_and_holes() {
     let open = read(&small(), 7).expect("a tokenizer");
     let kinds: Vec<(&str, PieceKind)> = open.pieces.iter().map(|(p, k)| (p.as_str(), *k)).collect();
     use PieceKind::{Control, Normal, Unused, Whole};
-    let expected =
-        [("a", Normal), ("b", Normal), ("ab", Normal), ("<|end|>", Control), ("[PAD4]", Unused), ("<tool>", Whole), ("[PAD6]", Unused)];
+    let expected = [
+        ("a", Normal),
+        ("b", Normal),
+        ("ab", Normal),
+        ("<|end|>", Control),
+        ("[PAD4]", Unused),
+        ("<tool>", Whole),
+        ("[PAD6]", Unused),
+    ];
     assert_eq!(kinds, expected);
     assert_eq!(open.merges, ["a b"]);
     assert_eq!((open.cut, open.id("ab"), open.id("x")), (Some("gpt-2"), Some(2), None));

@@ -1,7 +1,8 @@
 //! Rows between installations: exports that other tools read, and what a team merges again.
 //!
-//! Owns: the file formats (JSON Lines, CSV, Parquet: the same columns under the same names) and the body of an OTLP request. Does not
-//! own: sending it. Every format has all columns of `docs/telemetry.md`; nothing in them is text of the user.
+//! Owns: the file formats (JSON Lines, CSV, Parquet: the same columns under the same names) and the
+//! body of an OTLP request. Does not own: sending it. Every format has all columns of
+//! `docs/telemetry.md`; nothing in them is text of the user.
 
 mod otlp;
 mod parquet;

@@ -1,11 +1,13 @@
-//! Rows as the body of an OTLP/HTTP request for logs, in the JSON encoding of the OpenTelemetry protocol 1.x.
+//! Rows as the body of an OTLP/HTTP request for logs, in the JSON encoding of the OpenTelemetry
+//! protocol 1.x.
 
 use serde_json::{Value, json};
 
 use super::write::to_object;
 use crate::event::{Event, Int, Names, Text};
 
-/// The body of `POST …/v1/logs` for some rows of one installation: one log record a row, its columns as attributes.
+/// The body of `POST …/v1/logs` for some rows of one installation: one log record a row, its
+/// columns as attributes.
 pub fn otlp_logs(events: &[Event], names: &Names) -> Value {
     let installation = events.first().map_or("", |e| names.text(e.installation));
     let records: Vec<Value> = events.iter().map(|event| record(event, names)).collect();
@@ -24,8 +26,12 @@ fn record(event: &Event, names: &Names) -> Value {
     // 64-bit integers are strings in protobuf's JSON.
     let nanos = i128::from(event.int(Int::At).unwrap_or(0)) * 1_000_000;
     let object = to_object(event, names);
-    let attributes: Vec<Value> =
-        object.as_object().into_iter().flatten().map(|(key, value)| attribute(&format!("lacuna.{key}"), value)).collect();
+    let attributes: Vec<Value> = object
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| attribute(&format!("lacuna.{key}"), value))
+        .collect();
     json!({
         "timeUnixNano": nanos.max(0).to_string(),
         "severityNumber": 9,

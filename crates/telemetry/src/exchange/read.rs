@@ -29,11 +29,14 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Adds the rows of a file. A row that is there already is replaced: later exports know more of it.
+    /// Adds the rows of a file. A row that is there already is replaced: later exports know more of
+    /// it.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ExchangeError> {
         let Merged { names, events, places, repeated, .. } = self;
         let experiments = read_file(path, names, |event| {
-            let place = event.int(Int::Row).map(|row| *places.entry((event.installation, row)).or_insert(events.len()));
+            let place = event
+                .int(Int::Row)
+                .map(|row| *places.entry((event.installation, row)).or_insert(events.len()));
             match place.and_then(|place| events.get_mut(place)) {
                 Some(old) => {
                     *old = event;
@@ -51,27 +54,45 @@ impl Merged {
     }
 }
 
-/// Gives every row of an export to `take`, its texts numbered by `names`; returns the experiments that came with it.
-pub fn read_file(path: &Path, names: &mut Names, take: impl FnMut(Event)) -> Result<Vec<Experiment>, ExchangeError> {
+/// Gives every row of an export to `take`, its texts numbered by `names`; returns the experiments
+/// that came with it.
+pub fn read_file(
+    path: &Path,
+    names: &mut Names,
+    take: impl FnMut(Event),
+) -> Result<Vec<Experiment>, ExchangeError> {
     match Format::of(path) {
         Some(Format::Parquet) => read_parquet(path, names, take),
         Some(Format::Jsonl) => read_jsonl(path, names, take).map(|()| Vec::new()),
         Some(Format::Csv) => read_csv(path, names, take).map(|()| Vec::new()),
-        None => Err(ExchangeError::NotAnExport { path: path.to_owned(), what: "the file's name does not tell its format".to_owned() }),
+        None => Err(ExchangeError::NotAnExport {
+            path: path.to_owned(),
+            what: "the file's name does not tell its format".to_owned(),
+        }),
     }
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, ExchangeError> {
-    File::open(path).map(BufReader::new).map_err(|source| ExchangeError::Io { path: path.to_owned(), source })
+    File::open(path)
+        .map(BufReader::new)
+        .map_err(|source| ExchangeError::Io { path: path.to_owned(), source })
 }
 
-fn read_jsonl(path: &Path, names: &mut Names, mut take: impl FnMut(Event)) -> Result<(), ExchangeError> {
+fn read_jsonl(
+    path: &Path,
+    names: &mut Names,
+    mut take: impl FnMut(Event),
+) -> Result<(), ExchangeError> {
     let mut reader = open(path)?;
     let mut text = String::new();
     for line in 1.. {
         text.clear();
         let wrong = |what: String| ExchangeError::Line { path: path.to_owned(), line, what };
-        let n = reader.by_ref().take(MAX_LINE_BYTES).read_line(&mut text).map_err(|e| wrong(e.to_string()))?;
+        let n = reader
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_line(&mut text)
+            .map_err(|e| wrong(e.to_string()))?;
         if n == 0 {
             break;
         }
@@ -79,19 +100,38 @@ fn read_jsonl(path: &Path, names: &mut Names, mut take: impl FnMut(Event)) -> Re
             continue;
         }
         let object: Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        take(of_cells(names, |name| object.get(name).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))).map_err(wrong)?);
+        take(
+            of_cells(names, |name| {
+                object.get(name).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+            })
+            .map_err(wrong)?,
+        );
     }
     Ok(())
 }
 
-fn read_csv(path: &Path, names: &mut Names, mut take: impl FnMut(Event)) -> Result<(), ExchangeError> {
+fn read_csv(
+    path: &Path,
+    names: &mut Names,
+    mut take: impl FnMut(Event),
+) -> Result<(), ExchangeError> {
     let mut reader = csv::Reader::from_reader(open(path)?);
-    let header = reader.headers().map_err(|e| ExchangeError::NotAnExport { path: path.to_owned(), what: e.to_string() })?.clone();
-    let places: HashMap<&str, usize> = header.iter().enumerate().map(|(i, name)| (name, i)).collect();
+    let header = reader
+        .headers()
+        .map_err(|e| ExchangeError::NotAnExport { path: path.to_owned(), what: e.to_string() })?
+        .clone();
+    let places: HashMap<&str, usize> =
+        header.iter().enumerate().map(|(i, name)| (name, i)).collect();
     for (i, record) in reader.records().enumerate() {
         let wrong = |what: String| ExchangeError::Line { path: path.to_owned(), line: i + 2, what };
         let record = record.map_err(|e| wrong(e.to_string()))?;
-        let cell = |name: &str| places.get(name).and_then(|at| record.get(*at)).filter(|c| !c.is_empty()).map(str::to_owned);
+        let cell = |name: &str| {
+            places
+                .get(name)
+                .and_then(|at| record.get(*at))
+                .filter(|c| !c.is_empty())
+                .map(str::to_owned)
+        };
         take(of_cells(names, cell).map_err(wrong)?);
     }
     Ok(())
@@ -109,7 +149,9 @@ fn of_cells(names: &mut Names, cell: impl Fn(&str) -> Option<String>) -> Result<
     }
     for column in Int::ALL {
         if let Some(text) = cell(column.name()) {
-            let value = text.parse().map_err(|_| format!("{} = {text:?} is not an integer", column.name()))?;
+            let value = text
+                .parse()
+                .map_err(|_| format!("{} = {text:?} is not an integer", column.name()))?;
             event.ints.set(*column, Some(value));
         }
     }

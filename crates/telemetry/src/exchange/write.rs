@@ -39,14 +39,21 @@ enum Kind<W: Write + Send> {
 
 impl<W: Write + Send> RowWriter<W> {
     /// `experiments` go into Parquet's metadata; the other formats have no place for them.
-    pub fn new(out: W, format: Format, experiments: &[Experiment]) -> Result<RowWriter<W>, ExchangeError> {
+    pub fn new(
+        out: W,
+        format: Format,
+        experiments: &[Experiment],
+    ) -> Result<RowWriter<W>, ExchangeError> {
         Ok(RowWriter(match format {
             Format::Parquet => Kind::Parquet(ParquetRows::new(out, experiments)?),
             Format::Jsonl => Kind::Jsonl(out),
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
                 let texts = Text::ALL.iter().map(|c| c.name());
-                let header = [INSTALLATION].into_iter().chain(texts).chain(Int::ALL.iter().map(|c| c.name()));
+                let header = [INSTALLATION]
+                    .into_iter()
+                    .chain(texts)
+                    .chain(Int::ALL.iter().map(|c| c.name()));
                 writer.write_record(header).map_err(write_error)?;
                 Kind::Csv(writer)
             }
@@ -59,8 +66,13 @@ impl<W: Write + Send> RowWriter<W> {
             Kind::Jsonl(out) => writeln!(out, "{}", to_object(event, names)).map_err(write_error),
             Kind::Csv(writer) => {
                 let texts = Text::ALL.iter().map(|c| names.text(event.text(*c)).to_owned());
-                let ints = Int::ALL.iter().map(|c| event.int(*c).map_or_else(String::new, |v| v.to_string()));
-                let record = [names.text(event.installation).to_owned()].into_iter().chain(texts).chain(ints);
+                let ints = Int::ALL
+                    .iter()
+                    .map(|c| event.int(*c).map_or_else(String::new, |v| v.to_string()));
+                let record = [names.text(event.installation).to_owned()]
+                    .into_iter()
+                    .chain(texts)
+                    .chain(ints);
                 writer.write_record(record).map_err(write_error)
             }
         }

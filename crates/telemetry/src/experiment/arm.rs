@@ -31,7 +31,11 @@ pub fn parse_arms(text: &str) -> impl Iterator<Item = Arm<'_>> {
         let (experiment, rest) = part.split_once('=')?;
         let (variant, unit) = rest.split_once('@')?;
         let hexadecimal = !unit.is_empty() && unit.bytes().all(|b| b.is_ascii_hexdigit());
-        (is_name(experiment) && is_name(variant) && hexadecimal).then_some(Arm { experiment, variant, unit })
+        (is_name(experiment) && is_name(variant) && hexadecimal).then_some(Arm {
+            experiment,
+            variant,
+            unit,
+        })
     })
 }
 
@@ -41,7 +45,10 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        let arms = [Arm { experiment: "order", variant: "b", unit: "01af" }, Arm { experiment: "x", variant: "control", unit: "0" }];
+        let arms = [
+            Arm { experiment: "order", variant: "b", unit: "01af" },
+            Arm { experiment: "x", variant: "control", unit: "0" },
+        ];
         let text = arms_text(arms);
         assert_eq!(text, "order=b@01af;x=control@0");
         assert_eq!(parse_arms(&text).collect::<Vec<_>>(), arms);

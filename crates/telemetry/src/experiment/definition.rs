@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// One experiment. The first variant by name is not special: `control` names the one that others are compared with.
+/// One experiment. The first variant by name is not special: `control` names the one that others
+/// are compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
@@ -75,7 +76,8 @@ pub struct Variant {
     /// Share of the units, relative to the other variants'.
     #[serde(default = "one")]
     pub weight: u32,
-    /// Settings that are laid over the configuration: `area.key` with a value, as `lacuna doctor` lists them.
+    /// Settings that are laid over the configuration: `area.key` with a value, as `lacuna doctor`
+    /// lists them.
     pub settings: BTreeMap<String, serde_json::Value>,
 }
 
@@ -100,15 +102,21 @@ fn default_effect() -> f64 {
 pub enum DefinitionError {
     #[error("experiment {name}: a name has letters, digits, - and _ only, 64 at most")]
     Name { name: String },
-    #[error("experiment {name}: variant {variant:?}: a name has letters, digits, - and _ only, 64 at most")]
+    #[error(
+        "experiment {name}: variant {variant:?}: a name has letters, digits, - and _ only, 64 at most"
+    )]
     VariantName { name: String, variant: String },
     #[error("experiment {name}: there are {n} variants, 2 to 16 are needed")]
     Variants { name: String, n: usize },
     #[error("experiment {name}: control = {control:?} is not one of its variants")]
     Control { name: String, control: String },
-    #[error("experiment {name}: variant {variant}: weight = {weight} is out of range: use 1 to 1000")]
+    #[error(
+        "experiment {name}: variant {variant}: weight = {weight} is out of range: use 1 to 1000"
+    )]
     Weight { name: String, variant: String, weight: u32 },
-    #[error("experiment {name}: block_minutes = {minutes} is out of range: use a multiple of 5 from 5 to 1440")]
+    #[error(
+        "experiment {name}: block_minutes = {minutes} is out of range: use a multiple of 5 from 5 to 1440"
+    )]
     Block { name: String, minutes: u32 },
     #[error("experiment {name}: {key} = {value} is out of range: use {range}")]
     Number { name: String, key: &'static str, value: f64, range: &'static str },
@@ -125,10 +133,17 @@ impl Definition {
         }
         for (variant, Variant { weight, .. }) in &self.variant {
             if !is_name(variant) {
-                return Err(DefinitionError::VariantName { name: owned(), variant: variant.clone() });
+                return Err(DefinitionError::VariantName {
+                    name: owned(),
+                    variant: variant.clone(),
+                });
             }
             if !(1..=1000).contains(weight) {
-                return Err(DefinitionError::Weight { name: owned(), variant: variant.clone(), weight: *weight });
+                return Err(DefinitionError::Weight {
+                    name: owned(),
+                    variant: variant.clone(),
+                    weight: *weight,
+                });
             }
         }
         if !self.variant.contains_key(&self.control) {
@@ -159,7 +174,9 @@ impl Definition {
 
 /// Names go into the text form of arms, so they have none of its marks.
 pub(super) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 #[cfg(test)]
@@ -195,7 +212,9 @@ mod tests {
             let error = definition(|d| d[key] = value.clone()).unwrap_err();
             assert!(error.contains(told), "{key} = {value}: {error}");
         }
-        let definition: Definition = serde_json::from_value(serde_json::json!({"variant": {"control": {}, "b": {}}})).unwrap();
+        let definition: Definition =
+            serde_json::from_value(serde_json::json!({"variant": {"control": {}, "b": {}}}))
+                .unwrap();
         for name in ["", "a b", "a;b", "ä", &"x".repeat(65)] {
             assert!(definition.check(name).is_err(), "{name}");
         }

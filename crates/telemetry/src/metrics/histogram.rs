@@ -1,4 +1,5 @@
-//! Latencies in logarithmic classes, so that quantiles of any number of them need little memory and can be merged.
+//! Latencies in logarithmic classes, so that quantiles of any number of them need little memory and
+//! can be merged.
 
 /// Classes are 2 % wide: a quantile is off by 1 % at most.
 const GROWTH: f64 = 1.02;
@@ -58,7 +59,11 @@ impl Histogram {
     /// The classes that hold something, as (from, to, count), bounds in milliseconds.
     pub fn classes(&self) -> impl Iterator<Item = (f64, f64, u64)> + '_ {
         let bound = |class: usize| GROWTH.powi(class as i32) / 1000.0;
-        self.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(move |(i, n)| (bound(i), bound(i + 1), *n))
+        self.counts
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| **n > 0)
+            .map(move |(i, n)| (bound(i), bound(i + 1), *n))
     }
 }
 

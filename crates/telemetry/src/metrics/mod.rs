@@ -1,7 +1,8 @@
 //! What rows mean: sums per group, and the metrics that are made of sums.
 //!
-//! Owns: the definition of every metric ([`Totals`]), grouping ([`Summary`]), units of an experiment ([`UnitTotals`]). Does not own:
-//! where rows come from, statistics, how it is shown. `docs/telemetry.md` has the same definitions as SQL; a test compares both.
+//! Owns: the definition of every metric ([`Totals`]), grouping ([`Summary`]), units of an
+//! experiment ([`UnitTotals`]). Does not own: where rows come from, statistics, how it is shown.
+//! `docs/telemetry.md` has the same definitions as SQL; a test compares both.
 
 mod histogram;
 mod summary;

@@ -19,7 +19,8 @@ pub enum Grouping {
 }
 
 impl Grouping {
-    pub const ALL: [Grouping; 5] = [Grouping::Day, Grouping::Hour, Grouping::Language, Grouping::Model, Grouping::Node];
+    pub const ALL: [Grouping; 5] =
+        [Grouping::Day, Grouping::Hour, Grouping::Language, Grouping::Model, Grouping::Node];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -63,7 +64,8 @@ pub enum Zone {
 /// Time zones change their offset at quarters of an hour at most.
 const QUARTER_MS: i64 = 900_000;
 
-/// Totals by key. Rows come more or less in order, so the cell that was wanted last is often wanted again.
+/// Totals by key. Rows come more or less in order, so the cell that was wanted last is often wanted
+/// again.
 struct Cells<K> {
     totals: Vec<Totals>,
     places: HashMap<K, usize>,
@@ -89,9 +91,11 @@ impl<K: Copy + Ord + Hash> Cells<K> {
         &mut self.totals[place]
     }
 
-    /// In the order of keys: sums of fractions depend on theirs, and the same rows shall give the same report.
+    /// In the order of keys: sums of fractions depend on theirs, and the same rows shall give the
+    /// same report.
     fn in_order(&self) -> impl Iterator<Item = (K, &Totals)> {
-        let mut places: Vec<(K, usize)> = self.places.iter().map(|(key, place)| (*key, *place)).collect();
+        let mut places: Vec<(K, usize)> =
+            self.places.iter().map(|(key, place)| (*key, *place)).collect();
         places.sort_unstable();
         places.into_iter().map(|(key, place)| (key, &self.totals[place]))
     }
@@ -103,12 +107,17 @@ pub struct Summariser {
     zone: Zone,
     /// Days, hours and the total are sums of quarters.
     by_quarter: Cells<i64>,
-    /// By the numbers of the texts of [`BY_TEXT`] together: there are few combinations, and one sum a row is quicker than three.
+    /// By the numbers of the texts of [`BY_TEXT`] together: there are few combinations, and one sum
+    /// a row is quicker than three.
     by_texts: Cells<[u32; 3]>,
     installations: std::collections::BTreeSet<u32>,
 }
 
-const BY_TEXT: [(Text, Grouping); 3] = [(Text::Language, Grouping::Language), (Text::Model, Grouping::Model), (Text::Node, Grouping::Node)];
+const BY_TEXT: [(Text, Grouping); 3] = [
+    (Text::Language, Grouping::Language),
+    (Text::Model, Grouping::Model),
+    (Text::Node, Grouping::Node),
+];
 
 impl Summariser {
     pub fn new(names: &mut Names, zone: Zone) -> Summariser {
@@ -128,8 +137,8 @@ impl Summariser {
         self.installations.insert(event.installation);
     }
 
-    /// Takes the sums of another part of the same rows. Its texts are numbered by `theirs`, ours by `mine`; installations have the
-    /// same numbers in both.
+    /// Takes the sums of another part of the same rows. Its texts are numbered by `theirs`, ours by
+    /// `mine`; installations have the same numbers in both.
     pub fn merge(&mut self, other: Summariser, theirs: &Names, mine: &mut Names) {
         for (quarter, totals) in other.by_quarter.in_order() {
             self.by_quarter.at(quarter).merge(totals);
@@ -153,11 +162,16 @@ impl Summariser {
         for (texts, totals) in self.by_texts.in_order() {
             for (number, (_, grouping)) in texts.into_iter().zip(BY_TEXT) {
                 let name = names.text(number);
-                // Rows of active time have neither a model nor a node: there is nothing to say of none.
+                // Rows of active time have neither a model nor a node: there is nothing to say of
+                // none.
                 if name.is_empty() && totals.requests + totals.suggestions == 0 {
                     continue;
                 }
-                add(grouping, if name.is_empty() { "-".to_owned() } else { name.to_owned() }, totals);
+                add(
+                    grouping,
+                    if name.is_empty() { "-".to_owned() } else { name.to_owned() },
+                    totals,
+                );
             }
         }
         self.by_quarter.in_order().for_each(|(_, totals)| summary.all.merge(totals));

@@ -81,7 +81,8 @@ pub struct Totals {
     pub checked: [u64; 4],
     /// Those of which 67 % or more was left.
     pub kept: [u64; 4],
-    /// Accepted characters times the share left, by check. Text that was not looked at any more counts as last seen.
+    /// Accepted characters times the share left, by check. Text that was not looked at any more
+    /// counts as last seen.
     pub retained_chars: [f64; 4],
     /// Milliseconds on screen of the suggestions shown.
     pub visible_ms: u64,
@@ -117,7 +118,8 @@ impl Totals {
     fn add_suggestion(&mut self, event: &Event, codes: &Codes) {
         let count = |column| event.int(column).map_or(0, |v| v.max(0) as u64);
         self.suggestions += 1;
-        let (shows, chars, accepted) = (count(Int::Shows), count(Int::Chars), count(Int::AcceptedChars));
+        let (shows, chars, accepted) =
+            (count(Int::Shows), count(Int::Chars), count(Int::AcceptedChars));
         self.visible_ms += count(Int::VisibleMs);
         self.shown += u64::from(shows > 0);
         if accepted > 0 || shows > 0 && event.int(Int::LongestMs).unwrap_or(0) >= READ_MS {
@@ -181,7 +183,8 @@ pub enum Metric {
     AcceptanceRate,
     /// The same, weighted by length: accepted characters / characters read.
     WeightedAcceptanceRate,
-    /// Completion persistence rate: share of the accepted of which 67 % or more is left at check `0..4`.
+    /// Completion persistence rate: share of the accepted of which 67 % or more is left at check
+    /// `0..4`.
     PersistenceRate(u8),
     /// Accepted characters that are left at check `0..4`, by active hour.
     RetainedPerHour(u8),
@@ -226,7 +229,9 @@ impl Metric {
             Metric::AcceptanceRate => of(t.accepted, t.read),
             Metric::WeightedAcceptanceRate => of(t.accepted_chars, t.read_chars),
             Metric::PersistenceRate(i) => of(t.kept[check(i)], t.checked[check(i)]),
-            Metric::RetainedPerHour(i) => (t.retained_chars[check(i)], t.active_ms as f64 / 3_600_000.0),
+            Metric::RetainedPerHour(i) => {
+                (t.retained_chars[check(i)], t.active_ms as f64 / 3_600_000.0)
+            }
             Metric::CompletedRatio => of(t.completed_chars, t.completed_chars + t.typed_chars),
             Metric::PartialRate => of(t.partly, t.read),
             Metric::TypedThroughRate => of(t.typed_through, t.shown),
@@ -262,10 +267,15 @@ impl Metric {
         }
     }
 
-    /// [`Metric::value`] where there is enough to say something about people rather than about one keystroke: 10 suggestions, or a quarter of
-    /// an active hour. Exports and JSON have every value.
+    /// [`Metric::value`] where there is enough to say something about people rather than about one
+    /// keystroke: 10 suggestions, or a quarter of an active hour. Exports and JSON have every
+    /// value.
     pub fn value_of_enough(self, totals: &Totals) -> Option<f64> {
-        let least = if matches!(self, Metric::RetainedPerHour(_)) { LEAST_HOURS } else { LEAST_SUGGESTIONS };
+        let least = if matches!(self, Metric::RetainedPerHour(_)) {
+            LEAST_HOURS
+        } else {
+            LEAST_SUGGESTIONS
+        };
         self.value(totals).filter(|_| self.sums(totals).1 >= least)
     }
 

@@ -48,7 +48,8 @@ pub struct UnitCollector {
     experiment: String,
     started: i64,
     codes: Codes,
-    /// What the rows of an installation with a number of [`Text::Arms`] go into: a place in `cells`; `None`: no part of the experiment.
+    /// What the rows of an installation with a number of [`Text::Arms`] go into: a place in
+    /// `cells`; `None`: no part of the experiment.
     places: HashMap<(u32, u32), Option<usize>>,
     /// The one that was looked up last: an arm holds for many rows in a row.
     last_place: Option<((u32, u32), Option<usize>)>,
@@ -109,13 +110,16 @@ impl UnitCollector {
 
     fn cell(&mut self, installation: u32, unit: &str, variant: &str) -> usize {
         let cells = &mut self.cells;
-        *self.by_unit.entry((installation, unit.to_owned(), variant.to_owned())).or_insert_with(|| {
-            cells.push(Totals::default());
-            cells.len() - 1
-        })
+        *self.by_unit.entry((installation, unit.to_owned(), variant.to_owned())).or_insert_with(
+            || {
+                cells.push(Totals::default());
+                cells.len() - 1
+            },
+        )
     }
 
-    /// Takes the sums of another part of the same rows, in which installations have the same numbers.
+    /// Takes the sums of another part of the same rows, in which installations have the same
+    /// numbers.
     pub fn merge(&mut self, other: UnitCollector) {
         for ((installation, unit, variant), theirs) in other.by_unit {
             let mine = self.cell(installation, &unit, &variant);
@@ -132,7 +136,9 @@ impl UnitCollector {
         let mut all = ArmTotals { first: self.first, last: self.last, ..ArmTotals::default() };
         // In the order of installations and units, which decides what a seeded bootstrap draws.
         let cells: Vec<_> = self.by_unit.into_iter().collect();
-        for variants in cells.chunk_by(|((a, unit_a, _), _), ((b, unit_b, _), _)| (a, unit_a) == (b, unit_b)) {
+        for variants in
+            cells.chunk_by(|((a, unit_a, _), _), ((b, unit_b, _), _)| (a, unit_a) == (b, unit_b))
+        {
             let [((installation, _, variant), place)] = variants else {
                 all.crossed += 1;
                 continue;
@@ -146,7 +152,12 @@ impl UnitCollector {
 }
 
 /// The units of an experiment among some rows.
-pub fn collect_units(events: &[Event], names: &mut Names, experiment: &str, started: i64) -> ArmTotals {
+pub fn collect_units(
+    events: &[Event],
+    names: &mut Names,
+    experiment: &str,
+    started: i64,
+) -> ArmTotals {
     let mut collector = UnitCollector::new(experiment, started, names);
     events.iter().for_each(|e| collector.add(e, names));
     collector.finish()

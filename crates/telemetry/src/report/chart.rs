@@ -1,7 +1,9 @@
-//! Charts as inline SVG: colours come from the page's style, so that they fit a light and a dark page, and every mark is said in words.
+//! Charts as inline SVG: colours come from the page's style, so that they fit a light and a dark
+//! page, and every mark is said in words.
 //!
-//! A chart is one stop of the Tab key; within it the page's script moves from mark to mark with the arrow keys and reads
-//! `data-label` out. Each chart is drawn twice, for a broad and for a narrow page: letters that shrink with the page cannot be read.
+//! A chart is one stop of the Tab key; within it the page's script moves from mark to mark with the
+//! arrow keys and reads `data-label` out. Each chart is drawn twice, for a broad and for a narrow
+//! page: letters that shrink with the page cannot be read.
 
 use std::fmt::Write;
 
@@ -27,22 +29,44 @@ pub struct Line<'a> {
 }
 
 /// Lines over named places (days). Values are shown by `tell`.
-pub fn lines(title: &str, places: &[&str], lines: &[Line<'_>], tell: impl Fn(f64) -> String) -> String {
+pub fn lines(
+    title: &str,
+    places: &[&str],
+    lines: &[Line<'_>],
+    tell: impl Fn(f64) -> String,
+) -> String {
     both(|width, class| lines_of_width(width, class, title, places, lines, &tell))
 }
 
-fn lines_of_width(page: f64, class: &str, title: &str, places: &[&str], lines: &[Line<'_>], tell: &dyn Fn(f64) -> String) -> String {
+fn lines_of_width(
+    page: f64,
+    class: &str,
+    title: &str,
+    places: &[&str],
+    lines: &[Line<'_>],
+    tell: &dyn Fn(f64) -> String,
+) -> String {
     let height = 220.0;
     let most = lines.iter().flat_map(|l| l.values.iter().flatten()).fold(0.0f64, |a, b| a.max(*b));
     let (mut out, y) = frame((page, class), title, height, most, tell);
     let x = |i: usize| {
         let room = page - LEFT - RIGHT;
-        LEFT + if places.len() > 1 { room * i as f64 / (places.len() - 1) as f64 } else { room / 2.0 }
+        LEFT + if places.len() > 1 {
+            room * i as f64 / (places.len() - 1) as f64
+        } else {
+            room / 2.0
+        }
     };
     let every = places.len().div_ceil((page / 80.0) as usize).max(1);
     for (i, place) in places.iter().enumerate().filter(|(i, _)| i % every == 0) {
         // Years are said in the title.
-        text(&mut out, x(i), height - 8.0, "middle", place.get(5..).filter(|_| place.len() == 10).unwrap_or(place));
+        text(
+            &mut out,
+            x(i),
+            height - 8.0,
+            "middle",
+            place.get(5..).filter(|_| place.len() == 10).unwrap_or(place),
+        );
     }
     for line in lines {
         let mut path = String::new();
@@ -59,7 +83,12 @@ fn lines_of_width(page: f64, class: &str, title: &str, places: &[&str], lines: &
         let _ = write!(out, "<path class=\"line c{}\" d=\"{path}\"/>", line.colour);
         for (i, v) in line.values.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v))) {
             mark(&mut out, &format!("{}, {}: {}", places[i], line.name, tell(v)), |label| {
-                format!("<circle class=\"mark f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"{label}", line.colour, x(i), y(v))
+                format!(
+                    "<circle class=\"mark f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"{label}",
+                    line.colour,
+                    x(i),
+                    y(v)
+                )
             });
         }
     }
@@ -71,17 +100,25 @@ pub fn distribution(title: &str, classes: &[(f64, f64, f64)]) -> String {
     both(|width, class| distribution_of_width(width, class, title, classes))
 }
 
-fn distribution_of_width(page: f64, class: &str, title: &str, classes: &[(f64, f64, f64)]) -> String {
+fn distribution_of_width(
+    page: f64,
+    class: &str,
+    title: &str,
+    classes: &[(f64, f64, f64)],
+) -> String {
     let height = 200.0;
     let most = classes.iter().fold(0.0f64, |a, c| a.max(c.2));
-    let (mut out, y) = frame((page, class), title, height, most, &|v| format!("{:.0} %", 100.0 * v));
+    let (mut out, y) =
+        frame((page, class), title, height, most, &|v| format!("{:.0} %", 100.0 * v));
     let (from, to) = classes.iter().fold((f64::MAX, 0.0f64), |(a, b), c| (a.min(c.0), b.max(c.1)));
     let x = |ms: f64| LEFT + (page - LEFT - RIGHT) * (ms / from).ln() / (to / from).ln();
     for (low, high, share) in classes {
         mark(&mut out, &format!("{low:.1} to {high:.1} ms: {:.1} %", 100.0 * share), |label| {
             let (left, top) = (x(*low), y(*share));
             let (width, tall) = ((x(*high) - left - 1.0).max(1.0), height - BOTTOM - top);
-            format!("<rect class=\"mark f1\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{tall:.1}\"{label}")
+            format!(
+                "<rect class=\"mark f1\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{tall:.1}\"{label}"
+            )
         });
     }
     let mut power = 10f64.powf(from.max(1e-3).log10().ceil());
@@ -121,7 +158,10 @@ fn bars_of_width(page: f64, class: &str, title: &str, rows: &[Bar]) -> String {
         }
         let width = ((page - label - told - 12.0).max(20.0) * bar.value / most).max(1.0);
         mark(&mut out, &format!("{}: {}", bar.name, bar.told), |said| {
-            format!("<rect class=\"mark f1\" x=\"{label}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"18\" rx=\"2\"{said}", y + 2.0)
+            format!(
+                "<rect class=\"mark f1\" x=\"{label}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"18\" rx=\"2\"{said}",
+                y + 2.0
+            )
         });
         text(&mut out, label + width + 8.0, y + 15.0, "start", &bar.told);
     }
@@ -156,7 +196,8 @@ pub struct Estimate {
     pub told: String,
 }
 
-/// Estimates with intervals around no change. Where an interval goes beyond the axis, an arrow says so.
+/// Estimates with intervals around no change. Where an interval goes beyond the axis, an arrow says
+/// so.
 pub fn forest(title: &str, rows: &[Estimate]) -> String {
     both(|width, class| forest_of_width(width, class, title, rows))
 }
@@ -167,7 +208,8 @@ fn forest_of_width(page: f64, class: &str, title: &str, rows: &[Estimate]) -> St
     let (label, row) = if names <= page / 2.0 { (names, 26.0) } else { (30.0, 42.0) };
     let height = 34.0 + rows.len() as f64 * row;
     let widest = axis(rows);
-    let x = |v: f64| label + (page - label - right) * (v.clamp(-widest, widest) / widest + 1.0) / 2.0;
+    let x =
+        |v: f64| label + (page - label - right) * (v.clamp(-widest, widest) / widest + 1.0) / 2.0;
     let mut out = head(page, class, title, height);
     let bottom = height - 24.0;
     let _ = write!(out, "<path class=\"grid\" d=\"M{0:.1} 0V{bottom:.1}\"/>", x(0.0));
@@ -205,21 +247,33 @@ fn forest_of_width(page: f64, class: &str, title: &str, rows: &[Estimate]) -> St
             );
         }
         mark(&mut out, &format!("{}: {}", r.name, r.told), |said| {
-            format!("<circle class=\"mark f{colour}\" cx=\"{:.1}\" cy=\"{y}\" r=\"5\"{said}", x(r.value))
+            format!(
+                "<circle class=\"mark f{colour}\" cx=\"{:.1}\" cy=\"{y}\" r=\"5\"{said}",
+                x(r.value)
+            )
         });
     }
     out + "</svg>"
 }
 
-/// The end of the axis: it holds every interval, but for those that are many times as wide as most: they would squeeze the rest.
+/// The end of the axis: it holds every interval, but for those that are many times as wide as most:
+/// they would squeeze the rest.
 fn axis(rows: &[Estimate]) -> f64 {
-    let mut ends: Vec<f64> = rows.iter().map(|r| r.value.abs().max(r.low.abs()).max(r.high.abs())).filter(|v| v.is_finite()).collect();
+    let mut ends: Vec<f64> = rows
+        .iter()
+        .map(|r| r.value.abs().max(r.low.abs()).max(r.high.abs()))
+        .filter(|v| v.is_finite())
+        .collect();
     ends.sort_by(f64::total_cmp);
-    let (middle, most) = (ends.get(ends.len() / 2).copied().unwrap_or(0.0), ends.last().copied().unwrap_or(0.0));
+    let (middle, most) =
+        (ends.get(ends.len() / 2).copied().unwrap_or(0.0), ends.last().copied().unwrap_or(0.0));
     let end = most.min(6.0 * middle).max(0.1);
     // To a number whose half is round as well: both are written on the axis.
     let power = 10f64.powf(end.log10().floor());
-    let round = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0].into_iter().find(|n| n * power >= end * 0.999).unwrap_or(10.0);
+    let round = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]
+        .into_iter()
+        .find(|n| n * power >= end * 0.999)
+        .unwrap_or(10.0);
     round * power
 }
 
@@ -250,7 +304,8 @@ fn head(page: f64, class: &str, title: &str, height: f64) -> String {
     )
 }
 
-/// A mark that says what it is; `shape` is given the attributes and opens an element without closing its tag.
+/// A mark that says what it is; `shape` is given the attributes and opens an element without
+/// closing its tag.
 fn mark(out: &mut String, label: &str, shape: impl Fn(&str) -> String) {
     let label = escaped(label);
     let attributes = format!(" role=\"img\" aria-label=\"{label}\" data-label=\"{label}\"");
@@ -260,12 +315,20 @@ fn mark(out: &mut String, label: &str, shape: impl Fn(&str) -> String) {
 }
 
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let _ = write!(out, "<text aria-hidden=\"true\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(text));
+    let _ = write!(
+        out,
+        "<text aria-hidden=\"true\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
+        escaped(text)
+    );
 }
 
 /// For text and attributes of HTML and SVG.
 pub fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }
 
 /// The next of 1, 2, 5 × 10ⁿ.
@@ -283,7 +346,12 @@ mod tests {
     use super::*;
 
     fn check(svg: &str) {
-        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>") && svg.matches("<svg ").count() == 2, "{svg}");
+        assert!(
+            svg.starts_with("<svg ")
+                && svg.ends_with("</svg>")
+                && svg.matches("<svg ").count() == 2,
+            "{svg}"
+        );
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         let mut open = Vec::new();
         for tag in svg.split('<').skip(1) {
@@ -300,21 +368,37 @@ mod tests {
     #[test]
     fn long_names_have_room_and_intervals_are_drawn_as_wide_as_they_are() {
         let name = "embedded 10x512x32768 d5a2c1 (batches of eight, greedy)";
-        let svg = bars("b", &[Bar { name: name.into(), value: 0.5, told: "50.0 % of 1,234 read".into() }]);
+        let svg = bars(
+            "b",
+            &[Bar { name: name.into(), value: 0.5, told: "50.0 % of 1,234 read".into() }],
+        );
         assert!(
-            svg.contains(&format!("<text aria-hidden=\"true\" x=\"0.0\" y=\"18.0\" text-anchor=\"start\">{name}")),
+            svg.contains(&format!(
+                "<text aria-hidden=\"true\" x=\"0.0\" y=\"18.0\" text-anchor=\"start\">{name}"
+            )),
             "above its bar: {svg}"
         );
         assert_eq!(clipped("abcdefghij", 36.0), "ab…ij");
         // A name that ends at its bar begins within the picture.
         let short = bars("b", &[Bar { name: "python".into(), value: 0.5, told: "50.0 %".into() }]);
         assert!(short.contains("text-anchor=\"end\">python"));
-        let row = |low: f64, high: f64| Estimate { name: "n".into(), value: (low + high) / 2.0, low, high, told: "t".into() };
+        let row = |low: f64, high: f64| Estimate {
+            name: "n".into(),
+            value: (low + high) / 2.0,
+            low,
+            high,
+            told: "t".into(),
+        };
         assert_eq!(axis(&[row(-0.1, 0.49), row(0.0, 0.3)]), 0.5);
         assert_eq!(axis(&[row(-0.02, 0.09)]), 0.1);
         let wide = axis(&[row(-0.02, 0.09), row(-0.02, 0.05), row(-40.0, 40.0)]);
         assert!((wide - 0.6).abs() < 1e-9, "one that is much wider is cut, with an arrow");
-        assert_eq!(forest("f", &[row(-0.02, 0.09), row(-0.02, 0.05), row(-40.0, 40.0)]).matches('L').count(), 2 * 4);
+        assert_eq!(
+            forest("f", &[row(-0.02, 0.09), row(-0.02, 0.05), row(-40.0, 40.0)])
+                .matches('L')
+                .count(),
+            2 * 4
+        );
     }
 
     #[test]
@@ -323,7 +407,8 @@ mod tests {
         for values in [vec![], vec![Some(0.0)], vec![Some(1.0), None, Some(1e7)]] {
             let places: Vec<&str> = ["2026-11-01", "<b>", "c"][..values.len()].to_vec();
             let marks = values.iter().flatten().count();
-            let svg = lines("a < \"b\"", &places, &[Line { name: "x & y", colour: 1, values }], tell);
+            let svg =
+                lines("a < \"b\"", &places, &[Line { name: "x & y", colour: 1, values }], tell);
             check(&svg);
             assert_eq!(svg.matches("data-label").count(), 2 * marks, "in two widths");
         }
@@ -331,9 +416,16 @@ mod tests {
         check(&distribution("d", &[(1.0, 2.0, 0.5), (2.0, 400.0, 0.5)]));
         check(&bars("b", &[]));
         check(&bars("b", &[Bar { name: "<n>".into(), value: 0.0, told: "'0'".into() }]));
-        let wide = Estimate { name: "n".into(), value: 0.1, low: -1e9, high: 1e9, told: "t".into() };
+        let wide =
+            Estimate { name: "n".into(), value: 0.1, low: -1e9, high: 1e9, told: "t".into() };
         check(&forest("f", &[wide]));
-        let endless = Estimate { name: "n".into(), value: 0.1, low: f64::NEG_INFINITY, high: f64::INFINITY, told: "t".into() };
+        let endless = Estimate {
+            name: "n".into(),
+            value: 0.1,
+            low: f64::NEG_INFINITY,
+            high: f64::INFINITY,
+            told: "t".into(),
+        };
         check(&forest("f", &[endless]));
         check(&forest("f", &[]));
     }

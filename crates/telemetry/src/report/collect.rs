@@ -28,7 +28,10 @@ impl Collector {
     /// `names` are those of the rows that will come.
     pub fn new(mut names: Names, zone: Zone, experiments: &[Experiment]) -> Collector {
         let summariser = Summariser::new(&mut names, zone);
-        let units = experiments.iter().map(|e| UnitCollector::new(&e.name, e.started, &mut names)).collect();
+        let units = experiments
+            .iter()
+            .map(|e| UnitCollector::new(&e.name, e.started, &mut names))
+            .collect();
         Collector { names, summariser, units, experiments: experiments.to_vec(), simulated: false }
     }
 
@@ -47,21 +50,32 @@ impl Collector {
     }
 
     /// Reads a whole store, in several threads.
-    pub fn of_store(path: &Path, window: &Window, zone: Zone, experiments: &[Experiment]) -> Result<Collector, StoreError> {
+    pub fn of_store(
+        path: &Path,
+        window: &Window,
+        zone: Zone,
+        experiments: &[Experiment],
+    ) -> Result<Collector, StoreError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
         let parts = Store::open_to_read(path)?.parts(threads)?;
         let read = |ids: Range<i64>| -> Result<Collector, StoreError> {
             let store = Store::open_to_read(path)?;
             let mut collector = Collector::new(Names::default(), zone, experiments);
-            // The installation comes next in each thread, so that its units meet when the parts are merged.
+            // The installation comes next in each thread, so that its units meet when the parts are
+            // merged.
             let mut names = std::mem::take(&mut collector.names);
-            store.scan(&ids, window, &COLUMNS, &mut names, |event, names| collector.add(event, names))?;
+            store.scan(&ids, window, &COLUMNS, &mut names, |event, names| {
+                collector.add(event, names)
+            })?;
             collector.names = names;
             Ok(collector)
         };
         let results: Vec<Result<Collector, StoreError>> = std::thread::scope(|scope| {
             let running: Vec<_> = parts.into_iter().map(|ids| scope.spawn(|| read(ids))).collect();
-            running.into_iter().map(|thread| thread.join().expect("reading does not panic")).collect()
+            running
+                .into_iter()
+                .map(|thread| thread.join().expect("reading does not panic"))
+                .collect()
         });
         let mut merged: Option<Collector> = None;
         for part in results {
@@ -83,9 +97,18 @@ impl Collector {
 
     /// What is to be told. `since` is what was asked for: rows are not filtered here.
     pub fn report(self, since: Option<i64>, plan: &Plan) -> Report {
-        let reports =
-            self.experiments.iter().zip(self.units).map(|(e, units)| ExperimentReport::new(e, &units.finish(), plan, system_ms()));
+        let reports = self
+            .experiments
+            .iter()
+            .zip(self.units)
+            .map(|(e, units)| ExperimentReport::new(e, &units.finish(), plan, system_ms()));
         let experiments = reports.collect();
-        Report { made: system_ms(), since, simulated: self.simulated, summary: self.summariser.finish(&self.names), experiments }
+        Report {
+            made: system_ms(),
+            since,
+            simulated: self.simulated,
+            summary: self.summariser.finish(&self.names),
+            experiments,
+        }
     }
 }

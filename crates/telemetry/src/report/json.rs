@@ -13,7 +13,8 @@ pub fn to_json(report: &Report) -> Value {
         .groups
         .iter()
         .map(|(grouping, groups)| {
-            let groups: Map<String, Value> = groups.iter().map(|(name, t)| (name.clone(), totals(t))).collect();
+            let groups: Map<String, Value> =
+                groups.iter().map(|(name, t)| (name.clone(), totals(t))).collect();
             (format!("by_{}", grouping.name()), Value::Object(groups))
         })
         .collect();
@@ -30,7 +31,8 @@ pub fn to_json(report: &Report) -> Value {
 }
 
 fn totals(t: &Totals) -> Value {
-    let metrics: Map<String, Value> = Metric::SHOWN.iter().map(|m| (m.key().to_owned(), json!(m.value(t)))).collect();
+    let metrics: Map<String, Value> =
+        Metric::SHOWN.iter().map(|m| (m.key().to_owned(), json!(m.value(t)))).collect();
     json!({
         "requests": t.requests, "answered": t.answered, "suggestions": t.suggestions, "shown": t.shown, "read": t.read,
         "accepted": t.accepted, "partly": t.partly, "typed_through": t.typed_through, "dismissed": t.dismissed,

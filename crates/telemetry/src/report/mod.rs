@@ -1,7 +1,9 @@
-//! Reports: from rows to what is told, once, and its three forms: a terminal table, JSON and a page.
+//! Reports: from rows to what is told, once, and its three forms: a terminal table, JSON and a
+//! page.
 //!
-//! Owns: [`Report`] and how it looks. Does not own: what metrics are (`metrics`), what follows from them (`stats`), where a page is
-//! served. Start at [`Collector`], which takes rows from anywhere, and [`Collector::report`].
+//! Owns: [`Report`] and how it looks. Does not own: what metrics are (`metrics`), what follows from
+//! them (`stats`), where a page is served. Start at [`Collector`], which takes rows from anywhere,
+//! and [`Collector::report`].
 
 mod chart;
 mod collect;
@@ -78,5 +80,6 @@ fn p_value(p: f64) -> String {
 }
 
 fn date(at: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(at).map_or_else(|| "-".to_owned(), |t| t.date_naive().to_string())
+    chrono::DateTime::from_timestamp_millis(at)
+        .map_or_else(|| "-".to_owned(), |t| t.date_naive().to_string())
 }

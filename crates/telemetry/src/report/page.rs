@@ -1,7 +1,8 @@
 //! The report as one page that needs nothing else: no network, no fonts, no scripts from anywhere.
 //!
-//! `lacuna telemetry report --html` writes it to a file, `lacuna serve` answers `/dashboard` with it. It follows the reader's light or
-//! dark setting, can be read with the keyboard alone, and says every number of its charts in a table too.
+//! `lacuna telemetry report --html` writes it to a file, `lacuna serve` answers `/dashboard` with
+//! it. It follows the reader's light or dark setting, can be read with the keyboard alone, and says
+//! every number of its charts in a table too.
 
 use std::fmt::Write;
 
@@ -60,10 +61,13 @@ pub fn to_page(report: &Report) -> String {
 pub fn to_message_page(title: &str, message: &str) -> String {
     let (title, message) = (escaped(title), escaped(message));
     head("Skip to the message")
-        + &format!("<main id=\"main\" tabindex=\"-1\">\n<h1>{title}</h1>\n<p>{message}</p>\n</main>\n</body>\n</html>\n")
+        + &format!(
+            "<main id=\"main\" tabindex=\"-1\">\n<h1>{title}</h1>\n<p>{message}</p>\n</main>\n</body>\n</html>\n"
+        )
 }
 
-/// Up to the beginning of the body, with a link for the keyboard that skips what stands before the main part.
+/// Up to the beginning of the body, with a link for the keyboard that skips what stands before the
+/// main part.
 fn head(skip: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, \
@@ -76,7 +80,8 @@ fn head(skip: &str) -> String {
 fn header(out: &mut String, report: &Report) {
     let all = &report.summary.all;
     let days = report.summary.groups.get(&Grouping::Day);
-    let period = days.and_then(|d| Some(format!("{} to {}", d.keys().next()?, d.keys().next_back()?)));
+    let period =
+        days.and_then(|d| Some(format!("{} to {}", d.keys().next()?, d.keys().next_back()?)));
     let _ = writeln!(
         out,
         "<header>\n<h1>What was kept</h1>\n<p>{} · {} installation{} · {} requests · {} suggestions · {:.1} active hours</p>",
@@ -109,7 +114,8 @@ fn tiles(out: &mut String, all: &Totals) {
     for (metric, label) in shown {
         let _ = writeln!(out, "<div><b>{}</b><span>{label}</span></div>", tile(metric, all));
     }
-    let p = |p: f64| all.latency.quantile_ms(p).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
+    let p =
+        |p: f64| all.latency.quantile_ms(p).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
     let _ = writeln!(
         out,
         "<div><b>{} ms</b><span>until a suggestion comes, median; nine in ten within {} ms, 99 in 100 within {} ms</span></div>\n</section>",
@@ -130,17 +136,25 @@ fn tile(metric: Metric, all: &Totals) -> String {
 fn over_time(out: &mut String, report: &Report) {
     let Some(days) = report.summary.groups.get(&Grouping::Day) else { return };
     let places: Vec<&str> = days.keys().map(String::as_str).collect();
-    let line = |name, colour, metric: Metric| Line { name, colour, values: days.values().map(|t| metric.value_of_enough(t)).collect() };
+    let line = |name, colour, metric: Metric| Line {
+        name,
+        colour,
+        values: days.values().map(|t| metric.value_of_enough(t)).collect(),
+    };
     *out += "<section id=\"time\" tabindex=\"-1\">\n<h2>Over time</h2>\n<figure>\n<figcaption>Shares by day: <span class=\"key k1\">accepted of read</span> <span class=\"key k2\">still there after 10 min</span> <span class=\"key k3\">completed of all code</span></figcaption>\n";
     let shares = [
         line("accepted of read", 1, Metric::AcceptanceRate),
         line("still there after 10 min", 2, Metric::PersistenceRate(3)),
         line("completed of all code", 3, Metric::CompletedRatio),
     ];
-    *out += &lines("Acceptance and retention by day", &places, &shares, |v| format!("{:.0} %", 100.0 * v));
+    *out += &lines("Acceptance and retention by day", &places, &shares, |v| {
+        format!("{:.0} %", 100.0 * v)
+    });
     *out += "</figure>\n<figure>\n<figcaption>Characters kept an active hour, after 10 minutes</figcaption>\n";
     let kept = [line("kept characters an hour", 1, Metric::RetainedPerHour(3))];
-    *out += &lines("Kept characters an active hour by day", &places, &kept, |v| thousands(v.round().max(0.0) as u64));
+    *out += &lines("Kept characters an active hour by day", &places, &kept, |v| {
+        thousands(v.round().max(0.0) as u64)
+    });
     *out += "</figure>\n";
     group_table(out, "Day by day", Grouping::Day, days);
     *out += "</section>\n";
@@ -172,7 +186,12 @@ fn by_group(out: &mut String, report: &Report, grouping: Grouping, id: &str, tit
     *out += "</section>\n";
 }
 
-fn group_table(out: &mut String, title: &str, grouping: Grouping, groups: &std::collections::BTreeMap<String, Totals>) {
+fn group_table(
+    out: &mut String,
+    title: &str,
+    grouping: Grouping,
+    groups: &std::collections::BTreeMap<String, Totals>,
+) {
     let columns = [
         ("accepted", Metric::AcceptanceRate),
         ("accepted, by characters", Metric::WeightedAcceptanceRate),
@@ -203,7 +222,8 @@ fn group_table(out: &mut String, title: &str, grouping: Grouping, groups: &std::
         columns.iter().for_each(|(_, metric)| {
             let _ = write!(out, "<td>{}</td>", value(*metric, metric.value_of_enough(t)));
         });
-        let p50 = t.latency.quantile_ms(0.5).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
+        let p50 =
+            t.latency.quantile_ms(0.5).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
         let _ = write!(out, "<td>{p50}</td></tr>");
     }
     *out += "</tbody></table></div></details>\n";
@@ -217,7 +237,8 @@ fn latency(out: &mut String, histogram: &Histogram) {
         return;
     }
     // What lies outside all but a thousandth at each end would only squeeze the rest.
-    let (from, to) = (histogram.quantile_ms(0.001).unwrap_or(0.1), histogram.quantile_ms(0.999).unwrap_or(1e3));
+    let (from, to) =
+        (histogram.quantile_ms(0.001).unwrap_or(0.1), histogram.quantile_ms(0.999).unwrap_or(1e3));
     let width = ((to / from).ln() / BARS).max(0.02);
     let mut classes: Vec<(f64, f64, f64)> = Vec::new();
     for (low, high, n) in histogram.classes() {
@@ -237,7 +258,10 @@ fn latency(out: &mut String, histogram: &Histogram) {
 
 fn experiment(out: &mut String, report: &ExperimentReport) {
     let name = escaped(&report.experiment.name);
-    let state = report.experiment.stopped.map_or_else(|| "still running".to_owned(), |at| format!("stopped {}", date(at)));
+    let state = report
+        .experiment
+        .stopped
+        .map_or_else(|| "still running".to_owned(), |at| format!("stopped {}", date(at)));
     let _ = writeln!(
         out,
         "<section id=\"experiment-{name}\" tabindex=\"-1\">\n<h2>Experiment {name}</h2>\n<p>Started {}, {state}; {:.1} days of rows.</p>",
@@ -252,7 +276,11 @@ fn experiment(out: &mut String, report: &ExperimentReport) {
         );
     }
     if report.crossed > 0 {
-        let _ = writeln!(out, "<p class=\"alarm\">{} met more than one variant and are left out.</p>", super::units(report.crossed));
+        let _ = writeln!(
+            out,
+            "<p class=\"alarm\">{} met more than one variant and are left out.</p>",
+            super::units(report.crossed)
+        );
     }
     for variant in report.variants.iter().filter(|v| v.outcome != Outcome::Control) {
         variant_section(out, report, variant);

@@ -11,10 +11,12 @@ pub fn to_table(report: &Report) -> String {
     let mut out = String::new();
     let all = &report.summary.all;
     if report.simulated {
-        out += "SIMULATED: these rows were made up by `lacuna telemetry demo`, nobody typed them\n\n";
+        out +=
+            "SIMULATED: these rows were made up by `lacuna telemetry demo`, nobody typed them\n\n";
     }
     let days = report.summary.groups.get(&Grouping::Day);
-    let period = days.and_then(|d| Some(format!("{} to {}", d.keys().next()?, d.keys().next_back()?)));
+    let period =
+        days.and_then(|d| Some(format!("{} to {}", d.keys().next()?, d.keys().next_back()?)));
     let _ = writeln!(
         out,
         "{} · {} requests, {} suggestions, {:.1} active hours, {} installation{}",
@@ -28,11 +30,17 @@ pub fn to_table(report: &Report) -> String {
     out.push('\n');
     for metric in Metric::SHOWN {
         let (numerator, denominator) = metric.sums(all);
-        let mut parts =
-            if metric.is_share() { format!("{} of {}", thousands(numerator as u64), thousands(denominator as u64)) } else { String::new() };
+        let mut parts = if metric.is_share() {
+            format!("{} of {}", thousands(numerator as u64), thousands(denominator as u64))
+        } else {
+            String::new()
+        };
         let told = metric.value_of_enough(all);
         if told.is_none() && metric.value(all).is_some() {
-            parts = format!("{parts}{}too little to tell yet", if parts.is_empty() { "" } else { ": " });
+            parts = format!(
+                "{parts}{}too little to tell yet",
+                if parts.is_empty() { "" } else { ": " }
+            );
         }
         let _ = writeln!(out, "  {:<38} {:>9}   {parts}", metric.title(), value(metric, told));
     }
@@ -44,7 +52,9 @@ pub fn to_table(report: &Report) -> String {
         latency(all, 0.9),
         latency(all, 0.99)
     );
-    for grouping in [Grouping::Language, Grouping::Model, Grouping::Node, Grouping::Day, Grouping::Hour] {
+    for grouping in
+        [Grouping::Language, Grouping::Model, Grouping::Node, Grouping::Day, Grouping::Hour]
+    {
         group_table(&mut out, report, grouping);
     }
     out += "\n  accepted: of those that stood there long enough to be read. kept 10min: of what was accepted and still there then. of code: share of the\n  written characters that were suggested. -: fewer than 10 suggestions or a quarter of an hour. docs/telemetry.md has a glossary.\n";
@@ -94,11 +104,19 @@ fn group_table(out: &mut String, report: &Report, grouping: Grouping) {
 pub fn experiment_table(report: &ExperimentReport) -> String {
     let mut out = String::new();
     let experiment = &report.experiment;
-    let state = experiment.stopped.map_or_else(|| "running".to_owned(), |at| format!("stopped {}", date(at)));
-    let _ =
-        writeln!(out, "experiment {} · started {}, {state}, {:.1} days of rows", experiment.name, date(experiment.started), report.days);
+    let state = experiment
+        .stopped
+        .map_or_else(|| "running".to_owned(), |at| format!("stopped {}", date(at)));
+    let _ = writeln!(
+        out,
+        "experiment {} · started {}, {state}, {:.1} days of rows",
+        experiment.name,
+        date(experiment.started),
+        report.days
+    );
     if report.is_unbalanced() {
-        let counts: Vec<String> = report.variants.iter().map(|v| format!("{} {}", v.units, v.name)).collect();
+        let counts: Vec<String> =
+            report.variants.iter().map(|v| format!("{} {}", v.units, v.name)).collect();
         let _ = writeln!(
             out,
             "  DO NOT TRUST THIS: units are not split as the weights say ({}; p = {:.1e})",
@@ -107,7 +125,8 @@ pub fn experiment_table(report: &ExperimentReport) -> String {
         );
     }
     if report.crossed > 0 {
-        let _ = writeln!(out, "  {} met more than one variant and are left out", units(report.crossed));
+        let _ =
+            writeln!(out, "  {} met more than one variant and are left out", units(report.crossed));
     }
     for variant in &report.variants {
         variant_table(&mut out, report, variant);
@@ -117,7 +136,8 @@ pub fn experiment_table(report: &ExperimentReport) -> String {
 }
 
 fn variant_table(out: &mut String, report: &ExperimentReport, variant: &VariantReport) {
-    let _ = writeln!(out, "  {} · {} · {}", variant.name, units(variant.units), variant.outcome.text());
+    let _ =
+        writeln!(out, "  {} · {} · {}", variant.name, units(variant.units), variant.outcome.text());
     if variant.comparisons.is_empty() {
         return;
     }
@@ -129,7 +149,9 @@ fn variant_table(out: &mut String, report: &ExperimentReport, variant: &VariantR
     for (metric, c) in &variant.comparisons {
         let of = c.control.value;
         let (interval, p) = match &c.sequential {
-            Some(s) => (format!("{} to {}", relative(s.low, of), relative(s.high, of)), p_value(s.p)),
+            Some(s) => {
+                (format!("{} to {}", relative(s.low, of), relative(s.high, of)), p_value(s.p))
+            }
             None => ("-".to_owned(), "-".to_owned()),
         };
         let mark = if *metric == report.primary { "*" } else { " " };
@@ -144,15 +166,25 @@ fn variant_table(out: &mut String, report: &ExperimentReport, variant: &VariantR
             relative(c.detectable, of),
         );
     }
-    let explained = variant.comparisons.iter().find(|(m, _)| *m == report.primary).and_then(|(_, c)| c.explained);
+    let explained = variant
+        .comparisons
+        .iter()
+        .find(|(m, _)| *m == report.primary)
+        .and_then(|(_, c)| c.explained);
     let _ = writeln!(
         out,
         "    * decides. p and interval hold however often they are looked at; p if once: had this been the only look. findable: the least change\n    that {:.0} % of such experiments would find. Explained by what the units did before, and taken out: {}",
         100.0 * report.plan.power,
-        explained.map_or_else(|| "nothing".to_owned(), |share| format!("{:.0} % of the variance", 100.0 * share)),
+        explained.map_or_else(
+            || "nothing".to_owned(),
+            |share| format!("{:.0} % of the variance", 100.0 * share)
+        ),
     );
     for guard in &variant.guards {
-        let interval = guard.interval.map_or_else(|| "-".to_owned(), |i| format!("{} to {}", relative(i.low, 1.0), relative(i.high, 1.0)));
+        let interval = guard.interval.map_or_else(
+            || "-".to_owned(),
+            |i| format!("{} to {}", relative(i.low, 1.0), relative(i.high, 1.0)),
+        );
         let change = relative(guard.change, 1.0);
         let _ = writeln!(
             out,

@@ -24,18 +24,26 @@ impl Drafts {
         }
     }
 
-    /// What writes `event` as row `seq` of its session: the row, and a look for each check that was made.
+    /// What writes `event` as row `seq` of its session: the row, and a look for each check that was
+    /// made.
     pub fn add(&self, seq: u32, event: &Event, document: &Arc<str>, changes: &mut Vec<Change>) {
-        let texts: [Label; Text::COUNT] = std::array::from_fn(|c| self.labels[event.texts[c] as usize].clone());
+        let texts: [Label; Text::COUNT] =
+            std::array::from_fn(|c| self.labels[event.texts[c] as usize].clone());
         let mut ints = Ints::default();
         for column in Int::ALL {
             ints.set(*column, event.int(*column));
         }
-        changes.push(Change::Row(Box::new(Draft { seq, document: Arc::clone(document), texts, ints })));
+        changes.push(Change::Row(Box::new(Draft {
+            seq,
+            document: Arc::clone(document),
+            texts,
+            ints,
+        })));
         for (check, (_, column)) in CHECKS.iter().enumerate() {
             if let Some(kept) = event.int(*column) {
                 let now = &self.kept[(kept.clamp(0, 1000) as usize) * COMPARED / 1000];
-                let (inserted, now, last) = (Arc::clone(&self.kept[COMPARED]), Arc::clone(now), check + 1 == CHECKS.len());
+                let (inserted, now, last) =
+                    (Arc::clone(&self.kept[COMPARED]), Arc::clone(now), check + 1 == CHECKS.len());
                 changes.push(Change::Check(Check { seq, check, inserted, now, last }));
             }
         }

@@ -1,7 +1,8 @@
-//! Simulations: do the statistics keep what they promise ([`validate`]), and a made-up team for demonstrations ([`team`]).
+//! Simulations: do the statistics keep what they promise ([`validate`]), and a made-up team for
+//! demonstrations ([`team`]).
 //!
-//! Everything is drawn from seeded generators, so a figure can be had again. Nothing here is ever mixed with recorded rows: simulated
-//! ones carry [`SIMULATED`] as their model.
+//! Everything is drawn from seeded generators, so a figure can be had again. Nothing here is ever
+//! mixed with recorded rows: simulated ones carry [`SIMULATED`] as their model.
 
 mod drafts;
 mod population;

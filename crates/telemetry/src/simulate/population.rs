@@ -29,10 +29,13 @@ impl Population {
     pub fn draw(&self, random: &mut ChaCha8Rng, effect: f64, past: bool) -> Unit {
         let size = LogNormal::new(self.median_rows.ln(), self.spread).expect("a spread above 0");
         let scale = 1.0 / self.correlation - 1.0;
-        let own = Beta::new(self.rate * scale, (1.0 - self.rate) * scale).expect("a rate between 0 and 1").sample(random);
+        let own = Beta::new(self.rate * scale, (1.0 - self.rate) * scale)
+            .expect("a rate between 0 and 1")
+            .sample(random);
         let period = |rate: f64, random: &mut ChaCha8Rng| {
             let rows = size.sample(random).round().clamp(1.0, 1e5) as u64;
-            let accepted = Binomial::new(rows, rate.clamp(0.0, 1.0)).expect("a probability").sample(random);
+            let accepted =
+                Binomial::new(rows, rate.clamp(0.0, 1.0)).expect("a probability").sample(random);
             (accepted as f64, rows as f64)
         };
         let before = past.then(|| period(own, random));
@@ -40,7 +43,13 @@ impl Population {
         Unit { numerator, denominator, before }
     }
 
-    pub fn draw_many(&self, random: &mut ChaCha8Rng, n: usize, effect: f64, past: bool) -> Vec<Unit> {
+    pub fn draw_many(
+        &self,
+        random: &mut ChaCha8Rng,
+        n: usize,
+        effect: f64,
+        past: bool,
+    ) -> Vec<Unit> {
         (0..n).map(|_| self.draw(random, effect, past)).collect()
     }
 }

@@ -1,4 +1,5 @@
-//! A made-up team: two weeks of editing under a switch-back experiment, after a week without one, as rows.
+//! A made-up team: two weeks of editing under a switch-back experiment, after a week without one,
+//! as rows.
 
 use chrono::{Datelike, TimeZone, Utc, Weekday};
 use rand::{Rng, SeedableRng};
@@ -53,8 +54,10 @@ pub struct TeamRows {
 
 const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
-const LANGUAGES: [(&str, f64); 4] = [("python", 1.0), ("typescript", 0.95), ("rust", 0.85), ("go", 1.05)];
-const NODES: [(&str, f64); 4] = [("function", 1.0), ("class", 0.8), ("comment", 0.5), ("file", 0.7)];
+const LANGUAGES: [(&str, f64); 4] =
+    [("python", 1.0), ("typescript", 0.95), ("rust", 0.85), ("go", 1.05)];
+const NODES: [(&str, f64); 4] =
+    [("function", 1.0), ("class", 0.8), ("comment", 0.5), ("file", 0.7)];
 
 struct Developer {
     installation: u32,
@@ -99,7 +102,13 @@ pub fn simulate_team(team: &Team) -> TeamRows {
     rows
 }
 
-fn work_day(rows: &mut TeamRows, team: &Team, developer: &Developer, midnight: i64, random: &mut ChaCha8Rng) {
+fn work_day(
+    rows: &mut TeamRows,
+    team: &Team,
+    developer: &Developer,
+    midnight: i64,
+    random: &mut ChaCha8Rng,
+) {
     let weekday = Utc.timestamp_millis_opt(midnight).single().map(|t| t.weekday());
     let weekend = matches!(weekday, Some(Weekday::Sat | Weekday::Sun));
     if chance(random, if weekend { 0.92 } else { 0.08 }) {
@@ -115,7 +124,13 @@ fn work_day(rows: &mut TeamRows, team: &Team, developer: &Developer, midnight: i
     }
 }
 
-fn five_minutes(rows: &mut TeamRows, team: &Team, developer: &Developer, at: i64, random: &mut ChaCha8Rng) {
+fn five_minutes(
+    rows: &mut TeamRows,
+    team: &Team,
+    developer: &Developer,
+    at: i64,
+    random: &mut ChaCha8Rng,
+) {
     let (mut arms, mut treated) = (String::new(), false);
     if at >= rows.started {
         let variant = assign(&rows.definition, &developer.salt, rows.experiment, "", at);
@@ -123,7 +138,11 @@ fn five_minutes(rows: &mut TeamRows, team: &Team, developer: &Developer, at: i64
         treated = variant != rows.definition.control;
         arms = arms_text([Arm { experiment: rows.experiment, variant, unit: &unit }]);
     }
-    let language = if chance(random, 0.8) { developer.language } else { random.random_range(0..LANGUAGES.len()) };
+    let language = if chance(random, 0.8) {
+        developer.language
+    } else {
+        random.random_range(0..LANGUAGES.len())
+    };
     let (language, ease) = LANGUAGES[language];
     let document = random.random_range(1..i64::MAX);
     let base = |names: &mut Names, kind: &str| {
@@ -145,17 +164,27 @@ fn five_minutes(rows: &mut TeamRows, team: &Team, developer: &Developer, at: i64
         let mut texts = base(&mut rows.names, "request");
         let silent = chance(random, 0.18);
         texts[Text::State as usize] = rows.names.number(if silent { "silence" } else { "offered" });
-        texts[Text::Reason as usize] = rows.names.number(if silent { "low-confidence" } else { "" });
-        let (node, attraction) = NODES[if silent { i as usize % NODES.len() } else { random.random_range(0..NODES.len()) }];
+        texts[Text::Reason as usize] =
+            rows.names.number(if silent { "low-confidence" } else { "" });
+        let (node, attraction) = NODES
+            [if silent { i as usize % NODES.len() } else { random.random_range(0..NODES.len()) }];
         texts[Text::Node as usize] = rows.names.number(node);
-        let ints = Ints::default().with(Int::At, at).with(Int::Document, document).with(Int::LatencyUs, us).with(Int::Session, 1);
+        let ints = Ints::default()
+            .with(Int::At, at)
+            .with(Int::Document, document)
+            .with(Int::LatencyUs, us)
+            .with(Int::Session, 1);
         rows.events.push(Event { installation: developer.installation, texts, ints });
         if silent {
             continue;
         }
         let chars = length.sample(random).round().clamp(1.0, 400.0) as i64;
-        let stay = LogNormal::new(900f64.ln(), 0.8).expect("positive").sample(random).min(60_000.0) as i64;
-        let chosen = chance(random, (developer.rate * ease * attraction * factor(team.acceptance)).min(0.95)) && stay > 300;
+        let stay =
+            LogNormal::new(900f64.ln(), 0.8).expect("positive").sample(random).min(60_000.0) as i64;
+        let chosen = chance(
+            random,
+            (developer.rate * ease * attraction * factor(team.acceptance)).min(0.95),
+        ) && stay > 300;
         let partly = chosen && chance(random, 0.08);
         let taken = if !chosen {
             0
@@ -175,16 +204,22 @@ fn five_minutes(rows: &mut TeamRows, team: &Team, developer: &Developer, at: i64
         texts[Text::Node as usize] = rows.names.number(node);
         texts[Text::State as usize] = rows.names.number(state);
         texts[Text::Evidence as usize] = rows.names.number("inferred");
-        let mut ints = ints.with(Int::Chars, chars).with(Int::Lines, 1 + chars / 60).with(Int::Shows, 1);
-        ints = ints.with(Int::VisibleMs, stay).with(Int::LongestMs, stay).with(Int::AcceptedChars, taken);
+        let mut ints =
+            ints.with(Int::Chars, chars).with(Int::Lines, 1 + chars / 60).with(Int::Shows, 1);
+        ints = ints
+            .with(Int::VisibleMs, stay)
+            .with(Int::LongestMs, stay)
+            .with(Int::AcceptedChars, taken);
         ints.set(Int::TypedChars, Some(if state == "typed-through" { chars } else { 0 }));
         if chosen {
             texts[Text::Watch as usize] = rows.names.number("complete");
             let mut left = 1000;
             for (i, (_, column)) in CHECKS.iter().enumerate() {
-                let change = 1.0 - (1.0 - [0.88, 0.94, 0.96, 0.96][i]) / factor(team.keeping * team.keeping);
+                let change =
+                    1.0 - (1.0 - [0.88, 0.94, 0.96, 0.96][i]) / factor(team.keeping * team.keeping);
                 if !chance(random, change) {
-                    left = (left as f64 * Beta::new(1.0, 2.0).expect("positive").sample(random)) as i64;
+                    left = (left as f64 * Beta::new(1.0, 2.0).expect("positive").sample(random))
+                        as i64;
                 }
                 ints.set(*column, Some(left));
             }
@@ -197,8 +232,11 @@ fn five_minutes(rows: &mut TeamRows, team: &Team, developer: &Developer, at: i64
     let mut texts = base(&mut rows.names, "activity");
     texts[Text::Model as usize] = 0;
     let active = 120_000 + random.random_range(0..180_000) + completed;
-    let ints =
-        Ints::default().with(Int::At, at).with(Int::Document, document).with(Int::Session, 1).with(Int::ActiveMs, active.min(300_000));
+    let ints = Ints::default()
+        .with(Int::At, at)
+        .with(Int::Document, document)
+        .with(Int::Session, 1)
+        .with(Int::ActiveMs, active.min(300_000));
     let ints = ints.with(Int::Chars, typed).with(Int::AcceptedChars, accepted_chars);
     rows.events.push(Event { installation: developer.installation, texts, ints });
 }

@@ -2,13 +2,19 @@
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-/// A p-value below this means that something sorts units into arms other than the assignment: results are not to be trusted.
+/// A p-value below this means that something sorts units into arms other than the assignment:
+/// results are not to be trusted.
 pub const SRM_ALARM: f64 = 0.001;
 
 /// Pearson's chi-squared test of counts against weights. 1 where there is nothing to test.
 pub fn sample_ratio(counts: &[u64], weights: &[f64]) -> f64 {
     let (n, total) = (counts.iter().sum::<u64>() as f64, weights.iter().sum::<f64>());
-    if counts.len() != weights.len() || counts.len() < 2 || n == 0.0 || total.is_nan() || total <= 0.0 {
+    if counts.len() != weights.len()
+        || counts.len() < 2
+        || n == 0.0
+        || total.is_nan()
+        || total <= 0.0
+    {
         return 1.0;
     }
     let term = |(count, weight): (&u64, &f64)| {

@@ -1,4 +1,5 @@
-//! Cluster bootstrap: intervals for anything that can be computed from units drawn with replacement.
+//! Cluster bootstrap: intervals for anything that can be computed from units drawn with
+//! replacement.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,10 +11,12 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Percentile interval of confidence `1 - alpha` of `statistic`, which gets how often each unit of the two arms was drawn.
+/// Percentile interval of confidence `1 - alpha` of `statistic`, which gets how often each unit of
+/// the two arms was drawn.
 ///
-/// Whole units are drawn with replacement, separately in arms of `n.0` and `n.1` units, `rounds` times. Rounds whose statistic is not
-/// finite are left out; `None` if fewer than half remain. The same seed gives the same interval.
+/// Whole units are drawn with replacement, separately in arms of `n.0` and `n.1` units, `rounds`
+/// times. Rounds whose statistic is not finite are left out; `None` if fewer than half remain. The
+/// same seed gives the same interval.
 pub fn cluster_bootstrap(
     n: (usize, usize),
     rounds: usize,
@@ -22,12 +25,17 @@ pub fn cluster_bootstrap(
     statistic: impl FnMut(&[u32], &[u32]) -> f64,
 ) -> Option<Interval> {
     let values = resample(n, rounds, seed, statistic)?;
-    Some(Interval { low: quantile(&values, alpha / 2.0), high: quantile(&values, 1.0 - alpha / 2.0) })
+    Some(Interval {
+        low: quantile(&values, alpha / 2.0),
+        high: quantile(&values, 1.0 - alpha / 2.0),
+    })
 }
 
-/// Studentised interval (bootstrap-t) around `estimate` with standard error `error`: `statistic` gives a round's estimate and error.
+/// Studentised interval (bootstrap-t) around `estimate` with standard error `error`: `statistic`
+/// gives a round's estimate and error.
 ///
-/// Closer to its promise than percentiles where units are few and of very different sizes (Efron and Tibshirani 1993, chapter 12).
+/// Closer to its promise than percentiles where units are few and of very different sizes (Efron
+/// and Tibshirani 1993, chapter 12).
 pub fn studentised_bootstrap(
     n: (usize, usize),
     rounds: usize,
@@ -46,7 +54,12 @@ pub fn studentised_bootstrap(
 }
 
 /// The finite values of `statistic` over the rounds, in ascending order.
-fn resample(n: (usize, usize), rounds: usize, seed: u64, mut statistic: impl FnMut(&[u32], &[u32]) -> f64) -> Option<Vec<f64>> {
+fn resample(
+    n: (usize, usize),
+    rounds: usize,
+    seed: u64,
+    mut statistic: impl FnMut(&[u32], &[u32]) -> f64,
+) -> Option<Vec<f64>> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let (mut a, mut b) = (vec![0u32; n.0], vec![0u32; n.1]);
     let mut values = Vec::with_capacity(rounds);

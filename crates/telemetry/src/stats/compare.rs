@@ -84,12 +84,16 @@ pub fn bootstrap_difference(control: &[Unit], treatment: &[Unit], plan: &Plan) -
     studentised_bootstrap(n, rounds, plan.alpha, plan.seed, (found.value, found.error), round)
 }
 
-/// Ratio and squared error of units that were drawn so many times each; as [`ratio`] of the units repeated.
+/// Ratio and squared error of units that were drawn so many times each; as [`ratio`] of the units
+/// repeated.
 fn drawn(units: &[Unit], counts: &[u32]) -> Option<(f64, f64)> {
     let all = || units.iter().zip(counts).map(|(u, n)| (u, f64::from(*n)));
-    let (y, x) = all().fold((0.0, 0.0), |(y, x), (u, n)| (y + n * u.numerator, x + n * u.denominator));
+    let (y, x) =
+        all().fold((0.0, 0.0), |(y, x), (u, n)| (y + n * u.numerator, x + n * u.denominator));
     let (value, n) = (y / x, units.len() as f64);
-    let squares: f64 = all().map(|(u, n)| n * ((u.numerator - value * u.denominator) / (x - u.denominator)).powi(2)).sum();
+    let squares: f64 = all()
+        .map(|(u, n)| n * ((u.numerator - value * u.denominator) / (x - u.denominator)).powi(2))
+        .sum();
     (x > 0.0).then_some((value, (n - 1.0) / n * squares))
 }
 
@@ -107,7 +111,10 @@ mod tests {
         let treatment = units(&(0..60).map(|i| f64::from(i % 7) + 1.0).collect::<Vec<_>>());
         let c = compare(&control, &treatment, &Plan::default()).unwrap();
         let ((low, high), boot) = (c.difference.interval(0.05), c.bootstrap.unwrap());
-        assert!((boot.low - low).abs() < 0.012 && (boot.high - high).abs() < 0.012, "{boot:?} {low} {high}");
+        assert!(
+            (boot.low - low).abs() < 0.012 && (boot.high - high).abs() < 0.012,
+            "{boot:?} {low} {high}"
+        );
         assert!(c.sequential.unwrap().low < low, "always-valid intervals are wider");
     }
 

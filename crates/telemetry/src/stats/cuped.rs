@@ -1,16 +1,18 @@
 //! Covariate adjustment (CUPED: Deng, Xu, Kohavi, Walker 2013) for ratio metrics.
 //!
-//! What a unit did before the experiment cannot depend on its arm. The part of the outcome that it explains is taken away, which
-//! leaves the expectation as it is and the variance smaller by the squared correlation.
+//! What a unit did before the experiment cannot depend on its arm. The part of the outcome that it
+//! explains is taken away, which leaves the expectation as it is and the variance smaller by the
+//! squared correlation.
 
 use super::ratio::Unit;
 
 /// The units of all arms with their numerators adjusted, and the share of variance that went.
 ///
-/// A ratio's linearisation at unit i is `yᵢ - R·xᵢ` (R the pooled ratio). It is regressed, over all arms together, on the covariate
-/// `bᵢ - B·wᵢ`, the linearisation of the ratio before (`b` and `w` its sums, B the pooled one); the fitted part is subtracted. Units
-/// without a past keep their value: their covariate is its mean, 0. Returns `None` where there is nothing to adjust with (fewer than
-/// three units have a past, or it does not vary).
+/// A ratio's linearisation at unit i is `yᵢ - R·xᵢ` (R the pooled ratio). It is regressed, over all
+/// arms together, on the covariate `bᵢ - B·wᵢ`, the linearisation of the ratio before (`b` and `w`
+/// its sums, B the pooled one); the fitted part is subtracted. Units without a past keep their
+/// value: their covariate is its mean, 0. Returns `None` where there is nothing to adjust with
+/// (fewer than three units have a past, or it does not vary).
 pub fn adjust(arms: &[&[Unit]]) -> Option<(Vec<Vec<Unit>>, f64)> {
     let all = || arms.iter().flat_map(|arm| arm.iter());
     let (y, x) = all().fold((0.0, 0.0), |(y, x), u| (y + u.numerator, x + u.denominator));
@@ -48,7 +50,8 @@ mod tests {
 
     #[test]
     fn what_the_past_explains_goes() {
-        // The outcome is the past plus 1 in one arm: adjusted, nothing but the arms' difference is left in the outcome's spread.
+        // The outcome is the past plus 1 in one arm: adjusted, nothing but the arms' difference is
+        // left in the outcome's spread.
         let past = [1.0, 2.0, 5.0, 8.0];
         let a: Vec<Unit> = past.iter().map(|p| unit(*p, Some((*p, 1.0)))).collect();
         let b: Vec<Unit> = past.iter().map(|p| unit(p + 1.0, Some((*p, 1.0)))).collect();

@@ -4,7 +4,8 @@ use statrs::distribution::ContinuousCDF;
 
 use super::normal;
 
-/// Probability that a two-sided test at `alpha` finds a difference of `effect` that is estimated with standard error `error`.
+/// Probability that a two-sided test at `alpha` finds a difference of `effect` that is estimated
+/// with standard error `error`.
 pub fn power(effect: f64, error: f64, alpha: f64) -> f64 {
     let (z, shift) = (normal().inverse_cdf(1.0 - alpha / 2.0), effect.abs() / error);
     normal().cdf(shift - z) + normal().cdf(-shift - z)
@@ -15,9 +16,15 @@ pub fn detectable_effect(error: f64, alpha: f64, power: f64) -> f64 {
     (normal().inverse_cdf(1.0 - alpha / 2.0) + normal().inverse_cdf(power)) * error
 }
 
-/// Units in all that a difference of `effect` needs, if `n_units` give standard error `error` (which falls with the root of their
-/// number). `None`: no number does.
-pub fn units_needed(n_units: usize, error: f64, effect: f64, alpha: f64, power: f64) -> Option<u64> {
+/// Units in all that a difference of `effect` needs, if `n_units` give standard error `error`
+/// (which falls with the root of their number). `None`: no number does.
+pub fn units_needed(
+    n_units: usize,
+    error: f64,
+    effect: f64,
+    alpha: f64,
+    power: f64,
+) -> Option<u64> {
     let times = (detectable_effect(error, alpha, power) / effect).powi(2);
     (times.is_finite() && effect != 0.0).then(|| (n_units as f64 * times).ceil() as u64)
 }

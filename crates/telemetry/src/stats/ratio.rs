@@ -20,12 +20,15 @@ pub struct Ratio {
     pub n_units: usize,
 }
 
-/// `sum(numerator) / sum(denominator)`, with the delta method's standard error over units, corrected for how much each unit pulls:
-/// `sqrt((n - 1) / n · Σ (eᵢ / (X - xᵢ))²)`, `eᵢ = yᵢ - R·xᵢ`, `X = Σ xᵢ`.
+/// `sum(numerator) / sum(denominator)`, with the delta method's standard error over units,
+/// corrected for how much each unit pulls: `sqrt((n - 1) / n · Σ (eᵢ / (X - xᵢ))²)`, `eᵢ = yᵢ -
+/// R·xᵢ`, `X = Σ xᵢ`.
 ///
-/// The plain form, `sqrt(n / (n - 1) · Σ eᵢ²) / X` (Deng, Knoblich, Lu: Applying the Delta Method in Metric Analytics, 2018), is too
-/// small where a few units are much larger than the rest: 60 users an arm gave 5.9 % false positives instead of 5. Leaving each unit
-/// out of its own denominator is the jackknife's variance; both are the error of a mean if all denominators are equal.
+/// The plain form, `sqrt(n / (n - 1) · Σ eᵢ²) / X` (Deng, Knoblich, Lu: Applying the Delta Method
+/// in Metric Analytics, 2018), is too small where a few units are much larger than the rest: 60
+/// users an arm gave 5.9 % false positives instead of 5. Leaving each unit out of its own
+/// denominator is the jackknife's variance; both are the error of a mean if all denominators are
+/// equal.
 ///
 /// `None` if the denominators sum to nothing.
 pub fn ratio(units: &[Unit]) -> Option<Ratio> {
@@ -60,12 +63,14 @@ impl Difference {
     }
 }
 
-/// The difference of two independent ratios. Without any spread, equal ratios have p = 1 and others p = 0.
+/// The difference of two independent ratios. Without any spread, equal ratios have p = 1 and others
+/// p = 0.
 pub fn difference(control: Ratio, treatment: Ratio) -> Difference {
     let (a, b) = (control.error.powi(2), treatment.error.powi(2));
     let (value, error) = (treatment.value - control.value, (a + b).sqrt());
     let degrees = |variance: f64, n: usize| variance.powi(2) / (n as f64 - 1.0).max(1.0);
-    let df = ((a + b).powi(2) / (degrees(a, control.n_units) + degrees(b, treatment.n_units))).max(1.0);
+    let df =
+        ((a + b).powi(2) / (degrees(a, control.n_units) + degrees(b, treatment.n_units))).max(1.0);
     let p = match error {
         0.0 => f64::from(u8::from(value == 0.0)),
         _ => two_sided(value / error, df),
@@ -79,7 +84,10 @@ mod tests {
     use super::*;
 
     fn units(pairs: &[(f64, f64)]) -> Vec<Unit> {
-        pairs.iter().map(|&(numerator, denominator)| Unit { numerator, denominator, before: None }).collect()
+        pairs
+            .iter()
+            .map(|&(numerator, denominator)| Unit { numerator, denominator, before: None })
+            .collect()
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! Always-valid inference: p-values and intervals that may be looked at as often as one likes.
 //!
-//! The mixture sequential probability ratio test with a normal mixture (Johari, Koomen, Pekelis, Walsh: Always Valid Inference,
-//! 2022): against "no difference" stands a difference drawn from N(0, τ²). With an estimate `d` of variance `v`,
+//! The mixture sequential probability ratio test with a normal mixture (Johari, Koomen, Pekelis,
+//! Walsh: Always Valid Inference, 2022): against "no difference" stands a difference drawn from
+//! N(0, τ²). With an estimate `d` of variance `v`,
 //!
 //! `Λ = sqrt(v / (v + τ²)) · exp(τ² d² / (2 v (v + τ²)))`,
 //!
-//! and under no difference Λ exceeds 1/α at any time with probability α at most. 1/Λ, and its smallest value so far, is the p-value.
-//! τ must not be chosen from the outcome; it only decides at which size of effect the test is quickest.
+//! and under no difference Λ exceeds 1/α at any time with probability α at most. 1/Λ, and its
+//! smallest value so far, is the p-value. τ must not be chosen from the outcome; it only decides at
+//! which size of effect the test is quickest.
 
 use super::ratio::Difference;
 
-/// Looks at fewer units in an arm say nothing yet: the variance is not known well enough to be put in for the true one.
+/// Looks at fewer units in an arm say nothing yet: the variance is not known well enough to be put
+/// in for the true one.
 pub const MIN_UNITS: usize = 30;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,7 +25,8 @@ pub struct Sequential {
     pub high: f64,
 }
 
-/// One look. `tau`: the mixture's standard deviation, an effect of the size that is expected (in the metric's unit, above 0).
+/// One look. `tau`: the mixture's standard deviation, an effect of the size that is expected (in
+/// the metric's unit, above 0).
 pub fn always_valid(difference: &Difference, tau: f64, alpha: f64) -> Sequential {
     let (d, v, t) = (difference.value, difference.error.powi(2), tau.powi(2));
     if !v.is_finite() || t.is_nan() || t <= 0.0 {
@@ -60,7 +64,8 @@ mod tests {
         assert_eq!(look(1e9, 1e-9).p, 0.0);
         assert_eq!(look(1.0, f64::INFINITY).p, 1.0);
         assert_eq!((look(0.0, 0.0).p, look(1.0, 0.0).p), (1.0, 0.0));
-        let nothing = always_valid(&Difference { value: 1.0, error: 1.0, df: 9.0, p: 0.0 }, 0.0, 0.05);
+        let nothing =
+            always_valid(&Difference { value: 1.0, error: 1.0, df: 9.0, p: 0.0 }, 0.0, 0.05);
         assert_eq!(nothing.p, 1.0);
     }
 }

@@ -1,8 +1,9 @@
 //! The database: one SQLite file in the user's data directory.
 //!
-//! Owns: the schema and its migrations, what happens to damaged and newer files, batches, retention. Does not own: what is worth
-//! storing (`track`), what it means (`metrics`). No source text, no file names and no paths come in here but to be hashed with the
-//! installation's salt. Start at [`Store::open`].
+//! Owns: the schema and its migrations, what happens to damaged and newer files, batches,
+//! retention. Does not own: what is worth storing (`track`), what it means (`metrics`). No source
+//! text, no file names and no paths come in here but to be hashed with the installation's salt.
+//! Start at [`Store::open`].
 
 mod experiments;
 mod open;

@@ -18,22 +18,27 @@ const BUSY: Duration = Duration::from_secs(5);
 const ALWAYS_CHECKED_BYTES: u64 = 256 << 20;
 /// SQLite's instructions between two looks at how many are left.
 const STRIDE: i32 = 10_000;
-/// Strides that opening may take: looking through a file of [`ALWAYS_CHECKED_BYTES`] takes a thousandth.
+/// Strides that opening may take: looking through a file of [`ALWAYS_CHECKED_BYTES`] takes a
+/// thousandth.
 const OPENING: i64 = 10_000_000;
 /// Strides that reading a small table may take.
 pub(super) const SMALL: i64 = 10_000;
 
 impl Store {
-    /// Opens the store for writing; makes it, with its folder, if it is not there. Migrates older schemas.
+    /// Opens the store for writing; makes it, with its folder, if it is not there. Migrates older
+    /// schemas.
     ///
-    /// Errors: [`StoreError::Newer`], [`StoreError::Damaged`] (the file is left alone: see [`set_aside`]), and whatever the file
-    /// system says.
+    /// Errors: [`StoreError::Newer`], [`StoreError::Damaged`] (the file is left alone: see
+    /// [`set_aside`]), and whatever the file system says.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         if let Some(folder) = path.parent() {
-            own_folder(folder).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
+            own_folder(folder)
+                .map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
         }
         own_file(path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let (mut connection, strides) = connect(path, flags)?;
         prepare(&mut connection).map_err(|e| classify(path, e))?;
         let found = version(&connection).map_err(|e| classify(path, e))?;
@@ -50,7 +55,8 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing { path: path.to_owned() });
         }
-        let (connection, strides) = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let (connection, strides) =
+            connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         let found = version(&connection).map_err(|e| classify(path, e))?;
         if found > VERSION {
             return Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION });
@@ -66,9 +72,17 @@ impl Store {
 
     fn with(path: &Path, connection: Connection, strides: Strides) -> Result<Store, StoreError> {
         let (installation, salt) = facts(&connection).map_err(|e| classify(path, e))?;
-        // What follows may be long, because there is much: only what servers read unasked is bounded again.
+        // What follows may be long, because there is much: only what servers read unasked is
+        // bounded again.
         strides.allow(i64::MAX);
-        Ok(Store { path: path.to_owned(), connection, installation, salt, names: Default::default(), strides })
+        Ok(Store {
+            path: path.to_owned(),
+            connection,
+            installation,
+            salt,
+            names: Default::default(),
+            strides,
+        })
     }
 
     /// Learns who this installation is anew: the store was purged.
@@ -83,7 +97,9 @@ impl Store {
 fn facts(connection: &Connection) -> rusqlite::Result<(String, Vec<u8>)> {
     let value = |key: &str| {
         let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
-        statement.query_row([key], |row| row.get_ref(0)?.as_bytes().map(<[u8]>::to_vec).map_err(Into::into))
+        statement.query_row([key], |row| {
+            row.get_ref(0)?.as_bytes().map(<[u8]>::to_vec).map_err(Into::into)
+        })
     };
     Ok((String::from_utf8_lossy(&value("installation")?).into_owned(), value("salt")?))
 }
@@ -98,8 +114,9 @@ impl Strides {
     }
 }
 
-/// Opens a file without believing it: it may have been put there by somebody else. No link is followed in its name, its schema runs
-/// nothing (our own has neither views nor triggers), and what does not end is broken off.
+/// Opens a file without believing it: it may have been put there by somebody else. No link is
+/// followed in its name, its schema runs nothing (our own has neither views nor triggers), and what
+/// does not end is broken off.
 fn connect(path: &Path, flags: OpenFlags) -> Result<(Connection, Strides), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     if !std::fs::symlink_metadata(path).map_err(io)?.is_file() {
@@ -113,9 +130,11 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<(Connection, Strides), Store
     let strides = Strides(Arc::new(AtomicI64::new(OPENING)));
     let left = Arc::clone(&strides.0);
     let open = || {
-        let mut connection = Connection::open_with_flags(&real, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
+        let mut connection =
+            Connection::open_with_flags(&real, flags | OpenFlags::SQLITE_OPEN_NOFOLLOW)?;
         connection.busy_timeout(BUSY)?;
-        connection.progress_handler(STRIDE, Some(move || left.fetch_sub(1, Ordering::Relaxed) <= 0))?;
+        connection
+            .progress_handler(STRIDE, Some(move || left.fetch_sub(1, Ordering::Relaxed) <= 0))?;
         for (setting, on) in [
             (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
             (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
@@ -140,8 +159,8 @@ fn own_folder(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
-/// Makes the file, for its owner only, if it is not there, and takes others' rights from one that is: what SQLite puts beside it gets
-/// the same rights.
+/// Makes the file, for its owner only, if it is not there, and takes others' rights from one that
+/// is: what SQLite puts beside it gets the same rights.
 fn own_file(path: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     let mut options = std::fs::File::options();
@@ -158,7 +177,8 @@ fn own_file(path: &Path) -> Result<(), StoreError> {
         use std::os::unix::fs::PermissionsExt;
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
-        let is_open = |meta: &std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o077 != 0;
+        let is_open =
+            |meta: &std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o077 != 0;
         if std::fs::symlink_metadata(&name).is_ok_and(|meta| is_open(&meta)) {
             // Somebody else's file stays as it is: opening it for writing says so.
             let _ = std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600));
@@ -168,7 +188,8 @@ fn own_file(path: &Path) -> Result<(), StoreError> {
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    // Committed batches survive the death of the process; a power cut may cost the last ones, never the file.
+    // Committed batches survive the death of the process; a power cut may cost the last ones, never
+    // the file.
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", 16 << 20)
@@ -182,13 +203,22 @@ fn check(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     let size = std::fs::metadata(path).map_or(0, |m| m.len());
     if size > ALWAYS_CHECKED_BYTES {
         let unclean = "SELECT 1 FROM session_run WHERE ended IS NULL AND id = (SELECT max(id) FROM session_run)";
-        let unclean = connection.query_row(unclean, [], |_| Ok(())).optional().map_err(|e| classify(path, e))?;
+        let unclean = connection
+            .query_row(unclean, [], |_| Ok(()))
+            .optional()
+            .map_err(|e| classify(path, e))?;
         if unclean.is_none() {
             return Ok(());
         }
     }
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| classify(path, e))?;
-    if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged { path: path.to_owned(), what: verdict }) }
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|e| classify(path, e))?;
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged { path: path.to_owned(), what: verdict })
+    }
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
@@ -209,7 +239,12 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
     let damaged = match &source {
         rusqlite::Error::SqliteFailure(e, _) => {
-            matches!(e.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::OperationInterrupted)
+            matches!(
+                e.code,
+                ErrorCode::DatabaseCorrupt
+                    | ErrorCode::NotADatabase
+                    | ErrorCode::OperationInterrupted
+            )
         }
         _ => false,
     };
@@ -217,10 +252,15 @@ pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
     let foreign = matches!(source, rusqlite::Error::QueryReturnedNoRows)
         || ["no such table", "access to view"].iter().any(|told| source.to_string().contains(told));
     let path = path.to_owned();
-    if damaged || foreign { StoreError::Damaged { path, what: source.to_string() } } else { StoreError::Sqlite { path, source } }
+    if damaged || foreign {
+        StoreError::Damaged { path, what: source.to_string() }
+    } else {
+        StoreError::Sqlite { path, source }
+    }
 }
 
-/// Renames a damaged store, with what belongs to it, so that a new one can begin. Returns the new name.
+/// Renames a damaged store, with what belongs to it, so that a new one can begin. Returns the new
+/// name.
 pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let name = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -229,7 +269,8 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     };
     let stamp = system_ms();
     let aside = name(&format!(".damaged-{stamp}"));
-    std::fs::rename(path, &aside).map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
+    std::fs::rename(path, &aside)
+        .map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
     for suffix in ["-wal", "-shm"] {
         // Left behind, they would be taken for the new file's.
         let _ = std::fs::rename(name(suffix), name(&format!(".damaged-{stamp}{suffix}")));

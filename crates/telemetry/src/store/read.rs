@@ -39,11 +39,15 @@ impl Store {
     /// Session numbers that cut the rows into at most `n` runs of about as many sessions each.
     pub fn parts(&self, n: usize) -> Result<Vec<Range<i64>>, StoreError> {
         let bounds = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM event";
-        let (least, most): (i64, i64) =
-            self.connection.query_row(bounds, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(|e| self.error(e))?;
+        let (least, most): (i64, i64) = self
+            .connection
+            .query_row(bounds, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .map_err(|e| self.error(e))?;
         let sql = "SELECT id FROM session_run WHERE id BETWEEN ?1 >> 32 AND ?2 >> 32 ORDER BY id";
         let mut statement = self.connection.prepare(sql).map_err(|e| self.error(e))?;
-        let rows = statement.query_map([least, most], |row| row.get::<_, i64>(0)).map_err(|e| self.error(e))?;
+        let rows = statement
+            .query_map([least, most], |row| row.get::<_, i64>(0))
+            .map_err(|e| self.error(e))?;
         let sessions: Vec<i64> = rows.collect::<Result<_, _>>().map_err(|e| self.error(e))?;
         let size = sessions.len().div_ceil(n.max(1)).max(1);
         let mut starts: Vec<i64> = sessions.chunks(size).map(|chunk| chunk[0] << 32).collect();
@@ -56,8 +60,8 @@ impl Store {
         Ok(starts.into_iter().zip(ends).map(|(start, end)| start..end).collect())
     }
 
-    /// Gives every row of `window` with its id in `ids` to `take`, in the order of ids; texts are numbered in `names`. The row's number
-    /// and its time are always there.
+    /// Gives every row of `window` with its id in `ids` to `take`, in the order of ids; texts are
+    /// numbered in `names`. The row's number and its time are always there.
     pub fn scan(
         &self,
         ids: &Range<i64>,
@@ -66,13 +70,22 @@ impl Store {
         names: &mut Names,
         mut take: impl FnMut(&Event, &Names),
     ) -> Result<(), StoreError> {
-        let run = |names: &mut Names, take: &mut dyn FnMut(&Event, &Names)| -> rusqlite::Result<()> {
+        let run = |names: &mut Names,
+                   take: &mut dyn FnMut(&Event, &Names)|
+         -> rusqlite::Result<()> {
             // First, so that all readers of one store number it alike.
             let installation = names.number(&self.installation);
             let numbers = self.numbers(names)?;
-            let ints: Vec<Int> = stored_ints().filter(|c| *c != Int::At && columns.ints.contains(c)).collect();
-            let wanted: Vec<&str> = columns.texts.iter().map(|c| c.name()).chain(ints.iter().map(|c| c.name())).collect();
-            // Without an index over time the table is read in its order anyway: comparing here costs nothing.
+            let ints: Vec<Int> =
+                stored_ints().filter(|c| *c != Int::At && columns.ints.contains(c)).collect();
+            let wanted: Vec<&str> = columns
+                .texts
+                .iter()
+                .map(|c| c.name())
+                .chain(ints.iter().map(|c| c.name()))
+                .collect();
+            // Without an index over time the table is read in its order anyway: comparing here
+            // costs nothing.
             let wanted: String = wanted.iter().map(|name| format!(", {name}")).collect();
             let sql = format!("SELECT id, at{wanted} FROM event WHERE id >= ?1 AND id < ?2");
             let mut statement = self.connection.prepare(&sql)?;
@@ -82,7 +95,8 @@ impl Store {
                 if !window.0.contains(&at.unwrap_or(0)) {
                     continue;
                 }
-                let mut event = Event { installation, texts: [0; Text::COUNT], ints: Ints::default() };
+                let mut event =
+                    Event { installation, texts: [0; Text::COUNT], ints: Ints::default() };
                 event.ints.set(Int::Row, Some(row.get(0)?));
                 event.ints.set(Int::At, at);
                 for (i, text) in columns.texts.iter().enumerate() {
@@ -120,14 +134,16 @@ impl Store {
             let mut rows = statement.query([])?;
             let mut census = Census::default();
             while let Some(row) = rows.next()? {
-                let (n, from, to): (i64, Option<i64>, Option<i64>) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                let (n, from, to): (i64, Option<i64>, Option<i64>) =
+                    (row.get(1)?, row.get(2)?, row.get(3)?);
                 census.kinds.push((row.get::<_, Option<String>>(0)?.unwrap_or_default(), n));
                 census.rows += n;
                 census.oldest = census.oldest.into_iter().chain(from).min();
                 census.newest = census.newest.max(to);
             }
             let sessions = "SELECT count(*), coalesce(sum(lost), 0) FROM session_run";
-            (census.sessions, census.lost) = self.connection.query_row(sessions, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            (census.sessions, census.lost) =
+                self.connection.query_row(sessions, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(census)
         };
         let mut census = run().map_err(|e| self.error(e))?;
@@ -136,8 +152,8 @@ impl Store {
     }
 }
 
-/// From the store's numbers of names to a reader's. The store gives them out from 1 on, so most lie in a table; a file that says
-/// otherwise is believed too.
+/// From the store's numbers of names to a reader's. The store gives them out from 1 on, so most lie
+/// in a table; a file that says otherwise is believed too.
 #[derive(Default)]
 struct Numbers {
     table: Vec<u32>,

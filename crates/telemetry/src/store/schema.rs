@@ -1,4 +1,5 @@
-//! The tables, version by version. A released version is never changed: what comes later is a migration.
+//! The tables, version by version. A released version is never changed: what comes later is a
+//! migration.
 
 use crate::event::{Int, Text};
 
@@ -11,7 +12,8 @@ pub const MIGRATIONS: [fn() -> String; 3] = [rows, experiments, delay];
 /// 1: rows, names, sessions.
 fn rows() -> String {
     let texts = Text::ALL.iter().map(|c| format!("{} INTEGER", c.name()));
-    let ints = stored_ints().filter(|c| *c != Int::DelayUs).map(|c| format!("{} INTEGER", c.name()));
+    let ints =
+        stored_ints().filter(|c| *c != Int::DelayUs).map(|c| format!("{} INTEGER", c.name()));
     let columns: Vec<String> = texts.chain(ints).collect();
     format!(
         "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

@@ -1,6 +1,8 @@
 //! Writing: sessions, batches of changes, retention, purge.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params_from_iter, types::Value};
+use rusqlite::{
+    Connection, OptionalExtension, TransactionBehavior, params_from_iter, types::Value,
+};
 
 use super::schema::stored_ints;
 use super::{Store, StoreError};
@@ -24,7 +26,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes all of `changes`, or none. Errors: [`StoreError::Purged`] if somebody has purged the store since the session began.
+    /// Writes all of `changes`, or none. Errors: [`StoreError::Purged`] if somebody has purged the
+    /// store since the session began.
     pub fn write(&mut self, session: i64, changes: &[Change]) -> Result<(), StoreError> {
         match self.try_write(session, changes) {
             Ok(true) => Ok(()),
@@ -40,12 +43,18 @@ impl Store {
         }
     }
 
-    /// False, and nothing done, if the numbers of names and the session belong to a store that was purged.
+    /// False, and nothing done, if the numbers of names and the session belong to a store that was
+    /// purged.
     fn try_write(&mut self, session: i64, changes: &[Change]) -> rusqlite::Result<bool> {
         let Store { connection, names, salt, installation, .. } = self;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let same = "SELECT 1 FROM meta WHERE key = 'installation' AND value = ?1";
-        if transaction.prepare_cached(same)?.query_row([&*installation], |_| Ok(())).optional()?.is_none() {
+        if transaction
+            .prepare_cached(same)?
+            .query_row([&*installation], |_| Ok(()))
+            .optional()?
+            .is_none()
+        {
             return Ok(false);
         }
         for change in changes {
@@ -57,7 +66,8 @@ impl Store {
                 Change::Check(check) => {
                     let column = CHECKS[check.check].1.name();
                     let kept = kept_per_mille(&check.inserted, &check.now);
-                    let mut statement = transaction.prepare_cached(&format!("UPDATE event SET {column} = ?2 WHERE id = ?1"))?;
+                    let mut statement = transaction
+                        .prepare_cached(&format!("UPDATE event SET {column} = ?2 WHERE id = ?1"))?;
                     statement.execute((id(session, check.seq), kept))?;
                 }
             }
@@ -68,34 +78,43 @@ impl Store {
 
     /// Bounds the file, as a disk that is full would: SQLite may not add pages beyond `pages`.
     pub fn limit_pages(&mut self, pages: i64) -> Result<(), StoreError> {
-        let set = self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+        let set =
+            self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
         set.map_err(|e| self.error(e))
     }
 
     /// Deletes rows that started before `before` (milliseconds since 1970). Returns how many.
     pub fn forget_before(&mut self, before: i64) -> Result<usize, StoreError> {
         let run = |connection: &Connection| {
-            // A session's rows began after it did: only those of sessions that began before are looked at.
+            // A session's rows began after it did: only those of sessions that began before are
+            // looked at.
             let later = "SELECT min(id) FROM session_run WHERE started >= ?1";
-            let end = connection.query_row(later, [before], |row| row.get::<_, Option<i64>>(0))?.map_or(i64::MAX, |later| id(later, 0));
-            let n = connection.execute("DELETE FROM event WHERE id < ?2 AND at < ?1", [before, end])?;
+            let end = connection
+                .query_row(later, [before], |row| row.get::<_, Option<i64>>(0))?
+                .map_or(i64::MAX, |later| id(later, 0));
+            let n =
+                connection.execute("DELETE FROM event WHERE id < ?2 AND at < ?1", [before, end])?;
             connection.execute("DELETE FROM exposure WHERE at < ?1", [before])?;
             Ok(n)
         };
         run(&self.connection).map_err(|e| self.error(e))
     }
 
-    /// Deletes everything, sessions, names and experiments included, and the file's free pages with it. The salt is made anew, so
-    /// that later rows cannot be joined with older exports.
+    /// Deletes everything, sessions, names and experiments included, and the file's free pages with
+    /// it. The salt is made anew, so that later rows cannot be joined with older exports.
     pub fn purge(&mut self) -> Result<usize, StoreError> {
         let run = |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let n = transaction.execute("DELETE FROM event", [])?;
             for table in ["exposure", "name", "session_run", "experiment"] {
                 transaction.execute(&format!("DELETE FROM {table}"), [])?;
             }
             transaction.execute("UPDATE meta SET value = randomblob(32) WHERE key = 'salt'", [])?;
-            transaction.execute("UPDATE meta SET value = lower(hex(randomblob(8))) WHERE key = 'installation'", [])?;
+            transaction.execute(
+                "UPDATE meta SET value = lower(hex(randomblob(8))) WHERE key = 'installation'",
+                [],
+            )?;
             transaction.commit()?;
             connection.execute_batch("VACUUM")?;
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
@@ -113,7 +132,13 @@ pub(super) fn id(session: i64, seq: u32) -> i64 {
 
 type Names = std::collections::HashMap<String, i64>;
 
-fn write_row(connection: &Connection, names: &mut Names, session: i64, document: i64, draft: &Draft) -> rusqlite::Result<()> {
+fn write_row(
+    connection: &Connection,
+    names: &mut Names,
+    session: i64,
+    document: i64,
+    draft: &Draft,
+) -> rusqlite::Result<()> {
     let mut values = Vec::with_capacity(1 + Text::COUNT + Int::COUNT);
     values.push(Value::Integer(id(session, draft.seq)));
     for column in Text::ALL {
@@ -123,7 +148,11 @@ fn write_row(connection: &Connection, names: &mut Names, session: i64, document:
         });
     }
     let ints = draft.ints.with(Int::Session, session).with(Int::Document, document);
-    values.extend(stored_ints().filter(|c| !is_check(*c)).map(|c| ints.of(c).map_or(Value::Null, Value::Integer)));
+    values.extend(
+        stored_ints()
+            .filter(|c| !is_check(*c))
+            .map(|c| ints.of(c).map_or(Value::Null, Value::Integer)),
+    );
     connection.prepare_cached(upsert())?.execute(params_from_iter(values))?;
     let arms = draft.text(Text::Arms);
     if !arms.is_empty() && draft.text(Text::Kind) == "request" {
@@ -157,7 +186,10 @@ fn name(connection: &Connection, names: &mut Names, text: &str) -> rusqlite::Res
         return Ok(*number);
     }
     let find = |connection: &Connection| {
-        connection.prepare_cached("SELECT id FROM name WHERE text = ?1")?.query_row([text], |row| row.get::<_, i64>(0)).optional()
+        connection
+            .prepare_cached("SELECT id FROM name WHERE text = ?1")?
+            .query_row([text], |row| row.get::<_, i64>(0))
+            .optional()
     };
     let number = match find(connection)? {
         Some(number) => number,

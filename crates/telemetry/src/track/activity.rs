@@ -23,7 +23,8 @@ struct Period {
     changed: bool,
 }
 
-/// The rows of the running periods, one a document, period and set of arms: an experiment may start or stop within a period.
+/// The rows of the running periods, one a document, period and set of arms: an experiment may start
+/// or stop within a period.
 #[derive(Debug, Default)]
 pub struct Activity {
     periods: HashMap<(Arc<str>, i64, Label), Period>,
@@ -47,14 +48,17 @@ impl Activity {
     pub fn edited(&mut self, now: Moment, stroke: &Stroke<'_>, seq: impl FnOnce() -> u32) {
         let gap = self.last.replace(now.steady).map_or(0, |last| now.steady.saturating_sub(last));
         let period = now.wall.div_euclid(PERIOD_MS);
-        let entry = self.periods.entry((Arc::clone(stroke.document), period, stroke.arms.clone())).or_insert_with(|| Period {
-            seq: seq(),
-            language: stroke.language.clone(),
-            active_ms: 0,
-            typed_chars: 0,
-            completed_chars: 0,
-            changed: true,
-        });
+        let entry = self
+            .periods
+            .entry((Arc::clone(stroke.document), period, stroke.arms.clone()))
+            .or_insert_with(|| Period {
+                seq: seq(),
+                language: stroke.language.clone(),
+                active_ms: 0,
+                typed_chars: 0,
+                completed_chars: 0,
+                changed: true,
+            });
         entry.changed = true;
         entry.active_ms += if gap <= MAX_GAP_MS { gap } else { 0 };
         entry.completed_chars += stroke.completed as u64;
@@ -64,7 +68,10 @@ impl Activity {
     /// Characters counted as typed turn out to come from a suggestion.
     pub fn reclassify(&mut self, now: Moment, document: &Arc<str>, chars: usize) {
         let current = now.wall.div_euclid(PERIOD_MS);
-        let here = self.periods.iter_mut().filter(|((of, period, _), _)| of == document && *period == current);
+        let here = self
+            .periods
+            .iter_mut()
+            .filter(|((of, period, _), _)| of == document && *period == current);
         if let Some((_, period)) = here.max_by_key(|(_, row)| row.seq) {
             let moved = period.typed_chars.min(chars as u64);
             period.typed_chars -= moved;
@@ -108,8 +115,11 @@ mod tests {
         let mut activity = Activity::default();
         let mut next = 0;
         let start = Moment { steady: 0, wall: 10 * PERIOD_MS };
-        for (ms, completed, other) in [(0, 0, 1), (500, 0, 1), (120_500, 7, 0), (240_501, 0, 81), (240_600, 0, 80)] {
-            let stroke = Stroke { document: &document, language: &none, arms: &none, completed, other };
+        for (ms, completed, other) in
+            [(0, 0, 1), (500, 0, 1), (120_500, 7, 0), (240_501, 0, 81), (240_600, 0, 80)]
+        {
+            let stroke =
+                Stroke { document: &document, language: &none, arms: &none, completed, other };
             activity.edited(start.after(ms), &stroke, || {
                 next += 1;
                 next
@@ -132,11 +142,22 @@ mod tests {
     fn one_row_a_document_period_and_arm() {
         let mut activity = Activity::default();
         let mut next = 0;
-        for (document, ms, arms) in
-            [("a", 0, ""), ("b", 1, ""), ("a", 2, ""), ("a", 3, "x=b@1"), ("a", 4, "x=b@1"), ("a", 300_000, "x=b@1")]
-        {
+        for (document, ms, arms) in [
+            ("a", 0, ""),
+            ("b", 1, ""),
+            ("a", 2, ""),
+            ("a", 3, "x=b@1"),
+            ("a", 4, "x=b@1"),
+            ("a", 300_000, "x=b@1"),
+        ] {
             let document = document.into();
-            let stroke = Stroke { document: &document, language: &Label::NONE, arms: &arms.into(), completed: 0, other: 1 };
+            let stroke = Stroke {
+                document: &document,
+                language: &Label::NONE,
+                arms: &arms.into(),
+                completed: 0,
+                other: 1,
+            };
             activity.edited(Moment { steady: ms, wall: ms as i64 }, &stroke, || {
                 next += 1;
                 next
@@ -147,8 +168,16 @@ mod tests {
         let mut rows = Vec::new();
         activity.drain(Moment { steady: 300_001, wall: 300_001 }, &mut rows);
         rows.sort_by_key(|r| r.seq);
-        let told: Vec<_> = rows.iter().map(|r| (r.seq, r.text(Text::Arms), r.ints.of(Int::Chars), r.ints.of(Int::AcceptedChars))).collect();
+        let told: Vec<_> = rows
+            .iter()
+            .map(|r| {
+                (r.seq, r.text(Text::Arms), r.ints.of(Int::Chars), r.ints.of(Int::AcceptedChars))
+            })
+            .collect();
         let row = |seq, arms, typed, accepted| (seq, arms, Some(typed), Some(accepted));
-        assert_eq!(told, [row(1, "", 2, 0), row(2, "", 1, 0), row(3, "x=b@1", 1, 1), row(4, "x=b@1", 1, 0)]);
+        assert_eq!(
+            told,
+            [row(1, "", 2, 0), row(2, "", 1, 0), row(3, "x=b@1", 1, 1), row(4, "x=b@1", 1, 0)]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! A stretch of a document that is followed through every edit by its two ends.
 //!
-//! The text in between is kept along, so nothing is ever searched for: the same words elsewhere in the file mean nothing.
+//! The text in between is kept along, so nothing is ever searched for: the same words elsewhere in
+//! the file mean nothing.
 
 use std::ops::Range;
 
@@ -17,13 +18,18 @@ impl<'a> Edit<'a> {
         Edit { start: bytes.start, end: bytes.end.max(bytes.start), text }
     }
 
-    /// The part of an edit that changes something: what `removed` and `text` have in common at their beginnings, then at their ends,
-    /// is left out. A client that sends its whole document or a whole line again is thereby understood.
+    /// The part of an edit that changes something: what `removed` and `text` have in common at
+    /// their beginnings, then at their ends, is left out. A client that sends its whole document or
+    /// a whole line again is thereby understood.
     pub fn trimmed(start: usize, removed: &str, text: &'a str) -> Edit<'a> {
         let head = common_head(removed, text);
         let (removed, text) = (&removed[head..], &text[head..]);
         let tail = common_tail(removed, text);
-        Edit { start: start + head, end: start + head + removed.len() - tail, text: &text[..text.len() - tail] }
+        Edit {
+            start: start + head,
+            end: start + head + removed.len() - tail,
+            text: &text[..text.len() - tail],
+        }
     }
 
     /// Nothing is removed and nothing comes in.
@@ -37,13 +43,16 @@ impl<'a> Edit<'a> {
     }
 }
 
-/// Bytes that are compared at once: clients that send their whole document again make these comparisons long.
+/// Bytes that are compared at once: clients that send their whole document again make these
+/// comparisons long.
 const PIECE: usize = 256;
 
 /// Bytes that both begin with, in whole characters.
 fn common_head(a: &str, b: &str) -> usize {
     let (x, y) = (a.as_bytes(), b.as_bytes());
-    let pieces = x.chunks_exact(PIECE).zip(y.chunks_exact(PIECE)).take_while(|(x, y)| x == y).count() * PIECE;
+    let pieces =
+        x.chunks_exact(PIECE).zip(y.chunks_exact(PIECE)).take_while(|(x, y)| x == y).count()
+            * PIECE;
     let same = pieces + x[pieces..].iter().zip(&y[pieces..]).take_while(|(x, y)| x == y).count();
     (0..=same).rev().find(|n| a.is_char_boundary(*n) && b.is_char_boundary(*n)).unwrap_or(0)
 }
@@ -51,10 +60,15 @@ fn common_head(a: &str, b: &str) -> usize {
 /// Bytes that both end with, in whole characters.
 fn common_tail(a: &str, b: &str) -> usize {
     let (x, y) = (a.as_bytes(), b.as_bytes());
-    let pieces = x.rchunks_exact(PIECE).zip(y.rchunks_exact(PIECE)).take_while(|(x, y)| x == y).count() * PIECE;
+    let pieces =
+        x.rchunks_exact(PIECE).zip(y.rchunks_exact(PIECE)).take_while(|(x, y)| x == y).count()
+            * PIECE;
     let (x, y) = (&x[..x.len() - pieces], &y[..y.len() - pieces]);
     let same = pieces + x.iter().rev().zip(y.iter().rev()).take_while(|(x, y)| x == y).count();
-    (0..=same).rev().find(|n| a.is_char_boundary(a.len() - n) && b.is_char_boundary(b.len() - n)).unwrap_or(0)
+    (0..=same)
+        .rev()
+        .find(|n| a.is_char_boundary(a.len() - n) && b.is_char_boundary(b.len() - n))
+        .unwrap_or(0)
 }
 
 /// Inserted text and what has become of it.
@@ -84,14 +98,16 @@ impl Anchored {
         self.current.push_str(text);
     }
 
-    /// Follows an edit. What is inserted at either end lies outside; what replaces text across an end lies outside too.
+    /// Follows an edit. What is inserted at either end lies outside; what replaces text across an
+    /// end lies outside too.
     pub fn apply(&mut self, edit: Edit<'_>) {
         let Range { start, end } = self.range();
         if edit.end <= start {
             self.start = edit.shift(start);
         } else if edit.start < end {
             let cut = edit.start.max(start) - start..edit.end.min(end) - start;
-            if !self.current.is_char_boundary(cut.start) || !self.current.is_char_boundary(cut.end) {
+            if !self.current.is_char_boundary(cut.start) || !self.current.is_char_boundary(cut.end)
+            {
                 // A client whose edits do not fit its own document: what is cut cannot be told.
                 self.current.clear();
                 self.start = edit.start + edit.text.len();
@@ -152,10 +168,16 @@ mod tests {
         assert_eq!(Edit::trimmed(0, "aé", "a\u{269}"), Edit::new(1..3, "\u{269}"));
         assert_eq!(Edit::trimmed(0, "aa", "aaa"), Edit::new(2..2, "a"));
         // Whatever the lengths, at the borders of the pieces too.
-        for (head, tail) in [0, 1, 255, 256, 257, 511, 512, 1000].into_iter().flat_map(|h| [0, 1, 255, 256, 257, 600].map(|t| (h, t))) {
+        for (head, tail) in [0, 1, 255, 256, 257, 511, 512, 1000]
+            .into_iter()
+            .flat_map(|h| [0, 1, 255, 256, 257, 600].map(|t| (h, t)))
+        {
             let (head, tail) = ("h".repeat(head), "t".repeat(tail));
             let (old, new) = (format!("{head}old{tail}"), format!("{head}NEW!{tail}"));
-            assert_eq!(Edit::trimmed(7, &old, &new), Edit::new(7 + head.len()..7 + head.len() + 3, "NEW!"));
+            assert_eq!(
+                Edit::trimmed(7, &old, &new),
+                Edit::new(7 + head.len()..7 + head.len() + 3, "NEW!")
+            );
         }
     }
 }

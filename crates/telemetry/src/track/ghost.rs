@@ -1,8 +1,10 @@
-//! Ghost text on a client's screen, and what an edit does to it: takes some of it over, moves it, or makes it vanish.
+//! Ghost text on a client's screen, and what an edit does to it: takes some of it over, moves it,
+//! or makes it vanish.
 
 use super::anchor::Edit;
 
-/// One suggestion as it is shown: `stem` stands in the document already, `rest` is still ghost text.
+/// One suggestion as it is shown: `stem` stands in the document already, `rest` is still ghost
+/// text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ghost {
     /// Byte where the stem starts.
@@ -27,14 +29,20 @@ pub enum Step {
 
 /// What editors close by themselves.
 const PAIRS: [&str; 6] = ["()", "[]", "{}", "\"\"", "''", "``"];
-/// As many characters as this at once come from a command, not from a key. Clients that send several keystrokes in one change do so
-/// every 150 ms at most, in which nobody types four characters.
+/// As many characters as this at once come from a command, not from a key. Clients that send
+/// several keystrokes in one change do so every 150 ms at most, in which nobody types four
+/// characters.
 const COMMAND_CHARS: usize = 4;
 
 impl Ghost {
     /// `rest` is shown at byte `cursor`; `stem` is what the suggestion restates left of it.
     pub fn new(cursor: usize, stem: &str, rest: &str, right: &str) -> Ghost {
-        Ghost { start: cursor.saturating_sub(stem.len()), stem: stem.to_owned(), rest: rest.to_owned(), right: right.to_owned() }
+        Ghost {
+            start: cursor.saturating_sub(stem.len()),
+            stem: stem.to_owned(),
+            rest: rest.to_owned(),
+            right: right.to_owned(),
+        }
     }
 
     /// Byte where the ghost text is shown.
@@ -84,12 +92,19 @@ impl Ghost {
         if written == self.stem { Step::Unrelated } else { Step::Diverged }
     }
 
-    /// Clients that compare two texts place an insertion as far right as they can: `ab` before `a…` reads as `ba` behind the `a`.
+    /// Clients that compare two texts place an insertion as far right as they can: `ab` before `a…`
+    /// reads as `ba` behind the `a`.
     fn insertion_further_right(&mut self, edit: Edit<'_>) -> Step {
-        let Some(skipped) = self.right.get(..edit.start - self.at()).filter(|_| edit.start == edit.end) else { return Step::Unrelated };
+        let Some(skipped) =
+            self.right.get(..edit.start - self.at()).filter(|_| edit.start == edit.end)
+        else {
+            return Step::Unrelated;
+        };
         let written = format!("{skipped}{}", edit.text);
         match written.strip_suffix(skipped) {
-            Some(new) if !new.is_empty() && self.rest.starts_with(new) => self.advance(new.to_owned()),
+            Some(new) if !new.is_empty() && self.rest.starts_with(new) => {
+                self.advance(new.to_owned())
+            }
             _ => Step::Unrelated,
         }
     }
@@ -102,8 +117,8 @@ impl Ghost {
     }
 }
 
-/// Whether `text`, which an edit took over from ghost text, came from a command (accept, accept a word) rather than from keys.
-/// `left` is what remained of the ghost text.
+/// Whether `text`, which an edit took over from ghost text, came from a command (accept, accept a
+/// word) rather than from keys. `left` is what remained of the ghost text.
 pub fn by_command(text: &str, left: &str) -> bool {
     let chars = text.chars().count();
     // Indentation comes with the Enter key, a closing bracket with the opening one.
@@ -140,8 +155,13 @@ mod tests {
 
     #[test]
     fn other_text_and_deletions_diverge() {
-        for edit in [Edit::new(10..10, "x"), Edit::new(9..10, ""), Edit::new(8..10, "SELF"), Edit::new(10..11, ""), Edit::new(9..12, "elf")]
-        {
+        for edit in [
+            Edit::new(10..10, "x"),
+            Edit::new(9..10, ""),
+            Edit::new(8..10, "SELF"),
+            Edit::new(10..11, ""),
+            Edit::new(9..12, "elf"),
+        ] {
             assert_eq!(ghost().step(edit), Step::Diverged, "{edit:?}");
         }
     }
@@ -157,7 +177,8 @@ mod tests {
 
     #[test]
     fn an_insertion_that_a_comparison_moved_is_understood() {
-        // "f(" + ghost "a)" before ")": the new text is "f(a))"; found as "a)" at 2. Ghost ")a" before ")": "f()a)" is found as "a)" at 3.
+        // "f(" + ghost "a)" before ")": the new text is "f(a))"; found as "a)" at 2. Ghost ")a"
+        // before ")": "f()a)" is found as "a)" at 3.
         let mut g = Ghost::new(2, "", ")a", ")\n");
         assert_eq!(g.step(Edit::new(3..3, "a)")), advanced(2, ")a"));
         let mut partial = Ghost::new(2, "", ")ab", ")\n");

@@ -1,5 +1,5 @@
-//! Suggestions of a document that may come on screen again and would then be the same: the same text in the same line, wherever edits
-//! have moved that line to.
+//! Suggestions of a document that may come on screen again and would then be the same: the same
+//! text in the same line, wherever edits have moved that line to.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
@@ -12,7 +12,8 @@ pub const MAX_RECENT: usize = 64;
 /// What makes a suggestion the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spot {
-    /// Of what the line would be up to the suggestion's end, whether some of the suggestion has been typed meanwhile or not.
+    /// Of what the line would be up to the suggestion's end, whether some of the suggestion has
+    /// been typed meanwhile or not.
     text: u64,
     /// Byte where the line starts.
     line_start: usize,
@@ -30,8 +31,10 @@ impl Spot {
     /// Follows an edit; false if the line's start went with it.
     fn follow(&mut self, edit: Edit<'_>) -> bool {
         let at = self.line_start;
-        // What is inserted at the very start of a line is that line's text, unless it brings a line of its own.
-        let before = edit.end < at || edit.end == at && (edit.start < at || edit.text.ends_with('\n'));
+        // What is inserted at the very start of a line is that line's text, unless it brings a line
+        // of its own.
+        let before =
+            edit.end < at || edit.end == at && (edit.start < at || edit.text.ends_with('\n'));
         if before {
             self.line_start = edit.shift(at);
         }
@@ -104,6 +107,9 @@ mod tests {
         for seq in 8..8 + MAX_RECENT as u32 {
             recent.remember(Spot::new(6, "x = ", &seq.to_string()), seq);
         }
-        assert_eq!((recent.seqs().len(), recent.at(Spot::new(6, "x = ", "f()"))), (MAX_RECENT, None));
+        assert_eq!(
+            (recent.seqs().len(), recent.at(Spot::new(6, "x = ", "f()"))),
+            (MAX_RECENT, None)
+        );
     }
 }

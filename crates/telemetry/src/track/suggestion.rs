@@ -1,4 +1,5 @@
-//! One suggestion from its request to the end of the watch over it: the states, and the row they are stored as.
+//! One suggestion from its request to the end of the watch over it: the states, and the row they
+//! are stored as.
 
 use std::sync::Arc;
 
@@ -103,7 +104,12 @@ pub struct Suggestion {
 }
 
 impl Suggestion {
-    pub fn new(seq: u32, document: Arc<str>, texts: [Label; Text::COUNT], ints: Ints) -> Suggestion {
+    pub fn new(
+        seq: u32,
+        document: Arc<str>,
+        texts: [Label; Text::COUNT],
+        ints: Ints,
+    ) -> Suggestion {
         Suggestion {
             seq,
             texts,
@@ -172,17 +178,21 @@ impl Suggestion {
 
     /// Its longest stay, the present one included, in milliseconds.
     pub fn longest_ms(&self, now: Moment) -> u64 {
-        self.shown_since.map_or(self.longest_ms, |since| self.longest_ms.max(now.steady.saturating_sub(since).min(MAX_STAY_MS)))
+        self.shown_since.map_or(self.longest_ms, |since| {
+            self.longest_ms.max(now.steady.saturating_sub(since).min(MAX_STAY_MS))
+        })
     }
 
     /// The row as it would be if the suggestion ended now.
     pub fn draft(&self, now: Moment) -> Draft {
-        let stay = self.shown_since.map_or(0, |since| now.steady.saturating_sub(since).min(MAX_STAY_MS));
+        let stay =
+            self.shown_since.map_or(0, |since| now.steady.saturating_sub(since).min(MAX_STAY_MS));
         let mut texts = self.texts.clone();
         texts[Text::Kind as usize] = Label::Static("suggestion");
         texts[Text::State as usize] = Label::Static(self.state.name());
         texts[Text::Reason as usize] = Label::Static(self.reason);
-        texts[Text::Evidence as usize] = Label::Static(if self.told { "client" } else { "inferred" });
+        texts[Text::Evidence as usize] =
+            Label::Static(if self.told { "client" } else { "inferred" });
         texts[Text::Watch as usize] = Label::Static(self.watch.name());
         let ints = self
             .ints

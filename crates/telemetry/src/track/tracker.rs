@@ -14,8 +14,9 @@ use crate::event::{Draft, Int, Ints, Label, READ_MS, Text};
 
 /// Accepted texts of a document that are watched at once; the oldest gives way.
 const MAX_WATCHED: usize = 256;
-/// A client that says "a piece was accepted" within this time of an edit means that edit, unless it has asked for a completion since;
-/// otherwise it means the next one. Between the key that accepts and a key typed before it lies more.
+/// A client that says "a piece was accepted" within this time of an edit means that edit, unless it
+/// has asked for a completion since; otherwise it means the next one. Between the key that accepts
+/// and a key typed before it lies more.
 const SAME_ACT_MS: u64 = 100;
 
 /// What a language server sees, besides answers ([`Tracker::answered`]).
@@ -26,13 +27,15 @@ pub enum Signal<'a> {
         document: &'a Arc<str>,
         language: Label,
     },
-    /// One edit of a document, in bytes of the text before it. `arms`: the experiments at this moment.
+    /// One edit of a document, in bytes of the text before it. `arms`: the experiments at this
+    /// moment.
     Edited {
         document: &'a Arc<str>,
         edit: Edit<'a>,
         arms: Label,
     },
-    /// A completion is asked for at byte `cursor`: whatever is shown elsewhere is not on screen any more.
+    /// A completion is asked for at byte `cursor`: whatever is shown elsewhere is not on screen any
+    /// more.
     Requested {
         document: &'a Arc<str>,
         cursor: usize,
@@ -48,12 +51,14 @@ pub enum Signal<'a> {
     ClientShowed {
         id: u32,
     },
-    /// The client says that all (or the rest) of a suggestion was accepted; the edit may come before or after.
+    /// The client says that all (or the rest) of a suggestion was accepted; the edit may come
+    /// before or after.
     Accepted {
         id: u32,
     },
-    /// The client says that a piece of a suggestion was accepted: by now the first `chars` characters of what it was sent last, or, if
-    /// it does not say how many, whatever the edit brings that comes just before or next.
+    /// The client says that a piece of a suggestion was accepted: by now the first `chars`
+    /// characters of what it was sent last, or, if it does not say how many, whatever the edit
+    /// brings that comes just before or next.
     PartlyAccepted {
         id: u32,
         chars: Option<usize>,
@@ -134,7 +139,13 @@ struct Open {
 
 impl Open {
     fn new(language: Label) -> Open {
-        Open { language, live: Vec::new(), recent: Recent::default(), watched: VecDeque::new(), last_step: None }
+        Open {
+            language,
+            live: Vec::new(),
+            recent: Recent::default(),
+            watched: VecDeque::new(),
+            last_step: None,
+        }
     }
 }
 
@@ -206,13 +217,18 @@ impl Tracker {
         }
     }
 
-    /// Takes an answer in; returns the ids of its items. An item that was shown before at its place has its old id.
+    /// Takes an answer in; returns the ids of its items. An item that was shown before at its place
+    /// has its old id.
     pub fn answered(&mut self, now: Moment, answer: &Answer<'_>) -> Vec<u32> {
         self.request_row(answer);
         if answer.cancelled || !self.documents.contains_key(answer.document) {
             return Vec::new();
         }
-        let spots: Vec<Spot> = answer.items.iter().map(|item| Spot::new(answer.cursor, answer.line_prefix, item)).collect();
+        let spots: Vec<Spot> = answer
+            .items
+            .iter()
+            .map(|item| Spot::new(answer.cursor, answer.line_prefix, item))
+            .collect();
         let open = &self.documents[answer.document];
         let showing = open.live.first().map(|l| l.seq);
         if showing.is_some() && showing == spots.first().and_then(|spot| open.recent.at(*spot)) {
@@ -220,14 +236,21 @@ impl Tracker {
             self.drop_live(answer.document);
         } else {
             let (state, reason) = match answer.items {
-                _ if open.live.first().is_some_and(|l| l.ghost.at() != answer.cursor) => (State::Dismissed, "moved"),
+                _ if open.live.first().is_some_and(|l| l.ghost.at() != answer.cursor) => {
+                    (State::Dismissed, "moved")
+                }
                 [] => (State::Superseded, "withdrawn"),
                 _ => (State::Superseded, "replaced"),
             };
             self.end_live(now, answer.document, state, reason);
         }
-        let ids: Vec<u32> =
-            answer.items.iter().zip(&spots).enumerate().map(|(i, (item, spot))| self.offer(now, answer, i == 0, item, *spot)).collect();
+        let ids: Vec<u32> = answer
+            .items
+            .iter()
+            .zip(&spots)
+            .enumerate()
+            .map(|(i, (item, spot))| self.offer(now, answer, i == 0, item, *spot))
+            .collect();
         self.forget_unheld();
         ids
     }
@@ -249,9 +272,19 @@ impl Tracker {
     }
 
     /// One item of an answer: the suggestion it is, shown if it is the first.
-    fn offer(&mut self, now: Moment, answer: &Answer<'_>, first: bool, item: &str, spot: Spot) -> u32 {
+    fn offer(
+        &mut self,
+        now: Moment,
+        answer: &Answer<'_>,
+        first: bool,
+        item: &str,
+        spot: Spot,
+    ) -> u32 {
         let open = self.documents.get_mut(answer.document).expect("looked up by the caller");
-        let old = open.recent.at(spot).filter(|seq| self.suggestions.get(seq).is_some_and(|s| s.state.may_return()));
+        let old = open
+            .recent
+            .at(spot)
+            .filter(|seq| self.suggestions.get(seq).is_some_and(|s| s.state.may_return()));
         let seq = old.unwrap_or_else(|| {
             let seq = self.last_seq + 1;
             self.last_seq = seq;
@@ -262,7 +295,8 @@ impl Tracker {
             for column in [Int::Trigger, Int::LatencyUs, Int::FromMemory] {
                 ints.set(column, answer.ints.of(column));
             }
-            let suggestion = Suggestion::new(seq, Arc::clone(answer.document), answer.texts.clone(), ints);
+            let suggestion =
+                Suggestion::new(seq, Arc::clone(answer.document), answer.texts.clone(), ints);
             self.suggestions.insert(seq, suggestion);
             seq
         });
@@ -292,8 +326,13 @@ impl Tracker {
         let mut completed = 0;
         if let Some(taker) = steps.iter().position(|s| matches!(s, Step::Advanced { .. })) {
             // The edit chose one alternative; those that agree with it so far remain.
-            let disagree: Vec<u32> =
-                open.live.iter().zip(&steps).filter(|(_, s)| !matches!(s, Step::Advanced { .. })).map(|(l, _)| l.seq).collect();
+            let disagree: Vec<u32> = open
+                .live
+                .iter()
+                .zip(&steps)
+                .filter(|(_, s)| !matches!(s, Step::Advanced { .. }))
+                .map(|(l, _)| l.seq)
+                .collect();
             open.live.rotate_left(taker);
             open.live.retain(|l| !disagree.contains(&l.seq));
             for seq in disagree {
@@ -306,7 +345,13 @@ impl Tracker {
         }
         let Some(open) = self.documents.get(document) else { return };
         let language = open.language.clone();
-        let stroke = Stroke { document, language: &language, arms, completed, other: chars.saturating_sub(completed) };
+        let stroke = Stroke {
+            document,
+            language: &language,
+            arms,
+            completed,
+            other: chars.saturating_sub(completed),
+        };
         let last_seq = &mut self.last_seq;
         self.activity.edited(now, &stroke, || {
             *last_seq += 1;
@@ -321,7 +366,14 @@ impl Tracker {
         let Some(live) = open.live.first_mut() else { return 0 };
         let (seq, whole) = (live.seq, live.ghost.rest().is_empty());
         let command = std::mem::take(&mut live.announced) || by_command(text, live.ghost.rest());
-        open.last_step = Some(LastStep { seq, when: now.steady, asked_since: false, at, text: text.to_owned(), command });
+        open.last_step = Some(LastStep {
+            seq,
+            when: now.steady,
+            asked_since: false,
+            at,
+            text: text.to_owned(),
+            command,
+        });
         let chars = text.chars().count();
         if let Some(suggestion) = self.suggestions.get_mut(&seq) {
             suggestion.show(now);
@@ -337,7 +389,12 @@ impl Tracker {
             self.watch(now, document, seq, at, text);
         }
         if whole {
-            self.end_live(now, document, if command { State::Accepted } else { State::TypedThrough }, "");
+            self.end_live(
+                now,
+                document,
+                if command { State::Accepted } else { State::TypedThrough },
+                "",
+            );
         } else {
             self.row(now, seq);
         }
@@ -386,8 +443,11 @@ impl Tracker {
         let Some(suggestion) = self.suggestions.get_mut(&id) else { return };
         suggestion.told = true;
         let document = Arc::clone(&suggestion.document);
-        if let Some(live) = self.documents.get_mut(&document).and_then(|o| o.live.iter_mut().find(|l| l.seq == id)) {
-            // Some of it is not there yet: the edit is still to come, and what was typed before was typed.
+        if let Some(live) =
+            self.documents.get_mut(&document).and_then(|o| o.live.iter_mut().find(|l| l.seq == id))
+        {
+            // Some of it is not there yet: the edit is still to come, and what was typed before was
+            // typed.
             live.announced = true;
             return self.row(now, id);
         }
@@ -395,7 +455,8 @@ impl Tracker {
         if self.suggestions.get(&id).is_some_and(|s| s.state == State::Accepted) {
             return self.row(now, id);
         }
-        // It was inserted by an edit that did not look like it: how much of it is left cannot be told.
+        // It was inserted by an edit that did not look like it: how much of it is left cannot be
+        // told.
         self.suggestion(id, |s| {
             if s.accepted_chars == 0 {
                 s.accepted_chars = s.ints.of(Int::Chars).unwrap_or(0) - s.typed_chars;
@@ -459,7 +520,10 @@ impl Tracker {
     }
 
     fn drop_live(&mut self, document: &Arc<str>) -> Vec<u32> {
-        self.documents.get_mut(document).map(|o| o.live.drain(..).map(|l| l.seq).collect()).unwrap_or_default()
+        self.documents
+            .get_mut(document)
+            .map(|o| o.live.drain(..).map(|l| l.seq).collect())
+            .unwrap_or_default()
     }
 
     fn end(&mut self, now: Moment, seq: u32, state: State, reason: &'static str) {
@@ -486,7 +550,9 @@ impl Tracker {
     fn check_due(&mut self, now: Moment, document: &Arc<str>) {
         let Some(open) = self.documents.get_mut(document) else { return };
         let changes = &mut self.changes;
-        open.watched.iter_mut().for_each(|w| w.due(now.steady, |check| changes.push(Change::Check(check))));
+        open.watched
+            .iter_mut()
+            .for_each(|w| w.due(now.steady, |check| changes.push(Change::Check(check))));
         let done: Vec<u32> = open.watched.iter().filter(|w| w.is_done()).map(|w| w.seq).collect();
         open.watched.retain(|w| !w.is_done());
         for seq in done {
@@ -501,7 +567,9 @@ impl Tracker {
             self.check_due(now, document);
             // What has just become read is written, in case nothing more is heard of it.
             let read = self.documents[document].live.first().map(|l| l.seq);
-            let newly = read.filter(|seq| self.suggestions.get_mut(seq).is_some_and(|s| s.mark_read(now, READ_MS as u64)));
+            let newly = read.filter(|seq| {
+                self.suggestions.get_mut(seq).is_some_and(|s| s.mark_read(now, READ_MS as u64))
+            });
             if let Some(seq) = newly {
                 self.row(now, seq);
             }
@@ -531,14 +599,21 @@ impl Tracker {
 
     /// Suggestions that nothing can refer to any more leave memory. Cheap unless many are held.
     fn forget_unheld(&mut self) {
-        // Looked at again only when there are twice as many as were needed: closing one of many documents costs little.
+        // Looked at again only when there are twice as many as were needed: closing one of many
+        // documents costs little.
         if self.suggestions.len() <= self.forget_above.max(MAX_RECENT) {
             return;
         }
         let held: std::collections::HashSet<u32> = self
             .documents
             .values()
-            .flat_map(|o| o.live.iter().map(|l| l.seq).chain(o.recent.seqs()).chain(o.watched.iter().map(|w| w.seq)))
+            .flat_map(|o| {
+                o.live
+                    .iter()
+                    .map(|l| l.seq)
+                    .chain(o.recent.seqs())
+                    .chain(o.watched.iter().map(|w| w.seq))
+            })
             .collect();
         self.suggestions.retain(|seq, _| held.contains(seq));
         self.forget_above = 2 * self.suggestions.len() + MAX_RECENT;

@@ -31,10 +31,17 @@ pub struct Check {
 
 impl Watched {
     pub fn new(seq: u32, at: usize, text: &str, now: Moment) -> Watched {
-        Watched { seq, inserted: text.to_owned(), anchored: Anchored::new(at, text), born: now.steady, done: 0 }
+        Watched {
+            seq,
+            inserted: text.to_owned(),
+            anchored: Anchored::new(at, text),
+            born: now.steady,
+            done: 0,
+        }
     }
 
-    /// More of the same suggestion was accepted right behind: true if it was taken in, which starts the ages again.
+    /// More of the same suggestion was accepted right behind: true if it was taken in, which starts
+    /// the ages again.
     pub fn extend(&mut self, at: usize, text: &str, now: Moment) -> bool {
         let follows = self.anchored.range().end == at;
         if follows {
@@ -59,10 +66,17 @@ impl Watched {
         if due <= self.done {
             return;
         }
-        let (inserted, now): (Arc<str>, Arc<str>) = (self.inserted.as_str().into(), self.anchored.text().into());
+        let (inserted, now): (Arc<str>, Arc<str>) =
+            (self.inserted.as_str().into(), self.anchored.text().into());
         for check in self.done..due {
             let last = check + 1 == CHECKS.len();
-            take(Check { seq: self.seq, check, inserted: Arc::clone(&inserted), now: Arc::clone(&now), last });
+            take(Check {
+                seq: self.seq,
+                check,
+                inserted: Arc::clone(&inserted),
+                now: Arc::clone(&now),
+                last,
+            });
         }
         self.done = due;
     }
@@ -70,7 +84,13 @@ impl Watched {
     /// The remaining checks, on a document that is gone.
     pub fn deleted(&mut self, mut take: impl FnMut(Check)) {
         for check in self.done..CHECKS.len() {
-            take(Check { seq: self.seq, check, inserted: self.inserted.as_str().into(), now: "".into(), last: false });
+            take(Check {
+                seq: self.seq,
+                check,
+                inserted: self.inserted.as_str().into(),
+                now: "".into(),
+                last: false,
+            });
         }
         self.done = CHECKS.len();
     }

@@ -177,8 +177,11 @@ fn an_acceptance_is_told_once_and_for_all() {
 fn events_about_nothing_are_nothing() {
     let mut s = Screen::new("x = |\n");
     for id in [0, 1, 77, u32::MAX] {
-        s.feed(Signal::Accepted { id }).feed(Signal::Dismissed { id }).feed(Signal::ClientShowed { id });
-        s.feed(Signal::PartlyAccepted { id, chars: Some(usize::MAX) }).feed(Signal::PartlyAccepted { id, chars: None });
+        s.feed(Signal::Accepted { id })
+            .feed(Signal::Dismissed { id })
+            .feed(Signal::ClientShowed { id });
+        s.feed(Signal::PartlyAccepted { id, chars: Some(usize::MAX) })
+            .feed(Signal::PartlyAccepted { id, chars: None });
     }
     assert!(s.rows().is_empty());
 }

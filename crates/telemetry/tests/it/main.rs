@@ -1,4 +1,5 @@
-//! Telemetry at its boundaries: signals in, rows out; a store under bad conditions; statistics that keep their promises.
+//! Telemetry at its boundaries: signals in, rows out; a store under bad conditions; statistics that
+//! keep their promises.
 
 mod accept;
 mod exchange;
@@ -55,7 +56,8 @@ impl Screen {
     pub fn edit(&mut self, bytes: std::ops::Range<usize>, text: &str) -> &mut Screen {
         let document = Arc::clone(&self.document);
         let edit = Edit::trimmed(bytes.start, &self.text[bytes.clone()], text);
-        self.tracker.feed(self.now, Signal::Edited { document: &document, edit, arms: Label::NONE });
+        self.tracker
+            .feed(self.now, Signal::Edited { document: &document, edit, arms: Label::NONE });
         self.cursor = bytes.start + text.len();
         self.text.replace_range(bytes, text);
         self
@@ -82,7 +84,8 @@ impl Screen {
         self.wait(50);
         let line = self.text[..self.cursor].rfind('\n').map_or(0, |at| at + 1);
         let (left, right) = (&self.text[line..self.cursor], &self.text[self.cursor..]);
-        let word = left.len() - left.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').len();
+        let word =
+            left.len() - left.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').len();
         let answer = Answer {
             document: &document,
             requested,
@@ -110,10 +113,16 @@ impl Screen {
     /// The last row of a suggestion.
     pub fn row(&mut self, id: u32) -> Draft {
         let of_id = |change: &Change| match change {
-            Change::Row(draft) if draft.seq == id && draft.text(Text::Kind) == "suggestion" => Some(draft.as_ref().clone()),
+            Change::Row(draft) if draft.seq == id && draft.text(Text::Kind) == "suggestion" => {
+                Some(draft.as_ref().clone())
+            }
             _ => None,
         };
-        self.rows().iter().rev().find_map(of_id).unwrap_or_else(|| panic!("no row of suggestion {id}"))
+        self.rows()
+            .iter()
+            .rev()
+            .find_map(of_id)
+            .unwrap_or_else(|| panic!("no row of suggestion {id}"))
     }
 
     /// State, characters accepted, characters typed.
@@ -126,9 +135,10 @@ impl Screen {
     /// What the checks of a suggestion found, in thousandths.
     pub fn kept(&mut self, id: u32) -> Vec<(usize, i64)> {
         let of_id = |change: &Change| match change {
-            Change::Check(check) if check.seq == id => {
-                Some((check.check, lacuna_telemetry::track::kept_per_mille(&check.inserted, &check.now)))
-            }
+            Change::Check(check) if check.seq == id => Some((
+                check.check,
+                lacuna_telemetry::track::kept_per_mille(&check.inserted, &check.now),
+            )),
             _ => None,
         };
         self.rows().iter().filter_map(of_id).collect()

@@ -1,4 +1,5 @@
-//! Accepted text followed through edits: against the document itself, at the ages that count, and to its known ends.
+//! Accepted text followed through edits: against the document itself, at the ages that count, and
+//! to its known ends.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ fn accepted(text: &str, item: &str) -> (Screen, u32) {
 #[test]
 fn checks_are_made_on_the_text_of_their_moment() {
     let (mut s, id) = accepted("x = |\n", "compute(value)");
-    // Deleted at 100 s: the check at 30 s saw it whole though nothing happened at 30 s, the others see it gone.
+    // Deleted at 100 s: the check at 30 s saw it whole though nothing happened at 30 s, the others
+    // see it gone.
     s.wait(100_000).edit(4..18, "").wait(600_000);
     assert_eq!(s.kept(id), [(0, 1000), (1, 0), (2, 0), (3, 0)]);
     assert_eq!(s.row(id).text(Text::Watch), "complete");
@@ -70,7 +72,10 @@ fn closing_and_ending_stop_the_watch_and_deleting_decides_it() {
 
     let (mut s, id) = accepted("x = |\n", "compute(value)");
     s.wait(40_000).feed(Signal::Deleted { document: &document });
-    assert_eq!((s.kept(id), s.row(id).text(Text::Watch)), (vec![(0, 1000), (1, 0), (2, 0), (3, 0)], "deleted"));
+    assert_eq!(
+        (s.kept(id), s.row(id).text(Text::Watch)),
+        (vec![(0, 1000), (1, 0), (2, 0), (3, 0)], "deleted")
+    );
 
     let (mut s, id) = accepted("x = |\n", "compute(value)");
     s.wait(20_000).feed(Signal::Finished);
@@ -99,8 +104,9 @@ fn edits_across_characters_of_a_client_that_counts_wrongly_do_not_panic() {
     assert_eq!(s.kept(id), [(0, 0)]);
 }
 
-/// The anchors against the document: whatever is edited, they delimit the text they say. And against a reference that marks every
-/// character: those that were inserted and are still there lie between the anchors, in their order.
+/// The anchors against the document: whatever is edited, they delimit the text they say. And
+/// against a reference that marks every character: those that were inserted and are still there lie
+/// between the anchors, in their order.
 #[test]
 fn anchors_follow_any_edit_script() {
     let mut cases = 0;
@@ -111,7 +117,8 @@ fn anchors_follow_any_edit_script() {
             let n = random.random_range(0..=most);
             (0..n).map(|_| alphabet[random.random_range(0..alphabet.len())]).collect()
         };
-        let (before, inserted, after) = (any(12, &mut random), format!("a{}", any(10, &mut random)), any(12, &mut random));
+        let (before, inserted, after) =
+            (any(12, &mut random), format!("a{}", any(10, &mut random)), any(12, &mut random));
         // A character with the number it was inserted with, if it was.
         let mut marked: Vec<(char, Option<usize>)> = before.chars().map(|c| (c, None)).collect();
         marked.extend(inserted.chars().enumerate().map(|(i, c)| (c, Some(i))));
@@ -132,9 +139,17 @@ fn anchors_follow_any_edit_script() {
             anchored.apply(edit);
             let text: String = marked.iter().map(|m| m.0).collect();
             assert_eq!(&text[anchored.range()], anchored.text(), "seed {seed}");
-            let survivors: Vec<(usize, usize)> = marked.iter().enumerate().filter_map(|(at, m)| m.1.map(|number| (at, number))).collect();
-            let between = text[..anchored.range().start].chars().count()..text[..anchored.range().end].chars().count();
-            assert!(survivors.iter().all(|(at, _)| between.contains(at)), "seed {seed}: {survivors:?} {between:?}");
+            let survivors: Vec<(usize, usize)> = marked
+                .iter()
+                .enumerate()
+                .filter_map(|(at, m)| m.1.map(|number| (at, number)))
+                .collect();
+            let between = text[..anchored.range().start].chars().count()
+                ..text[..anchored.range().end].chars().count();
+            assert!(
+                survivors.iter().all(|(at, _)| between.contains(at)),
+                "seed {seed}: {survivors:?} {between:?}"
+            );
             // Nothing from outside is at the ends unless all that was inserted is gone.
             if let (Some(first), Some(last)) = (survivors.first(), survivors.last()) {
                 assert!(first.0 >= between.start && last.0 < between.end, "seed {seed}");

@@ -109,7 +109,10 @@ fn equal_lines_above_equal_lines_have_suggestions_of_their_own() {
     let second = s.ask(&["f()"])[0];
     assert_ne!(first, second);
     s.insert("f()");
-    assert_eq!((s.outcome(first), s.outcome(second)), (outcome("dismissed", 0, 0), outcome("accepted", 3, 0)));
+    assert_eq!(
+        (s.outcome(first), s.outcome(second)),
+        (outcome("dismissed", 0, 0), outcome("accepted", 3, 0))
+    );
 }
 
 #[test]
@@ -146,7 +149,11 @@ fn closing_and_ending_are_states_of_their_own() {
         let mut s = Screen::new("x = |\n");
         let id = s.ask(&["a()"])[0];
         let document = Arc::clone(&s.document);
-        s.wait(10).feed(if finish { Signal::Finished } else { Signal::Closed { document: &document } });
+        s.wait(10).feed(if finish {
+            Signal::Finished
+        } else {
+            Signal::Closed { document: &document }
+        });
         assert_eq!(s.outcome(id), outcome("closed", 0, 0));
         assert_eq!(s.row(id).text(Text::Reason), reason);
     }
@@ -161,11 +168,16 @@ fn every_request_has_a_row() {
         .rows()
         .iter()
         .filter_map(|c| match c {
-            Change::Row(d) if d.text(Text::Kind) == "request" => Some((d.text(Text::State).to_owned(), d.text(Text::Reason).to_owned())),
+            Change::Row(d) if d.text(Text::Kind) == "request" => {
+                Some((d.text(Text::State).to_owned(), d.text(Text::Reason).to_owned()))
+            }
             _ => None,
         })
         .collect();
-    assert_eq!(requests, [("offered".to_owned(), String::new()), ("silence".to_owned(), "empty".to_owned())]);
+    assert_eq!(
+        requests,
+        [("offered".to_owned(), String::new()), ("silence".to_owned(), "empty".to_owned())]
+    );
 }
 
 #[test]

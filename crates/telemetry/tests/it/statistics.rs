@@ -5,11 +5,18 @@ use lacuna_telemetry::simulate::validate;
 /// 2,000 simulated experiments behind each rate; `LACUNA_TEST_SIMULATIONS` sets another number.
 #[test]
 fn error_rates_are_what_they_claim() {
-    let n = std::env::var("LACUNA_TEST_SIMULATIONS").ok().map_or(2_000, |n| n.parse().expect("a number"));
+    let n = std::env::var("LACUNA_TEST_SIMULATIONS")
+        .ok()
+        .map_or(2_000, |n| n.parse().expect("a number"));
     let validation = validate(n, 1);
     assert_eq!(validation.rates.len(), 10);
     for rate in &validation.rates {
-        eprintln!("{}: {:.2} % (promised {:.2} %)", rate.name, 100.0 * rate.share, 100.0 * rate.promised);
+        eprintln!(
+            "{}: {:.2} % (promised {:.2} %)",
+            rate.name,
+            100.0 * rate.share,
+            100.0 * rate.promised
+        );
     }
     let broken: Vec<_> = validation.rates.iter().filter(|r| !r.is_kept()).collect();
     assert!(broken.is_empty(), "{broken:#?}");

@@ -1,4 +1,5 @@
-//! The database under bad conditions: killed writers, damage, newer files, two servers, full and read-only disks, prying eyes.
+//! The database under bad conditions: killed writers, damage, newer files, two servers, full and
+//! read-only disks, prying eyes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,11 +21,16 @@ pub fn row(seq: u32, at: i64, chars: i64) -> Change {
     }))
 }
 
-/// Sequence number (the low half of the id is not told; characters stand for it) and characters of all rows.
+/// Sequence number (the low half of the id is not told; characters stand for it) and characters of
+/// all rows.
 fn chars(path: &Path) -> Vec<i64> {
     let store = Store::open_to_read(path).unwrap();
     let mut found = Vec::new();
-    store.scan(&(i64::MIN..i64::MAX), &Window::ALL, &Columns::ALL, &mut Names::default(), |e, _| found.extend(e.int(Int::Chars))).unwrap();
+    store
+        .scan(&(i64::MIN..i64::MAX), &Window::ALL, &Columns::ALL, &mut Names::default(), |e, _| {
+            found.extend(e.int(Int::Chars))
+        })
+        .unwrap();
     found
 }
 
@@ -61,7 +67,11 @@ fn a_row_that_comes_again_keeps_what_the_checks_found() {
     assert!(again.iter().any(|c| matches!(c, Change::Row(d) if d.seq == id)));
     store.write(session, &again).unwrap();
     let mut kept = Vec::new();
-    store.scan(&(i64::MIN..i64::MAX), &Window::ALL, &Columns::ALL, &mut Names::default(), |e, _| kept.extend(e.int(Int::Kept30))).unwrap();
+    store
+        .scan(&(i64::MIN..i64::MAX), &Window::ALL, &Columns::ALL, &mut Names::default(), |e, _| {
+            kept.extend(e.int(Int::Kept30))
+        })
+        .unwrap();
     assert_eq!(kept, [1000]);
 }
 
@@ -106,7 +116,9 @@ fn older_schemas_are_brought_up_to_date_with_their_rows() {
     store.start_experiment("x", "{}", 5).unwrap();
     assert!(store.start_experiment("x", "{}", 6).unwrap_err().to_string().contains("is running"));
     assert!(store.stop_experiment("x", 7).unwrap() && !store.stop_experiment("x", 8).unwrap());
-    assert!(store.start_experiment("x", "{}", 9).unwrap_err().to_string().contains("was run before"));
+    assert!(
+        store.start_experiment("x", "{}", 9).unwrap_err().to_string().contains("was run before")
+    );
 }
 
 #[test]
@@ -118,20 +130,32 @@ fn a_newer_store_is_refused_and_left_as_it_is() {
     drop(connection);
     for opened in [Store::open(&path), Store::open_to_read(&path)] {
         let error = opened.err().unwrap();
-        assert!(matches!(error, StoreError::Newer { found: 99, .. }) && error.to_string().contains("use the newer lacuna"), "{error}");
+        assert!(
+            matches!(error, StoreError::Newer { found: 99, .. })
+                && error.to_string().contains("use the newer lacuna"),
+            "{error}"
+        );
     }
     // A recorder goes on without it.
     record_a_session(&path);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    assert_eq!(connection.query_row("SELECT count(*) FROM tomorrow", [], |r| r.get::<_, i64>(0)).unwrap(), 0);
-    assert_eq!(connection.query_row("SELECT count(*) FROM event", [], |r| r.get::<_, i64>(0)).unwrap(), 0);
+    assert_eq!(
+        connection.query_row("SELECT count(*) FROM tomorrow", [], |r| r.get::<_, i64>(0)).unwrap(),
+        0
+    );
+    assert_eq!(
+        connection.query_row("SELECT count(*) FROM event", [], |r| r.get::<_, i64>(0)).unwrap(),
+        0
+    );
 }
 
 #[test]
 fn a_damaged_store_is_set_aside_and_a_new_one_begun() {
     type Damage = fn(&Path);
     let cases: [(&str, Damage); 4] = [
-        ("not a database", |path| std::fs::write(path, "this is no database, whatever it is called ".repeat(50)).unwrap()),
+        ("not a database", |path| {
+            std::fs::write(path, "this is no database, whatever it is called ".repeat(50)).unwrap()
+        }),
         ("overwritten pages", |path| {
             let mut bytes = std::fs::read(path).unwrap();
             let from = 4096;
@@ -160,7 +184,9 @@ fn a_damaged_store_is_set_aside_and_a_new_one_begun() {
         record_a_session(&path);
         assert!(!chars(&path).is_empty(), "{name}: a new store was begun");
         let aside = std::fs::read_dir(path.parent().unwrap()).unwrap();
-        let aside = aside.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains(".damaged-")).count();
+        let aside = aside
+            .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains(".damaged-"))
+            .count();
         assert!(aside >= 1, "{name}: the damaged file is kept");
     }
     assert!(set_aside(Path::new("/nowhere/telemetry.db")).is_err());
@@ -168,7 +194,10 @@ fn a_damaged_store_is_set_aside_and_a_new_one_begun() {
 
 /// A session of a few answers, an acceptance and its end.
 fn record_a_session(path: &Path) {
-    let recorder = Recorder::start(Options { flush: Duration::from_millis(5), ..Options::at(path.to_owned()) });
+    let recorder = Recorder::start(Options {
+        flush: Duration::from_millis(5),
+        ..Options::at(path.to_owned())
+    });
     play(&recorder, "file:///home/someone/secret_project/payroll_module.py");
     recorder.finish();
 }
@@ -210,15 +239,32 @@ fn nothing_of_the_users_text_is_in_any_file() {
     let mut files = 0;
     for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for secret in ["secret", "payroll", "someone", "quarterly", "employee", "payee", "confidential", "file:", "home", ".py"] {
-            assert!(!bytes.windows(secret.len()).any(|w| w.eq_ignore_ascii_case(secret.as_bytes())), "{secret} is in the store");
+        for secret in [
+            "secret",
+            "payroll",
+            "someone",
+            "quarterly",
+            "employee",
+            "payee",
+            "confidential",
+            "file:",
+            "home",
+            ".py",
+        ] {
+            assert!(
+                !bytes.windows(secret.len()).any(|w| w.eq_ignore_ascii_case(secret.as_bytes())),
+                "{secret} is in the store"
+            );
         }
         files += 1;
     }
     assert!(files >= 2, "the database and its log were looked through");
     drop(recorder);
     assert!(!chars(&path).is_empty());
-    assert_eq!(Store::open_to_read(&path).unwrap().exposures().unwrap()[0].arms, "order=b@0123456789abcdef");
+    assert_eq!(
+        Store::open_to_read(&path).unwrap().exposures().unwrap()[0].arms,
+        "order=b@0123456789abcdef"
+    );
     drop(folder);
 }
 
@@ -229,7 +275,10 @@ fn two_servers_write_at_once() {
         .map(|_| {
             let path = path.clone();
             std::thread::spawn(move || {
-                let recorder = Recorder::start(Options { flush: Duration::from_millis(1), ..Options::at(path) });
+                let recorder = Recorder::start(Options {
+                    flush: Duration::from_millis(1),
+                    ..Options::at(path)
+                });
                 for i in 0..200 {
                     play(&recorder, &format!("file:///{i}.py"));
                     if i % 10 == 0 {
@@ -264,14 +313,16 @@ fn a_place_that_cannot_be_written_stops_nothing() {
 #[test]
 fn a_session_that_runs_while_the_store_is_purged_goes_on_as_another() {
     let (_folder, path) = place();
-    let recorder = Recorder::start(Options { flush: Duration::from_secs(3600), ..Options::at(path.clone()) });
+    let recorder =
+        Recorder::start(Options { flush: Duration::from_secs(3600), ..Options::at(path.clone()) });
     play(&recorder, "file:///before.py");
     recorder.flush();
     assert!(!chars(&path).is_empty());
     let mut other = Store::open(&path).unwrap();
     other.purge().unwrap();
     // Who comes now gets numbers, of sessions and of names, that the running session had before.
-    let (session, installation) = (other.begin_session(1).unwrap(), other.installation().to_owned());
+    let (session, installation) =
+        (other.begin_session(1).unwrap(), other.installation().to_owned());
     other.write(session, &[row(1, 0, 77)]).unwrap();
     recorder.signal(Signal::Closed { document: &"file:///before.py".into() });
     recorder.flush();
@@ -281,14 +332,28 @@ fn a_session_that_runs_while_the_store_is_purged_goes_on_as_another() {
     assert_eq!(store.installation(), installation);
     let mut rows = Vec::new();
     store
-        .scan(&(i64::MIN..i64::MAX), &Window::ALL, &Columns::ALL, &mut Names::default(), |e, names| {
-            rows.push((names.text(e.text(Text::Kind)).to_owned(), names.text(e.text(Text::State)).to_owned(), e.int(Int::Session)));
-        })
+        .scan(
+            &(i64::MIN..i64::MAX),
+            &Window::ALL,
+            &Columns::ALL,
+            &mut Names::default(),
+            |e, names| {
+                rows.push((
+                    names.text(e.text(Text::Kind)).to_owned(),
+                    names.text(e.text(Text::State)).to_owned(),
+                    e.int(Int::Session),
+                ));
+            },
+        )
         .unwrap();
     assert!(rows.iter().all(|(kind, ..)| !kind.is_empty()), "{rows:?}");
     // What was accepted before is forgotten though its document was still open then.
     assert_eq!(rows.iter().filter(|(_, state, _)| state == "accepted").count(), 1, "{rows:?}");
-    assert_eq!(rows.iter().filter(|r| r.2 == Some(session)).count(), 1, "no row took another's place: {rows:?}");
+    assert_eq!(
+        rows.iter().filter(|r| r.2 == Some(session)).count(),
+        1,
+        "no row took another's place: {rows:?}"
+    );
     // A report reads them too.
     let parts = store.parts(2).unwrap();
     assert!(parts.first().unwrap().start == i64::MIN && parts.last().unwrap().end == i64::MAX);
@@ -313,7 +378,9 @@ fn old_rows_go_and_purging_leaves_nothing() {
     let mut store = Store::open(&path).unwrap();
     let session = store.begin_session(1).unwrap();
     let now = lacuna_telemetry::system_ms();
-    store.write(session, &[row(1, now - 400 * DAY, 1), row(2, now - 364 * DAY, 2), row(3, now, 3)]).unwrap();
+    store
+        .write(session, &[row(1, now - 400 * DAY, 1), row(2, now - 364 * DAY, 2), row(3, now, 3)])
+        .unwrap();
     let young = store.begin_session(now - 10 * DAY).unwrap();
     store.write(young, &[row(1, now - 9 * DAY, 4)]).unwrap();
     drop(store);
@@ -331,7 +398,8 @@ fn old_rows_go_and_purging_leaves_nothing() {
 
 #[test]
 fn a_store_that_somebody_prepared_runs_nothing_and_ends() {
-    let endless = "CREATE VIEW experiment AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
+    let endless =
+        "CREATE VIEW experiment AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
                    SELECT x AS name, '' AS definition, 0 AS started, NULL AS stopped FROM n;";
     let trigger = "CREATE TRIGGER t AFTER INSERT ON session_run BEGIN DELETE FROM meta; END;";
     for (change, ends_well) in [(endless, false), (trigger, true)] {
@@ -359,7 +427,11 @@ fn a_store_that_somebody_prepared_runs_nothing_and_ends() {
         std::os::unix::fs::symlink(&victim, &path).unwrap();
         for opened in [Store::open(&path), Store::open_to_read(&path)] {
             let error = opened.err().unwrap();
-            assert!(matches!(error, StoreError::NoFile { .. }) && error.to_string().contains("telemetry.dir"), "{error}");
+            assert!(
+                matches!(error, StoreError::NoFile { .. })
+                    && error.to_string().contains("telemetry.dir"),
+                "{error}"
+            );
         }
         assert_eq!(std::fs::metadata(&victim).unwrap().len(), 0);
     }
@@ -374,7 +446,10 @@ fn a_panic_on_the_writers_thread_ends_nothing() {
         counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         panic!("on purpose");
     };
-    let recorder = Recorder::start_with(Options { flush: Duration::from_millis(5), ..Options::at(path.clone()) }, Box::new(glance));
+    let recorder = Recorder::start_with(
+        Options { flush: Duration::from_millis(5), ..Options::at(path.clone()) },
+        Box::new(glance),
+    );
     recorder.flush();
     play(&recorder, "file:///a.py");
     recorder.flush();

@@ -15,7 +15,8 @@ fn a_reversed_range_is_turned_round() {
 
 #[test]
 fn a_line_past_the_end_means_the_end_of_the_text() {
-    // What Neovim sends for `Gdd` in a file without a final newline, and editors for a text that is replaced as a whole.
+    // What Neovim sends for `Gdd` in a file without a final newline, and editors for a text that is
+    // replaced as a whole.
     for (start, end, text, left) in [
         ((1, 0), (2, 0), "", "ab\n"),
         ((0, 0), (2, 0), "x", "x"),

@@ -1,4 +1,5 @@
-//! The mirror against the editor's buffer: a `Vec<u16>` that is edited as the protocol says, with nothing clever about it.
+//! The mirror against the editor's buffer: a `Vec<u16>` that is edited as the protocol says, with
+//! nothing clever about it.
 
 use lacuna_text::{Document, Encoding, Position, Range, Utf16Text};
 
@@ -26,7 +27,8 @@ fn lines(units: &[u16]) -> Vec<(usize, usize)> {
     found
 }
 
-/// Index of a position: clamped to its line and to the text; in encodings other than the buffer's own, down to a character.
+/// Index of a position: clamped to its line and to the text; in encodings other than the buffer's
+/// own, down to a character.
 fn index(units: &[u16], position: Position, encoding: Encoding) -> usize {
     let Some(&(start, end)) = lines(units).get(position.line as usize) else { return units.len() };
     let wanted = position.character as usize;
@@ -92,7 +94,9 @@ fn ten_thousand_scripts_leave_the_mirror_equal_to_the_buffer_after_every_step() 
             let (start, end) = (place(&mut random, &buffer), place(&mut random, &buffer));
             let inserted = if random.below(3) == 0 { Vec::new() } else { draw(&mut random, 4) };
             let text: Utf16Text = inserted.iter().copied().collect();
-            let what = format!("seed {SEED:#x} script {script} step {step}: {start:?} to {end:?} of {buffer:x?} by {inserted:x?}");
+            let what = format!(
+                "seed {SEED:#x} script {script} step {step}: {start:?} to {end:?} of {buffer:x?} by {inserted:x?}"
+            );
             let before = document.text();
             let (from, to) = (index(&buffer, start, encoding), index(&buffer, end, encoding));
             buffer.splice(from.min(to)..from.max(to), inserted);
@@ -102,7 +106,11 @@ fn ten_thousand_scripts_leave_the_mirror_equal_to_the_buffer_after_every_step() 
             let after = document.text();
             // The edit as parsers are told of it turns the old text into the new one.
             let new = &after[info.start_byte..info.new_end_byte];
-            assert_eq!(format!("{}{new}{}", &before[..info.start_byte], &before[info.old_end_byte..]), after, "{what}");
+            assert_eq!(
+                format!("{}{new}{}", &before[..info.start_byte], &before[info.old_end_byte..]),
+                after,
+                "{what}"
+            );
             assert_eq!(info.start_point, model::point(&before, info.start_byte), "{what}");
             assert_eq!(info.old_end_point, model::point(&before, info.old_end_byte), "{what}");
             assert_eq!(info.new_end_point, model::point(&after, info.new_end_byte), "{what}");
@@ -113,12 +121,22 @@ fn ten_thousand_scripts_leave_the_mirror_equal_to_the_buffer_after_every_step() 
             let expected = index(&buffer, asked, encoding);
             let n_before: usize = after[..at].encode_utf16().count();
             n_split += usize::from(n_before != expected);
-            assert!(n_before == expected || (encoding == Encoding::Utf16 && n_before + 1 == expected), "{what}: {asked:?}");
+            assert!(
+                n_before == expected || (encoding == Encoding::Utf16 && n_before + 1 == expected),
+                "{what}: {asked:?}"
+            );
 
             let mut undone = document.clone();
-            undone.splice(info.start_byte..info.new_end_byte, &before[info.start_byte..info.old_end_byte]);
+            undone.splice(
+                info.start_byte..info.new_end_byte,
+                &before[info.start_byte..info.old_end_byte],
+            );
             assert_eq!(undone.text(), before, "{what}");
-            assert_eq!(document.utf16().units(), buffer, "a clone shares nothing that changes: {what}");
+            assert_eq!(
+                document.utf16().units(),
+                buffer,
+                "a clone shares nothing that changes: {what}"
+            );
             n_edits += 1;
         }
     }
@@ -127,7 +145,8 @@ fn ten_thousand_scripts_leave_the_mirror_equal_to_the_buffer_after_every_step() 
 
 #[test]
 fn two_halves_become_the_character_wherever_they_meet() {
-    let (high, low): (Utf16Text, Utf16Text) = ([0xD83D].into_iter().collect(), [0xDE00].into_iter().collect());
+    let (high, low): (Utf16Text, Utf16Text) =
+        ([0xD83D].into_iter().collect(), [0xDE00].into_iter().collect());
     let at = |character| Range::new(Position::new(0, character), Position::new(0, character));
     // One behind the other, and the later one first.
     for (first, then, second) in [(&high, 2, &low), (&low, 1, &high)] {
@@ -139,7 +158,8 @@ fn two_halves_become_the_character_wherever_they_meet() {
         assert_eq!((edit.start_byte, edit.old_end_byte, edit.new_end_byte), (1, 4, 5));
     }
     // What lies between them goes.
-    let mut document = Document::from_utf16(&[0xD83D, u16::from(b'a'), 0xDE00].into_iter().collect(), 0);
+    let mut document =
+        Document::from_utf16(&[0xD83D, u16::from(b'a'), 0xDE00].into_iter().collect(), 0);
     document.apply(Range::new(Position::new(0, 1), Position::new(0, 2)), Encoding::Utf16, "");
     assert_eq!(document.text(), "😀");
     // A half is taken out of a character, and put back.

@@ -57,7 +57,10 @@ pub fn position(text: &str, byte: usize, encoding: Encoding) -> Position {
 
 pub fn point(text: &str, byte: usize) -> Point {
     let before = &text[..byte];
-    Point { row: before.matches('\n').count(), column: byte - before.rfind('\n').map_or(0, |i| i + 1) }
+    Point {
+        row: before.matches('\n').count(),
+        column: byte - before.rfind('\n').map_or(0, |i| i + 1),
+    }
 }
 
 /// A small generator with a fixed seed (xorshift): tests repeat exactly.

@@ -1,7 +1,8 @@
 //! Caps: how many bytes a language and, within it, a package may give.
 //!
-//! Within a language the cap of a package is found by water-filling: the largest cap with which the language keeps its target.
-//! So small packages stay whole and large ones are cut down to the same size, which keeps the corpus diverse.
+//! Within a language the cap of a package is found by water-filling: the largest cap with which the
+//! language keeps its target. So small packages stay whole and large ones are cut down to the same
+//! size, which keeps the corpus diverse.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -44,8 +45,13 @@ impl Default for BalanceConfig {
     }
 }
 
-/// A reason for every document beyond its package's cap. Which documents of a package stay is drawn by `seed`.
-pub fn verdicts(documents: &[Document], config: &BalanceConfig, seed: u64) -> Vec<Option<&'static str>> {
+/// A reason for every document beyond its package's cap. Which documents of a package stay is drawn
+/// by `seed`.
+pub fn verdicts(
+    documents: &[Document],
+    config: &BalanceConfig,
+    seed: u64,
+) -> Vec<Option<&'static str>> {
     let mut verdicts = vec![Some("beyond the cap of its package or language"); documents.len()];
     let mut groups: BTreeMap<(Split, Language), BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
     for (i, d) in documents.iter().enumerate() {
@@ -53,9 +59,13 @@ pub fn verdicts(documents: &[Document], config: &BalanceConfig, seed: u64) -> Ve
     }
     let shares: HashMap<Language, f64> = config.shares.iter().copied().collect();
     for ((split, language), packages) in groups {
-        let total = if split == Split::Train { config.total_bytes } else { config.validation_bytes };
+        let total =
+            if split == Split::Train { config.total_bytes } else { config.validation_bytes };
         let target = (total as f64 * shares.get(&language).copied().unwrap_or(0.0)) as u64;
-        let sizes: Vec<u64> = packages.values().map(|ids| ids.iter().map(|&i| documents[i].text.len() as u64).sum()).collect();
+        let sizes: Vec<u64> = packages
+            .values()
+            .map(|ids| ids.iter().map(|&i| documents[i].text.len() as u64).sum())
+            .collect();
         let mut cap = water_level(&sizes, target);
         if split == Split::Train {
             cap = cap.min((config.total_bytes as f64 * config.package_share) as u64);

@@ -1,8 +1,9 @@
 //! Drops documents that overlap an evaluation set.
 //!
-//! Rule: a document goes if it shares a run of 13 words (letters, digits, `_`; lower-cased; punctuation ignored) with any text of
-//! the evaluation files, unless that run is trivial (few different words) or stands in ten or more documents of the corpus, as
-//! licence headers and `for i in range(len(x))` loops do: those say nothing about where a document comes from.
+//! Rule: a document goes if it shares a run of 13 words (letters, digits, `_`; lower-cased;
+//! punctuation ignored) with any text of the evaluation files, unless that run is trivial (few
+//! different words) or stands in ten or more documents of the corpus, as licence headers and `for i
+//! in range(len(x))` loops do: those say nothing about where a document comes from.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -25,7 +26,8 @@ const MAX_LINE: u64 = 64 << 20;
 pub struct Shingles(HashSet<u64>);
 
 impl Shingles {
-    /// Reads every `*.jsonl` and `*.jsonl.gz` below the folders; each string value of each row counts, and prompt + middle + suffix joined.
+    /// Reads every `*.jsonl` and `*.jsonl.gz` below the folders; each string value of each row
+    /// counts, and prompt + middle + suffix joined.
     pub fn read(folders: &[PathBuf]) -> Result<Shingles, MineError> {
         let mut shingles = Shingles::default();
         for folder in folders {
@@ -47,20 +49,25 @@ impl Shingles {
     fn read_file(&mut self, path: &Path) -> Result<(), MineError> {
         let file = File::open(path).map_err(MineError::io(path))?;
         let gz = path.extension().is_some_and(|e| e == "gz");
-        let reader: Box<dyn Read> = if gz { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
+        let reader: Box<dyn Read> =
+            if gz { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
         let mut reader = BufReader::new(reader);
         for number in 1.. {
             let mut line = String::new();
-            if (&mut reader).take(MAX_LINE).read_line(&mut line).map_err(MineError::io(path))? == 0 {
+            if (&mut reader).take(MAX_LINE).read_line(&mut line).map_err(MineError::io(path))? == 0
+            {
                 return Ok(());
             }
-            let row: serde_json::Value =
-                serde_json::from_str(&line).map_err(|source| MineError::BadDocument { path: path.to_owned(), line: number, source })?;
+            let row: serde_json::Value = serde_json::from_str(&line).map_err(|source| {
+                MineError::BadDocument { path: path.to_owned(), line: number, source }
+            })?;
             self.add_value(&row);
-            let field = |names: &[&str]| names.iter().find_map(|n| row.get(n)?.as_str()).unwrap_or("");
+            let field =
+                |names: &[&str]| names.iter().find_map(|n| row.get(n)?.as_str()).unwrap_or("");
             let middle = field(&["canonical_solution", "middle", "groundtruth"]);
             if !middle.is_empty() {
-                let (prefix, suffix) = (field(&["prompt", "prefix"]), field(&["suffix", "right_context"]));
+                let (prefix, suffix) =
+                    (field(&["prompt", "prefix"]), field(&["suffix", "right_context"]));
                 self.add(&format!("{prefix}\n{middle}\n{suffix}"));
             }
         }
@@ -79,19 +86,28 @@ impl Shingles {
 
 /// A reason for every document that shares an uncommon run with the evaluation files.
 pub fn verdicts(documents: &[Document], evaluation: &Shingles) -> Vec<Option<&'static str>> {
-    let hits: Vec<HashSet<u64>> =
-        documents.par_iter().map(|d| runs(&d.text).into_iter().filter(|h| evaluation.0.contains(h)).collect()).collect();
+    let hits: Vec<HashSet<u64>> = documents
+        .par_iter()
+        .map(|d| runs(&d.text).into_iter().filter(|h| evaluation.0.contains(h)).collect())
+        .collect();
     let mut frequency: HashMap<u64, u32> = HashMap::new();
     for hit in hits.iter().flatten() {
         *frequency.entry(*hit).or_default() += 1;
     }
-    hits.iter().map(|hit| hit.iter().any(|h| frequency[h] < COMMON).then_some("overlaps an evaluation set")).collect()
+    hits.iter()
+        .map(|hit| {
+            hit.iter().any(|h| frequency[h] < COMMON).then_some("overlaps an evaluation set")
+        })
+        .collect()
 }
 
 fn runs(text: &str) -> Vec<u64> {
     let lower = text.to_ascii_lowercase();
-    let words: Vec<u64> =
-        lower.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).map(|w| hash_bytes(w.as_bytes())).collect();
+    let words: Vec<u64> = lower
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|w| !w.is_empty())
+        .map(|w| hash_bytes(w.as_bytes()))
+        .collect();
     words
         .windows(WORDS)
         .filter(|window| {

@@ -1,7 +1,8 @@
 //! Exact and near duplicates.
 //!
-//! Exact: equal after whitespace is normalised. Near: estimated Jaccard similarity of 5-word shingles of at least 0.8, found by
-//! one-permutation MinHash with optimal densification by rotation and banded locality-sensitive hashing. Of a pair the earlier document stays.
+//! Exact: equal after whitespace is normalised. Near: estimated Jaccard similarity of 5-word
+//! shingles of at least 0.8, found by one-permutation MinHash with optimal densification by
+//! rotation and banded locality-sensitive hashing. Of a pair the earlier document stays.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +20,8 @@ const THRESHOLD: f64 = 0.8;
 
 /// A reason for every document that repeats an earlier one.
 pub fn verdicts(documents: &[Document]) -> Vec<Option<&'static str>> {
-    let facts: Vec<(u64, Box<[u32; BINS]>)> = documents.par_iter().map(|d| (exact_hash(&d.text), signature(&d.text))).collect();
+    let facts: Vec<(u64, Box<[u32; BINS]>)> =
+        documents.par_iter().map(|d| (exact_hash(&d.text), signature(&d.text))).collect();
     let mut seen = HashSet::new();
     let mut bands: Vec<HashMap<u64, Vec<u32>>> = vec![HashMap::new(); BANDS];
     let mut verdicts = Vec::with_capacity(documents.len());
@@ -30,7 +32,9 @@ pub fn verdicts(documents: &[Document]) -> Vec<Option<&'static str>> {
         }
         let keys: Vec<u64> = signature.chunks_exact(ROWS).map(band_key).collect();
         let near = keys.iter().enumerate().any(|(band, key)| {
-            bands[band].get(key).is_some_and(|others| others.iter().any(|&j| similarity(signature, &facts[j as usize].1) >= THRESHOLD))
+            bands[band].get(key).is_some_and(|others| {
+                others.iter().any(|&j| similarity(signature, &facts[j as usize].1) >= THRESHOLD)
+            })
         });
         if near {
             verdicts.push(Some("near duplicate"));
@@ -57,7 +61,8 @@ pub fn exact_hash(text: &str) -> u64 {
     hash
 }
 
-/// Words as the shingles see them: runs of letters, digits and `_`, and every other visible character alone.
+/// Words as the shingles see them: runs of letters, digits and `_`, and every other visible
+/// character alone.
 pub(super) fn word_hashes(text: &str) -> Vec<u64> {
     let bytes = text.as_bytes();
     let mut hashes = Vec::with_capacity(bytes.len() / 4);
@@ -83,7 +88,8 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-/// One-permutation MinHash: each shingle falls in one bin, each bin keeps its least hash, empty bins borrow from the right.
+/// One-permutation MinHash: each shingle falls in one bin, each bin keeps its least hash, empty
+/// bins borrow from the right.
 fn signature(text: &str) -> Box<[u32; BINS]> {
     let words = word_hashes(text);
     let mut bins = Box::new([u32::MAX; BINS]);
@@ -101,7 +107,8 @@ fn signature(text: &str) -> Box<[u32; BINS]> {
         while filled[(i + distance) % BINS] == u32::MAX {
             distance += 1;
         }
-        bins[i] = filled[(i + distance) % BINS].wrapping_add((distance as u32).wrapping_mul(0x9e37_79b9));
+        bins[i] =
+            filled[(i + distance) % BINS].wrapping_add((distance as u32).wrapping_mul(0x9e37_79b9));
     }
     bins
 }

@@ -53,7 +53,8 @@ impl Language {
         Language::Css,
     ];
 
-    /// The language of a file name by its extension; type declaration files (`.d.ts`, `.pyi`) are no code and give `None`.
+    /// The language of a file name by its extension; type declaration files (`.d.ts`, `.pyi`) are
+    /// no code and give `None`.
     pub fn of_path(path: &str) -> Option<Language> {
         let lower = path.to_ascii_lowercase();
         if lower.ends_with(".d.ts") || lower.ends_with(".d.mts") || lower.ends_with(".d.cts") {
@@ -174,8 +175,11 @@ pub fn read(path: &Path) -> Result<Vec<Document>, MineError> {
     let mut documents = Vec::new();
     for (i, line) in BufReader::new(decoder).lines().enumerate() {
         let line = line.map_err(MineError::io(path))?;
-        let document =
-            serde_json::from_str(&line).map_err(|source| MineError::BadDocument { path: path.to_owned(), line: i + 1, source })?;
+        let document = serde_json::from_str(&line).map_err(|source| MineError::BadDocument {
+            path: path.to_owned(),
+            line: i + 1,
+            source,
+        })?;
         documents.push(document);
     }
     Ok(documents)

@@ -1,4 +1,5 @@
-//! Reads one file and decides whether it is hand-written source: size, encoding, shape of its lines, marks of generators and compilers.
+//! Reads one file and decides whether it is hand-written source: size, encoding, shape of its
+//! lines, marks of generators and compilers.
 
 use super::Document;
 use super::dedupe::hash_bytes;
@@ -47,7 +48,9 @@ pub fn load(candidate: &Candidate, limits: &Limits) -> Result<Document, &'static
     // A few licence headers stay, as users' files have them too.
     // In Markdown `#` opens a heading, not a comment.
     let may_open_with_one = candidate.language != Language::Markdown;
-    if may_open_with_one && hash_bytes(candidate.path.as_bytes()) % 100 >= limits.keep_licence_percent {
+    if may_open_with_one
+        && hash_bytes(candidate.path.as_bytes()) % 100 >= limits.keep_licence_percent
+    {
         text.drain(..licence_header(&text));
     }
     judge(&text, candidate.language, limits)?;
@@ -67,21 +70,23 @@ pub fn clean(mut text: String) -> String {
         text.drain(..'\u{feff}'.len_utf8());
     }
     if text.contains("sourceMappingURL=") {
-        let kept: Vec<&str> = text.split_inclusive('\n').filter(|line| !line.contains("sourceMappingURL=")).collect();
+        let kept: Vec<&str> =
+            text.split_inclusive('\n').filter(|line| !line.contains("sourceMappingURL=")).collect();
         text = kept.concat();
     }
     text
 }
 
-/// Length in bytes of the licence comment that opens `text`, blank lines after it included; 0 if it opens otherwise.
-/// A first line `#!…` or `# -*- coding …` goes with it.
+/// Length in bytes of the licence comment that opens `text`, blank lines after it included; 0 if it
+/// opens otherwise. A first line `#!…` or `# -*- coding …` goes with it.
 pub fn licence_header(text: &str) -> usize {
     let mut end = 0;
     let mut in_block = false;
     let mut started = false;
     for line in text.split_inclusive('\n') {
         let body = line.trim();
-        let comment = in_block || body.starts_with("//") || body.starts_with('#') || body.starts_with("/*");
+        let comment =
+            in_block || body.starts_with("//") || body.starts_with('#') || body.starts_with("/*");
         // `#include` and `#[derive]` are code; `///` and `//!` document what follows.
         let code = !in_block && (body.starts_with("#[") || body.starts_with("#!["))
             || ["#include", "#if", "#define", "#pragma", "///", "//!", "/**\n"]
@@ -179,7 +184,8 @@ pub fn is_generated(text: &str) -> bool {
     MARKS.iter().any(|mark| head.contains(mark))
 }
 
-/// Names that only sources of evaluation sets carry. A whole class of leaks that shingles of the shared half would miss.
+/// Names that only sources of evaluation sets carry. A whole class of leaks that shingles of the
+/// shared half would miss.
 fn is_evaluation(text: &str) -> bool {
     const MARKS: &[&str] = &[
         "humaneval",
@@ -204,10 +210,16 @@ fn is_evaluation(text: &str) -> bool {
 fn is_python2(text: &str) -> bool {
     text.lines().any(|line| {
         let line = line.trim_start();
-        let print = line.strip_prefix("print ").is_some_and(|rest| rest.starts_with(['"', '\'', '%']));
-        let except =
-            line.starts_with("except ") && line.ends_with(':') && !line.contains(" as ") && !line.contains('(') && line.contains(',');
-        print || except || line.starts_with("raise ") && line.contains(", \"") && !line.contains('(')
+        let print =
+            line.strip_prefix("print ").is_some_and(|rest| rest.starts_with(['"', '\'', '%']));
+        let except = line.starts_with("except ")
+            && line.ends_with(':')
+            && !line.contains(" as ")
+            && !line.contains('(')
+            && line.contains(',');
+        print
+            || except
+            || line.starts_with("raise ") && line.contains(", \"") && !line.contains('(')
     })
 }
 

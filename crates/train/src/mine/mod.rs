@@ -1,8 +1,9 @@
 //! From folders of downloaded packages to the documents that the model is trained on.
 //!
-//! Steps, each in its own file: [`walk`] lists the files, [`filter`] drops what is not hand-written source, [`dedupe`] drops
-//! copies and near copies, [`decontaminate`] drops what overlaps an evaluation set, [`balance`] caps packages and languages.
-//! [`document`] is the format that comes out. Start reading at [`run`]. Tokens and FIM are not made here.
+//! Steps, each in its own file: [`walk`] lists the files, [`filter`] drops what is not hand-written
+//! source, [`dedupe`] drops copies and near copies, [`decontaminate`] drops what overlaps an
+//! evaluation set, [`balance`] caps packages and languages. [`document`] is the format that comes
+//! out. Start reading at [`run`]. Tokens and FIM are not made here.
 
 pub mod balance;
 pub mod decontaminate;
@@ -35,7 +36,8 @@ pub struct MineConfig {
     pub balance: balance::BalanceConfig,
 }
 
-/// `plan.json` in the sources folder, written by the fetch script: what the list of sources says about mining.
+/// `plan.json` in the sources folder, written by the fetch script: what the list of sources says
+/// about mining.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -54,7 +56,9 @@ impl Plan {
     pub fn read(sources: &Path) -> Result<Plan, MineError> {
         let path = sources.join("plan.json");
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| MineError::BadPlan { path, source }),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|source| MineError::BadPlan { path, source })
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Plan::default()),
             Err(source) => Err(MineError::Io { path, source }),
         }
@@ -117,12 +121,23 @@ pub struct Count {
 
 /// Mines `config.sources`; the documents come back in a fixed order (split, package, path).
 ///
-/// Errors: an unreadable folder or evaluation file, no sources, or `stop` was set. Unreadable single files are counted as dropped.
-pub fn run(config: &MineConfig, progress: &(dyn Fn(Progress) + Sync), stop: &AtomicBool) -> Result<(Vec<Document>, Report), MineError> {
+/// Errors: an unreadable folder or evaluation file, no sources, or `stop` was set. Unreadable
+/// single files are counted as dropped.
+pub fn run(
+    config: &MineConfig,
+    progress: &(dyn Fn(Progress) + Sync),
+    stop: &AtomicBool,
+) -> Result<(Vec<Document>, Report), MineError> {
     let mut report = Report::default();
     let plan = Plan::read(&config.sources)?;
-    let forbidden: HashSet<String> = config.forbidden.iter().chain(&plan.forbidden).map(|name| name.to_ascii_lowercase()).collect();
-    let languages: Vec<Language> = config.balance.shares.iter().filter(|(_, share)| *share > 0.0).map(|(l, _)| *l).collect();
+    let forbidden: HashSet<String> = config
+        .forbidden
+        .iter()
+        .chain(&plan.forbidden)
+        .map(|name| name.to_ascii_lowercase())
+        .collect();
+    let languages: Vec<Language> =
+        config.balance.shares.iter().filter(|(_, share)| *share > 0.0).map(|(l, _)| *l).collect();
     let listing = walk::list(&config.sources, &languages, &forbidden)?;
     for (reason, count) in &listing.dropped {
         *report.dropped.entry(reason.clone()).or_default() += count;
@@ -154,7 +169,8 @@ pub fn run(config: &MineConfig, progress: &(dyn Fn(Progress) + Sync), stop: &Ato
         }
     }
 
-    // Validation first: of two copies the first is kept, so a training copy of validation text is the one that goes.
+    // Validation first: of two copies the first is kept, so a training copy of validation text is
+    // the one that goes.
     documents.sort_by(|a, b| (a.split, &a.package, &a.path).cmp(&(b.split, &b.package, &b.path)));
     progress(Progress { step: "dedupe", done: 0, total: documents.len() });
     let verdicts = dedupe::verdicts(&documents);
@@ -172,12 +188,19 @@ pub fn run(config: &MineConfig, progress: &(dyn Fn(Progress) + Sync), stop: &Ato
     let verdicts = balance::verdicts(&documents, &config.balance, config.seed);
     documents = keep(documents, &verdicts, &mut report);
     for document in &mut documents {
-        document.weight = config.balance.emphasis.get(&document.package).or(plan.emphasis.get(&document.package)).copied().unwrap_or(1);
+        document.weight = config
+            .balance
+            .emphasis
+            .get(&document.package)
+            .or(plan.emphasis.get(&document.package))
+            .copied()
+            .unwrap_or(1);
     }
 
     let mut by_package: BTreeMap<&str, u64> = BTreeMap::new();
     for d in &documents {
-        let count = report.kept.entry(format!("{}/{}", d.split.name(), d.language.name())).or_default();
+        let count =
+            report.kept.entry(format!("{}/{}", d.split.name(), d.language.name())).or_default();
         count.documents += 1;
         count.bytes += d.text.len() as u64;
         *by_package.entry(&d.package).or_default() += d.text.len() as u64;
@@ -195,7 +218,11 @@ fn check(stop: &AtomicBool) -> Result<(), MineError> {
 }
 
 /// Keeps the documents without a verdict and counts the verdicts of the rest.
-fn keep(documents: Vec<Document>, verdicts: &[Option<&'static str>], report: &mut Report) -> Vec<Document> {
+fn keep(
+    documents: Vec<Document>,
+    verdicts: &[Option<&'static str>],
+    report: &mut Report,
+) -> Vec<Document> {
     let mut kept = Vec::with_capacity(documents.len());
     for (document, verdict) in documents.into_iter().zip(verdicts) {
         match verdict {

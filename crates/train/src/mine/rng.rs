@@ -1,4 +1,5 @@
-//! A small seeded generator (SplitMix64): the same numbers on every machine and in every release, which is what makes shards repeatable.
+//! A small seeded generator (SplitMix64): the same numbers on every machine and in every release,
+//! which is what makes shards repeatable.
 
 use super::dedupe::mix;
 

@@ -1,4 +1,5 @@
-//! Lists the candidate files below a sources folder: language by extension, build products and vendored copies left out by folder name.
+//! Lists the candidate files below a sources folder: language by extension, build products and
+//! vendored copies left out by folder name.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -65,14 +66,20 @@ const SKIPPED_FOLDERS: &[&str] = &[
     "wwwroot",
 ];
 
-/// When a package ships its sources in one of these folders, compiled copies beside them are left out.
+/// When a package ships its sources in one of these folders, compiled copies beside them are left
+/// out.
 const SOURCE_FOLDERS: &[&str] = &["src", "src.ts", "source", "Source"];
-const COMPILED_FOLDERS: &[&str] = &["lib", "es", "esm", "es6", "module", "modules", "build", "out", "lib-esm", "browser"];
+const COMPILED_FOLDERS: &[&str] =
+    &["lib", "es", "esm", "es6", "module", "modules", "build", "out", "lib-esm", "browser"];
 
 /// Lists the files of `languages` in `<root>/<split>/<ecosystem>/<package>/…` in sorted order.
 ///
 /// Errors: [`MineError::NoSources`] without a `train` folder; unreadable folders.
-pub fn list(root: &Path, languages: &[Language], forbidden: &HashSet<String>) -> Result<Listing, MineError> {
+pub fn list(
+    root: &Path,
+    languages: &[Language],
+    forbidden: &HashSet<String>,
+) -> Result<Listing, MineError> {
     let mut listing = Listing::default();
     if !root.join("train").is_dir() {
         return Err(MineError::NoSources { path: root.to_owned() });
@@ -84,7 +91,8 @@ pub fn list(root: &Path, languages: &[Language], forbidden: &HashSet<String>) ->
         }
         for ecosystem in folders(&split_folder)? {
             for package in folders(&ecosystem)? {
-                let name = format!("{}/{}", file_name(&ecosystem), file_name(&package).replace("__", "/"));
+                let name =
+                    format!("{}/{}", file_name(&ecosystem), file_name(&package).replace("__", "/"));
                 if !name.ends_with(".partial") {
                     list_package(&package, &name, split, languages, forbidden, &mut listing)?;
                 }
@@ -107,7 +115,8 @@ fn list_package(
     found.sort();
     let mut candidates = Vec::new();
     for path in found {
-        let Some(language) = Language::of_path(plain_name(&path)).filter(|l| languages.contains(l)) else {
+        let Some(language) = Language::of_path(plain_name(&path)).filter(|l| languages.contains(l))
+        else {
             *listing.dropped.entry("other file type".to_owned()).or_default() += 1;
             continue;
         };
@@ -117,17 +126,30 @@ fn list_package(
         }
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if folders.split('/').any(|f| SKIPPED_FOLDERS.contains(&f)) || is_product_name(name) {
-            *listing.dropped.entry("build product, vendored or translation folder".to_owned()).or_default() += 1;
+            *listing
+                .dropped
+                .entry("build product, vendored or translation folder".to_owned())
+                .or_default() += 1;
             continue;
         }
         candidates.push((path, language));
     }
     // The archive's own top folder (`package/`, `name-1.2/`) says nothing about the file.
-    let strip_top = !package.starts_with("pypi/") && !package.starts_with("local-python/") && !package.starts_with("crates/");
+    let strip_top = !package.starts_with("pypi/")
+        && !package.starts_with("local-python/")
+        && !package.starts_with("crates/");
     let ships_sources = package.starts_with("npm/")
-        && candidates.iter().filter(|(p, _)| p.split('/').nth(1).is_some_and(|f| SOURCE_FOLDERS.contains(&f))).count() >= 5;
+        && candidates
+            .iter()
+            .filter(|(p, _)| p.split('/').nth(1).is_some_and(|f| SOURCE_FOLDERS.contains(&f)))
+            .count()
+            >= 5;
     for (path, language) in candidates {
-        let inner = if strip_top { path.split_once('/').map_or(path.as_str(), |(_, rest)| rest) } else { &path };
+        let inner = if strip_top {
+            path.split_once('/').map_or(path.as_str(), |(_, rest)| rest)
+        } else {
+            &path
+        };
         if ships_sources && inner.split('/').next().is_some_and(|f| COMPILED_FOLDERS.contains(&f)) {
             *listing.dropped.entry("compiled copy of shipped sources".to_owned()).or_default() += 1;
             continue;
@@ -143,8 +165,8 @@ fn list_package(
     Ok(())
 }
 
-/// True if a folder or the file's stem has a forbidden name, also with a version (`flask-2.0`). Names shorter than five letters
-/// must be a folder's whole name: `echo.c` is an ordinary file.
+/// True if a folder or the file's stem has a forbidden name, also with a version (`flask-2.0`).
+/// Names shorter than five letters must be a folder's whole name: `echo.c` is an ordinary file.
 pub fn is_forbidden(path: &str, forbidden: &HashSet<String>) -> bool {
     path.split('/').any(|part| {
         let part = part.to_ascii_lowercase();
@@ -175,17 +197,29 @@ pub fn is_product_name(name: &str) -> bool {
         || lower == "bindings.rs"
         || lower.ends_with(".designer.cs")
         || lower.ends_with(".g.cs")
-        || ["package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "composer.json.lock"].contains(&lower.as_str())
+        || ["package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "composer.json.lock"]
+            .contains(&lower.as_str())
         || is_legal_text(&lower)
 }
 
 /// Licences and their kin, which everybody copies and nobody writes.
 fn is_legal_text(lower: &str) -> bool {
-    let Some((stem, _)) = lower.rsplit_once('.').filter(|(_, e)| ["md", "markdown", "html", "htm"].contains(e)) else { return false };
-    ["license", "licence", "copying", "notice", "code_of_conduct", "code-of-conduct", "third"].iter().any(|mark| stem.starts_with(mark))
+    let Some((stem, _)) =
+        lower.rsplit_once('.').filter(|(_, e)| ["md", "markdown", "html", "htm"].contains(e))
+    else {
+        return false;
+    };
+    ["license", "licence", "copying", "notice", "code_of_conduct", "code-of-conduct", "third"]
+        .iter()
+        .any(|mark| stem.starts_with(mark))
 }
 
-fn visit(root: &Path, folder: &Path, depth: usize, found: &mut Vec<String>) -> Result<(), MineError> {
+fn visit(
+    root: &Path,
+    folder: &Path,
+    depth: usize,
+    found: &mut Vec<String>,
+) -> Result<(), MineError> {
     if depth > 24 {
         return Ok(());
     }
@@ -208,7 +242,9 @@ fn folders(parent: &Path) -> Result<Vec<PathBuf>, MineError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(parent).map_err(MineError::io(parent))? {
         let entry = entry.map_err(MineError::io(parent))?;
-        if entry.file_type().is_ok_and(|t| t.is_dir()) && !entry.file_name().to_string_lossy().starts_with('.') {
+        if entry.file_type().is_ok_and(|t| t.is_dir())
+            && !entry.file_name().to_string_lossy().starts_with('.')
+        {
             found.push(entry.path());
         }
     }

@@ -1,8 +1,9 @@
 //! From packed rows of tokens to a batch of documents.
 //!
-//! A row holds whole documents back to back, each ending with the end token, then padding. Documents do not see each other, so a
-//! batch is simply the documents one after another: padding and the end tokens (which predict nothing) are left out of
-//! the inputs, and attention never computes what a mask would throw away.
+//! A row holds whole documents back to back, each ending with the end token, then padding.
+//! Documents do not see each other, so a batch is simply the documents one after another: padding
+//! and the end tokens (which predict nothing) are left out of the inputs, and attention never
+//! computes what a mask would throw away.
 
 use super::error::TrainError;
 use crate::markers::Markers;
@@ -23,7 +24,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Appends the documents of a row, the targets of their middles weighted by `middle_weight`, other targets by 1.
+    /// Appends the documents of a row, the targets of their middles weighted by `middle_weight`,
+    /// other targets by 1.
     pub fn push_row(&mut self, row: &[u16], markers: Markers, middle_weight: f32) {
         let mut rest = row;
         while let Some(stop) = rest.iter().position(|&t| t == markers.end || t == markers.pad) {
@@ -77,15 +79,27 @@ impl Batch {
     /// Refuses a batch that would index outside a vocabulary or the positions.
     pub(crate) fn check(&self, vocab: usize, max_document: usize) -> Result<(), TrainError> {
         let n = self.len();
-        let lengths = [self.targets.len(), self.weights.len(), self.middle.len(), self.documents.iter().sum()];
+        let lengths = [
+            self.targets.len(),
+            self.weights.len(),
+            self.middle.len(),
+            self.documents.iter().sum(),
+        ];
         if lengths.iter().any(|&l| l != n) {
-            return Err(TrainError::Config(format!("the parts of a batch of {n} differ in length: {lengths:?}")));
+            return Err(TrainError::Config(format!(
+                "the parts of a batch of {n} differ in length: {lengths:?}"
+            )));
         }
-        if let Some(id) = self.inputs.iter().chain(&self.targets).find(|&&id| id as usize >= vocab) {
-            return Err(TrainError::Config(format!("token id {id} is outside the vocabulary of {vocab}")));
+        if let Some(id) = self.inputs.iter().chain(&self.targets).find(|&&id| id as usize >= vocab)
+        {
+            return Err(TrainError::Config(format!(
+                "token id {id} is outside the vocabulary of {vocab}"
+            )));
         }
         if let Some(length) = self.documents.iter().find(|&&l| l > max_document || l == 0) {
-            return Err(TrainError::Config(format!("a document of {length} tokens: 1 to {max_document} are possible")));
+            return Err(TrainError::Config(format!(
+                "a document of {length} tokens: 1 to {max_document} are possible"
+            )));
         }
         Ok(())
     }
@@ -111,7 +125,11 @@ mod tests {
     fn markers_are_those_of_the_tokenizer() {
         let mut batch = Batch::default();
         // One token both ends a document and fills the row.
-        batch.push_row(&[0, 4, 9, 12, 3, 20, 21, 3, 3, 3], Markers { end: 3, middle: 9, pad: 3 }, 2.0);
+        batch.push_row(
+            &[0, 4, 9, 12, 3, 20, 21, 3, 3, 3],
+            Markers { end: 3, middle: 9, pad: 3 },
+            2.0,
+        );
         assert_eq!(batch.targets, [4, 9, 12, 3, 21, 3]);
         assert_eq!(batch.middle, [false, false, true, true, false, false]);
         assert_eq!(batch.documents, [4, 2]);
@@ -125,8 +143,13 @@ mod tests {
         }
         assert!(batch.is_empty() && batch.documents.is_empty());
         batch.push_row(&[5, 6, 4, 7, 8, 9], Markers::default(), 2.0);
-        assert_eq!((batch.inputs.as_slice(), batch.targets.as_slice()), (&[5, 7, 8][..], &[6, 8, 9][..]));
+        assert_eq!(
+            (batch.inputs.as_slice(), batch.targets.as_slice()),
+            (&[5, 7, 8][..], &[6, 8, 9][..])
+        );
         assert_eq!(batch.documents, [1, 2]);
-        assert!(batch.check(10, 2).is_ok() && batch.check(9, 2).is_err() && batch.check(10, 1).is_err());
+        assert!(
+            batch.check(10, 2).is_ok() && batch.check(9, 2).is_err() && batch.check(10, 1).is_err()
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! Checkpoints: a directory that Hugging Face tools read as a model, with what is needed to go on exactly.
+//! Checkpoints: a directory that Hugging Face tools read as a model, with what is needed to go on
+//! exactly.
 //!
-//! `step-000120/` holds `config.json`, `model.safetensors` (f32), `tokenizer.json`, `optimizer.safetensors` and
-//! `state.json`; of a run with adapters `base.safetensors` and PEFT's two adapter files instead of the model ([`read_weights`] merges). It is written under a temporary name and renamed; then the file `latest` is replaced. A crash at any
-//! point leaves the last complete checkpoint in place.
+//! `step-000120/` holds `config.json`, `model.safetensors` (f32), `tokenizer.json`,
+//! `optimizer.safetensors` and `state.json`; of a run with adapters `base.safetensors` and PEFT's
+//! two adapter files instead of the model ([`read_weights`] merges). It is written under a
+//! temporary name and renamed; then the file `latest` is replaced. A crash at any point leaves the
+//! last complete checkpoint in place.
 
 use std::collections::HashMap;
 use std::fs;
@@ -87,7 +90,8 @@ const MODEL: &str = "model.safetensors";
 const BASE: &str = "base.safetensors";
 pub(crate) const ADAPTER: &str = "adapter_model.safetensors";
 
-/// Writes a checkpoint under `dir` and removes older ones beyond the newest `keep`. Returns its path.
+/// Writes a checkpoint under `dir` and removes older ones beyond the newest `keep`. Returns its
+/// path.
 pub(crate) fn save(dir: &Path, saved: &Saved<'_>, keep: usize) -> Result<PathBuf, TrainError> {
     let name = format!("step-{:06}", saved.state.step);
     let (temporary, path) = (dir.join(TEMPORARY), dir.join(&name));
@@ -97,7 +101,8 @@ pub(crate) fn save(dir: &Path, saved: &Saved<'_>, keep: usize) -> Result<PathBuf
         let path = temporary.join(name);
         fs::write(&path, bytes).map_err(TrainError::io("write", &path))
     };
-    let config = serde_json::to_vec_pretty(&saved.config.shape.to_config_json()).map_err(|e| TrainError::Config(e.to_string()))?;
+    let config = serde_json::to_vec_pretty(&saved.config.shape.to_config_json())
+        .map_err(|e| TrainError::Config(e.to_string()))?;
     write("config.json", &config)?;
     write("tokenizer.json", saved.tokenizer)?;
     let (weights, whole) = (saved.weights, &saved.layout.tensors);
@@ -105,16 +110,28 @@ pub(crate) fn save(dir: &Path, saved: &Saved<'_>, keep: usize) -> Result<PathBuf
         (Some(adapter), Some(base)) => {
             write_tensors(&temporary.join(BASE), whole, &[("", base)])?;
             write_tensors(&temporary.join(ADAPTER), weights.tensors(), &[("", weights.values())])?;
-            let config = serde_json::to_vec_pretty(&adapter.to_json()).map_err(|e| TrainError::Config(e.to_string()))?;
+            let config = serde_json::to_vec_pretty(&adapter.to_json())
+                .map_err(|e| TrainError::Config(e.to_string()))?;
             write("adapter_config.json", &config)?;
         }
         _ => write_tensors(&temporary.join(MODEL), whole, &[("", weights.operand())])?,
     }
     let Optimizer { m, v, t } = saved.optimizer;
     debug_assert_eq!(*t, saved.state.step);
-    write_tensors(&temporary.join("optimizer.safetensors"), &compact(weights.tensors()), &[("m.", m), ("v.", v)])?;
-    let state = StateFile { state: saved.state.clone(), shards: saved.shards.to_owned(), config: saved.config.clone() };
-    write("state.json", &serde_json::to_vec_pretty(&state).map_err(|e| TrainError::Config(e.to_string()))?)?;
+    write_tensors(
+        &temporary.join("optimizer.safetensors"),
+        &compact(weights.tensors()),
+        &[("m.", m), ("v.", v)],
+    )?;
+    let state = StateFile {
+        state: saved.state.clone(),
+        shards: saved.shards.to_owned(),
+        config: saved.config.clone(),
+    };
+    write(
+        "state.json",
+        &serde_json::to_vec_pretty(&state).map_err(|e| TrainError::Config(e.to_string()))?,
+    )?;
 
     remove(&path)?;
     fs::rename(&temporary, &path).map_err(TrainError::io("rename", &temporary))?;
@@ -126,14 +143,20 @@ pub(crate) fn save(dir: &Path, saved: &Saved<'_>, keep: usize) -> Result<PathBuf
 }
 
 fn remove(dir: &Path) -> Result<(), TrainError> {
-    if dir.exists() { fs::remove_dir_all(dir).map_err(TrainError::io("remove", dir)) } else { Ok(()) }
+    if dir.exists() {
+        fs::remove_dir_all(dir).map_err(TrainError::io("remove", dir))
+    } else {
+        Ok(())
+    }
 }
 
-/// Removes the checkpoints before `step` except the newest `keep − 1`; later ones (of a run taken up earlier) stay.
+/// Removes the checkpoints before `step` except the newest `keep − 1`; later ones (of a run taken
+/// up earlier) stay.
 fn prune(dir: &Path, step: u64, keep: usize) -> Result<(), TrainError> {
     let mut older = Vec::new();
     for entry in fs::read_dir(dir).map_err(TrainError::io("list", dir))?.flatten() {
-        let number = entry.file_name().to_str().and_then(|n| n.strip_prefix("step-")?.parse::<u64>().ok());
+        let number =
+            entry.file_name().to_str().and_then(|n| n.strip_prefix("step-")?.parse::<u64>().ok());
         if let Some(n) = number.filter(|&n| n < step) {
             older.push((n, entry.path()));
         }
@@ -152,7 +175,10 @@ pub fn locate(dir: &Path) -> Result<PathBuf, TrainError> {
     let bytes = read_bounded(&latest, 256)?;
     let name = String::from_utf8_lossy(&bytes).trim().to_owned();
     if name.strip_prefix("step-").and_then(|n| n.parse::<u64>().ok()).is_none() {
-        return Err(TrainError::malformed(&latest, "does not name a checkpoint: name one with --resume yourself"));
+        return Err(TrainError::malformed(
+            &latest,
+            "does not name a checkpoint: name one with --resume yourself",
+        ));
     }
     Ok(dir.join(name))
 }
@@ -183,7 +209,10 @@ fn read_state(dir: &Path, shape: &Shape) -> Result<StateFile, TrainError> {
     let file: StateFile = serde_json::from_slice(&read_bounded(&path, 1 << 20)?)
         .map_err(|e| TrainError::malformed(&path, format!("no checkpoint state: {e}")))?;
     if *shape != file.config.shape {
-        return Err(TrainError::malformed(&path, "its model sizes are not those of config.json beside it"));
+        return Err(TrainError::malformed(
+            &path,
+            "its model sizes are not those of config.json beside it",
+        ));
     }
     file.config.check()?;
     Ok(file)
@@ -195,8 +224,8 @@ pub fn read_shape(dir: &Path) -> Result<Shape, TrainError> {
     Shape::from_config_json(&read_bounded(&path, 1 << 20)?, &path)
 }
 
-/// The weights of a model directory (`model.safetensors`: f32, f16 or bf16), which must have the given shape, or of a checkpoint
-/// with adapters, merged.
+/// The weights of a model directory (`model.safetensors`: f32, f16 or bf16), which must have the
+/// given shape, or of a checkpoint with adapters, merged.
 pub fn read_weights(dir: &Path, shape: &Shape) -> Result<Vec<f32>, TrainError> {
     let layout = Layout::new(shape);
     if !dir.join(BASE).is_file() {
@@ -212,9 +241,13 @@ pub fn read_weights(dir: &Path, shape: &Shape) -> Result<Vec<f32>, TrainError> {
 fn read_whole(path: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
     let n = layout.n_parameters();
     let bytes = read_bounded(path, tensor_limit(n, 1))?;
-    // The file accounts for the memory, not what config.json says: two bytes are the least that a number takes.
+    // The file accounts for the memory, not what config.json says: two bytes are the least that a
+    // number takes.
     if bytes.len() / 2 < n {
-        return Err(TrainError::malformed(path, format!("is too small for the {n} parameters of config.json")));
+        return Err(TrainError::malformed(
+            path,
+            format!("is too small for the {n} parameters of config.json"),
+        ));
     }
     let mut p = vec![0.0; n];
     read_tensors(path, &bytes, &layout.tensors, "", &mut p)?;
@@ -224,7 +257,13 @@ fn read_whole(path: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
 pub(crate) fn read_adapter(dir: &Path, weights: &dyn Weights) -> Result<Vec<f32>, TrainError> {
     let path = dir.join(ADAPTER);
     let mut values = vec![0.0; weights.values().len()];
-    read_tensors(&path, &read_bounded(&path, tensor_limit(values.len(), 1))?, weights.tensors(), "", &mut values)?;
+    read_tensors(
+        &path,
+        &read_bounded(&path, tensor_limit(values.len(), 1))?,
+        weights.tensors(),
+        "",
+        &mut values,
+    )?;
     Ok(values)
 }
 
@@ -233,44 +272,77 @@ fn tensor_limit(n: usize, copies: u64) -> u64 {
     copies * n as u64 * 8 + (1 << 24)
 }
 
-fn write_tensors(path: &Path, tensors: &[Tensor], vectors: &[(&str, &[f32])]) -> Result<(), TrainError> {
-    let bytes: Vec<Vec<u8>> = vectors.iter().map(|(_, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+fn write_tensors(
+    path: &Path,
+    tensors: &[Tensor],
+    vectors: &[(&str, &[f32])],
+) -> Result<(), TrainError> {
+    let bytes: Vec<Vec<u8>> =
+        vectors.iter().map(|(_, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
     let mut views = Vec::new();
     for ((prefix, _), bytes) in vectors.iter().zip(&bytes) {
         for t in tensors {
             let shape = if t.rows == 1 { vec![t.cols] } else { vec![t.rows, t.cols] };
-            let view = TensorView::new(Dtype::F32, shape, &bytes[4 * t.range.start..4 * t.range.end])
-                .map_err(|e| TrainError::malformed(path, e.to_string()))?;
+            let view =
+                TensorView::new(Dtype::F32, shape, &bytes[4 * t.range.start..4 * t.range.end])
+                    .map_err(|e| TrainError::malformed(path, e.to_string()))?;
             views.push((format!("{prefix}{}", t.name), view));
         }
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| TrainError::malformed(path, e.to_string()))?;
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| TrainError::malformed(path, e.to_string()))?;
     fs::write(path, bytes).map_err(TrainError::io("write", path))
 }
 
-fn read_tensors(path: &Path, bytes: &[u8], wanted: &[Tensor], prefix: &str, out: &mut [f32]) -> Result<(), TrainError> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| TrainError::malformed(path, format!("no safetensors file: {e}")))?;
+fn read_tensors(
+    path: &Path,
+    bytes: &[u8],
+    wanted: &[Tensor],
+    prefix: &str,
+    out: &mut [f32],
+) -> Result<(), TrainError> {
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|e| TrainError::malformed(path, format!("no safetensors file: {e}")))?;
     for t in wanted {
         let name = format!("{prefix}{}", t.name);
-        let view = tensors.tensor(&name).map_err(|_| TrainError::malformed(path, format!("has no tensor `{name}`")))?;
+        let view = tensors
+            .tensor(&name)
+            .map_err(|_| TrainError::malformed(path, format!("has no tensor `{name}`")))?;
         let fits = view.shape() == [t.rows, t.cols] || (t.rows == 1 && view.shape() == [t.cols]);
         if !fits {
-            let what = format!("`{name}` is {:?}, but the model needs {} × {}", view.shape(), t.rows, t.cols);
+            let what = format!(
+                "`{name}` is {:?}, but the model needs {} × {}",
+                view.shape(),
+                t.rows,
+                t.cols
+            );
             return Err(TrainError::malformed(path, what));
         }
         let (out, data) = (&mut out[t.range.clone()], view.data());
         match view.dtype() {
-            Dtype::F32 => out.iter_mut().zip(data.as_chunks().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b)),
-            Dtype::F16 => out.iter_mut().zip(data.as_chunks().0).for_each(|(x, b)| *x = f16::from_le_bytes(*b).to_f32()),
-            Dtype::BF16 => out.iter_mut().zip(data.as_chunks().0).for_each(|(x, b)| *x = bf16::from_le_bytes(*b).to_f32()),
+            Dtype::F32 => out
+                .iter_mut()
+                .zip(data.as_chunks().0)
+                .for_each(|(x, b)| *x = f32::from_le_bytes(*b)),
+            Dtype::F16 => out
+                .iter_mut()
+                .zip(data.as_chunks().0)
+                .for_each(|(x, b)| *x = f16::from_le_bytes(*b).to_f32()),
+            Dtype::BF16 => out
+                .iter_mut()
+                .zip(data.as_chunks().0)
+                .for_each(|(x, b)| *x = bf16::from_le_bytes(*b).to_f32()),
             other => {
                 let what = format!("`{name}` has dtype {other:?}: f32, f16 and bf16 can be read");
                 return Err(TrainError::malformed(path, what));
             }
         }
         if !out.iter().all(|x| x.is_finite()) {
-            return Err(TrainError::malformed(path, format!("`{name}` holds a value that is not finite")));
+            return Err(TrainError::malformed(
+                path,
+                format!("`{name}` holds a value that is not finite"),
+            ));
         }
     }
     Ok(())

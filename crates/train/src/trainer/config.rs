@@ -26,16 +26,18 @@ pub struct RunConfig {
     pub minutes: Option<f64>,
     /// Rows in a step.
     pub rows_per_step: usize,
-    /// Rows computed at a time; decides the memory (about 160 KiB a token at the embedded model's shape).
+    /// Rows computed at a time; decides the memory (about 160 KiB a token at the embedded model's
+    /// shape).
     pub rows_per_pass: usize,
     /// Weight of the loss on middles.
     pub middle_weight: f32,
-    /// Compute with what INT4 holds of the matrices, as the packed model will, and give the gradient to the full weights
-    /// (straight-through estimation).
+    /// Compute with what INT4 holds of the matrices, as the packed model will, and give the
+    /// gradient to the full weights (straight-through estimation).
     pub int4: bool,
     /// Adapters over frozen parameters; all parameters are trained if there are none.
     pub adapter: Option<AdapterConfig>,
-    /// The embedding and this many layers, counted from below, stay as they are and are not passed on the way back; 0 freezes nothing.
+    /// The embedding and this many layers, counted from below, stay as they are and are not passed
+    /// on the way back; 0 freezes nothing.
     pub frozen_layers: usize,
     /// Seed of weights and row order.
     pub seed: u64,
@@ -88,10 +90,13 @@ impl RunConfig {
         }
         if self.frozen_layers >= self.shape.layers {
             let (frozen, layers) = (self.frozen_layers, self.shape.layers);
-            return Err(TrainError::Config(format!("{frozen} of {layers} layers frozen: one at least must be trained")));
+            return Err(TrainError::Config(format!(
+                "{frozen} of {layers} layers frozen: one at least must be trained"
+            )));
         }
         let o = &self.optimizer;
-        let rates = [o.rate, o.embedding_rate, o.norm_rate.unwrap_or(o.embedding_rate), o.eps, o.clip];
+        let rates =
+            [o.rate, o.embedding_rate, o.norm_rate.unwrap_or(o.embedding_rate), o.eps, o.clip];
         let shares = [o.beta1, o.beta2, o.momentum];
         let sound = rates.iter().all(|r| r.is_finite() && *r > 0.0)
             && shares.iter().all(|s| (0.0..1.0).contains(s))
@@ -102,13 +107,21 @@ impl RunConfig {
             && (0.0..10.0).contains(&self.initial_std)
             && self.minutes.is_none_or(|m| m.is_finite() && m >= 0.0);
         if !sound {
-            return Err(TrainError::Config(format!("a rate, share or weight is out of range: {self:?}")));
+            return Err(TrainError::Config(format!(
+                "a rate, share or weight is out of range: {self:?}"
+            )));
         }
-        if !(1..=1 << 16).contains(&self.rows_per_step) || !(1..=1 << 10).contains(&self.rows_per_pass) {
-            return Err(TrainError::Config("rows per step: 1 to 65536, per pass: 1 to 1024".into()));
+        if !(1..=1 << 16).contains(&self.rows_per_step)
+            || !(1..=1 << 10).contains(&self.rows_per_pass)
+        {
+            return Err(TrainError::Config(
+                "rows per step: 1 to 65536, per pass: 1 to 1024".into(),
+            ));
         }
         if self.steps.is_none() && self.minutes.is_none() {
-            return Err(TrainError::Config("a run needs an end: give --steps, --minutes or both".into()));
+            return Err(TrainError::Config(
+                "a run needs an end: give --steps, --minutes or both".into(),
+            ));
         }
         Ok(())
     }

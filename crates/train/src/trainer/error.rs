@@ -27,7 +27,9 @@ pub enum TrainError {
     #[error("{0}")]
     Config(String),
     /// The loss or the gradient is no longer a number.
-    #[error("training diverged at step {step}: {what} is not finite; resume from a checkpoint with a lower learning rate")]
+    #[error(
+        "training diverged at step {step}: {what} is not finite; resume from a checkpoint with a lower learning rate"
+    )]
     Diverged {
         /// The step that broke.
         step: u64,
@@ -41,7 +43,10 @@ impl TrainError {
         TrainError::Malformed { path: path.to_owned(), what: what.into() }
     }
 
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(std::io::Error) -> TrainError {
         let path = path.to_owned();
         move |source| TrainError::Io { action, path, source }
     }

@@ -1,8 +1,9 @@
 //! The trainer of Llama-style decoders: token shards in, checkpoints out.
 //!
-//! Start with [`Trainer`] (`run.rs`). Below it: `shards.rs` and `batch.rs` (data), `shape.rs` (sizes, layout of the
-//! parameters), `model.rs` and `attention.rs` (forward and backward), `weights/` (what is trained), `optimizer.rs`, `schedule.rs`, `checkpoint.rs`.
-//! Does not own: how shards are made, and the kernels of the products (`lacuna_kernels::gemm`). No autodiff: one
+//! Start with [`Trainer`] (`run.rs`). Below it: `shards.rs` and `batch.rs` (data), `shape.rs`
+//! (sizes, layout of the parameters), `model.rs` and `attention.rs` (forward and backward),
+//! `weights/` (what is trained), `optimizer.rs`, `schedule.rs`, `checkpoint.rs`. Does not own: how
+//! shards are made, and the kernels of the products (`lacuna_kernels::gemm`). No autodiff: one
 //! architecture, whose derivative is written out and checked against finite differences.
 
 mod attention;

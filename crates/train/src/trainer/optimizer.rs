@@ -1,8 +1,8 @@
 //! AdamW and Muon over the flat parameter vector.
 //!
-//! Muon (Jordan et al., 2024): the update of a matrix is its momentum made orthogonal by five Newton–Schulz steps, here
-//! scaled by `0.2 · √max(rows, columns)` (Liu et al., 2025), so that its size is like AdamW's. Embedding and norms always
-//! take AdamW.
+//! Muon (Jordan et al., 2024): the update of a matrix is its momentum made orthogonal by five
+//! Newton–Schulz steps, here scaled by `0.2 · √max(rows, columns)` (Liu et al., 2025), so that its
+//! size is like AdamW's. Embedding and norms always take AdamW.
 
 use lacuna_kernels::gemm::{MatMut, MatRef, Row, gemm};
 use lacuna_kernels::train_ops::{self, AdamW};
@@ -67,9 +67,15 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// Muon at the rates that the embedded model is trained with (at equal steps 0.6 nats below AdamW's defaults after 100 steps).
+    /// Muon at the rates that the embedded model is trained with (at equal steps 0.6 nats below
+    /// AdamW's defaults after 100 steps).
     pub fn muon() -> OptimizerConfig {
-        OptimizerConfig { rule: Rule::Muon, rate: 4e-3, embedding_rate: 3e-3, ..OptimizerConfig::default() }
+        OptimizerConfig {
+            rule: Rule::Muon,
+            rate: 4e-3,
+            embedding_rate: 3e-3,
+            ..OptimizerConfig::default()
+        }
     }
 }
 
@@ -97,14 +103,31 @@ impl Optimizer {
         Optimizer { m: vec![0.0; n], v: vec![0.0; n], t: 0 }
     }
 
-    /// One step of `tensors`, whose ranges are places in `p` and `g`, at `factor` of the peak rates; returns the norm of their
-    /// gradient before clipping. If that is not finite, nothing is changed.
+    /// One step of `tensors`, whose ranges are places in `p` and `g`, at `factor` of the peak
+    /// rates; returns the norm of their gradient before clipping. If that is not finite, nothing is
+    /// changed.
     ///
     /// Panics: if the vectors do not fit the tensors.
-    pub fn step(&mut self, tensors: &[Tensor], p: &mut [f32], g: &[f32], config: &OptimizerConfig, factor: f64, row: Row) -> f64 {
+    pub fn step(
+        &mut self,
+        tensors: &[Tensor],
+        p: &mut [f32],
+        g: &[f32],
+        config: &OptimizerConfig,
+        factor: f64,
+        row: Row,
+    ) -> f64 {
         let n: usize = tensors.iter().map(|t| t.range.len()).sum();
-        assert!(p.len() == g.len() && self.m.len() == n && self.v.len() == n, "vectors do not fit the trained tensors");
-        let of_tensor = |t: &Tensor| g[t.range.clone()].par_chunks(1 << 14).map(|g| train_ops::dot(g, g)).collect::<Vec<f32>>();
+        assert!(
+            p.len() == g.len() && self.m.len() == n && self.v.len() == n,
+            "vectors do not fit the trained tensors"
+        );
+        let of_tensor = |t: &Tensor| {
+            g[t.range.clone()]
+                .par_chunks(1 << 14)
+                .map(|g| train_ops::dot(g, g))
+                .collect::<Vec<f32>>()
+        };
         let squares: Vec<f32> = tensors.iter().flat_map(of_tensor).collect();
         let norm = squares.iter().map(|&s| f64::from(s)).sum::<f64>().sqrt();
         if !norm.is_finite() {
@@ -126,11 +149,21 @@ impl Optimizer {
         let rate = (config.rate * factor) as f32;
         let adapters = AdamW { rate, ..adamw };
         let matrices = AdamW { decay: config.decay as f32, ..adapters };
-        let norms = AdamW { rate: (config.norm_rate.unwrap_or(config.embedding_rate) * factor) as f32, ..adamw };
-        let muon = Muon { rate, momentum: config.momentum as f32, decay: config.decay as f32, gradient_scale };
-        let (orthogonal, plain): (Vec<_>, Vec<_>) = parts(tensors, p, g, &mut self.m, &mut self.v)
-            .into_iter()
-            .partition(|part| config.rule == Rule::Muon && matches!(part.tensor.kind, Kind::Matrix | Kind::Residual));
+        let norms = AdamW {
+            rate: (config.norm_rate.unwrap_or(config.embedding_rate) * factor) as f32,
+            ..adamw
+        };
+        let muon = Muon {
+            rate,
+            momentum: config.momentum as f32,
+            decay: config.decay as f32,
+            gradient_scale,
+        };
+        let (orthogonal, plain): (Vec<_>, Vec<_>) =
+            parts(tensors, p, g, &mut self.m, &mut self.v).into_iter().partition(|part| {
+                config.rule == Rule::Muon
+                    && matches!(part.tensor.kind, Kind::Matrix | Kind::Residual)
+            });
         for part in plain {
             let step = match part.tensor.kind {
                 Kind::Matrix | Kind::Residual => matrices,
@@ -149,11 +182,20 @@ impl Optimizer {
     }
 }
 
-fn parts<'a>(tensors: &'a [Tensor], p: &'a mut [f32], g: &'a [f32], m: &'a mut [f32], v: &'a mut [f32]) -> Vec<Part<'a>> {
+fn parts<'a>(
+    tensors: &'a [Tensor],
+    p: &'a mut [f32],
+    g: &'a [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+) -> Vec<Part<'a>> {
     let moments = compact(tensors);
     let (m, v) = (split(&moments, m), split(&moments, v));
     let values = tensors.iter().zip(split(tensors, p));
-    values.zip(m.into_iter().zip(v)).map(|((tensor, p), (m, v))| Part { tensor, p, g: &g[tensor.range.clone()], m, v }).collect()
+    values
+        .zip(m.into_iter().zip(v))
+        .map(|((tensor, p), (m, v))| Part { tensor, p, g: &g[tensor.range.clone()], m, v })
+        .collect()
 }
 
 /// The tensors as they lie in the moments: without gaps.
@@ -192,8 +234,9 @@ impl Muon {
     }
 }
 
-/// The nearly orthogonal matrix of the same singular vectors: five steps of the quintic Newton–Schulz iteration, after
-/// which every singular value of a full-rank matrix is about 1 (0.7 to 1.2).
+/// The nearly orthogonal matrix of the same singular vectors: five steps of the quintic
+/// Newton–Schulz iteration, after which every singular value of a full-rank matrix is about 1 (0.7
+/// to 1.2).
 pub(crate) fn orthogonalise(x: &[f32], rows: usize, cols: usize, row: Row) -> Vec<f32> {
     const STEPS: usize = 5;
     let (a, b, c) = (3.4445, -4.7750, 2.0315);
@@ -241,8 +284,9 @@ mod tests {
                 let mut random = Random::new(3);
                 let x: Vec<f32> = (0..rows * cols).map(|_| random.normal() * 0.01).collect();
                 let o = orthogonalise(&x, rows, cols, row);
-                // All singular values near one: the squares sum to the rank, and for the clearly non-square shapes (no
-                // tiny singular value at the start) each diagonal entry of the small Gram matrix is near one.
+                // All singular values near one: the squares sum to the rank, and for the clearly
+                // non-square shapes (no tiny singular value at the start) each diagonal entry of
+                // the small Gram matrix is near one.
                 let rank = rows.min(cols) as f32;
                 let sum = train_ops::dot(&o, &o) / rank;
                 assert!((0.6..1.3).contains(&sum), "{rows}×{cols} {row}: {sum}");
@@ -251,7 +295,10 @@ mod tests {
                 for i in 0..rows.min(cols) {
                     for j in 0..i {
                         let inner = train_ops::dot(&small[i * n..][..n], &small[j * n..][..n]);
-                        assert!(inner.abs() < 0.35, "{rows}×{cols} {row}: rows {i} and {j}: {inner}");
+                        assert!(
+                            inner.abs() < 0.35,
+                            "{rows}×{cols} {row}: rows {i} and {j}: {inner}"
+                        );
                     }
                 }
             }
@@ -260,7 +307,16 @@ mod tests {
 
     #[test]
     fn adamw_takes_the_rate_as_first_step_and_decays_matrices_alone() {
-        let shape = Shape { d: 4, layers: 1, heads: 2, kv_heads: 1, head_dim: 2, ff: 4, vocab: 8, ..Shape::default() };
+        let shape = Shape {
+            d: 4,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 2,
+            ff: 4,
+            vocab: 8,
+            ..Shape::default()
+        };
         let layout = Layout::new(&shape);
         let n = layout.n_parameters();
         let config = OptimizerConfig { clip: 1e9, ..OptimizerConfig::default() };
@@ -270,24 +326,48 @@ mod tests {
         for t in &layout.tensors {
             let decay = if matches!(t.kind, Kind::Matrix | Kind::Residual) { 0.1 } else { 0.0 };
             let want = 1.0 - 2e-3 * (1.0 + decay);
-            assert!(p[t.range.clone()].iter().all(|p| (p - want as f32).abs() < 1e-6), "{}", t.name);
+            assert!(
+                p[t.range.clone()].iter().all(|p| (p - want as f32).abs() < 1e-6),
+                "{}",
+                t.name
+            );
         }
     }
 
     #[test]
     fn clipping_bounds_the_gradient_and_nonsense_changes_nothing() {
-        let shape = Shape { d: 4, layers: 1, heads: 2, kv_heads: 1, head_dim: 2, ff: 4, vocab: 8, ..Shape::default() };
+        let shape = Shape {
+            d: 4,
+            layers: 1,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 2,
+            ff: 4,
+            vocab: 8,
+            ..Shape::default()
+        };
         let layout = Layout::new(&shape);
         let n = layout.n_parameters();
         let mut optimizer = Optimizer::new(n);
         let mut p = vec![1.0; n];
-        optimizer.step(&layout.tensors, &mut p, &vec![100.0; n], &OptimizerConfig::default(), 1.0, Row::F32);
+        optimizer.step(
+            &layout.tensors,
+            &mut p,
+            &vec![100.0; n],
+            &OptimizerConfig::default(),
+            1.0,
+            Row::F32,
+        );
         let clipped = optimizer.m.iter().map(|m| m * m).sum::<f32>().sqrt() / 0.1;
         assert!((clipped - 1.0).abs() < 1e-3, "{clipped}");
         let before = (p.clone(), optimizer.clone());
         let mut g = vec![0.0; n];
         g[7] = f32::NAN;
-        assert!(!optimizer.step(&layout.tensors, &mut p, &g, &OptimizerConfig::default(), 1.0, Row::F32).is_finite());
+        assert!(
+            !optimizer
+                .step(&layout.tensors, &mut p, &g, &OptimizerConfig::default(), 1.0, Row::F32)
+                .is_finite()
+        );
         assert_eq!((p, optimizer), before);
     }
 }

@@ -1,4 +1,5 @@
-//! Small seeded random numbers: the same seed gives the same weights and the same row order on every machine.
+//! Small seeded random numbers: the same seed gives the same weights and the same row order on
+//! every machine.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]

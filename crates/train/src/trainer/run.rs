@@ -97,18 +97,31 @@ pub struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     /// Fresh weights.
-    pub fn new(config: RunConfig, shards: &'a Shards, row: Row, threads: usize) -> Result<Trainer<'a>, TrainError> {
+    pub fn new(
+        config: RunConfig,
+        shards: &'a Shards,
+        row: Row,
+        threads: usize,
+    ) -> Result<Trainer<'a>, TrainError> {
         config.check()?;
         let parameters = Layout::new(&config.shape).initial(config.initial_std, config.seed);
         Trainer::with(parameters, config, shards, row, threads)
     }
 
     /// These parameters, everything else fresh.
-    fn with(parameters: Vec<f32>, config: RunConfig, shards: &'a Shards, row: Row, threads: usize) -> Result<Trainer<'a>, TrainError> {
+    fn with(
+        parameters: Vec<f32>,
+        config: RunConfig,
+        shards: &'a Shards,
+        row: Row,
+        threads: usize,
+    ) -> Result<Trainer<'a>, TrainError> {
         config.check()?;
         if config.shape.vocab != shards.n_vocab {
             let (model, shards) = (config.shape.vocab, shards.n_vocab);
-            return Err(TrainError::Config(format!("the model has a vocabulary of {model}, the shards of {shards}")));
+            return Err(TrainError::Config(format!(
+                "the model has a vocabulary of {model}, the shards of {shards}"
+            )));
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
@@ -117,7 +130,10 @@ impl<'a> Trainer<'a> {
             .map_err(|e| TrainError::Config(format!("cannot start {threads} threads: {e}")))?;
         let mut model = Model::new(&config.shape, row, shards.seq_len)?;
         let n = model.layout().n_parameters();
-        model.set_frozen(config.frozen_layers, config.adapter.as_ref().map(|adapter| adapter.tokens.clone()));
+        model.set_frozen(
+            config.frozen_layers,
+            config.adapter.as_ref().map(|adapter| adapter.tokens.clone()),
+        );
         let weights = weights(model.layout(), parameters, &config);
         let n_trained = weights.tensors().iter().map(|t| t.range.len()).sum();
         Ok(Trainer {
@@ -136,14 +152,21 @@ impl<'a> Trainer<'a> {
     }
 
     /// Weights of a model directory (f32, f16 or bf16), everything else fresh.
-    pub fn init_from(dir: &Path, config: RunConfig, shards: &'a Shards, row: Row, threads: usize) -> Result<Trainer<'a>, TrainError> {
+    pub fn init_from(
+        dir: &Path,
+        config: RunConfig,
+        shards: &'a Shards,
+        row: Row,
+        threads: usize,
+    ) -> Result<Trainer<'a>, TrainError> {
         let dir = checkpoint::locate(dir)?;
         let shape = checkpoint::read_shape(&dir)?;
         let parameters = checkpoint::read_weights(&dir, &shape)?;
         Trainer::with(parameters, RunConfig { shape, ..config }, shards, row, threads)
     }
 
-    /// Begins with adapters that [`super::snapshot_adapters`] wrote, over the same base; `config` must have them from [`super::adapters_of`].
+    /// Begins with adapters that [`super::snapshot_adapters`] wrote, over the same base; `config`
+    /// must have them from [`super::adapters_of`].
     pub fn take_adapters(&mut self, dir: &Path) -> Result<(), TrainError> {
         let values = super::snapshot::values_of(dir, &self.config.shape, &*self.weights)?;
         let (pool, weights) = (&self.pool, &mut self.weights);
@@ -151,16 +174,31 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Goes on from a checkpoint, or the latest of a run's directory. Sizes, adapters and frozen layers are the checkpoint's; `config`
-    /// may change the end of the run, rates and what is reported; the rest of what decides the loss curve must be as it was.
+    /// Goes on from a checkpoint, or the latest of a run's directory. Sizes, adapters and frozen
+    /// layers are the checkpoint's; `config` may change the end of the run, rates and what is
+    /// reported; the rest of what decides the loss curve must be as it was.
     ///
-    /// On other shards (of the same tokenizer) the optimizer goes on and rows start anew; [`State::earlier_shards`] records it.
-    pub fn resume(dir: &Path, config: RunConfig, shards: &'a Shards, row: Row, threads: usize) -> Result<Trainer<'a>, TrainError> {
+    /// On other shards (of the same tokenizer) the optimizer goes on and rows start anew;
+    /// [`State::earlier_shards`] records it.
+    pub fn resume(
+        dir: &Path,
+        config: RunConfig,
+        shards: &'a Shards,
+        row: Row,
+        threads: usize,
+    ) -> Result<Trainer<'a>, TrainError> {
         let saved = checkpoint::load(dir)?;
         if saved.tokenizer != shards.tokenizer {
-            return Err(TrainError::Config(format!("{} has another tokenizer than the shards: mine with its own", dir.display())));
+            return Err(TrainError::Config(format!(
+                "{} has another tokenizer than the shards: mine with its own",
+                dir.display()
+            )));
         }
-        let changed = |what: &str| TrainError::Config(format!("{what} differs from the checkpoint's: use --init-from to start anew"));
+        let changed = |what: &str| {
+            TrainError::Config(format!(
+                "{what} differs from the checkpoint's: use --init-from to start anew"
+            ))
+        };
         let (old, new) = (&saved.config, &config);
         if old.seed != new.seed || old.rows_per_step != new.rows_per_step {
             return Err(changed("the seed or the number of rows per step"));
@@ -178,7 +216,9 @@ impl<'a> Trainer<'a> {
         trainer.state = saved.state;
         if saved.shards != shards.fingerprint {
             let state = &mut trainer.state;
-            state.earlier_shards.push(EarlierShards { shards: saved.shards, until_step: state.step });
+            state
+                .earlier_shards
+                .push(EarlierShards { shards: saved.shards, until_step: state.step });
             state.row = 0;
         }
         Ok(trainer)
@@ -206,17 +246,36 @@ impl<'a> Trainer<'a> {
 
     /// Share of the run that is done.
     pub fn progress(&self) -> f64 {
-        schedule::progress(self.state.step, self.config.steps, self.state.seconds, self.config.minutes)
+        schedule::progress(
+            self.state.step,
+            self.config.steps,
+            self.state.seconds,
+            self.config.minutes,
+        )
     }
 
     /// One step.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let start = Instant::now();
         let progress = self.progress();
-        let factor = self.config.schedule.factor(self.state.step, self.config.warmup_steps, progress);
-        let rows: Vec<usize> = (0..self.config.rows_per_step as u64).map(|i| self.order.at(self.state.row + i)).collect();
+        let factor =
+            self.config.schedule.factor(self.state.step, self.config.warmup_steps, progress);
+        let rows: Vec<usize> = (0..self.config.rows_per_step as u64)
+            .map(|i| self.order.at(self.state.row + i))
+            .collect();
         let middle_weight = self.config.middle_weight;
-        let Trainer { pool, model, weights, rounded, gradient, optimizer, shards, batch, config, .. } = self;
+        let Trainer {
+            pool,
+            model,
+            weights,
+            rounded,
+            gradient,
+            optimizer,
+            shards,
+            batch,
+            config,
+            ..
+        } = self;
         // The whole step's weight comes first: each pass scales its gradient by it.
         let mut total = 0.0;
         for &row in &rows {
@@ -230,7 +289,9 @@ impl<'a> Trainer<'a> {
             let mut losses = Losses::default();
             for rows in rows.chunks(config.rows_per_pass) {
                 batch.clear();
-                rows.iter().for_each(|&row| batch.push_row(shards.train.row(row), shards.markers, middle_weight));
+                rows.iter().for_each(|&row| {
+                    batch.push_row(shards.train.row(row), shards.markers, middle_weight)
+                });
                 losses.add(&model.losses_and_gradient(computed, batch, total, gradient)?);
             }
             let row = model.row();
@@ -249,7 +310,8 @@ impl<'a> Trainer<'a> {
         state.row += self.config.rows_per_step as u64;
         state.tokens += losses.tokens;
         state.seconds += seconds;
-        state.loss_average = Some(state.loss_average.map_or(loss, |average| 0.98 * average + 0.02 * loss));
+        state.loss_average =
+            Some(state.loss_average.map_or(loss, |average| 0.98 * average + 0.02 * loss));
         Ok(StepReport {
             step: state.step,
             tokens: state.tokens,
@@ -263,7 +325,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Losses on the first [`RunConfig::validation_rows`] validation rows; none if there are no rows.
+    /// Losses on the first [`RunConfig::validation_rows`] validation rows; none if there are no
+    /// rows.
     pub fn validate(&mut self) -> Result<Option<ValidationReport>, TrainError> {
         let start = Instant::now();
         let n = self.config.validation_rows.min(self.shards.validation.len());
@@ -276,7 +339,8 @@ impl<'a> Trainer<'a> {
             let mut losses = Losses::default();
             for first in (0..n).step_by(config.rows_per_pass) {
                 batch.clear();
-                (first..n.min(first + config.rows_per_pass)).for_each(|i| batch.push_row(shards.validation.row(i), shards.markers, 1.0));
+                (first..n.min(first + config.rows_per_pass))
+                    .for_each(|i| batch.push_row(shards.validation.row(i), shards.markers, 1.0));
                 losses.add(&model.losses(computed, batch)?);
             }
             Ok::<_, TrainError>(losses)
@@ -307,12 +371,21 @@ impl<'a> Trainer<'a> {
         Ok(path)
     }
 
-    /// Trains to the end of the run, or until `stop` is set, which is looked at between steps. Either way the last thing
-    /// is a checkpoint under `dir`; `dir/log.jsonl` gets a line a step.
-    pub fn run(&mut self, dir: &Path, stop: &AtomicBool, progress: &mut dyn Progress) -> Result<Outcome, TrainError> {
+    /// Trains to the end of the run, or until `stop` is set, which is looked at between steps.
+    /// Either way the last thing is a checkpoint under `dir`; `dir/log.jsonl` gets a line a step.
+    pub fn run(
+        &mut self,
+        dir: &Path,
+        stop: &AtomicBool,
+        progress: &mut dyn Progress,
+    ) -> Result<Outcome, TrainError> {
         fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
         let log_path = dir.join("log.jsonl");
-        let mut log = OpenOptions::new().create(true).append(true).open(&log_path).map_err(TrainError::io("open", &log_path))?;
+        let mut log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log_path)
+            .map_err(TrainError::io("open", &log_path))?;
         let mut note = |line: serde_json::Result<String>| {
             let line = line.map_err(|e| TrainError::malformed(&log_path, e.to_string()))?;
             writeln!(log, "{line}").map_err(TrainError::io("append to", &log_path))
@@ -360,15 +433,25 @@ impl<'a> Trainer<'a> {
 }
 
 /// What a run with these settings trains.
-pub(crate) fn weights(layout: &Layout, parameters: Vec<f32>, config: &RunConfig) -> Box<dyn Weights> {
+pub(crate) fn weights(
+    layout: &Layout,
+    parameters: Vec<f32>,
+    config: &RunConfig,
+) -> Box<dyn Weights> {
     match &config.adapter {
-        Some(adapter) => Box::new(Adapter::new(layout, parameters, adapter.clone(), config.frozen_layers, config.seed)),
+        Some(adapter) => Box::new(Adapter::new(
+            layout,
+            parameters,
+            adapter.clone(),
+            config.frozen_layers,
+            config.seed,
+        )),
         None => Box::new(Full::new(layout, parameters, config.frozen_layers)),
     }
 }
 
-/// What a pass computes with: the parameters, or what INT4 holds of them if there is room for that. Weights that are not finite
-/// stay as they are, so that the loss shows them.
+/// What a pass computes with: the parameters, or what INT4 holds of them if there is room for that.
+/// Weights that are not finite stay as they are, so that the loss shows them.
 fn computed<'p>(layout: &Layout, parameters: &'p [f32], rounded: &'p mut [f32]) -> &'p [f32] {
     if rounded.is_empty() {
         return parameters;

@@ -1,4 +1,5 @@
-//! The learning rate over a run whose length is given in steps, in time, or both (whichever ends first).
+//! The learning rate over a run whose length is given in steps, in time, or both (whichever ends
+//! first).
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Schedule {
     /// Half a cosine from the full rate to the floor.
     Cosine,
-    /// Warm-up, stable, decay: the full rate, then over the last quarter a straight line to the floor. A run can be
-    /// prolonged from any checkpoint of its stable part.
+    /// Warm-up, stable, decay: the full rate, then over the last quarter a straight line to the
+    /// floor. A run can be prolonged from any checkpoint of its stable part.
     Wsd,
 }
 

@@ -1,7 +1,8 @@
 //! The sizes of a model, the place of each tensor in the flat parameter vector, and `config.json`.
 //!
-//! All parameters lie in one `Vec<f32>`; gradients and moments have the same layout. Projections that read the same input
-//! (q, k, v; gate, up) lie next to each other, so that one product computes them together.
+//! All parameters lie in one `Vec<f32>`; gradients and moments have the same layout. Projections
+//! that read the same input (q, k, v; gate, up) lie next to each other, so that one product
+//! computes them together.
 
 use std::ops::Range;
 use std::path::Path;
@@ -59,7 +60,8 @@ impl Default for Shape {
 impl Shape {
     /// Refuses sizes that make no model or one beyond what this trainer is for (2³¹ parameters).
     pub fn check(&self) -> Result<(), TrainError> {
-        let refused = |why: String| TrainError::Config(format!("model sizes cannot be trained: {why}"));
+        let refused =
+            |why: String| TrainError::Config(format!("model sizes cannot be trained: {why}"));
         let n = self.read().map_err(|e| refused(e.to_string()))?.parameters();
         if n > 1 << 31 { Err(refused(format!("{n} parameters, more than 2³¹"))) } else { Ok(()) }
     }
@@ -112,7 +114,8 @@ impl Shape {
 
     /// Reads `config.json`; `path` only names the file in errors.
     pub fn from_config_json(config_json: &[u8], path: &Path) -> Result<Shape, TrainError> {
-        let spec = read_spec(config_json).map_err(|e| TrainError::malformed(path, e.to_string()))?;
+        let spec =
+            read_spec(config_json).map_err(|e| TrainError::malformed(path, e.to_string()))?;
         let (attention, mlp) = (spec.attention(), spec.mlp());
         let refused = |what: &str| Err(TrainError::malformed(path, what));
         if spec.head != Head::Tied {
@@ -164,7 +167,11 @@ impl Kind {
         match role {
             Role::Embedding | Role::Head => Kind::Embedding,
             Role::Output | Role::Down => Kind::Residual,
-            Role::AttentionNorm | Role::QueryNorm | Role::KeyNorm | Role::MlpNorm | Role::FinalNorm => Kind::Norm,
+            Role::AttentionNorm
+            | Role::QueryNorm
+            | Role::KeyNorm
+            | Role::MlpNorm
+            | Role::FinalNorm => Kind::Norm,
             Role::Query | Role::Key | Role::Value | Role::Gate | Role::Up => Kind::Matrix,
         }
     }
@@ -223,7 +230,15 @@ impl Layout {
             let range = end..end + rows * cols;
             end = range.end;
             let kind = Kind::of(spec.role);
-            tensors.push(Tensor { name: spec.name, role: spec.role, layer: spec.layer, range, rows, cols, kind });
+            tensors.push(Tensor {
+                name: spec.name,
+                role: spec.role,
+                layer: spec.layer,
+                range,
+                rows,
+                cols,
+                kind,
+            });
         }
         let place = |layer, role| {
             let tensor = tensors.iter().find(|t| (t.layer, t.role) == (layer, role));
@@ -238,7 +253,8 @@ impl Layout {
             gate_up: join(l, Role::Gate, Role::Up),
             down: place(l, Role::Down),
         });
-        let (layers, embedding, norm) = (layers.collect(), place(None, Role::Embedding), place(None, Role::FinalNorm));
+        let (layers, embedding, norm) =
+            (layers.collect(), place(None, Role::Embedding), place(None, Role::FinalNorm));
         Layout { tensors, layers, embedding, norm }
     }
 
@@ -247,7 +263,8 @@ impl Layout {
         self.norm.end
     }
 
-    /// Fresh weights: normal with deviation `std`, projections to the residual stream smaller by `√(2 · layers)`, norms 1.
+    /// Fresh weights: normal with deviation `std`, projections to the residual stream smaller by
+    /// `√(2 · layers)`, norms 1.
     pub fn initial(&self, std: f32, seed: u64) -> Vec<f32> {
         let mut random = Random::new(seed);
         let mut p = vec![1.0; self.n_parameters()];

@@ -1,4 +1,5 @@
-//! Reading token shards: a directory of `shards.json`, `tokenizer.json` and zstd files of u16 tokens.
+//! Reading token shards: a directory of `shards.json`, `tokenizer.json` and zstd files of u16
+//! tokens.
 //!
 //! Everything is checked once, at load (sizes, hashes, ids), and held in memory: two bytes a token.
 
@@ -48,7 +49,11 @@ impl Rows {
     ///
     /// Panics: if `tokens` is no whole number of rows.
     pub fn new(tokens: Vec<u16>, seq_len: usize) -> Rows {
-        assert!(seq_len > 0 && tokens.len().is_multiple_of(seq_len), "{} tokens are no rows of {seq_len}", tokens.len());
+        assert!(
+            seq_len > 0 && tokens.len().is_multiple_of(seq_len),
+            "{} tokens are no rows of {seq_len}",
+            tokens.len()
+        );
         Rows { tokens, seq_len }
     }
 
@@ -94,26 +99,40 @@ impl Shards {
     pub fn load(dir: &Path) -> Result<Shards, TrainError> {
         let path = dir.join("shards.json");
         let bytes = read_bounded(&path, 1 << 24)?;
-        let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|e| TrainError::malformed(&path, format!("no shard manifest: {e}")))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|e| TrainError::malformed(&path, format!("no shard manifest: {e}")))?;
         let Manifest { seq_len, n_vocab, n_rows, .. } = manifest;
         if !(2..=1 << 16).contains(&seq_len) || !(8..=1 << 16).contains(&n_vocab) {
-            return Err(TrainError::malformed(&path, format!("seq_len {seq_len} or n_vocab {n_vocab} is out of range")));
+            return Err(TrainError::malformed(
+                &path,
+                format!("seq_len {seq_len} or n_vocab {n_vocab} is out of range"),
+            ));
         }
-        let listed = |entries: &[Entry]| entries.iter().try_fold(0usize, |sum, e| sum.checked_add(e.rows));
+        let listed =
+            |entries: &[Entry]| entries.iter().try_fold(0usize, |sum, e| sum.checked_add(e.rows));
         let (train, validation) = (listed(&manifest.files), listed(&manifest.validation));
         let total = train.zip(validation).and_then(|(t, v)| t.checked_add(v)?.checked_mul(seq_len));
         if total.is_none_or(|n| n > MAX_TOKENS) {
-            return Err(TrainError::malformed(&path, format!("more than {MAX_TOKENS} tokens: use fewer shards")));
+            return Err(TrainError::malformed(
+                &path,
+                format!("more than {MAX_TOKENS} tokens: use fewer shards"),
+            ));
         }
         if train != Some(n_rows) || n_rows == 0 {
-            let what = format!("n_rows is {n_rows}, but the files list {} rows", train.unwrap_or(0));
+            let what =
+                format!("n_rows is {n_rows}, but the files list {} rows", train.unwrap_or(0));
             return Err(TrainError::malformed(&path, what));
         }
         let tokenizer_path = dir.join("tokenizer.json");
         let tokenizer = read_bounded(&tokenizer_path, 1 << 28)?;
-        if manifest.tokenizer_sha256.is_some_and(|want| !want.eq_ignore_ascii_case(&sha256(&tokenizer))) {
-            return Err(TrainError::malformed(&tokenizer_path, "is not the tokenizer that the shards were made with"));
+        if manifest
+            .tokenizer_sha256
+            .is_some_and(|want| !want.eq_ignore_ascii_case(&sha256(&tokenizer)))
+        {
+            return Err(TrainError::malformed(
+                &tokenizer_path,
+                "is not the tokenizer that the shards were made with",
+            ));
         }
         Ok(Shards {
             seq_len,
@@ -127,7 +146,12 @@ impl Shards {
     }
 }
 
-fn read_rows(dir: &Path, entries: &[Entry], seq_len: usize, n_vocab: usize) -> Result<Rows, TrainError> {
+fn read_rows(
+    dir: &Path,
+    entries: &[Entry],
+    seq_len: usize,
+    n_vocab: usize,
+) -> Result<Rows, TrainError> {
     let mut tokens = Vec::new();
     for entry in entries {
         if Path::new(&entry.name).components().count() != 1 || entry.name.starts_with('.') {
@@ -141,23 +165,37 @@ fn read_rows(dir: &Path, entries: &[Entry], seq_len: usize, n_vocab: usize) -> R
     }
     if let Some(at) = tokens.iter().position(|&t| usize::from(t) >= n_vocab) {
         let (id, row) = (tokens[at], at / seq_len);
-        let what = format!("token id {id} in row {row} is outside the vocabulary of {n_vocab}: build the shards again");
+        let what = format!(
+            "token id {id} in row {row} is outside the vocabulary of {n_vocab}: build the shards again"
+        );
         return Err(TrainError::malformed(dir, what));
     }
     Ok(Rows::new(tokens, seq_len))
 }
 
-/// Exactly `size` bytes out of a zstd file whose hash is right; never more memory than that, whatever the file says.
+/// Exactly `size` bytes out of a zstd file whose hash is right; never more memory than that,
+/// whatever the file says.
 fn decompress(path: &Path, entry: &Entry, size: usize) -> Result<Vec<u8>, TrainError> {
     let compressed = read_bounded(path, size as u64 + (1 << 20))?;
     if !entry.sha256.eq_ignore_ascii_case(&sha256(&compressed)) {
-        return Err(TrainError::malformed(path, "its SHA-256 is not the one in shards.json: copy or build it again"));
+        return Err(TrainError::malformed(
+            path,
+            "its SHA-256 is not the one in shards.json: copy or build it again",
+        ));
     }
-    let decoder = zstd::Decoder::new(compressed.as_slice()).map_err(TrainError::io("decompress", path))?;
+    let decoder =
+        zstd::Decoder::new(compressed.as_slice()).map_err(TrainError::io("decompress", path))?;
     let mut bytes = Vec::new();
-    decoder.take(size as u64 + 1).read_to_end(&mut bytes).map_err(TrainError::io("decompress", path))?;
+    decoder
+        .take(size as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(TrainError::io("decompress", path))?;
     if bytes.len() != size {
-        let what = format!("holds {} bytes or more, but shards.json lists {} rows ({size} bytes)", bytes.len(), entry.rows);
+        let what = format!(
+            "holds {} bytes or more, but shards.json lists {} rows ({size} bytes)",
+            bytes.len(),
+            entry.rows
+        );
         return Err(TrainError::malformed(path, what));
     }
     Ok(bytes)
@@ -169,7 +207,10 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, TrainErro
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(TrainError::io("read", path))?;
     if bytes.len() as u64 > limit {
-        return Err(TrainError::malformed(path, format!("is larger than the {limit} bytes that it may have")));
+        return Err(TrainError::malformed(
+            path,
+            format!("is larger than the {limit} bytes that it may have"),
+        ));
     }
     Ok(bytes)
 }
@@ -179,8 +220,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Which row comes when: every epoch is a fresh permutation that the seed and the epoch's number decide, so that a
-/// position in the order is one number.
+/// Which row comes when: every epoch is a fresh permutation that the seed and the epoch's number
+/// decide, so that a position in the order is one number.
 #[derive(Clone, Debug)]
 pub(crate) struct RowOrder {
     n_rows: usize,
@@ -205,17 +246,27 @@ impl RowOrder {
     }
 }
 
-/// A shard directory as it must be, written for tests and examples: rows of `train` and `validation`.
-pub fn write_shards(dir: &Path, train: &Rows, validation: &Rows, n_vocab: usize, tokenizer: &[u8]) -> Result<(), TrainError> {
+/// A shard directory as it must be, written for tests and examples: rows of `train` and
+/// `validation`.
+pub fn write_shards(
+    dir: &Path,
+    train: &Rows,
+    validation: &Rows,
+    n_vocab: usize,
+    tokenizer: &[u8],
+) -> Result<(), TrainError> {
     let write = |name: &str, bytes: &[u8]| {
         let path: PathBuf = dir.join(name);
         std::fs::write(&path, bytes).map_err(TrainError::io("write", &path))
     };
     let entry = |name: &str, rows: &Rows| {
         let bytes: Vec<u8> = rows.tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
-        let packed = zstd::encode_all(bytes.as_slice(), 3).map_err(TrainError::io("compress", dir))?;
+        let packed =
+            zstd::encode_all(bytes.as_slice(), 3).map_err(TrainError::io("compress", dir))?;
         write(name, &packed)?;
-        Ok::<_, TrainError>(serde_json::json!({"name": name, "rows": rows.len(), "sha256": sha256(&packed)}))
+        Ok::<_, TrainError>(
+            serde_json::json!({"name": name, "rows": rows.len(), "sha256": sha256(&packed)}),
+        )
     };
     let manifest = serde_json::json!({
         "seq_len": train.seq_len,

@@ -1,6 +1,8 @@
-//! Snapshots: a checkpoint's weights alone, as f16, or its adapters alone, small enough to be kept in a repository.
+//! Snapshots: a checkpoint's weights alone, as f16, or its adapters alone, small enough to be kept
+//! in a repository.
 //!
-//! A run goes on from one with `--init-from` (fresh optimizer), from adapters with `--adapters` besides; Hugging Face tools read either.
+//! A run goes on from one with `--init-from` (fresh optimizer), from adapters with `--adapters`
+//! besides; Hugging Face tools read either.
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +19,9 @@ use super::shape::{Layout, Shape, Tensor};
 use super::shards::read_bounded;
 use super::weights::{AdapterConfig, Weights};
 
-/// Writes `config.json`, `tokenizer.json` and `model.safetensors` (f16, rounded to nearest) of a checkpoint into the folder `out`, which is made if it
-/// does not exist. Each file is written beside its place and renamed.
+/// Writes `config.json`, `tokenizer.json` and `model.safetensors` (f16, rounded to nearest) of a
+/// checkpoint into the folder `out`, which is made if it does not exist. Each file is written
+/// beside its place and renamed.
 pub fn snapshot(checkpoint: &Path, out: &Path) -> Result<(), TrainError> {
     let dir = locate(checkpoint)?;
     let shape = read_shape(&dir)?;
@@ -43,19 +46,25 @@ struct Told {
 
 const TOLD: &str = "adapters.json";
 
-/// Writes the adapters of a checkpoint (f16), PEFT's description of them and `adapters.json` into the folder `out`.
+/// Writes the adapters of a checkpoint (f16), PEFT's description of them and `adapters.json` into
+/// the folder `out`.
 ///
 /// Errors: a checkpoint without adapters; reading and writing.
 pub fn snapshot_adapters(checkpoint: &Path, out: &Path) -> Result<(), TrainError> {
     let saved = load(checkpoint)?;
     let (Some(adapter), Some(values)) = (saved.config.adapter.clone(), &saved.adapter) else {
-        return Err(TrainError::Config(format!("{} has no adapters: leave --adapters out", checkpoint.display())));
+        return Err(TrainError::Config(format!(
+            "{} has no adapters: leave --adapters out",
+            checkpoint.display()
+        )));
     };
     let base = fingerprint(&saved.base);
-    let config = serde_json::to_vec_pretty(&adapter.to_json()).map_err(|e| TrainError::Config(e.to_string()))?;
+    let config = serde_json::to_vec_pretty(&adapter.to_json())
+        .map_err(|e| TrainError::Config(e.to_string()))?;
     let weights = weights(&Layout::new(&saved.config.shape), saved.base, &saved.config);
     let file = f16_file(weights.tensors(), values, &out.join(ADAPTER))?;
-    let (frozen_layers, step, tokens) = (saved.config.frozen_layers, saved.state.step, saved.state.tokens);
+    let (frozen_layers, step, tokens) =
+        (saved.config.frozen_layers, saved.state.step, saved.state.tokens);
     let told = Told { shape: saved.config.shape, adapter, frozen_layers, step, tokens, base };
     let told = serde_json::to_vec_pretty(&told).map_err(|e| TrainError::Config(e.to_string()))?;
     put(out, &[(ADAPTER, &file), ("adapter_config.json", &config), (TOLD, &told)])
@@ -68,21 +77,32 @@ pub fn adapters_of(dir: &Path) -> Result<(Option<AdapterConfig>, usize), TrainEr
 }
 
 /// The trained values of such a folder, which must fit `weights` over the same base.
-pub(crate) fn values_of(dir: &Path, shape: &Shape, weights: &dyn Weights) -> Result<Vec<f32>, TrainError> {
+pub(crate) fn values_of(
+    dir: &Path,
+    shape: &Shape,
+    weights: &dyn Weights,
+) -> Result<Vec<f32>, TrainError> {
     let told = told(dir)?;
     let path = dir.join(TOLD);
     if told.shape != *shape {
-        return Err(TrainError::malformed(&path, "its adapters are of a model of other sizes: import and trim the base as it was"));
+        return Err(TrainError::malformed(
+            &path,
+            "its adapters are of a model of other sizes: import and trim the base as it was",
+        ));
     }
     if weights.base().map(fingerprint).is_none_or(|found| found != told.base) {
-        return Err(TrainError::malformed(&path, "its adapters were trained on other weights: import and trim the base as it was"));
+        return Err(TrainError::malformed(
+            &path,
+            "its adapters were trained on other weights: import and trim the base as it was",
+        ));
     }
     read_adapter(dir, weights)
 }
 
 fn told(dir: &Path) -> Result<Told, TrainError> {
     let path = dir.join(TOLD);
-    serde_json::from_slice(&read_bounded(&path, 1 << 20)?).map_err(|e| TrainError::malformed(&path, format!("tells no adapters: {e}")))
+    serde_json::from_slice(&read_bounded(&path, 1 << 20)?)
+        .map_err(|e| TrainError::malformed(&path, format!("tells no adapters: {e}")))
 }
 
 fn fingerprint(parameters: &[f32]) -> String {
@@ -94,10 +114,19 @@ fn fingerprint(parameters: &[f32]) -> String {
 /// Writes a model as [`snapshot`] does.
 ///
 /// Panics: if the parameters do not fit the shape.
-pub fn write_model(out: &Path, shape: &Shape, parameters: &[f32], tokenizer: &[u8]) -> Result<(), TrainError> {
+pub fn write_model(
+    out: &Path,
+    shape: &Shape,
+    parameters: &[f32],
+    tokenizer: &[u8],
+) -> Result<(), TrainError> {
     let file = f16_file(&Layout::new(shape).tensors, parameters, &out.join("model.safetensors"))?;
-    let config = serde_json::to_vec_pretty(&shape.to_config_json()).map_err(|e| TrainError::Config(e.to_string()))?;
-    put(out, &[("config.json", &config), ("tokenizer.json", tokenizer), ("model.safetensors", &file)])
+    let config = serde_json::to_vec_pretty(&shape.to_config_json())
+        .map_err(|e| TrainError::Config(e.to_string()))?;
+    put(
+        out,
+        &[("config.json", &config), ("tokenizer.json", tokenizer), ("model.safetensors", &file)],
+    )
 }
 
 fn f16_file(tensors: &[Tensor], values: &[f32], path: &Path) -> Result<Vec<u8>, TrainError> {

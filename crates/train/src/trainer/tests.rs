@@ -12,7 +12,17 @@ use super::*;
 use crate::markers::Markers;
 
 fn tiny() -> Shape {
-    Shape { d: 16, layers: 2, heads: 4, kv_heads: 2, head_dim: 8, ff: 24, vocab: 40, max_positions: 64, ..Shape::default() }
+    Shape {
+        d: 16,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 8,
+        ff: 24,
+        vocab: 40,
+        max_positions: 64,
+        ..Shape::default()
+    }
 }
 
 /// Documents of the given lengths with a middle each, as one batch.
@@ -41,7 +51,8 @@ fn weights(layout: &Layout) -> Vec<f32> {
 fn gradient(shape: &Shape, row: Row, p: &[f32], batch: &Batch) -> (f64, Vec<f32>) {
     let mut model = Model::new(shape, row, 2048).expect("a model");
     let mut g = vec![0.0; p.len()];
-    let losses = model.losses_and_gradient(p, batch, batch.weight(), &mut g).expect("a batch that fits");
+    let losses =
+        model.losses_and_gradient(p, batch, batch.weight(), &mut g).expect("a batch that fits");
     (losses.objective(), g)
 }
 
@@ -64,23 +75,38 @@ fn gradient_equals_finite_differences_in_every_tensor() {
                 let length = (direction.len() as f32).sqrt();
                 direction.iter_mut().for_each(|d| *d = 0.7 * *d + 0.7 * random.normal() / length);
             }
-            let want: f64 = g[t.range.clone()].iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+            let want: f64 =
+                g[t.range.clone()].iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
             let mut at = |h: f32| {
                 let mut q = p.clone();
                 q[t.range.clone()].iter_mut().zip(&direction).for_each(|(q, d)| *q += h * d);
                 model.losses(&q, &batch).expect("a loss").objective()
             };
             let h = 0.01;
-            let got = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * f64::from(h));
+            let got =
+                (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * f64::from(h));
             let error = (got - want).abs() / want.abs().max(0.02);
-            assert!(error < 0.01, "{} trial {trial}: {got} by differences, {want} by the backward pass", t.name);
+            assert!(
+                error < 0.01,
+                "{} trial {trial}: {got} by differences, {want} by the backward pass",
+                t.name
+            );
         }
     }
 }
 
 #[test]
 fn bf16_follows_f32() {
-    let shape = Shape { d: 64, layers: 2, heads: 4, kv_heads: 2, head_dim: 16, ff: 160, vocab: 300, ..Shape::default() };
+    let shape = Shape {
+        d: 64,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 16,
+        ff: 160,
+        vocab: 300,
+        ..Shape::default()
+    };
     let batch = batch(&[150, 60, 33, 300], shape.vocab, 2);
     let p = Layout::new(&shape).initial(0.05, 4);
     let (want, g) = gradient(&shape, Row::F32, &p, &batch);
@@ -88,7 +114,9 @@ fn bf16_follows_f32() {
     for row in [Row::Bf16, Row::Amx].into_iter().filter(|r| r.is_available()) {
         let (got, h) = gradient(&shape, row, &p, &batch);
         assert!((got - want).abs() / want < 0.01, "{row}: loss {got}, f32 {want}");
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let dot = |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+        };
         let cosine = dot(&g, &h) / (dot(&g, &g) * dot(&h, &h)).sqrt();
         assert!(cosine > 0.999, "{row}: cosine {cosine}");
         compared += 1;
@@ -116,12 +144,14 @@ fn documents_do_not_see_each_other() {
             middle: all.middle[from..from + n].to_vec(),
             documents: vec![n],
         };
-        one_by_one.add(&model.losses_and_gradient(&p, &part, all.weight(), &mut summed).expect("a loss"));
+        one_by_one
+            .add(&model.losses_and_gradient(&p, &part, all.weight(), &mut summed).expect("a loss"));
         from += n;
     }
     assert!((together.objective() - one_by_one.objective()).abs() < 1e-5);
     assert!((together.middle_mean() - one_by_one.middle_mean()).abs() < 1e-5);
-    let (size, off) = g.iter().zip(&summed).fold((0.0, 0.0), |(s, o), (a, b)| (s + a * a, o + (a - b) * (a - b)));
+    let (size, off) =
+        g.iter().zip(&summed).fold((0.0, 0.0), |(s, o), (a, b)| (s + a * a, o + (a - b) * (a - b)));
     assert!(off.sqrt() < 1e-4 * size.sqrt(), "gradients differ by {}", (off / size).sqrt());
 }
 
@@ -151,7 +181,8 @@ fn scene(steps: u64) -> (tempfile::TempDir, RunConfig) {
         Rows::new(tokens, 32)
     };
     write_shards(dir.path(), &rows(13), &rows(3), 40, b"{}").expect("shards written");
-    let optimizer = OptimizerConfig { rate: 1e-2, embedding_rate: 1e-2, ..OptimizerConfig::default() };
+    let optimizer =
+        OptimizerConfig { rate: 1e-2, embedding_rate: 1e-2, ..OptimizerConfig::default() };
     let config = RunConfig {
         shape: tiny(),
         optimizer,
@@ -210,20 +241,34 @@ fn an_interrupted_run_goes_on_to_the_bit() {
         drop(first);
         let stop = AtomicBool::new(false);
         let mut got = Record::default();
-        let mut second = Trainer::resume(&broken, config.clone(), &shards, row, 1).expect("the checkpoint");
+        let mut second =
+            Trainer::resume(&broken, config.clone(), &shards, row, 1).expect("the checkpoint");
         second.run(&broken, &stop, &mut got).expect("a run");
         assert_eq!(got.losses, want.losses[5..], "{rule:?}");
         assert_eq!(got.validations, want.validations[1..], "{rule:?}");
-        assert!(trainer.parameters().iter().zip(second.parameters()).all(|(a, b)| a.to_bits() == b.to_bits()));
+        assert!(
+            trainer
+                .parameters()
+                .iter()
+                .zip(second.parameters())
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+        );
 
         let names = |dir: &Path| {
             let entries = std::fs::read_dir(dir).expect("a directory").flatten();
-            let mut names: Vec<_> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+            let mut names: Vec<_> =
+                entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
             names.sort();
             names
         };
         assert_eq!(names(&whole), ["latest", "log.jsonl", "step-000006", "step-000009"]);
-        let files = ["config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"];
+        let files = [
+            "config.json",
+            "model.safetensors",
+            "optimizer.safetensors",
+            "state.json",
+            "tokenizer.json",
+        ];
         assert_eq!(names(&whole.join("step-000009")), files);
         let log = std::fs::read_to_string(broken.join("log.jsonl")).expect("a log");
         assert_eq!(log.lines().filter(|l| l.contains("\"grad_norm\"")).count(), 9);
@@ -232,7 +277,10 @@ fn an_interrupted_run_goes_on_to_the_bit() {
         assert_eq!(fresh.parameters(), trainer.parameters());
         assert_eq!(fresh.state().step, 0);
         config.seed += 1;
-        assert!(Trainer::resume(&whole, config, &shards, row, 1).is_err(), "another seed is another run");
+        assert!(
+            Trainer::resume(&whole, config, &shards, row, 1).is_err(),
+            "another seed is another run"
+        );
     }
 }
 
@@ -251,11 +299,15 @@ fn a_run_with_int4_computes_with_what_the_packed_model_holds() {
     for t in Layout::new(&config.shape).tensors.iter().filter(|t| t.kind != Kind::Norm) {
         let weights = &mut rounded[t.range.clone()];
         let matrix = Int4Matrix::quantize(t.rows, t.cols, weights).expect("finite");
-        weights.chunks_exact_mut(t.cols).enumerate().for_each(|(i, row)| matrix.dequantize_row(i, row));
+        weights
+            .chunks_exact_mut(t.cols)
+            .enumerate()
+            .for_each(|(i, row)| matrix.dequantize_row(i, row));
     }
     assert_ne!(rounded, trainer.parameters(), "the optimizer keeps the full weights");
     let mut batch = Batch::default();
-    (0..shards.validation.len()).for_each(|i| batch.push_row(shards.validation.row(i), shards.markers, 1.0));
+    (0..shards.validation.len())
+        .for_each(|i| batch.push_row(shards.validation.row(i), shards.markers, 1.0));
     let mut model = Model::new(&config.shape, Row::F32, shards.seq_len).expect("a model");
     assert_eq!(model.losses(&rounded, &batch).expect("losses").mean(), after);
     assert_ne!(model.losses(trainer.parameters(), &batch).expect("losses").mean(), after);
@@ -283,7 +335,11 @@ fn fresh_adapters_change_nothing_and_the_sum_is_the_merged_matrix() {
     let config = AdapterConfig { rank: 3, alpha: 6.0, tokens: vec![1, 2, 7] };
     assert_eq!(Adapter::new(&layout, base.clone(), config, 0, 4).operand(), base);
     let adapter = adapters(&shape, &layout, base.clone(), 0);
-    let t = layout.tensors.iter().find(|t| t.name.ends_with("layers.1.self_attn.k_proj.weight")).expect("a projection");
+    let t = layout
+        .tensors
+        .iter()
+        .find(|t| t.name.ends_with("layers.1.self_attn.k_proj.weight"))
+        .expect("a projection");
     let factor = |suffix: &str| {
         let name = format!("base_model.model.model.layers.1.self_attn.k_proj.{suffix}.weight");
         let t = adapter.tensors().iter().find(|t| t.name == name).expect("a factor");
@@ -310,12 +366,20 @@ fn the_gradient_of_adapters_is_that_of_the_loss() {
         let mut model = Model::new(&shape, Row::F32, 256).expect("a model");
         model.set_frozen(frozen, Some(vec![1, 2, 7]));
         let mut g = vec![0.0; layout.n_parameters()];
-        model.losses_and_gradient(adapter.operand(), &batch, batch.weight(), &mut g).expect("a loss");
+        model
+            .losses_and_gradient(adapter.operand(), &batch, batch.weight(), &mut g)
+            .expect("a loss");
         let tensors = adapter.tensors().to_vec();
-        // A step of size 0 leaves the gradient of the trained values in the first moment, times 0.1.
+        // A step of size 0 leaves the gradient of the trained values in the first moment, times
+        // 0.1.
         let n = adapter.values().len();
         let mut optimizer = Optimizer::new(n);
-        let still = OptimizerConfig { clip: 1e9, rate: 1e-30, embedding_rate: 1e-30, ..OptimizerConfig::default() };
+        let still = OptimizerConfig {
+            clip: 1e9,
+            rate: 1e-30,
+            embedding_rate: 1e-30,
+            ..OptimizerConfig::default()
+        };
         let before = adapter.values().to_vec();
         adapter.step(&g, &mut optimizer, &still, 1.0, Row::F32);
         let mut loss = |values: Vec<f32>| {
@@ -323,16 +387,24 @@ fn the_gradient_of_adapters_is_that_of_the_loss() {
             model.losses(adapter.operand(), &batch).expect("a loss").objective()
         };
         for t in &tensors {
-            let gradient: Vec<f32> = optimizer.m[t.range.clone()].iter().map(|m| m * 10.0).collect();
+            let gradient: Vec<f32> =
+                optimizer.m[t.range.clone()].iter().map(|m| m * 10.0).collect();
             let size = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
             assert!(size > 1e-4, "{}: no gradient", t.name);
             let moved = |by: f32| {
                 let mut values = before.clone();
-                values[t.range.clone()].iter_mut().zip(&gradient).for_each(|(x, g)| *x += by * g / size);
+                values[t.range.clone()]
+                    .iter_mut()
+                    .zip(&gradient)
+                    .for_each(|(x, g)| *x += by * g / size);
                 values
             };
             let slope = (loss(moved(5e-3)) - loss(moved(-5e-3))) / 1e-2;
-            assert!((slope - f64::from(size)).abs() < 2e-2 * f64::from(size) + 2e-4, "{}: {slope} is not {size}", t.name);
+            assert!(
+                (slope - f64::from(size)).abs() < 2e-2 * f64::from(size) + 2e-4,
+                "{}: {slope} is not {size}",
+                t.name
+            );
         }
     }
 }
@@ -350,7 +422,12 @@ fn frozen_layers_stay_and_the_others_have_the_gradient_of_the_whole() {
     let full = Full::new(&layout, p, 1);
     for t in &layout.tensors {
         let trained = full.tensors().iter().any(|other| other.name == t.name);
-        assert_eq!(trained, t.name.contains("layers.1.") || t.name == "model.norm.weight", "{}", t.name);
+        assert_eq!(
+            trained,
+            t.name.contains("layers.1.") || t.name == "model.norm.weight",
+            "{}",
+            t.name
+        );
         let (part, whole) = (&part[t.range.clone()], &whole[t.range.clone()]);
         assert!(if trained { part == whole } else { part.iter().all(|g| *g == 0.0) }, "{}", t.name);
     }
@@ -376,8 +453,14 @@ fn a_run_with_adapters_learns_goes_on_to_the_bit_and_merges() {
         begun.run(&broken, &stop, &mut StopAfter(5, &stop)).expect("a run");
         let mut got = Record::default();
         // Whoever goes on need not say again what is adapted, nor the sizes.
-        let plain = RunConfig { adapter: None, frozen_layers: 0, shape: Shape::default(), ..config.clone() };
-        let mut second = Trainer::resume(&broken, plain, &shards, Row::F32, 1).expect("the checkpoint");
+        let plain = RunConfig {
+            adapter: None,
+            frozen_layers: 0,
+            shape: Shape::default(),
+            ..config.clone()
+        };
+        let mut second =
+            Trainer::resume(&broken, plain, &shards, Row::F32, 1).expect("the checkpoint");
         second.run(&broken, &AtomicBool::new(false), &mut got).expect("a run");
         assert_eq!(got.losses, want.losses[5..]);
         assert_eq!(second.parameters(), trainer.parameters());
@@ -388,30 +471,50 @@ fn a_run_with_adapters_learns_goes_on_to_the_bit_and_merges() {
         let layout = Layout::new(&tiny());
         for t in &layout.tensors {
             let same = base[t.range.clone()] == trainer.parameters()[t.range.clone()];
-            assert_eq!(same, frozen_layers > 0 && (t.kind == Kind::Embedding || t.name.contains("layers.0.")), "{}", t.name);
+            assert_eq!(
+                same,
+                frozen_layers > 0 && (t.kind == Kind::Embedding || t.name.contains("layers.0.")),
+                "{}",
+                t.name
+            );
         }
         let written = dir.path().join("snapshot");
         snapshot(&whole, &written).expect("a snapshot");
         let merged = read_weights(&written, &tiny()).expect("weights");
-        assert!(merged.iter().zip(trainer.parameters()).all(|(a, b)| (a - b).abs() <= 1e-3 * b.abs().max(1e-3)));
+        assert!(
+            merged
+                .iter()
+                .zip(trainer.parameters())
+                .all(|(a, b)| (a - b).abs() <= 1e-3 * b.abs().max(1e-3))
+        );
 
-        // The adapters alone, over the same base, are the same model; over another base they are refused.
+        // The adapters alone, over the same base, are the same model; over another base they are
+        // refused.
         let (alone, base_dir) = (dir.path().join("alone"), dir.path().join("base"));
         snapshot_adapters(&whole, &alone).expect("adapters");
-        assert!(!alone.join("model.safetensors").exists() && alone.join("adapter_config.json").exists());
+        assert!(
+            !alone.join("model.safetensors").exists() && alone.join("adapter_config.json").exists()
+        );
         write_model(&base_dir, &tiny(), &base, b"{}").expect("a base");
         let (adapter, frozen) = adapters_of(&alone).expect("what was adapted");
         let again = RunConfig { adapter, frozen_layers: frozen, ..config };
         let rounded = read_weights(&base_dir, &tiny()).expect("weights");
-        let mut third = Trainer::init_from(&base_dir, again.clone(), &shards, Row::F32, 1).expect("a trainer");
-        let refused = third.take_adapters(&alone).expect_err("f16 is not what they were trained on");
+        let mut third =
+            Trainer::init_from(&base_dir, again.clone(), &shards, Row::F32, 1).expect("a trainer");
+        let refused =
+            third.take_adapters(&alone).expect_err("f16 is not what they were trained on");
         assert!(refused.to_string().contains("other weights"), "{refused}");
         assert_ne!(rounded, base);
         let mut fourth = Trainer::new(again, &shards, Row::F32, 1).expect("a trainer");
         assert_eq!(fourth.parameters(), base, "the seed decides the base");
         fourth.take_adapters(&alone).expect("the same base");
-        let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
-        let (rounding, learnt) = (distance(fourth.parameters(), trainer.parameters()), distance(&base, trainer.parameters()));
+        let distance = |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>()
+        };
+        let (rounding, learnt) = (
+            distance(fourth.parameters(), trainer.parameters()),
+            distance(&base, trainer.parameters()),
+        );
         assert!(rounding < 0.01 * learnt, "{rounding} of {learnt}");
     }
 }
@@ -426,19 +529,28 @@ fn a_run_goes_on_with_other_shards_and_says_so() {
     let mut others = shards.clone();
     others.fingerprint = "another".to_owned();
     let config = RunConfig { steps: Some(6), ..config };
-    let mut second = Trainer::resume(&run, config.clone(), &others, Row::F32, 1).expect("the checkpoint");
+    let mut second =
+        Trainer::resume(&run, config.clone(), &others, Row::F32, 1).expect("the checkpoint");
     let state = second.state();
     assert_eq!((state.step, state.row), (4, 0));
-    assert_eq!(state.earlier_shards, [EarlierShards { shards: shards.fingerprint.clone(), until_step: 4 }]);
+    assert_eq!(
+        state.earlier_shards,
+        [EarlierShards { shards: shards.fingerprint.clone(), until_step: 4 }]
+    );
     second.run(&run, &AtomicBool::new(false), &mut ()).expect("a run");
-    let third = Trainer::resume(&run, config.clone(), &others, Row::F32, 1).expect("the checkpoint");
+    let third =
+        Trainer::resume(&run, config.clone(), &others, Row::F32, 1).expect("the checkpoint");
     assert_eq!(third.state().earlier_shards.len(), 1);
     others.tokenizer = b"{ }".to_vec();
-    let refused = Trainer::resume(&run, config, &others, Row::F32, 1).err().expect("another tokenizer").to_string();
+    let refused = Trainer::resume(&run, config, &others, Row::F32, 1)
+        .err()
+        .expect("another tokenizer")
+        .to_string();
     assert!(refused.contains("another tokenizer"), "{refused}");
 }
 
-/// What version 0.1.0 wrote: `other_rate`, and nothing of adapters, frozen layers or earlier shards.
+/// What version 0.1.0 wrote: `other_rate`, and nothing of adapters, frozen layers or earlier
+/// shards.
 #[test]
 fn checkpoints_of_0_1_0_are_read() {
     let (dir, config) = scene(2);
@@ -447,7 +559,8 @@ fn checkpoints_of_0_1_0_are_read() {
     let mut trainer = Trainer::new(config.clone(), &shards, Row::F32, 1).expect("a trainer");
     trainer.run(&run, &AtomicBool::new(false), &mut ()).expect("a run");
     let path = run.join("step-000002/state.json");
-    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).expect("a state")).expect("JSON");
+    let mut state: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("a state")).expect("JSON");
     let settings = state["config"].as_object_mut().expect("settings");
     settings.remove("adapter");
     settings.remove("frozen_layers");
@@ -459,7 +572,10 @@ fn checkpoints_of_0_1_0_are_read() {
     std::fs::write(&path, state.to_string()).expect("written");
     let read = Trainer::resume(&run, config, &shards, Row::F32, 1).expect("the checkpoint");
     assert_eq!(read.parameters(), trainer.parameters());
-    assert_eq!((read.state().step, read.state().row, read.state().tokens), (2, 8, trainer.state().tokens));
+    assert_eq!(
+        (read.state().step, read.state().row, read.state().tokens),
+        (2, 8, trainer.state().tokens)
+    );
 }
 
 fn refused(dir: &Path, part: &str) {
@@ -524,9 +640,20 @@ fn hostile_checkpoints_are_refused_by_name() {
     check("state.json", b"{", "no checkpoint state");
     let text = std::fs::read_to_string(checkpoint.join("config.json")).expect("a configuration");
     check("config.json", text.replace("40", "41").as_bytes(), "sizes");
-    check("config.json", text.replace("\"hidden_size\": 16", "\"hidden_size\": 99999999999").as_bytes(), "hidden_size");
-    check("config.json", text.replace("\"attention_bias\": false", "\"attention_bias\": true").as_bytes(), "biases");
-    let scaled = text.replace("\"model_type\"", "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2.0}, \"model_type\"");
+    check(
+        "config.json",
+        text.replace("\"hidden_size\": 16", "\"hidden_size\": 99999999999").as_bytes(),
+        "hidden_size",
+    );
+    check(
+        "config.json",
+        text.replace("\"attention_bias\": false", "\"attention_bias\": true").as_bytes(),
+        "biases",
+    );
+    let scaled = text.replace(
+        "\"model_type\"",
+        "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2.0}, \"model_type\"",
+    );
     check("config.json", scaled.as_bytes(), "rope_scaling");
     check("config.json", text.replace("true", "false").as_bytes(), "tie_word_embeddings");
     std::fs::write(run.join("latest"), "../../etc").expect("written");

@@ -1,4 +1,5 @@
-//! A small made-up corpus, large enough to train a small vocabulary on. Everything is derived from fixed seeds.
+//! A small made-up corpus, large enough to train a small vocabulary on. Everything is derived from
+//! fixed seeds.
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
@@ -9,18 +10,21 @@ use lacuna_train::mine::{Document, Language, Split};
 use lacuna_train::tokenizer::{TokenizerConfig, train};
 
 const NOUNS: [&str; 16] = [
-    "order", "vector", "matrix", "graph", "letter", "window", "bucket", "token", "cursor", "branch", "ledger", "signal", "packet",
-    "number", "record", "symbol",
+    "order", "vector", "matrix", "graph", "letter", "window", "bucket", "token", "cursor",
+    "branch", "ledger", "signal", "packet", "number", "record", "symbol",
 ];
-const VERBS: [&str; 12] =
-    ["count", "merge", "split", "reverse", "collect", "filter", "rotate", "balance", "expand", "compare", "shift", "reduce"];
+const VERBS: [&str; 12] = [
+    "count", "merge", "split", "reverse", "collect", "filter", "rotate", "balance", "expand",
+    "compare", "shift", "reduce",
+];
 
 /// A Python module of `n` functions that differ by `seed`.
 pub fn python(seed: u64, n: usize) -> String {
     let mut rng = Rng::new(seed);
     let mut text = String::from("import math\nfrom typing import List\n\n\n");
     for _ in 0..n {
-        let (verb, noun, other) = (VERBS[rng.below(12)], NOUNS[rng.below(16)], NOUNS[rng.below(16)]);
+        let (verb, noun, other) =
+            (VERBS[rng.below(12)], NOUNS[rng.below(16)], NOUNS[rng.below(16)]);
         let (a, b) = (rng.below(100), rng.below(1000));
         text.push_str(&format!(
             "def {verb}_{noun}_{b}({noun}s: List[int], {other}: int = {a}) -> int:\n    \"\"\"{verb} every {noun} by the {other}.\"\"\"\n    \
@@ -61,10 +65,20 @@ pub fn documents() -> Vec<Document> {
     let mut all = Vec::new();
     for i in 0..30 {
         all.push(document("pypi/made", &format!("made/part{i}.py"), Split::Train, python(i, 12)));
-        all.push(document("npm/made", &format!("lib/part{i}.js"), Split::Train, javascript(100 + i, 12)));
+        all.push(document(
+            "npm/made",
+            &format!("lib/part{i}.js"),
+            Split::Train,
+            javascript(100 + i, 12),
+        ));
     }
     for i in 0..4 {
-        all.push(document("pypi/held", &format!("held/part{i}.py"), Split::Validation, python(1000 + i, 12)));
+        all.push(document(
+            "pypi/held",
+            &format!("held/part{i}.py"),
+            Split::Validation,
+            python(1000 + i, 12),
+        ));
     }
     all
 }

@@ -1,4 +1,5 @@
-//! Fill-in-the-middle documents: parts are the window byte for byte, holes are of their kind, ids are laid out as in serving.
+//! Fill-in-the-middle documents: parts are the window byte for byte, holes are of their kind, ids
+//! are laid out as in serving.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,12 @@ fn parts_join_to_a_run_of_the_file() {
     let config = FimConfig::default();
     let python = corpus::python(7, 10);
     let javascript = corpus::javascript(8, 10);
-    let files = [(python.as_str(), "a.py"), (javascript.as_str(), "a.js"), (ODD, "b.py"), (ODD, "unparsable.rs")];
+    let files = [
+        (python.as_str(), "a.py"),
+        (javascript.as_str(), "a.js"),
+        (ODD, "b.py"),
+        (ODD, "unparsable.rs"),
+    ];
     let mut kinds: HashMap<HoleKind, usize> = HashMap::new();
     for (text, path) in files {
         let source = Source::new(text, Language::of_path(path).unwrap(), path);
@@ -27,11 +33,18 @@ fn parts_join_to_a_run_of_the_file() {
             assert!(text.contains(&window), "{path} round {round}: {parts:?}");
             assert!(!parts.middle.trim().is_empty(), "{path} round {round}: {parts:?}");
             match parts.kind {
-                HoleKind::Line => assert!(!parts.middle.contains('\n'), "{path} round {round}: {parts:?}"),
-                HoleKind::Lines => {
-                    assert!(parts.middle.lines().count() <= 8 && !parts.middle.ends_with('\n'), "{path} round {round}: {parts:?}")
+                HoleKind::Line => {
+                    assert!(!parts.middle.contains('\n'), "{path} round {round}: {parts:?}")
                 }
-                HoleKind::Character => assert!(parts.middle.len() <= 84, "{path} round {round}: {parts:?}"),
+                HoleKind::Lines => {
+                    assert!(
+                        parts.middle.lines().count() <= 8 && !parts.middle.ends_with('\n'),
+                        "{path} round {round}: {parts:?}"
+                    )
+                }
+                HoleKind::Character => {
+                    assert!(parts.middle.len() <= 84, "{path} round {round}: {parts:?}")
+                }
                 HoleKind::Node => {}
             }
             *kinds.entry(parts.kind).or_default() += 1;
@@ -63,7 +76,13 @@ fn holes_avoid_prose_unless_asked() {
     let in_code = |config: &FimConfig| {
         let mut rng = Rng::new(1);
         let holes = (0..300).filter_map(|_| source.hole(&window, HoleKind::Line, config, &mut rng));
-        holes.filter(|hole| ["def", "y =", "return"].iter().any(|code| text[..hole.end].lines().last().unwrap().contains(code))).count()
+        holes
+            .filter(|hole| {
+                ["def", "y =", "return"]
+                    .iter()
+                    .any(|code| text[..hole.end].lines().last().unwrap().contains(code))
+            })
+            .count()
     };
     assert!(in_code(&FimConfig { prose: 0.0, ..Default::default() }) > 290);
     assert!(in_code(&FimConfig { prose: 1.0, ..Default::default() }) < 270);
@@ -86,7 +105,8 @@ fn holes_are_lines_as_often_as_asked() {
     let source = Source::new(&text, Language::Python, "a.py");
     let share_of = |kind: HoleKind, config: &FimConfig| {
         let mut rng = Rng::new(2);
-        let kinds: Vec<HoleKind> = (0..2000).filter_map(|_| Some(source.draw(config, 600, &mut rng)?.kind)).collect();
+        let kinds: Vec<HoleKind> =
+            (0..2000).filter_map(|_| Some(source.draw(config, 600, &mut rng)?.kind)).collect();
         kinds.iter().filter(|k| **k == kind).count() as f64 / kinds.len() as f64
     };
     for share in [0.0, 0.4, 0.9, 1.0] {
@@ -95,7 +115,10 @@ fn holes_are_lines_as_often_as_asked() {
         // Where a window has no hole of the kind that was drawn, it gets a line.
         assert!(got > share - 0.05 && got < share + 0.1, "{share}: {got}");
         let character = share_of(HoleKind::Character, &config);
-        assert!((character - (1.0 - share) * 0.16 / 0.45).abs() < 0.06, "{share}: {character} of characters");
+        assert!(
+            (character - (1.0 - share) * 0.16 / 0.45).abs() < 0.06,
+            "{share}: {character} of characters"
+        );
     }
 }
 
@@ -109,7 +132,9 @@ fn functions_are_seen_whole() {
     for _ in 0..400 {
         let window = &text[source.window(&config, 900, &mut rng)];
         assert!(window.starts_with("def "), "{window}");
-        whole += usize::from(window.matches("def ").count() == 1 && window.trim_end().ends_with("return total"));
+        whole += usize::from(
+            window.matches("def ").count() == 1 && window.trim_end().ends_with("return total"),
+        );
     }
     assert!(whole > 100, "{whole} of 400 windows are one whole function");
 }
@@ -149,7 +174,9 @@ fn documents_are_laid_out_as_prompts_are() {
         }
     }
     let n = made.len() as f64;
-    for (name, count, share) in [("plain", plain, 0.30), ("psm", psm, 0.35), ("spm", spm, 0.35), ("headed", headed, 0.70)] {
+    for (name, count, share) in
+        [("plain", plain, 0.30), ("psm", psm, 0.35), ("spm", spm, 0.35), ("headed", headed, 0.70)]
+    {
         assert!((count as f64 / n - share).abs() < 0.1, "{name}: {count} of {n}");
     }
 }
@@ -158,7 +185,8 @@ fn documents_are_laid_out_as_prompts_are() {
 fn the_same_seed_makes_the_same_documents_and_another_one_does_not() {
     let (tokenizer, sentinels) = corpus::tokenizer();
     let document = &corpus::documents()[0];
-    let make = |seed| examples(document, &tokenizer, &sentinels, 0, &FimConfig::default(), 2.0, seed);
+    let make =
+        |seed| examples(document, &tokenizer, &sentinels, 0, &FimConfig::default(), 2.0, seed);
     assert_eq!(make(1), make(1));
     assert_ne!(make(1), make(2));
 }

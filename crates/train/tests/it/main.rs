@@ -1,4 +1,5 @@
-//! Tests of the data side of training through its public boundary: mining, tokenizer, fill-in-the-middle, packing.
+//! Tests of the data side of training through its public boundary: mining, tokenizer,
+//! fill-in-the-middle, packing.
 
 mod corpus;
 mod fim;

@@ -13,7 +13,8 @@ fn made_up(n: usize, longest: usize) -> Vec<Vec<u16>> {
     let mut rng = Rng::new(5);
     (0..n)
         .map(|i| {
-            let mut d: Vec<u16> = (0..rng.below(longest)).map(|_| 16 + rng.below(1000) as u16).collect();
+            let mut d: Vec<u16> =
+                (0..rng.below(longest)).map(|_| 16 + rng.below(1000) as u16).collect();
             d.push(16 + (i % 1000) as u16);
             d.push(0);
             d
@@ -51,8 +52,14 @@ fn rows_hold_every_document_once_and_whole() {
 #[test]
 fn the_order_of_rows_is_the_seed_s() {
     let documents = made_up(500, 250);
-    assert_eq!(rows(&documents, 256, Markers::default(), 1).unwrap(), rows(&documents, 256, Markers::default(), 1).unwrap());
-    assert_ne!(rows(&documents, 256, Markers::default(), 1).unwrap(), rows(&documents, 256, Markers::default(), 2).unwrap());
+    assert_eq!(
+        rows(&documents, 256, Markers::default(), 1).unwrap(),
+        rows(&documents, 256, Markers::default(), 1).unwrap()
+    );
+    assert_ne!(
+        rows(&documents, 256, Markers::default(), 1).unwrap(),
+        rows(&documents, 256, Markers::default(), 2).unwrap()
+    );
 }
 
 #[test]
@@ -62,7 +69,10 @@ fn documents_that_cannot_be_packed_are_named() {
         Err(PackError::TooLong { index: 1, len: 300, seq_len: 256 })
     ));
     for bad in [vec![], vec![20], vec![20, 0, 20, 0], vec![0, 20]] {
-        assert!(matches!(rows(&[vec![20, 0], bad], 256, Markers::default(), 1), Err(PackError::BadEnd { index: 1 })));
+        assert!(matches!(
+            rows(&[vec![20, 0], bad], 256, Markers::default(), 1),
+            Err(PackError::BadEnd { index: 1 })
+        ));
     }
 }
 
@@ -85,23 +95,48 @@ fn files_are_what_the_index_says() {
 
 #[test]
 fn a_folder_of_shards_is_built_and_repeats() {
-    let config = ShardConfig { train_tokens: 60_000, validation_tokens: 6_000, rows_per_file: 16, ..Default::default() };
+    let config = ShardConfig {
+        train_tokens: 60_000,
+        validation_tokens: 6_000,
+        rows_per_file: 16,
+        ..Default::default()
+    };
     let stop = AtomicBool::new(false);
     let mut indexes = Vec::new();
     for _ in 0..2 {
         let folder = tempfile::tempdir().unwrap();
-        let summary = build(&corpus::documents(), corpus::tokenizer_json(), &config, folder.path(), &|_, _| {}, &stop).unwrap();
+        let summary = build(
+            &corpus::documents(),
+            corpus::tokenizer_json(),
+            &config,
+            folder.path(),
+            &|_, _| {},
+            &stop,
+        )
+        .unwrap();
         assert!((40_000..80_000).contains(&summary.train.tokens), "{summary:?}");
         assert!((3_000..9_000).contains(&summary.validation.tokens), "{summary:?}");
-        let index: Index = serde_json::from_slice(&std::fs::read(folder.path().join("shards.json")).unwrap()).unwrap();
+        let index: Index =
+            serde_json::from_slice(&std::fs::read(folder.path().join("shards.json")).unwrap())
+                .unwrap();
         assert_eq!((index.seq_len, index.n_vocab, index.n_rows), (1024, 420, summary.train.rows));
-        assert_eq!(index.tokenizer_sha256, hex(&Sha256::digest(std::fs::read(folder.path().join("tokenizer.json")).unwrap())));
+        assert_eq!(
+            index.tokenizer_sha256,
+            hex(&Sha256::digest(std::fs::read(folder.path().join("tokenizer.json")).unwrap()))
+        );
         indexes.push(index);
     }
     assert_eq!(indexes[0], indexes[1]);
     let folder = tempfile::tempdir().unwrap();
     stop.store(true, Ordering::Relaxed);
-    let cancelled = build(&corpus::documents(), corpus::tokenizer_json(), &config, folder.path(), &|_, _| {}, &stop);
+    let cancelled = build(
+        &corpus::documents(),
+        corpus::tokenizer_json(),
+        &config,
+        folder.path(),
+        &|_, _| {},
+        &stop,
+    );
     assert!(matches!(cancelled, Err(PackError::Cancelled)));
     assert!(!folder.path().join("shards.json").exists());
 }

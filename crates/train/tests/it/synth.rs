@@ -97,7 +97,10 @@ fn markers_stand_at_the_ids_of_the_published_family() {
             assert_eq!(read.special(name), Some(*id), "{name}");
         }
         let s = Sentinels::resolve(&read).expect(published.shape);
-        assert_eq!((s.family, s.prefix, s.middle, s.suffix), (published.family, published.prefix, published.middle, published.suffix));
+        assert_eq!(
+            (s.family, s.prefix, s.middle, s.suffix),
+            (published.family, published.prefix, published.middle, published.suffix)
+        );
         assert_eq!(s.order, if published.style == Style::Lacuna { Order::Spm } else { Order::Psm });
         let config: serde_json::Value = serde_json::from_str(&files.config).expect("JSON");
         let eos = config["eos_token"].as_str().expect("a name");
@@ -115,7 +118,13 @@ fn every_text_comes_back_and_needs_few_tokens() {
         assert!(ids.iter().all(|id| read.special_name(*id).is_none()));
         // The whole vocabulary is used, not the bytes alone.
         let limit = if published.n_vocab > 2000 { 70 } else { 100 };
-        assert!(ids.len() < limit, "{}: {} tokens for {} bytes", published.shape, ids.len(), TEXT.len());
+        assert!(
+            ids.len() < limit,
+            "{}: {} tokens for {} bytes",
+            published.shape,
+            ids.len(),
+            TEXT.len()
+        );
     }
 }
 
@@ -123,10 +132,12 @@ fn every_text_comes_back_and_needs_few_tokens() {
 fn laid_open_every_id_has_one_piece_and_text_never_reaches_the_filling() {
     for published in &PUBLISHED {
         let files = tokenizer(OURS, published.style, published.n_vocab).expect(published.shape);
-        let open = Vocabulary::from_json(files.tokenizer.as_bytes(), published.n_vocab).expect(published.shape);
+        let open = Vocabulary::from_json(files.tokenizer.as_bytes(), published.n_vocab)
+            .expect(published.shape);
         assert_eq!(open.pieces.len(), published.n_vocab);
         assert_eq!(open.cut, Some(published.cut));
-        let distinct: std::collections::HashSet<&str> = open.pieces.iter().map(|(p, _)| p.as_str()).collect();
+        let distinct: std::collections::HashSet<&str> =
+            open.pieces.iter().map(|(p, _)| p.as_str()).collect();
         assert_eq!(distinct.len(), published.n_vocab, "pieces are distinct");
         let unused = open.pieces.iter().filter(|(_, kind)| *kind == PieceKind::Unused).count();
         assert_eq!(unused, published.n_vocab - published.ids);
@@ -136,7 +147,12 @@ fn laid_open_every_id_has_one_piece_and_text_never_reaches_the_filling() {
         }
         for merge in &open.merges {
             let (a, b) = merge.split_once(' ').expect("two parts");
-            assert!(distinct.contains(a) && distinct.contains(b) && distinct.contains(format!("{a}{b}").as_str()), "{merge}");
+            assert!(
+                distinct.contains(a)
+                    && distinct.contains(b)
+                    && distinct.contains(format!("{a}{b}").as_str()),
+                "{merge}"
+            );
             assert!(!a.contains("[unused") && !b.contains("[unused"), "{merge}");
         }
     }
@@ -144,7 +160,10 @@ fn laid_open_every_id_has_one_piece_and_text_never_reaches_the_filling() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    assert!(matches!(tokenizer(OURS, Style::Lacuna, 271), Err(SynthError::TooSmall { n_vocab: 271, needed: 272 })));
+    assert!(matches!(
+        tokenizer(OURS, Style::Lacuna, 271),
+        Err(SynthError::TooSmall { n_vocab: 271, needed: 272 })
+    ));
     assert!(matches!(tokenizer(OURS, Style::Qwen, 151_664), Err(SynthError::TooSmall { .. })));
     assert!(matches!(tokenizer(b"[", Style::Qwen, 151_936), Err(SynthError::Base(_))));
     assert!(matches!(tokenizer(b"{}", Style::Qwen, 151_936), Err(SynthError::Base(_))));

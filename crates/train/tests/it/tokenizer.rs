@@ -1,4 +1,5 @@
-//! The trained tokenizer: round trips, where tokens may not reach, specials, repeatability, refusals.
+//! The trained tokenizer: round trips, where tokens may not reach, specials, repeatability,
+//! refusals.
 
 use std::sync::atomic::AtomicBool;
 
@@ -23,7 +24,10 @@ fn any_text_round_trips() {
     ] {
         let ids = tokenizer.encode(text);
         assert_eq!(tokenizer.decode(&ids), text.as_bytes(), "{text:?}");
-        assert!(ids.iter().all(|&id| id >= SPECIALS.len() as u32), "{text:?} became a special token");
+        assert!(
+            ids.iter().all(|&id| id >= SPECIALS.len() as u32),
+            "{text:?} became a special token"
+        );
     }
 }
 
@@ -35,7 +39,11 @@ fn tokens_hold_a_line_break_only_at_their_start_and_before_indentation() {
         let after = bytes.strip_prefix(b"\r").unwrap_or(bytes);
         if let Some(at) = after.iter().position(|b| *b == b'\n') {
             assert_eq!(at, 0, "token {id} {:?}", String::from_utf8_lossy(bytes));
-            assert!(after[1..].iter().all(|b| matches!(b, b' ' | b'\t')), "token {id} {:?}", String::from_utf8_lossy(bytes));
+            assert!(
+                after[1..].iter().all(|b| matches!(b, b' ' | b'\t')),
+                "token {id} {:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
         let digits = bytes.iter().filter(|b| b.is_ascii_digit()).count();
         assert!(digits <= 3, "token {id} {:?}", String::from_utf8_lossy(bytes));
@@ -49,7 +57,10 @@ fn specials_have_the_ids_of_the_contract() {
         assert_eq!(tokenizer.special(text), Some(id as u32), "{text}");
     }
     assert_eq!((sentinels.prefix, sentinels.middle, sentinels.suffix), (1, 2, 3));
-    assert_eq!((sentinels.pad, sentinels.repo, sentinels.file, sentinels.bos), (Some(4), Some(5), Some(6), None));
+    assert_eq!(
+        (sentinels.pad, sentinels.repo, sentinels.file, sentinels.bos),
+        (Some(4), Some(5), Some(6), None)
+    );
     assert_eq!(tokenizer.n_vocab(), 420);
 }
 
@@ -68,5 +79,8 @@ fn too_little_text_and_a_stop_are_said_plainly() {
     let refused = train(&corpus::documents(), &config, &stop);
     assert!(matches!(refused, Err(TokenizerTrainError::TooSmall { wanted: 16_384, .. })));
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert!(matches!(train(&corpus::documents(), &config, &stop), Err(TokenizerTrainError::Cancelled)));
+    assert!(matches!(
+        train(&corpus::documents(), &config, &stop),
+        Err(TokenizerTrainError::Cancelled)
+    ));
 }

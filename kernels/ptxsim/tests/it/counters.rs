@@ -50,7 +50,11 @@ fn shared_memory_of_the_module_belongs_to_the_kernels_that_name_it() {
     let module = lacuna_ptxsim::Module::parse(ptx).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(module.kernel("uses").unwrap().static_shared(), 64);
     assert_eq!(module.kernel("other").unwrap().static_shared(), 8);
-    module.kernel("uses").unwrap().launch(&Launch::new(1, 1), &[], &mut lacuna_ptxsim::Memory::default()).unwrap();
+    module
+        .kernel("uses")
+        .unwrap()
+        .launch(&Launch::new(1, 1), &[], &mut lacuna_ptxsim::Memory::default())
+        .unwrap();
 }
 
 #[test]
@@ -58,7 +62,10 @@ fn instructions_lanes_divergence_and_lines() {
     let body = "setp.lt.u32 %p0, %t, 8;\n@%p0 bra over;\nadd.s32 %r1, %t, 1;\nover:";
     let counts = launch(body, &Launch::new(1, 32), &[0], 1).counts.unwrap();
     // 5 of the head, 4 here.
-    assert_eq!((counts.instructions, counts.lane_instructions, counts.divergent), (9, 5 * 32 + 32 + 8 + 24 + 32, 1));
+    assert_eq!(
+        (counts.instructions, counts.lane_instructions, counts.divergent),
+        (9, 5 * 32 + 32 + 8 + 24 + 32, 1)
+    );
     let lines = counts.lines();
     assert_eq!(lines.iter().map(|line| line.instructions).sum::<u64>(), 9);
     assert_eq!(launch(body, &Launch::new(3, 64), &[0], 1).counts.unwrap().divergent, 3);

@@ -6,7 +6,9 @@ use crate::support::{BODY, launch, module};
 
 /// Runs `body` with 64 words of input and output; returns the fault's text.
 fn fault(body: &str, how: &Launch) -> String {
-    launch(body, how, &[1; 64], 64).counts.map_or_else(|fault| fault.to_string(), |_| panic!("no fault: {body}"))
+    launch(body, how, &[1; 64], 64)
+        .counts
+        .map_or_else(|fault| fault.to_string(), |_| panic!("no fault: {body}"))
 }
 
 fn sound(body: &str, how: &Launch) {
@@ -29,7 +31,8 @@ fn a_missing_barrier() {
     for weak in ["", "bar.warp.sync -1;", "membar.gl;"] {
         let text = fault(&body(weak), &two);
         // Which it is depends on who comes first.
-        let found = text.contains("race: shared byte") || text.contains("uninitialised: shared byte");
+        let found =
+            text.contains("race: shared byte") || text.contains("uninitialised: shared byte");
         assert!(found && text.contains(&format!("PTX line {}", BODY + 3)), "{text}");
     }
 }
@@ -72,7 +75,12 @@ fn a_wait_too_few() {
         )
     };
     let two = Launch::new(1, 64);
-    let outcome = launch(&body("cp.async.wait_group 0;", "bar.sync 0;"), &two, &(0..64).collect::<Vec<_>>(), 64);
+    let outcome = launch(
+        &body("cp.async.wait_group 0;", "bar.sync 0;"),
+        &two,
+        &(0..64).collect::<Vec<_>>(),
+        64,
+    );
     outcome.counts.unwrap_or_else(|e| panic!("{e}"));
     // The second half: 8 bytes of each 16 copied, then zeros.
     let expected: Vec<u32> = (0..64).map(|i| if i < 32 || i % 4 < 2 { i } else { 0 }).collect();
@@ -87,7 +95,10 @@ fn a_wait_too_few() {
     assert!(text.contains("in flight"), "{text}");
     let text = fault(&body("cp.async.wait_group 0;", ""), &two);
     assert!(text.contains("race: shared byte"), "a wait is for the own copies only: {text}");
-    let text = fault(&format!("{SHARED} cvt.u32.u64 %r5, %d3; cp.async.cg.shared.global [%r5], [%in], 16;"), &Launch::new(1, 1));
+    let text = fault(
+        &format!("{SHARED} cvt.u32.u64 %r5, %d3; cp.async.cg.shared.global [%r5], [%in], 16;"),
+        &Launch::new(1, 1),
+    );
     assert!(text.contains("copies in flight at the thread's end"), "{text}");
 }
 
@@ -95,15 +106,24 @@ fn a_wait_too_few() {
 fn out_of_bounds() {
     let one = Launch::new(1, 64);
     let cases = [
-        ("ld.global.u32 %r1, [%d6+4];", "thread 63: out of bounds: byte 256 of `in` (of 256), 4 bytes"),
+        (
+            "ld.global.u32 %r1, [%d6+4];",
+            "thread 63: out of bounds: byte 256 of `in` (of 256), 4 bytes",
+        ),
         ("ld.global.u32 %r1, [%d6+-4];", "an address outside of all buffers"),
         ("st.global.u32 [%d7+4], %t;", "byte 256 of `out` (of 256), 4 bytes"),
         ("st.shared.u32 [%d4+4], %t;", "shared byte 256, 4 bytes"),
         ("mov.u64 %d1, 16; ld.global.u32 %r1, [%d1];", "an address outside of all buffers"),
         ("mov.u64 %d1, -16; ld.u32 %r1, [%d1];", "an address outside of all buffers"),
-        (".local .align 4 .b8 l[8]; mov.u64 %d1, l; st.local.u32 [%d1+8], %t;", "local byte 8, 4 bytes"),
+        (
+            ".local .align 4 .b8 l[8]; mov.u64 %d1, l; st.local.u32 [%d1+8], %t;",
+            "local byte 8, 4 bytes",
+        ),
         ("ld.param.u64 %d1, [p_out+8];", "byte 16 of the parameters"),
-        ("cvt.u32.u64 %r5, %d3; cp.async.cg.shared.global [%r5], [%in+256], 16;", "byte 256 of `in`"),
+        (
+            "cvt.u32.u64 %r5, %d3; cp.async.cg.shared.global [%r5], [%in+256], 16;",
+            "byte 256 of `in`",
+        ),
         (
             "cvt.u32.u64 %r5, %d3; cp.async.cg.shared.global [%r5], [%in+240], 16, 17; cp.async.wait_all; atom.global.add.u32 %r1, [%out+256], 1;",
             "`out`",
@@ -117,7 +137,9 @@ fn out_of_bounds() {
     }
     // Zero-filled copies need no source.
     sound(
-        &format!("{SHARED} cvt.u32.u64 %r5, %d3; cp.async.cg.shared.global [%r5], [%in+4096], 16, 0; cp.async.wait_all;"),
+        &format!(
+            "{SHARED} cvt.u32.u64 %r5, %d3; cp.async.cg.shared.global [%r5], [%in+4096], 16, 0; cp.async.wait_all;"
+        ),
         &Launch::new(1, 1),
     );
 }
@@ -128,16 +150,25 @@ fn uninitialised_misaligned_and_read_only() {
     let cases = [
         ("ld.shared.u32 %r1, [%d4];", "uninitialised: shared byte 0 was never written"),
         ("ld.global.u32 %r1, [%d7];", "uninitialised: byte 0 of `out` (of 256) was never written"),
-        (".local .align 4 .b8 l[8]; mov.u64 %d1, l; ld.local.u32 %r1, [%d1];", "uninitialised: local byte 0"),
+        (
+            ".local .align 4 .b8 l[8]; mov.u64 %d1, l; ld.local.u32 %r1, [%d1];",
+            "uninitialised: local byte 0",
+        ),
         ("st.shared.u8 [%d4], %t; ld.shared.u32 %r1, [%d4];", "uninitialised"),
-        ("ld.global.v2.u32 {%r1, %r2}, [%d6];", "thread 1: misaligned: byte 4 of `in` (of 256), 8 bytes"),
+        (
+            "ld.global.v2.u32 {%r1, %r2}, [%d6];",
+            "thread 1: misaligned: byte 4 of `in` (of 256), 8 bytes",
+        ),
         ("st.shared.u32 [%d4+2], %t;", "misaligned: shared byte 2, 4 bytes"),
         ("st.global.u32 [%d6], %t;", "write to read-only byte 0 of `in`"),
         ("trap;", "trap"),
     ];
     for (access, expected) in cases {
         let text = fault(&format!("{SHARED}\n{access}"), &one);
-        assert!(text.contains(expected) && text.contains(&format!("PTX line {}", BODY + 1)), "{access}: {text}");
+        assert!(
+            text.contains(expected) && text.contains(&format!("PTX line {}", BODY + 1)),
+            "{access}: {text}"
+        );
     }
 }
 
@@ -150,18 +181,35 @@ fn barriers_that_not_all_reach() {
     diverges("setp.lt.u32 %p0, %t, 16; @%p0 bar.sync 0;", 32);
     diverges("setp.lt.u32 %p0, %t, 16; @%p0 ret; bar.sync 0;", 32);
     diverges("setp.lt.u32 %p0, %t, 32; @%p0 ret; bar.sync 0;", 64);
-    diverges("setp.lt.u32 %p0, %t, 32; @%p0 bra other; bar.sync 0; bra done; other: bar.sync 0; done:", 64);
-    diverges("setp.lt.u32 %p0, %t, 16; @%p0 bra other; bar.sync 0; bra done; other: bar.sync 0; done:", 32);
+    diverges(
+        "setp.lt.u32 %p0, %t, 32; @%p0 bra other; bar.sync 0; bra done; other: bar.sync 0; done:",
+        64,
+    );
+    diverges(
+        "setp.lt.u32 %p0, %t, 16; @%p0 bra other; bar.sync 0; bra done; other: bar.sync 0; done:",
+        32,
+    );
     diverges("bar.sync 16;", 32);
     diverges("bar.sync 1, 48;", 64);
-    let text =
-        fault("setp.lt.u32 %p0, %t, 32; @%p0 bra other; bar.sync 1, 64; bra done; other: bar.sync 2, 64; done:", &Launch::new(1, 64));
+    let text = fault(
+        "setp.lt.u32 %p0, %t, 32; @%p0 bra other; bar.sync 1, 64; bra done; other: bar.sync 2, 64; done:",
+        &Launch::new(1, 64),
+    );
     assert!(text.contains("deadlock: 32 of 64 threads have arrived, 0 have ended"), "{text}");
-    let text = fault("setp.lt.u32 %p0, %t, 16; @%p0 shfl.sync.bfly.b32 %r1, %t, 1, 31, -1;", &Launch::new(1, 32));
+    let text = fault(
+        "setp.lt.u32 %p0, %t, 16; @%p0 shfl.sync.bfly.b32 %r1, %t, 1, 31, -1;",
+        &Launch::new(1, 32),
+    );
     assert!(text.contains("warp operation without all of its lanes"), "{text}");
     // Half a warp names itself: sound. Another's lane read: not.
-    sound("setp.lt.u32 %p0, %t, 16; @%p0 shfl.sync.bfly.b32 %r1, %t, 1, 31, 65535;", &Launch::new(1, 32));
-    let text = fault("setp.lt.u32 %p0, %t, 16; @%p0 shfl.sync.bfly.b32 %r1, %t, 16, 31, 65535;", &Launch::new(1, 32));
+    sound(
+        "setp.lt.u32 %p0, %t, 16; @%p0 shfl.sync.bfly.b32 %r1, %t, 1, 31, 65535;",
+        &Launch::new(1, 32),
+    );
+    let text = fault(
+        "setp.lt.u32 %p0, %t, 16; @%p0 shfl.sync.bfly.b32 %r1, %t, 16, 31, 65535;",
+        &Launch::new(1, 32),
+    );
     assert!(text.contains("the value of lane 16, which takes no part"), "{text}");
 }
 
@@ -197,12 +245,18 @@ fn races_in_global_memory() {
     assert!(text.contains("race: byte 0 of `out`"), "the same value is a race too: {text}");
     let text = all("st.global.u32 [%out], %b;", &Launch::new(2, 1));
     assert!(text.contains("by thread 0 of block 0"), "two blocks: {text}");
-    let text = all("st.global.u32 [%d7], %t; setp.ne.u32 %p0, %t, 63; @%p0 ld.global.u32 %r1, [%d7+4];", &Launch::new(1, 64));
+    let text = all(
+        "st.global.u32 [%d7], %t; setp.ne.u32 %p0, %t, 63; @%p0 ld.global.u32 %r1, [%d7+4];",
+        &Launch::new(1, 64),
+    );
     assert!(text.contains("race") || text.contains("uninitialised"), "{text}");
     let text = all("red.global.add.u32 [%out], 1; ld.global.u32 %r1, [%out];", &Launch::new(2, 1));
     assert!(text.contains("uninitialised"), "{text}");
     // Neighbouring bytes are different things.
-    sound(&format!("{SHARED} cvt.u64.u32 %d1, %t; add.s64 %d1, %out, %d1; st.global.u8 [%d1], %t;"), &Launch::new(1, 64));
+    sound(
+        &format!("{SHARED} cvt.u64.u32 %d1, %t; add.s64 %d1, %out, %d1; st.global.u8 [%d1], %t;"),
+        &Launch::new(1, 64),
+    );
 }
 
 #[test]
@@ -220,9 +274,16 @@ ret;
     let module = lacuna_ptxsim::Module::parse(ptx).unwrap();
     let mut memory = Memory::default();
     let p = memory.output::<u32>("p", 1);
-    let fault = module.kernel("t").unwrap().launch(&Launch::new((2, 2), 8), &[p.into()], &mut memory).unwrap_err();
+    let fault = module
+        .kernel("t")
+        .unwrap()
+        .launch(&Launch::new((2, 2), 8), &[p.into()], &mut memory)
+        .unwrap_err();
     assert!(matches!(fault.kind, Kind::Uninitialised { .. }));
-    assert_eq!((fault.place.file.as_str(), fault.place.line, fault.place.inlined_at), ("device.cuh", 7, Some(31)));
+    assert_eq!(
+        (fault.place.file.as_str(), fault.place.line, fault.place.inlined_at),
+        ("device.cuh", 7, Some(31))
+    );
     assert_eq!(
         fault.to_string(),
         "device.cuh:7, inlined at 31, PTX line 9: ld.global.u32: block [0, 0, 0], thread 0: uninitialised: byte 0 of `p` (of 4) was never written"

@@ -1,4 +1,5 @@
-//! The simulator by its public boundary: opcodes against plain Rust, planted faults, counters, and the kernels that ship.
+//! The simulator by its public boundary: opcodes against plain Rust, planted faults, counters, and
+//! the kernels that ship.
 
 mod counters;
 mod faults;

@@ -1,8 +1,10 @@
-//! Would the tests see a wrong kernel? Every kernel that ships is broken in every way of a list, one instruction at a time, and run beside
-//! the sound one: a mutant is killed when the simulator finds a fault, when a result differs, or when it costs more.
+//! Would the tests see a wrong kernel? Every kernel that ships is broken in every way of a list,
+//! one instruction at a time, and run beside the sound one: a mutant is killed when the simulator
+//! finds a fault, when a result differs, or when it costs more.
 //!
-//! The list: a barrier, a store or a guard left out; a guard or a comparison turned around, a comparison off by one; addition for
-//! subtraction, product for sum, minimum for maximum, left for right; a constant or an address one further; a signed operand for an unsigned.
+//! The list: a barrier, a store or a guard left out; a guard or a comparison turned around, a
+//! comparison off by one; addition for subtraction, product for sum, minimum for maximum, left for
+//! right; a constant or an address one further; a signed operand for an unsigned.
 
 use lacuna_ptxsim::{Counts, Fault, Module};
 
@@ -45,11 +47,14 @@ const REMOVED: [&str; 6] = ["bar.sync", "bar.warp.sync", "st.", "cp.async", "add
 /// One line of PTX in its mutations, each said in words.
 fn mutations(line: &str) -> Vec<(&'static str, String)> {
     let text = line.trim();
-    let (guard, instruction) = match text.strip_prefix('@').and_then(|rest| rest.split_once(char::is_whitespace)) {
-        Some((guard, instruction)) => (Some(guard), instruction.trim()),
-        None => (None, text),
+    let (guard, instruction) =
+        match text.strip_prefix('@').and_then(|rest| rest.split_once(char::is_whitespace)) {
+            Some((guard, instruction)) => (Some(guard), instruction.trim()),
+            None => (None, text),
+        };
+    let guarded = |instruction: &str| {
+        guard.map_or(instruction.to_owned(), |guard| format!("@{guard} {instruction}"))
     };
-    let guarded = |instruction: &str| guard.map_or(instruction.to_owned(), |guard| format!("@{guard} {instruction}"));
     let mut all = Vec::new();
     if !instruction.ends_with(';') || instruction.starts_with('.') {
         return all;
@@ -80,7 +85,9 @@ fn mutations(line: &str) -> Vec<(&'static str, String)> {
         && let Some((address, tail)) = rest.split_once(']')
         && address.starts_with("%rd")
     {
-        let (base, offset) = address.split_once('+').map_or((address, 0), |(base, offset)| (base, offset.parse::<i64>().unwrap_or(0)));
+        let (base, offset) = address
+            .split_once('+')
+            .map_or((address, 0), |(base, offset)| (base, offset.parse::<i64>().unwrap_or(0)));
         all.push(("address + 4", guarded(&format!("{head}[{base}+{}]{tail};", offset + 4))));
     }
     all
@@ -88,7 +95,10 @@ fn mutations(line: &str) -> Vec<(&'static str, String)> {
 
 /// Lines of a kernel's body: numbers from 0.
 fn body(ptx: &str, kernel: &str) -> std::ops::Range<usize> {
-    let start = ptx.lines().position(|line| line.contains(&format!(".entry {kernel}("))).expect("the kernel is there");
+    let start = ptx
+        .lines()
+        .position(|line| line.contains(&format!(".entry {kernel}(")))
+        .expect("the kernel is there");
     let end = ptx.lines().skip(start).position(|line| line == "}").expect("it ends");
     start..start + end
 }
@@ -109,14 +119,21 @@ fn survivors(file: &str, kernel: &str, runs: &[Run]) -> (usize, Vec<String>) {
             // A mutant that is no PTX is none.
             let Ok(module) = Module::parse(&changed.join("\n")) else { continue };
             total += 1;
-            let killed = runs.iter().zip(&sound).any(|(run, (expected, costs))| match run(&module) {
-                Err(_) => true,
-                Ok((got, counts)) => {
-                    got != *expected || counts.shared.conflicts > costs.shared.conflicts || counts.loads.sectors > costs.loads.sectors
-                }
-            });
+            let killed =
+                runs.iter().zip(&sound).any(|(run, (expected, costs))| match run(&module) {
+                    Err(_) => true,
+                    Ok((got, counts)) => {
+                        got != *expected
+                            || counts.shared.conflicts > costs.shared.conflicts
+                            || counts.loads.sectors > costs.loads.sectors
+                    }
+                });
             if !killed {
-                alive.push(format!("{kernel}, PTX line {}: {what}: {} -> {mutant}", at + 1, lines[at].trim()));
+                alive.push(format!(
+                    "{kernel}, PTX line {}: {what}: {} -> {mutant}",
+                    at + 1,
+                    lines[at].trim()
+                ));
             }
         }
     }
@@ -129,10 +146,21 @@ fn product(case: &int4::Case, module: &Module, kernel: &str) -> Outcome {
     Ok((y.iter().map(|y| y.to_bits()).collect(), counts))
 }
 
-fn quantized(module: &Module, kernel: &str, x: &[f32], weight: Option<(&[f32], f32)>, shape: (usize, usize, usize)) -> Outcome {
+fn quantized(
+    module: &Module,
+    kernel: &str,
+    x: &[f32],
+    weight: Option<(&[f32], f32)>,
+    shape: (usize, usize, usize),
+) -> Outcome {
     let ((q, scales, biases), counts) = activations::run(module, kernel, x, weight, shape)?;
     let q = q.iter().map(|q| *q as u32);
-    Ok((q.chain(scales.iter().map(|s| s.to_bits())).chain(biases.iter().map(|b| *b as u32)).collect(), counts))
+    Ok((
+        q.chain(scales.iter().map(|s| s.to_bits()))
+            .chain(biases.iter().map(|b| *b as u32))
+            .collect(),
+        counts,
+    ))
 }
 
 fn attention(case: &attention::Case, module: &Module) -> Outcome {
@@ -141,30 +169,48 @@ fn attention(case: &attention::Case, module: &Module) -> Outcome {
     counts.shared.conflicts += joined.shared.conflicts;
     counts.loads.sectors += joined.loads.sectors;
     let q = q.iter().map(|q| *q as u32);
-    Ok((q.chain(scales.iter().map(|s| s.to_bits())).chain(biases.iter().map(|b| *b as u32)).collect(), counts))
+    Ok((
+        q.chain(scales.iter().map(|s| s.to_bits()))
+            .chain(biases.iter().map(|b| *b as u32))
+            .collect(),
+        counts,
+    ))
 }
 
 fn appended(module: &Module, shape: attention::Shape, special: &[f32]) -> Outcome {
     let got = attention::append(module, shape, 5, special)?;
     let parts = [&got.q, &got.keys, &got.values];
-    let bits =
-        parts.into_iter().flat_map(|(levels, scales)| levels.iter().map(|level| *level as u32).chain(scales.iter().map(|s| s.to_bits())));
+    let bits = parts.into_iter().flat_map(|(levels, scales)| {
+        levels.iter().map(|level| *level as u32).chain(scales.iter().map(|s| s.to_bits()))
+    });
     Ok((bits.collect(), got.counts))
 }
 
 #[test]
 fn nineteen_of_twenty_mutants_are_killed() {
-    let cases: Vec<_> = [(16, 64, 1, 3), (16, 1088, 1, 2), (32, 1408, 1, 6), (32, 576, 3, 6), (16, 1152, 8, 5)]
-        .map(|(n, k, m, seed)| int4::Case::draw(n, k, m, seed))
-        .into();
-    let one: Vec<Run> = cases[..3].iter().map(|case| -> Run { Box::new(move |module| product(case, module, "int4_one")) }).collect();
-    let few: Vec<Run> = cases[1..].iter().map(|case| -> Run { Box::new(move |module| product(case, module, "int4_few")) }).collect();
+    let cases: Vec<_> =
+        [(16, 64, 1, 3), (16, 1088, 1, 2), (32, 1408, 1, 6), (32, 576, 3, 6), (16, 1152, 8, 5)]
+            .map(|(n, k, m, seed)| int4::Case::draw(n, k, m, seed))
+            .into();
+    let one: Vec<Run> = cases[..3]
+        .iter()
+        .map(|case| -> Run { Box::new(move |module| product(case, module, "int4_one")) })
+        .collect();
+    let few: Vec<Run> = cases[1..]
+        .iter()
+        .map(|case| -> Run { Box::new(move |module| product(case, module, "int4_few")) })
+        .collect();
     let shapes = [(1, 224, 1), (2, 1888, 3), (1, 3200, 2)];
     let draw = |seed: u64, factor: usize| -> Vec<Vec<f32>> {
-        shapes.map(|(m, k, _)| activations::rows(m * factor, k, seed).iter().map(|v| v.clamp(-1e3, 1e3)).collect()).into()
+        shapes
+            .map(|(m, k, _)| {
+                activations::rows(m * factor, k, seed).iter().map(|v| v.clamp(-1e3, 1e3)).collect()
+            })
+            .into()
     };
     let (rows, mut pairs) = (draw(1, 1), draw(2, 2));
-    // Of what must stay finite for a norm, the rest has all: the least and the largest that is quantised, and what is not.
+    // Of what must stay finite for a norm, the rest has all: the least and the largest that is
+    // quantised, and what is not.
     let mut odd = rows.clone();
     for ((x, pairs), (_, k, _)) in odd.iter_mut().zip(&mut pairs).zip(shapes) {
         let groups: [&[f32]; 4] = [&[1e-30], &[f32::MAX], &[f32::INFINITY, 1.0], &[f32::NAN]];
@@ -182,7 +228,9 @@ fn nineteen_of_twenty_mutants_are_killed() {
         shapes
             .into_iter()
             .zip(inputs)
-            .map(|(shape, x)| -> Run { Box::new(move |module| quantized(module, kernel, &x, None, shape)) })
+            .map(|(shape, x)| -> Run {
+                Box::new(move |module| quantized(module, kernel, &x, None, shape))
+            })
             .collect()
     };
     let weight = weight.as_slice();
@@ -190,13 +238,20 @@ fn nineteen_of_twenty_mutants_are_killed() {
         .into_iter()
         .zip(&rows)
         .map(|(shape, x)| -> Run {
-            Box::new(move |module| quantized(module, "rms_norm_quantize", x, Some((&weight[..shape.1], 1e-5)), shape))
+            Box::new(move |module| {
+                quantized(module, "rms_norm_quantize", x, Some((&weight[..shape.1], 1e-5)), shape)
+            })
         })
         .collect();
-    let mut attended: Vec<_> = attention::SHAPES.into_iter().map(|shape| attention::Case::draw(shape, 3)).collect();
+    let mut attended: Vec<_> =
+        attention::SHAPES.into_iter().map(|shape| attention::Case::draw(shape, 3)).collect();
     attended.push(attention::Case::draw(attention::SHAPES[0], 4).tiny());
     let attend = |d: usize| -> Vec<Run> {
-        attended.iter().filter(|case| case.shape.d == d).map(|case| -> Run { Box::new(move |module| attention(case, module)) }).collect()
+        attended
+            .iter()
+            .filter(|case| case.shape.d == d)
+            .map(|case| -> Run { Box::new(move |module| attention(case, module)) })
+            .collect()
     };
     let append = [(64, 0, 1), (128, 5, 3), (64, 3, 2)].map(|(d, past, m)| -> Run {
         let shape = attention::Shape { heads: 3, kv_heads: 2, d, past, m, capacity: past + m + 1 };
@@ -204,11 +259,14 @@ fn nineteen_of_twenty_mutants_are_killed() {
     });
     // What is just quantised, and just not, in queries, keys and values.
     let (less, least, most) = (1e-35, 1e-30, f32::MAX);
-    let edges =
-        [[most, least, less, most, least, f32::INFINITY, most], [less, least, most, less, most, least, less]].map(|special| -> Run {
-            let shape = attention::Shape { heads: 3, kv_heads: 2, d: 64, past: 0, m: 1, capacity: 2 };
-            Box::new(move |module| appended(module, shape, &special))
-        });
+    let edges = [
+        [most, least, less, most, least, f32::INFINITY, most],
+        [less, least, most, less, most, least, less],
+    ]
+    .map(|special| -> Run {
+        let shape = attention::Shape { heads: 3, kv_heads: 2, d: 64, past: 0, m: 1, capacity: 2 };
+        Box::new(move |module| appended(module, shape, &special))
+    });
     let kernels: [(&str, &str, Vec<Run>); 8] = [
         ("int4", "int4_one", one),
         ("int4", "int4_few", few),

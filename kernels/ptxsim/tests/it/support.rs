@@ -2,7 +2,8 @@
 
 use lacuna_ptxsim::{Counts, Fault, Launch, Memory, Module, Param, Ptr};
 
-/// Module with the kernel `t(in, out)`: `%in` and `%out` are its arguments, `%t` the thread, `%lane` the lane, `%b` the block.
+/// Module with the kernel `t(in, out)`: `%in` and `%out` are its arguments, `%t` the thread,
+/// `%lane` the lane, `%b` the block.
 pub fn module(body: &str) -> Module {
     let ptx = format!(
         ".version 8.4\n.target sm_80\n.address_size 64\n.extern .shared .align 16 .b8 dynamic[];
@@ -29,7 +30,11 @@ pub fn launch(body: &str, launch: &Launch, input: &[u32], n_out: usize) -> Outco
     let module = module(body);
     let mut memory = Memory::default();
     let (input, output) = (memory.input("in", input), memory.output::<u32>("out", n_out));
-    let counts = module.kernel("t").unwrap().launch(launch, &[Param::from(input), Param::from(output)], &mut memory);
+    let counts = module.kernel("t").unwrap().launch(
+        launch,
+        &[Param::from(input), Param::from(output)],
+        &mut memory,
+    );
     Outcome { counts, memory, output }
 }
 

@@ -15,13 +15,25 @@ fn shuffles() {
     let x = drawn(1, 32, 1 << 32);
     let from = |f: fn(usize) -> usize| (0..32).map(|lane| x[f(lane)]).collect::<Vec<_>>();
     assert_eq!(warp("shfl.sync.bfly.b32 %r0, %r1, 5, 31, -1;", &x), from(|l| l ^ 5));
-    assert_eq!(warp("shfl.sync.down.b32 %r0, %r1, 3, 31, -1;", &x), from(|l| if l + 3 < 32 { l + 3 } else { l }));
-    assert_eq!(warp("shfl.sync.up.b32 %r0, %r1, 3, 0, -1;", &x), from(|l| l.checked_sub(3).unwrap_or(l)));
+    assert_eq!(
+        warp("shfl.sync.down.b32 %r0, %r1, 3, 31, -1;", &x),
+        from(|l| if l + 3 < 32 { l + 3 } else { l })
+    );
+    assert_eq!(
+        warp("shfl.sync.up.b32 %r0, %r1, 3, 0, -1;", &x),
+        from(|l| l.checked_sub(3).unwrap_or(l))
+    );
     assert_eq!(warp("shfl.sync.idx.b32 %r0, %r1, 7, 31, -1;", &x), from(|_| 7));
     // Segments of 8 lanes: (32 - 8) << 8 | 31.
-    assert_eq!(warp("shfl.sync.down.b32 %r0, %r1, 1, 6175, -1;", &x), from(|l| if l % 8 == 7 { l } else { l + 1 }));
+    assert_eq!(
+        warp("shfl.sync.down.b32 %r0, %r1, 1, 6175, -1;", &x),
+        from(|l| if l % 8 == 7 { l } else { l + 1 })
+    );
     assert_eq!(warp("shfl.sync.idx.b32 %r0, %r1, 2, 6175, -1;", &x), from(|l| l / 8 * 8 + 2));
-    assert_eq!(warp("shfl.sync.up.b32 %r0, %r1, 1, 6144, -1;", &x), from(|l| if l % 8 == 0 { l } else { l - 1 }));
+    assert_eq!(
+        warp("shfl.sync.up.b32 %r0, %r1, 1, 6144, -1;", &x),
+        from(|l| if l % 8 == 0 { l } else { l - 1 })
+    );
     let valid = warp("shfl.sync.down.b32 %r2|%p0, %r1, 30, 31, -1; selp.b32 %r0, 1, 0, %p0;", &x);
     assert_eq!(valid, (0..32).map(|l| u32::from(l < 2)).collect::<Vec<_>>());
 }
@@ -30,9 +42,16 @@ fn shuffles() {
 fn votes_matches_and_reductions() {
     let x = drawn(2, 32, 4);
     let mask = |f: &dyn Fn(u32) -> bool| (0..32).filter(|l| f(x[*l])).fold(0u32, |m, l| m | 1 << l);
-    assert_eq!(warp("setp.eq.s32 %p0, %r1, 2; vote.sync.ballot.b32 %r0, %p0, -1;", &x), [mask(&|v| v == 2); 32]);
-    for (mode, limit, expected) in [("all", 4, 1), ("all", 3, 0), ("any", 1, 1), ("any", 0, 0), ("uni", 4, 1), ("uni", 2, 0)] {
-        let body = format!("setp.lt.u32 %p0, %r1, {limit}; vote.sync.{mode}.pred %p1, %p0, -1; selp.b32 %r0, 1, 0, %p1;");
+    assert_eq!(
+        warp("setp.eq.s32 %p0, %r1, 2; vote.sync.ballot.b32 %r0, %p0, -1;", &x),
+        [mask(&|v| v == 2); 32]
+    );
+    for (mode, limit, expected) in
+        [("all", 4, 1), ("all", 3, 0), ("any", 1, 1), ("any", 0, 0), ("uni", 4, 1), ("uni", 2, 0)]
+    {
+        let body = format!(
+            "setp.lt.u32 %p0, %r1, {limit}; vote.sync.{mode}.pred %p1, %p0, -1; selp.b32 %r0, 1, 0, %p1;"
+        );
         assert_eq!(warp(&body, &x), [expected; 32], "{mode} {limit}");
     }
     let alike: Vec<u32> = x.iter().map(|v| mask(&|w| w == *v)).collect();
@@ -42,9 +61,15 @@ fn votes_matches_and_reductions() {
     let signed: Vec<u32> = x.iter().map(|v| v.wrapping_sub(2)).collect();
     assert_eq!(warp("redux.sync.min.s32 %r0, %r1, -1;", &signed), [(-2i32) as u32; 32]);
     assert_eq!(warp("redux.sync.max.u32 %r0, %r1, -1;", &signed), [u32::MAX; 32]);
-    assert_eq!(warp("mov.u32 %r0, 0; setp.lt.u32 %p0, %t, 5; @%p0 activemask.b32 %r0;", &x)[..6], [31, 31, 31, 31, 31, 0]);
+    assert_eq!(
+        warp("mov.u32 %r0, 0; setp.lt.u32 %p0, %t, 5; @%p0 activemask.b32 %r0;", &x)[..6],
+        [31, 31, 31, 31, 31, 0]
+    );
     // Both halves at once, each among its own.
-    let halves = warp("setp.lt.u32 %p0, %t, 16; selp.b32 %r2, 65535, -65536, %p0; redux.sync.add.u32 %r0, %r1, %r2;", &x);
+    let halves = warp(
+        "setp.lt.u32 %p0, %t, 16; selp.b32 %r2, 65535, -65536, %p0; redux.sync.add.u32 %r0, %r1, %r2;",
+        &x,
+    );
     assert_eq!((halves[3], halves[20]), (x[..16].iter().sum(), x[16..].iter().sum()));
     // A vote of a part, while the rest is elsewhere.
     let body = "setp.lt.u32 %p0, %t, 8; mov.u32 %r0, 7; @!%p0 bra rest; vote.sync.ballot.b32 %r0, 1, 255; rest:";
@@ -73,11 +98,27 @@ fn atomics() {
     );
     let x = drawn(3, 64, 1000).into_iter().map(|v| v + 1).collect::<Vec<_>>();
     let mut memory = Memory::default();
-    let (input, out) = (memory.input("in", &x), memory.inout("out", &[0u32, 0, u32::MAX, 0, 0, 0, 0, 0, 0, 0]));
-    let counts = module.kernel("t").unwrap().launch(&Launch::new(1, 64), &[input.into(), out.into()], &mut memory).unwrap();
+    let (input, out) =
+        (memory.input("in", &x), memory.inout("out", &[0u32, 0, u32::MAX, 0, 0, 0, 0, 0, 0, 0]));
+    let counts = module
+        .kernel("t")
+        .unwrap()
+        .launch(&Launch::new(1, 64), &[input.into(), out.into()], &mut memory)
+        .unwrap();
     let sum = x.iter().sum();
     let or = x.iter().fold(0, |a, b| a | b);
-    let expected = [sum, *x.iter().max().unwrap(), *x.iter().min().unwrap(), or, 64 % 10, 32f32.to_bits(), x[0], 3, 0, 64];
+    let expected = [
+        sum,
+        *x.iter().max().unwrap(),
+        *x.iter().min().unwrap(),
+        or,
+        64 % 10,
+        32f32.to_bits(),
+        x[0],
+        3,
+        0,
+        64,
+    ];
     assert_eq!(memory.read::<u32>(out), expected);
     assert_eq!(counts.atomics, 64 * 9, "one a lane");
 }
@@ -92,7 +133,10 @@ fn a_block_reverses_by_shared_memory() {
     for turn in [1, 3, 4096] {
         let outcome = launch(body, &Launch::new(1, 128).turn(turn), &x, 128);
         assert_eq!(outcome.counts.unwrap().barriers, 1);
-        assert_eq!(outcome.memory.read::<u32>(outcome.output), x.iter().rev().copied().collect::<Vec<_>>());
+        assert_eq!(
+            outcome.memory.read::<u32>(outcome.output),
+            x.iter().rev().copied().collect::<Vec<_>>()
+        );
     }
 }
 
@@ -111,7 +155,11 @@ ret; }";
     let out = memory.output::<u32>("out", 3);
     let structure = [1u32, 2, 0x0102_0304].map(u32::to_le_bytes).concat();
     let module = lacuna_ptxsim::Module::parse(ptx).unwrap_or_else(|e| panic!("{e}"));
-    let counts = module.kernel("t").unwrap().launch(&Launch::new(1, 1), &[out.into(), Param::bytes(&structure)], &mut memory);
+    let counts = module.kernel("t").unwrap().launch(
+        &Launch::new(1, 1),
+        &[out.into(), Param::bytes(&structure)],
+        &mut memory,
+    );
     assert_eq!(counts.unwrap_or_else(|e| panic!("{e}")).local, 2);
     assert_eq!(memory.read::<u32>(out), [0x0102_0304, u32::MAX, 15]);
 }
@@ -135,12 +183,14 @@ fn blocks_wait_for_each_other_when_they_are_resident() {
         let input = memory.input("in", &[0u32]);
         let out = memory.output::<u32>("out", 9);
         memory.write(out, &[0u32]);
-        let counts = module.kernel("t").unwrap().launch(&launch, &[input.into(), out.into()], &mut memory);
+        let counts =
+            module.kernel("t").unwrap().launch(&launch, &[input.into(), out.into()], &mut memory);
         counts.map(|_| memory.read::<u32>(out))
     };
     let fenced = grid_barrier("membar.gl;", "membar.gl;");
     for turn in [1, 7, 4096] {
-        let out = run(&fenced, Launch::new(4, 64).resident(4).turn(turn)).unwrap_or_else(|e| panic!("{e}"));
+        let out = run(&fenced, Launch::new(4, 64).resident(4).turn(turn))
+            .unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(out, [4, 100, 101, 102, 103, 103, 102, 101, 100]);
     }
     let alone = run(&fenced, Launch::new(4, 64).limit(100_000)).unwrap_err();

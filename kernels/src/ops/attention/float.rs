@@ -1,4 +1,5 @@
-//! One block over f32 or f16 keys and values, written once over 16 lanes; and the softmax that the portable rows share.
+//! One block over f32 or f16 keys and values, written once over 16 lanes; and the softmax that the
+//! portable rows share.
 
 use half::f16;
 
@@ -6,7 +7,8 @@ use super::{MAX_QUERIES, Task, partial_len};
 use crate::kv::{BLOCK, KvDtype, Line, PAGE, TILE, floats, halves};
 use crate::ops::body::mul_add;
 
-/// Sixteen f32 in the registers of an instruction set. Its functions are sound only where that instruction set runs.
+/// Sixteen f32 in the registers of an instruction set. Its functions are sound only where that
+/// instruction set runs.
 pub(super) trait Lanes: Copy {
     /// Registers that hold sums: queries × [`TILE`]s at once.
     const SUMS: usize;
@@ -69,10 +71,14 @@ pub(super) fn exp2<const FMA: bool>(x: f32) -> f32 {
     if x < -126.0 { 0.0 } else { value }
 }
 
-/// Scores of the first `seen` places become weights `2^(score - largest)`, the rest of the `padded` ones 0.
-/// Returns the largest score and the sum of the weights.
+/// Scores of the first `seen` places become weights `2^(score - largest)`, the rest of the `padded`
+/// ones 0. Returns the largest score and the sum of the weights.
 #[inline(always)]
-pub(super) fn weights<const FMA: bool>(scores: &mut [f32; BLOCK], seen: usize, padded: usize) -> (f32, f32) {
+pub(super) fn weights<const FMA: bool>(
+    scores: &mut [f32; BLOCK],
+    seen: usize,
+    padded: usize,
+) -> (f32, f32) {
     scores[seen..padded].fill(f32::NEG_INFINITY);
     let tiles = scores[..padded].as_chunks_mut::<TILE>().0;
     let mut largest = [f32::NEG_INFINITY; TILE];
@@ -141,8 +147,12 @@ fn block_of<const FMA: bool, const HALF: bool, L: Lanes>(task: &mut Task) {
             let mut first = 0;
             while first < n {
                 first += match n - first {
-                    left if left >= 8 && L::SUMS >= 8 => weigh::<HALF, L, 8>(task, page, positions, column, first),
-                    left if left >= 4 && L::SUMS >= 4 => weigh::<HALF, L, 4>(task, page, positions, column, first),
+                    left if left >= 8 && L::SUMS >= 8 => {
+                        weigh::<HALF, L, 8>(task, page, positions, column, first)
+                    }
+                    left if left >= 4 && L::SUMS >= 4 => {
+                        weigh::<HALF, L, 4>(task, page, positions, column, first)
+                    }
                     left if left >= 2 => weigh::<HALF, L, 2>(task, page, positions, column, first),
                     _ => weigh::<HALF, L, 1>(task, page, positions, column, first),
                 };
@@ -154,12 +164,21 @@ fn block_of<const FMA: bool, const HALF: bool, L: Lanes>(task: &mut Task) {
 /// Sixteen elements at place `at` (in units of 16).
 #[inline(always)]
 fn lanes<const HALF: bool, L: Lanes>(lines: &[Line], at: usize) -> L {
-    if HALF { L::load_halves(&halves(lines).as_chunks().0[at]) } else { L::load(&floats(lines).as_chunks().0[at]) }
+    if HALF {
+        L::load_halves(&halves(lines).as_chunks().0[at])
+    } else {
+        L::load(&floats(lines).as_chunks().0[at])
+    }
 }
 
-/// Scores of queries `first .. first + Q` in a tile; returns `Q`. Queries that do not exist get scores that nobody reads.
+/// Scores of queries `first .. first + Q` in a tile; returns `Q`. Queries that do not exist get
+/// scores that nobody reads.
 #[inline(always)]
-fn dots<const HALF: bool, L: Lanes, const Q: usize>(task: &mut Task, tile: usize, first: usize) -> usize {
+fn dots<const HALF: bool, L: Lanes, const Q: usize>(
+    task: &mut Task,
+    tile: usize,
+    first: usize,
+) -> usize {
     let lines = task.layout.tile_lines();
     let (keys, _) = task.head_of_page(tile * TILE / PAGE);
     let keys = &keys[tile % (PAGE / TILE) * lines..][..lines];
@@ -177,14 +196,22 @@ fn dots<const HALF: bool, L: Lanes, const Q: usize>(task: &mut Task, tile: usize
     Q
 }
 
-/// Adds a column of a page's weighted values to the results of queries `first .. first + Q`; returns `Q`.
+/// Adds a column of a page's weighted values to the results of queries `first .. first + Q`;
+/// returns `Q`.
 #[inline(always)]
-fn weigh<const HALF: bool, L: Lanes, const Q: usize>(task: &mut Task, page: usize, positions: usize, column: usize, first: usize) -> usize {
+fn weigh<const HALF: bool, L: Lanes, const Q: usize>(
+    task: &mut Task,
+    page: usize,
+    positions: usize,
+    column: usize,
+    first: usize,
+) -> usize {
     let (len, columns) = (partial_len(task.layout), task.layout.columns());
     let (_, values) = task.head_of_page(page);
     let mut acc = [L::zero(); Q];
     for i in 0..Q {
-        acc[i] = L::load(task.out[(first + i) * len + column * 16..].first_chunk().expect("a column"));
+        acc[i] =
+            L::load(task.out[(first + i) * len + column * 16..].first_chunk().expect("a column"));
     }
     let weights: &[[f32; BLOCK]; Q] = task.work.scores[first..].first_chunk().expect("Q queries");
     for t in 0..positions {
@@ -194,7 +221,9 @@ fn weigh<const HALF: bool, L: Lanes, const Q: usize>(task: &mut Task, page: usiz
         }
     }
     for i in 0..Q {
-        acc[i].store(task.out[(first + i) * len + column * 16..].first_chunk_mut().expect("a column"));
+        acc[i].store(
+            task.out[(first + i) * len + column * 16..].first_chunk_mut().expect("a column"),
+        );
     }
     Q
 }

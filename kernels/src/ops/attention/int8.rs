@@ -1,8 +1,9 @@
 //! One block over INT8 keys and values: what the rows share, and the portable row.
 //!
-//! Scores are integer products of quantised queries and keys, one f32 multiply-add a group of 32 elements. Weights times the
-//! scales of the values are rounded to u8, in units of 1/255 of the largest of their page and query, so that values are summed
-//! in integers too; but position 0 is weighed in f32: `reference::attention_int8`.
+//! Scores are integer products of quantised queries and keys, one f32 multiply-add a group of 32
+//! elements. Weights times the scales of the values are rounded to u8, in units of 1/255 of the
+//! largest of their page and query, so that values are summed in integers too; but position 0 is
+//! weighed in f32: `reference::attention_int8`.
 
 use super::float::weights;
 use super::{MAX_QUERIES, Task, partial_len};
@@ -31,7 +32,10 @@ pub(super) fn key_tile<'a>(task: &Task, keys: &'a [Line], tile: usize) -> KeyTil
 #[inline(always)]
 pub(super) fn value_page(values: &[Line]) -> (&[f32; PAGE], &[[[u8; 64]; PAGE / 4]]) {
     let (scales, levels) = values.split_at(PAGE / 16);
-    (floats(scales).first_chunk().expect("a page of scales"), bytes(levels).as_chunks().0.as_chunks().0)
+    (
+        floats(scales).first_chunk().expect("a page of scales"),
+        bytes(levels).as_chunks().0.as_chunks().0,
+    )
 }
 
 /// Four elements as an instruction takes them.
@@ -40,8 +44,8 @@ pub(super) fn as_i32(quad: &[i8; 4]) -> i32 {
     i32::from_ne_bytes(quad.map(|b| b as u8))
 }
 
-/// Scores of a block to weights and their levels; writes the largest score and the sum behind the values of `out`, which become
-/// those of position 0, or 0.
+/// Scores of a block to weights and their levels; writes the largest score and the sum behind the
+/// values of `out`, which become those of position 0, or 0.
 #[inline(always)]
 pub(super) fn quantize_weights<const FMA: bool>(task: &mut Task, pages: usize) {
     let len = partial_len(task.layout);
@@ -59,25 +63,34 @@ pub(super) fn quantize_weights<const FMA: bool>(task: &mut Task, pages: usize) {
             if page == 0 && task.begins {
                 let weight = scaled[0] * scales[0];
                 scaled[0] = 0.0;
-                for (out, column) in task.out[i * len..].as_chunks_mut::<16>().0.iter_mut().zip(columns) {
+                for (out, column) in
+                    task.out[i * len..].as_chunks_mut::<16>().0.iter_mut().zip(columns)
+                {
                     for (out, v) in out.iter_mut().zip(column[0].as_chunks::<4>().0) {
                         *out = weight * f32::from(v[0] as i8);
                     }
                 }
             }
             let mut largest = [0f32; TILE];
-            for (tile, scales) in scaled.as_chunks_mut::<TILE>().0.iter_mut().zip(scales.as_chunks::<TILE>().0) {
+            for (tile, scales) in
+                scaled.as_chunks_mut::<TILE>().0.iter_mut().zip(scales.as_chunks::<TILE>().0)
+            {
                 for lane in 0..TILE {
                     tile[lane] *= scales[lane];
-                    largest[lane] = if tile[lane] > largest[lane] { tile[lane] } else { largest[lane] };
+                    largest[lane] =
+                        if tile[lane] > largest[lane] { tile[lane] } else { largest[lane] };
                 }
             }
             let largest = largest.iter().fold(0f32, |a, v| if *v > a { *v } else { a });
-            let (unit, inverse) = if largest < SMALLEST { (0.0, 0.0) } else { (largest / LEVELS, LEVELS / largest) };
+            let (unit, inverse) =
+                if largest < SMALLEST { (0.0, 0.0) } else { (largest / LEVELS, LEVELS / largest) };
             task.work.units[page][i] = unit;
-            for (level, scaled) in task.work.levels[i].as_chunks_mut::<PAGE>().0[page].iter_mut().zip(&scaled) {
-                // The low bits of `x + 1.5·2^23` are x rounded half to even; the largest is 255 to within f32's precision. NaN
-                // becomes some level: the sum of the weights is NaN then.
+            for (level, scaled) in
+                task.work.levels[i].as_chunks_mut::<PAGE>().0[page].iter_mut().zip(&scaled)
+            {
+                // The low bits of `x + 1.5·2^23` are x rounded half to even; the largest is 255 to
+                // within f32's precision. NaN becomes some level: the sum of the weights is NaN
+                // then.
                 *level = (scaled * inverse + 12_582_912.0).to_bits() as u8;
             }
         }

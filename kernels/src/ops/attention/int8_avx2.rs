@@ -1,4 +1,5 @@
-//! One block over INT8 keys and values with AVX2: bytes widened to 16 bits, `madd` into 32: no product can saturate.
+//! One block over INT8 keys and values with AVX2: bytes widened to 16 bits, `madd` into 32: no
+//! product can saturate.
 
 use std::arch::x86_64::*;
 
@@ -18,13 +19,21 @@ pub(super) unsafe fn block(task: &mut Task) {
     let (n, pages) = (task.queries.n, task.n_positions().div_ceil(PAGE));
     for page in 0..pages {
         for first in (0..n).step_by(2) {
-            if first + 1 < n { scores::<2>(task, page, first) } else { scores::<1>(task, page, first) }
+            if first + 1 < n {
+                scores::<2>(task, page, first)
+            } else {
+                scores::<1>(task, page, first)
+            }
         }
     }
     quantize_weights::<true>(task, pages);
     for page in 0..pages {
         for first in (0..n).step_by(2) {
-            if first + 1 < n { values::<2>(task, page, first) } else { values::<1>(task, page, first) }
+            if first + 1 < n {
+                values::<2>(task, page, first)
+            } else {
+                values::<1>(task, page, first)
+            }
         }
     }
 }
@@ -60,14 +69,17 @@ fn scores<const Q: usize>(task: &mut Task, page: usize, first: usize) {
                 let bias = _mm256_set1_epi32(task.queries.bias[g][first + i]);
                 let q_scale = _mm256_set1_ps(task.queries.scales[g][first + i]);
                 for half in 0..2 {
-                    let dots = _mm256_add_epi32(join(sums[i][half * 2], sums[i][half * 2 + 1]), bias);
-                    let scale = _mm256_mul_ps(load_floats(&k_scales.as_chunks::<8>().0[half]), q_scale);
+                    let dots =
+                        _mm256_add_epi32(join(sums[i][half * 2], sums[i][half * 2 + 1]), bias);
+                    let scale =
+                        _mm256_mul_ps(load_floats(&k_scales.as_chunks::<8>().0[half]), q_scale);
                     acc[i][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), scale, acc[i][half]);
                 }
             }
         }
         for i in 0..Q {
-            let scores = &mut task.work.scores[first + i].as_chunks_mut::<TILE>().0[page * TILES + tile];
+            let scores =
+                &mut task.work.scores[first + i].as_chunks_mut::<TILE>().0[page * TILES + tile];
             for half in 0..2 {
                 store(acc[i][half], &mut scores.as_chunks_mut::<8>().0[half]);
             }
@@ -87,13 +99,17 @@ fn values<const Q: usize>(task: &mut Task, page: usize, first: usize) {
         for (quad, v) in column.iter().enumerate() {
             let mut levels = [_mm256_setzero_si256(); Q];
             for i in 0..Q {
-                let bytes = task.work.levels[first + i].as_chunks::<4>().0[page * (PAGE / 4) + quad];
-                levels[i] = _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(i32::from_ne_bytes(bytes))));
+                let bytes =
+                    task.work.levels[first + i].as_chunks::<4>().0[page * (PAGE / 4) + quad];
+                levels[i] = _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(
+                    i32::from_ne_bytes(bytes),
+                )));
             }
             for (part, v) in v.as_chunks::<16>().0.iter().enumerate() {
                 let v = _mm256_cvtepi8_epi16(load(v));
                 for i in 0..Q {
-                    sums[i][part] = _mm256_add_epi32(sums[i][part], _mm256_madd_epi16(v, levels[i]));
+                    sums[i][part] =
+                        _mm256_add_epi32(sums[i][part], _mm256_madd_epi16(v, levels[i]));
                 }
             }
         }

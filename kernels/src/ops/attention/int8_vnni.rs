@@ -1,7 +1,9 @@
-//! One block over INT8 keys and values with AVX-512 VNNI: `vpdpbusd` of 16 positions (keys) or 16 elements (values) × 4.
+//! One block over INT8 keys and values with AVX-512 VNNI: `vpdpbusd` of 16 positions (keys) or 16
+//! elements (values) × 4.
 //!
-//! Keys and weights are the unsigned operand. What is read next is prefetched in all three passes over a block, the one that reads little
-//! included, so that the memory is never idle: see [`Ahead`].
+//! Keys and weights are the unsigned operand. What is read next is prefetched in all three passes
+//! over a block, the one that reads little included, so that the memory is never idle: see
+//! [`Ahead`].
 
 use std::arch::x86_64::*;
 
@@ -57,7 +59,8 @@ fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
         }
         let mut acc = [[_mm512_setzero_ps(); Q]; T];
         for g in 0..groups {
-            let (scales, bias): (&[f32; Q], &[i32; Q]) = (first_of(&task.queries.scales[g]), first_of(&task.queries.bias[g]));
+            let (scales, bias): (&[f32; Q], &[i32; Q]) =
+                (first_of(&task.queries.scales[g]), first_of(&task.queries.bias[g]));
             let mut sums = [[_mm512_setzero_si512(); Q]; T];
             for t in 0..T {
                 for i in 0..Q {
@@ -89,7 +92,10 @@ fn scores<const Q: usize, const T: usize>(task: &mut Task, page: usize) {
         }
         for t in 0..T {
             for i in 0..Q {
-                store(acc[t][i], &mut task.work.scores[i].as_chunks_mut::<TILE>().0[page * TILES + first + t]);
+                store(
+                    acc[t][i],
+                    &mut task.work.scores[i].as_chunks_mut::<TILE>().0[page * TILES + first + t],
+                );
             }
         }
     }
@@ -114,14 +120,15 @@ fn dots<const Q: usize, const T: usize, const N: usize>(
         for t in 0..T {
             let k = load(&fixed[t][quad]);
             for i in 0..Q {
-                sums[t][i] = _mm512_dpbusd_epi32(sums[t][i], k, _mm512_set1_epi32(as_i32(&q[quad][i])));
+                sums[t][i] =
+                    _mm512_dpbusd_epi32(sums[t][i], k, _mm512_set1_epi32(as_i32(&q[quad][i])));
             }
         }
     }
 }
 
-/// Scores to weights and levels: see `int8::quantize_weights`. All queries of a page are taken side by side, so that the latencies of one
-/// are spent on the others.
+/// Scores to weights and levels: see `int8::quantize_weights`. All queries of a page are taken side
+/// by side, so that the latencies of one are spent on the others.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
 #[inline]
 fn weights<const Q: usize>(task: &mut Task, pages: usize) {
@@ -133,10 +140,14 @@ fn weights<const Q: usize>(task: &mut Task, pages: usize) {
         for (p, page) in tiles.iter().enumerate() {
             let seen = seen_of_page(task.seen[i], p);
             for t in 0..TILES {
-                of_tile[t] = _mm512_mask_max_ps(of_tile[t], seen[t], of_tile[t], load_floats(&page[t]));
+                of_tile[t] =
+                    _mm512_mask_max_ps(of_tile[t], seen[t], of_tile[t], load_floats(&page[t]));
             }
         }
-        largest[i] = _mm512_max_ps(_mm512_max_ps(of_tile[0], of_tile[1]), _mm512_max_ps(of_tile[2], of_tile[3]));
+        largest[i] = _mm512_max_ps(
+            _mm512_max_ps(of_tile[0], of_tile[1]),
+            _mm512_max_ps(of_tile[2], of_tile[3]),
+        );
     }
     let mut shifts = [0f32; MAX_QUERIES];
     store_8(reduce_max_8(&largest), &mut shifts);
@@ -149,12 +160,15 @@ fn weights<const Q: usize>(task: &mut Task, pages: usize) {
         let lines = Ahead::rest(task.layout).div_ceil(Q);
         for i in 0..Q {
             let (seen, shift) = (seen_of_page(task.seen[i], p), _mm512_set1_ps(shifts[i]));
-            let page = &mut task.work.scores[i].as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0[p];
+            let page =
+                &mut task.work.scores[i].as_chunks_mut::<TILE>().0.as_chunks_mut::<TILES>().0[p];
             let mut weights = [_mm512_setzero_ps(); TILES];
             for t in 0..TILES {
-                weights[t] = _mm512_maskz_mov_ps(seen[t], exp2(_mm512_sub_ps(load_floats(&page[t]), shift)));
+                weights[t] =
+                    _mm512_maskz_mov_ps(seen[t], exp2(_mm512_sub_ps(load_floats(&page[t]), shift)));
             }
-            let pairs = (_mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
+            let pairs =
+                (_mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
             sums[i] = _mm512_add_ps(sums[i], _mm512_add_ps(pairs.0, pairs.1));
             ahead.prefetch(lines);
             for t in 0..TILES {
@@ -163,18 +177,28 @@ fn weights<const Q: usize>(task: &mut Task, pages: usize) {
             if p == 0 {
                 task.work.first[i] = _mm512_cvtss_f32(weights[0]);
                 // The lane of position 0 is not rounded.
-                weights[0] = _mm512_maskz_mov_ps(if task.begins { 0xfffe } else { 0xffff }, weights[0]);
+                weights[0] =
+                    _mm512_maskz_mov_ps(if task.begins { 0xfffe } else { 0xffff }, weights[0]);
             }
             for t in 0..TILES {
                 store(weights[t], &mut page[t]);
             }
-            tops[i] = _mm512_max_ps(_mm512_max_ps(weights[0], weights[1]), _mm512_max_ps(weights[2], weights[3]));
+            tops[i] = _mm512_max_ps(
+                _mm512_max_ps(weights[0], weights[1]),
+                _mm512_max_ps(weights[2], weights[3]),
+            );
         }
         let top = reduce_max_8(&tops);
         let something = _mm256_cmp_ps::<_CMP_GE_OQ>(top, _mm256_set1_ps(SMALLEST));
-        store_8(_mm256_and_ps(something, _mm256_mul_ps(top, _mm256_set1_ps(1.0 / LEVELS))), &mut task.work.units[p]);
+        store_8(
+            _mm256_and_ps(something, _mm256_mul_ps(top, _mm256_set1_ps(1.0 / LEVELS))),
+            &mut task.work.units[p],
+        );
         let mut inverses = [0f32; MAX_QUERIES];
-        store_8(_mm256_and_ps(something, _mm256_div_ps(_mm256_set1_ps(LEVELS), top)), &mut inverses);
+        store_8(
+            _mm256_and_ps(something, _mm256_div_ps(_mm256_set1_ps(LEVELS), top)),
+            &mut inverses,
+        );
         for i in 0..Q {
             let inverse = _mm512_set1_ps(inverses[i]);
             let page = &task.work.scores[i].as_chunks::<TILE>().0.as_chunks::<TILES>().0[p];
@@ -205,12 +229,19 @@ fn seen_of_page(seen: usize, page: usize) -> [__mmask16; TILES] {
 fn reduce_max_8(x: &[__m512; 8]) -> __m256 {
     // Lane 0, 1, 2, 3 of each quarter: registers 0–3, 4–7.
     let [low, high] = [0, 4].map(|i| {
-        let ab = _mm512_max_ps(_mm512_unpacklo_ps(x[i], x[i + 1]), _mm512_unpackhi_ps(x[i], x[i + 1]));
-        let cd = _mm512_max_ps(_mm512_unpacklo_ps(x[i + 2], x[i + 3]), _mm512_unpackhi_ps(x[i + 2], x[i + 3]));
+        let ab =
+            _mm512_max_ps(_mm512_unpacklo_ps(x[i], x[i + 1]), _mm512_unpackhi_ps(x[i], x[i + 1]));
+        let cd = _mm512_max_ps(
+            _mm512_unpacklo_ps(x[i + 2], x[i + 3]),
+            _mm512_unpackhi_ps(x[i + 2], x[i + 3]),
+        );
         _mm512_max_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xee>(ab, cd))
     });
     // Quarters 0 and 2, 1 and 3 of both; then the two that are left of each.
-    let halves = _mm512_max_ps(_mm512_shuffle_f32x4::<0x88>(low, high), _mm512_shuffle_f32x4::<0xdd>(low, high));
+    let halves = _mm512_max_ps(
+        _mm512_shuffle_f32x4::<0x88>(low, high),
+        _mm512_shuffle_f32x4::<0xdd>(low, high),
+    );
     let both = _mm512_max_ps(halves, _mm512_shuffle_f32x4::<0xb1>(halves, halves));
     _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0x08>(both, both))
 }
@@ -278,7 +309,8 @@ fn some_columns<const Q: usize, const T: usize>(
     for i in 0..Q {
         let unit = _mm512_set1_ps(task.work.units[page][i]);
         for t in 0..T {
-            let out: &mut [f32; 16] = task.out[i * len + (column + t) * 16..].first_chunk_mut().expect("a column");
+            let out: &mut [f32; 16] =
+                task.out[i * len + (column + t) * 16..].first_chunk_mut().expect("a column");
             // The first page overwrites what an earlier call has left.
             let before = if page > 0 {
                 load_floats(out)
@@ -294,8 +326,9 @@ fn some_columns<const Q: usize, const T: usize>(
     }
 }
 
-/// `2^x` for `x ≤ 0` to 8e-5 (a level is 4e-3); at least `2^-96`, so that its product with a scale is not denormal, which takes a core 150
-/// cycles. NaN stays NaN (those of this crate: the low bits of others would count).
+/// `2^x` for `x ≤ 0` to 8e-5 (a level is 4e-3); at least `2^-96`, so that its product with a scale
+/// is not denormal, which takes a core 150 cycles. NaN stays NaN (those of this crate: the low bits
+/// of others would count).
 #[target_feature(enable = "avx512f,fma")]
 #[inline]
 fn exp2(x: __m512) -> __m512 {
@@ -356,11 +389,12 @@ const LEAD: usize = 160;
 /// Lines that are asked for in a column of the values of a page.
 const IN_COLUMN: usize = 10;
 
-/// The lines of a head in the order in which they are read (the keys of all pages of a block that count, their values, the next block), from one
-/// that is about to be read on.
+/// The lines of a head in the order in which they are read (the keys of all pages of a block that
+/// count, their values, the next block), from one that is about to be read on.
 ///
-/// As many are asked for in a block as it has, at a pace that the memory can follow: one at every register of keys, the most at the values
-/// that the arithmetic leaves time for, what is left in between. A burst would fill the core's buffers for misses and hold up its loads.
+/// As many are asked for in a block as it has, at a pace that the memory can follow: one at every
+/// register of keys, the most at the values that the arithmetic leaves time for, what is left in
+/// between. A burst would fill the core's buffers for misses and hold up its loads.
 struct Ahead(*const Line);
 
 impl Ahead {

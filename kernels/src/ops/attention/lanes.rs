@@ -9,8 +9,8 @@ use crate::kv::TILE;
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(__m256, __m256);
 
-// Every method: SAFETY is that only kernels of a row with AVX2, FMA and F16C use the type, and that loads and stores are unaligned
-// ones of a whole array.
+// Every method: SAFETY is that only kernels of a row with AVX2, FMA and F16C use the type, and that
+// loads and stores are unaligned ones of a whole array.
 impl Lanes for Avx2 {
     const SUMS: usize = 4;
 
@@ -59,8 +59,8 @@ impl Lanes for Avx2 {
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(__m512);
 
-// Every method: SAFETY is that only kernels of a row with AVX-512 F use the type, and that loads and stores are unaligned ones of
-// a whole array.
+// Every method: SAFETY is that only kernels of a row with AVX-512 F use the type, and that loads
+// and stores are unaligned ones of a whole array.
 impl Lanes for Avx512 {
     const SUMS: usize = 8;
 

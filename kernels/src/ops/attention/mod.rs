@@ -1,10 +1,12 @@
 //! Causal attention of new tokens over a [`KvStore`] (grouped queries, flash-style).
 //!
-//! Positions are taken in blocks of [`BLOCK`] counted from position 0. A block gives a query a partial result (the largest
-//! score, the sum of the weights, the weighted values); partial results are merged in the order of the blocks. Which queries are
-//! computed together, which blocks run on which thread: neither changes a bit of a token's result.
+//! Positions are taken in blocks of [`BLOCK`] counted from position 0. A block gives a query a
+//! partial result (the largest score, the sum of the weights, the weighted values); partial results
+//! are merged in the order of the blocks. Which queries are computed together, which blocks run on
+//! which thread: neither changes a bit of a token's result.
 //!
-//! Owns the split of the work ([`attention`]); a block's arithmetic is in `float` (f32 and f16) and `int8*`.
+//! Owns the split of the work ([`attention`]); a block's arithmetic is in `float` (f32 and f16) and
+//! `int8*`.
 
 mod float;
 mod int8;
@@ -42,36 +44,61 @@ pub struct Attention {
     pub q_stride: usize,
 }
 
-/// `out[m, heads·d]`: token `i` sits at position `past + i` and sees keys `0 ..= past + i`, scaled by `1/√d`.
+/// `out[m, heads·d]`: token `i` sits at position `past + i` and sees keys `0 ..= past + i`, scaled
+/// by `1/√d`.
 ///
-/// Shapes: `q` `m` rows of `q_stride` (the first heads·d count); `kv` with the new tokens already put.
-/// A query with an element that is not finite makes its head's output NaN, and so does every key or value it sees that is not
-/// finite ([`KvStore::put_many`]); no other output is touched.
-/// Panics: lengths. A token's output has the same bits whatever other tokens are computed with it, on any number of threads.
-/// Accuracy: NMSE ≤ 1e-10 against `reference::attention` over what the store holds for f32 and f16; ≤ 1e-5 against
-/// `reference::attention_int8` for INT8 (heads of 32 elements or more).
+/// Shapes: `q` `m` rows of `q_stride` (the first heads·d count); `kv` with the new tokens already
+/// put. A query with an element that is not finite makes its head's output NaN, and so does every
+/// key or value it sees that is not finite ([`KvStore::put_many`]); no other output is touched.
+/// Panics: lengths. A token's output has the same bits whatever other tokens are computed with it,
+/// on any number of threads. Accuracy: NMSE ≤ 1e-10 against `reference::attention` over what the
+/// store holds for f32 and f16; ≤ 1e-5 against `reference::attention_int8` for INT8 (heads of 32
+/// elements or more).
 pub fn attention(shape: &Attention, q: &[f32], kv: &KvStore, out: &mut [f32]) {
     attention_with(isa::active(), shape, q, kv, out);
 }
 
 /// [`attention`] on a given row of the kernel table.
-pub fn attention_with(row: &'static Row, shape: &Attention, q: &[f32], kv: &KvStore, out: &mut [f32]) {
+pub fn attention_with(
+    row: &'static Row,
+    shape: &Attention,
+    q: &[f32],
+    kv: &KvStore,
+    out: &mut [f32],
+) {
     run(row, shape, None, q, kv, out);
 }
 
-/// [`attention`] of tokens that need not stand side by side: token `i` sits at `positions[i]` (ascending) and sees keys
-/// `0 ..= positions[i]`; `shape.past` does not count. Panics: lengths, or positions that do not ascend.
-pub fn attention_at(shape: &Attention, positions: &[usize], q: &[f32], kv: &KvStore, out: &mut [f32]) {
+/// [`attention`] of tokens that need not stand side by side: token `i` sits at `positions[i]`
+/// (ascending) and sees keys `0 ..= positions[i]`; `shape.past` does not count. Panics: lengths, or
+/// positions that do not ascend.
+pub fn attention_at(
+    shape: &Attention,
+    positions: &[usize],
+    q: &[f32],
+    kv: &KvStore,
+    out: &mut [f32],
+) {
     assert!(positions.is_sorted_by(|a, b| a < b), "positions ascend");
     let past = positions.first().copied().unwrap_or(0);
     run(isa::active(), &Attention { past, ..*shape }, Some(positions), q, kv, out);
 }
 
-fn run(row: &'static Row, shape: &Attention, positions: Option<&[usize]>, q: &[f32], kv: &KvStore, out: &mut [f32]) {
+fn run(
+    row: &'static Row,
+    shape: &Attention,
+    positions: Option<&[usize]>,
+    q: &[f32],
+    kv: &KvStore,
+    out: &mut [f32],
+) {
     let Attention { heads, past, q_stride } = *shape;
     let (kv_heads, d) = (kv.kv_heads(), kv.head_dim());
     let width = heads * d;
-    assert!(heads > 0 && heads.is_multiple_of(kv_heads) && q_stride >= width, "{shape:?} over {kv:?}");
+    assert!(
+        heads > 0 && heads.is_multiple_of(kv_heads) && q_stride >= width,
+        "{shape:?} over {kv:?}"
+    );
     assert!(out.len().is_multiple_of(width), "out is not [m,{width}]");
     let m = out.len() / width;
     if m == 0 {
@@ -80,7 +107,9 @@ fn run(row: &'static Row, shape: &Attention, positions: Option<&[usize]>, q: &[f
     assert!(q.len() >= (m - 1) * q_stride + width, "queries of {m} tokens");
     assert!(positions.is_none_or(|positions| positions.len() == m), "positions of {m} tokens");
     let total = positions.map_or(past.checked_add(m), |positions| positions[m - 1].checked_add(1));
-    let total = total.filter(|total| *total <= kv.tokens()).unwrap_or_else(|| panic!("{m} tokens after {past} over {kv:?}"));
+    let total = total
+        .filter(|total| *total <= kv.tokens())
+        .unwrap_or_else(|| panic!("{m} tokens after {past} over {kv:?}"));
     let call = Call { row, shape: *shape, positions, kv, q, group: heads / kv_heads, m, total };
     let plan = Plan::of(&call);
     if plan.segments > 1 {
@@ -123,10 +152,12 @@ struct Task<'a> {
     /// Whether position 0 is in the block.
     begins: bool,
     queries: Queries<'a>,
-    /// Positions of the block that each query sees, ascending; the last is not 0. Those beyond the number of queries are 0.
+    /// Positions of the block that each query sees, ascending; the last is not 0. Those beyond the
+    /// number of queries are 0.
     seen: [usize; MAX_QUERIES],
     work: &'a mut Work,
-    /// Partial results `[queries][partial_len]`, overwritten (arbitrary for a query that sees nothing).
+    /// Partial results `[queries][partial_len]`, overwritten (arbitrary for a query that sees
+    /// nothing).
     out: &'a mut [f32],
 }
 
@@ -219,12 +250,18 @@ impl Plan {
             KvDtype::Int8 => 50_000,
             KvDtype::F16 | KvDtype::F32 => 15_000,
         };
-        let products = queries as u64 * kv_heads as u64 * (call.shape.past + call.total).div_ceil(2) as u64 * 2 * layout.head_dim as u64;
-        let batch = (queries * kv_heads).div_ceil(threads * 2).next_multiple_of(MAX_QUERIES).min(MAX_BATCH);
+        let products = queries as u64
+            * kv_heads as u64
+            * (call.shape.past + call.total).div_ceil(2) as u64
+            * 2
+            * layout.head_dim as u64;
+        let batch =
+            (queries * kv_heads).div_ceil(threads * 2).next_multiple_of(MAX_QUERIES).min(MAX_BATCH);
         let batches = queries.div_ceil(batch);
         let items = batches * kv_heads;
         let uneven = items < threads * 4 && !items.is_multiple_of(threads);
-        let segments = if uneven { (threads * 4).div_ceil(items).min(call.total.div_ceil(BLOCK)) } else { 1 };
+        let segments =
+            if uneven { (threads * 4).div_ceil(items).min(call.total.div_ceil(BLOCK)) } else { 1 };
         Plan { kv_heads, queries, batch, batches, segments, estimated_us: products / per_us }
     }
 
@@ -232,7 +269,8 @@ impl Plan {
         self.kv_heads * self.batches
     }
 
-    /// Head and queries of an item. Early batches (few keys) and late ones alternate, so that contiguous items are equal work.
+    /// Head and queries of an item. Early batches (few keys) and late ones alternate, so that
+    /// contiguous items are equal work.
     fn item(&self, item: usize) -> (usize, Range<usize>) {
         let (kv_head, i) = (item / self.batches, item % self.batches);
         let batch = if i.is_multiple_of(2) { i / 2 } else { self.batches - 1 - i / 2 };
@@ -257,7 +295,8 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Where the output (and the query, but for the stride) of a query of a head begins: token and element.
+    /// Where the output (and the query, but for the stride) of a query of a head begins: token and
+    /// element.
     fn place(&self, kv_head: usize, query: usize) -> (usize, usize) {
         (query / self.group, (kv_head * self.group + query % self.group) * self.kv.head_dim())
     }
@@ -280,7 +319,8 @@ impl Call<'_> {
         }
     }
 
-    /// Computes the partial results of `blocks`, in order, and hands each to `take(scratch's merged results, query, block, partial)`.
+    /// Computes the partial results of `blocks`, in order, and hands each to `take(scratch's merged
+    /// results, query, block, partial)`.
     fn blocks(
         &self,
         scratch: &mut Scratch,
@@ -310,7 +350,16 @@ impl Call<'_> {
                     continue;
                 }
                 let queries = prepared.group(layout, g, n);
-                let mut task = Task { layout, lines, next, begins: block == 0, queries, seen, work, out: &mut partial[..n * len] };
+                let mut task = Task {
+                    layout,
+                    lines,
+                    next,
+                    begins: block == 0,
+                    queries,
+                    seen,
+                    work,
+                    out: &mut partial[..n * len],
+                };
                 // SAFETY: the row's instruction set was checked when it was made.
                 unsafe { kernel(&mut task) };
                 for i in 0..n {
@@ -323,15 +372,27 @@ impl Call<'_> {
     }
 
     /// The results of some queries of a head.
-    fn run(&self, scratch: &mut Scratch, kv_head: usize, queries: Range<usize>, out: &SharedOut<f32>) {
+    fn run(
+        &self,
+        scratch: &mut Scratch,
+        kv_head: usize,
+        queries: Range<usize>,
+        out: &SharedOut<f32>,
+    ) {
         let len = partial_len(self.kv.layout());
         let first = queries.start;
         scratch.merged.resize(MAX_BATCH * len, 0.0);
         let n_blocks = self.seen(queries.end - 1).div_ceil(BLOCK);
-        self.blocks(scratch, kv_head, queries.clone(), 0..n_blocks, |merged, query, block, partial| {
-            let merged = &mut merged[(query - first) * len..][..len];
-            self.merge(merged, block, partial);
-        });
+        self.blocks(
+            scratch,
+            kv_head,
+            queries.clone(),
+            0..n_blocks,
+            |merged, query, block, partial| {
+                let merged = &mut merged[(query - first) * len..][..len];
+                self.merge(merged, block, partial);
+            },
+        );
         for query in queries {
             let (token, at) = self.place(kv_head, query);
             let d = self.kv.head_dim();
@@ -350,22 +411,27 @@ impl Call<'_> {
         }
     }
 
-    /// [`Call::run`] with the blocks of a query on several threads: the partial results are kept, and merged at the end.
+    /// [`Call::run`] with the blocks of a query on several threads: the partial results are kept,
+    /// and merged at the end.
     fn run_segmented(&self, plan: &Plan, out: &mut [f32]) {
         let (d, len) = (self.kv.head_dim(), partial_len(self.kv.layout()));
         let n_blocks = self.total.div_ceil(BLOCK);
         let mut partials = PARTIALS.take();
         partials.resize((plan.kv_heads * plan.queries * n_blocks * len).max(partials.len()), 0.0);
-        let at = |kv_head: usize, query: usize, block: usize| ((kv_head * plan.queries + query) * n_blocks + block) * len;
+        let at = |kv_head: usize, query: usize, block: usize| {
+            ((kv_head * plan.queries + query) * n_blocks + block) * len
+        };
         let shared = SharedOut::new(&mut partials);
         threads::split(plan.items() * plan.segments, plan.estimated_us, |parts| {
             let mut scratch = SCRATCH.take();
             for part in parts {
                 let (item, segment) = (part / plan.segments, part % plan.segments);
                 let (kv_head, queries) = plan.item(item);
-                let blocks = n_blocks * segment / plan.segments..n_blocks * (segment + 1) / plan.segments;
+                let blocks =
+                    n_blocks * segment / plan.segments..n_blocks * (segment + 1) / plan.segments;
                 self.blocks(&mut scratch, kv_head, queries, blocks, |_, query, block, partial| {
-                    // SAFETY: `partials` outlives the split; one block of one query belongs to one part.
+                    // SAFETY: `partials` outlives the split; one block of one query belongs to one
+                    // part.
                     unsafe { shared.part(at(kv_head, query, block), len) }.copy_from_slice(partial);
                 });
             }

@@ -56,7 +56,15 @@ impl Prepared {
     pub(super) fn place<'a>(&'a mut self, layout: &Layout, i: usize, q: &'a [f32]) -> Prepare<'a> {
         let group = i / MAX_QUERIES;
         let scale = std::f32::consts::LOG2_E / (layout.head_dim as f32).sqrt();
-        let mut prepare = Prepare { q, lane: i % MAX_QUERIES, scale, floats: &mut [], quads: &mut [], scales: &mut [], bias: &mut [] };
+        let mut prepare = Prepare {
+            q,
+            lane: i % MAX_QUERIES,
+            scale,
+            floats: &mut [],
+            quads: &mut [],
+            scales: &mut [],
+            bias: &mut [],
+        };
         if layout.dtype == KvDtype::Int8 {
             prepare.quads = part(&mut self.quads, group, layout.quads());
             prepare.scales = part(&mut self.scales, group, layout.groups());
@@ -72,9 +80,21 @@ impl Prepared {
         let range = |len: usize| group * len..(group + 1) * len;
         if layout.dtype == KvDtype::Int8 {
             let (quads, groups) = (range(layout.quads()), range(layout.groups()));
-            Queries { n, floats: &[], quads: &self.quads[quads], scales: &self.scales[groups.clone()], bias: &self.bias[groups] }
+            Queries {
+                n,
+                floats: &[],
+                quads: &self.quads[quads],
+                scales: &self.scales[groups.clone()],
+                bias: &self.bias[groups],
+            }
         } else {
-            Queries { n, floats: &self.floats[range(layout.head_dim)], quads: &[], scales: &[], bias: &[] }
+            Queries {
+                n,
+                floats: &self.floats[range(layout.head_dim)],
+                quads: &[],
+                scales: &[],
+                bias: &[],
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
-//! `lacuna bench kernels`: every operation of a layer at the sizes of real models, on every row of the kernel table.
+//! `lacuna bench kernels`: every operation of a layer at the sizes of real models, on every row of
+//! the kernel table.
 //!
-//! The row is chosen once per process, so each row runs in a process of its own: this binary again, with `LACUNA_ISA` set.
+//! The row is chosen once per process, so each row runs in a process of its own: this binary again,
+//! with `LACUNA_ISA` set.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -23,8 +25,9 @@ use super::weights::{Random, products, random_matrix};
 
 /// Time every kernel at the sizes of real models, beside the limits of this machine
 ///
-/// Time is the median of repeats that are taken in turn; GB/s count the bytes that must be moved, TOPS the integer operations of
-/// the product; the share is that of the nearer limit, measured in the same run.
+/// Time is the median of repeats that are taken in turn; GB/s count the bytes that must be moved,
+/// TOPS the integer operations of the product; the share is that of the nearer limit, measured in
+/// the same run.
 #[derive(clap::Args)]
 pub struct Args {
     /// Shapes to take sizes from
@@ -51,7 +54,10 @@ pub struct Args {
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|s| (0.0..=60.0).contains(s)).ok_or_else(|| "a number of seconds from 0 to 60".to_owned())
+    text.parse()
+        .ok()
+        .filter(|s| (0.0..=60.0).contains(s))
+        .ok_or_else(|| "a number of seconds from 0 to 60".to_owned())
 }
 
 /// Tokens of a product.
@@ -68,25 +74,48 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let active = isa::selected().map_err(Clone::clone)?.isa();
-    let wanted = if args.isa.is_empty() { Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect() } else { args.isa.clone() };
+    let wanted = if args.isa.is_empty() {
+        Isa::ALL.into_iter().filter(|isa| isa.is_available()).collect()
+    } else {
+        args.isa.clone()
+    };
     let machine = Machine::here();
     let mut rows = Vec::new();
     for isa in wanted {
         rows.push(if isa == active { measure(args, isa, &machine) } else { in_child(args, isa)? });
     }
-    super::deliver(&Record::Kernels(Kernels { machine, threads: threads::threads(), rows }), args.output.as_deref(), args.json)
+    super::deliver(
+        &Record::Kernels(Kernels { machine, threads: threads::threads(), rows }),
+        args.output.as_deref(),
+        args.json,
+    )
 }
 
 /// Runs this command for one row in a process of its own.
 fn in_child(args: &Args, isa: Isa) -> anyhow::Result<KernelRow> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["bench", "kernels", "--json", "--isa", isa.name(), "--only", &args.only, "--like", &args.like.join(",")]);
+    command.args([
+        "bench",
+        "kernels",
+        "--json",
+        "--isa",
+        isa.name(),
+        "--only",
+        &args.only,
+        "--like",
+        &args.like.join(","),
+    ]);
     command.args(["--threads", &args.threads.to_string(), "--seconds", &args.seconds.to_string()]);
-    let output = command.env(ISA_VARIABLE, isa.name()).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    let output = command
+        .env(ISA_VARIABLE, isa.name())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()?;
     if !output.status.success() {
         bail!("the run for --isa {isa} failed ({}): run it alone to see why", output.status);
     }
-    let record = serde_json::from_slice(&output.stdout).with_context(|| format!("what the run for --isa {isa} printed"))?;
+    let record = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("what the run for --isa {isa} printed"))?;
     match record {
         Record::Kernels(Kernels { mut rows, .. }) if rows.len() == 1 => Ok(rows.remove(0)),
         _ => bail!("the run for --isa {isa} printed another record"),
@@ -112,19 +141,22 @@ fn measure(args: &Args, isa: Isa, machine: &Machine) -> KernelRow {
     let tiny = args.like.iter().all(|name| name.starts_with("tiny"));
     let limit_bytes = if tiny { 1 << 24 } else { machine::limit_bytes(machine) };
     let limits_now = || machine::measure_limits(isa, threads::threads(), limit_bytes);
-    // The limits move with the neighbours of a virtual machine: they are measured between the groups, and each group is held
-    // against those before and after it.
+    // The limits move with the neighbours of a virtual machine: they are measured between the
+    // groups, and each group is held against those before and after it.
     let mut measured = vec![limits_now()];
     let mut done: Vec<KernelCase> = Vec::new();
     let mut group = |like: &str, cases: Vec<Case<About>>| {
-        let cases: Vec<_> = cases.into_iter().filter(|case| case.about.op.contains(&args.only)).collect();
+        let cases: Vec<_> =
+            cases.into_iter().filter(|case| case.about.op.contains(&args.only)).collect();
         if cases.is_empty() {
             return;
         }
         let results = in_turn(cases, Duration::from_secs_f64(args.seconds));
         measured.push(limits_now());
         let limits = limits_of(&measured[measured.len() - 2..]);
-        done.extend(results.into_iter().map(|(about, spread)| finished(like, about, &spread, &limits)));
+        done.extend(
+            results.into_iter().map(|(about, spread)| finished(like, about, &spread, &limits)),
+        );
     };
     let cold_bytes = if tiny { 1 << 16 } else { 4 * machine.last_cache };
     for like in &args.like {
@@ -138,7 +170,9 @@ fn measure(args: &Args, isa: Isa, machine: &Machine) -> KernelRow {
             let copies: Vec<Int4Matrix> = (0..copies).map(|_| one.clone()).collect();
             let fits = one.bytes() * 2 < machine.last_cache;
             let mut cases = Vec::new();
-            for m in TOKENS.into_iter().filter(|m| name != "vocabulary" || *m <= MOST_VOCABULARY_TOKENS) {
+            for m in
+                TOKENS.into_iter().filter(|m| name != "vocabulary" || *m <= MOST_VOCABULARY_TOKENS)
+            {
                 cases.push(product(name, &copies, m, true));
                 if fits {
                     cases.push(product(name, &copies[..1], m, false));
@@ -148,8 +182,9 @@ fn measure(args: &Args, isa: Isa, machine: &Machine) -> KernelRow {
         }
         let past: &[usize] = if tiny { &[48] } else { &[1024, 4096] };
         if "attention".contains(&args.only) {
-            let stores: Vec<(KvDtype, Vec<KvStore>)> =
-                [DEFAULT_KV, KvDtype::F16].map(|dtype| (dtype, kv_stores(&spec, dtype, past))).into();
+            let stores: Vec<(KvDtype, Vec<KvStore>)> = [DEFAULT_KV, KvDtype::F16]
+                .map(|dtype| (dtype, kv_stores(&spec, dtype, past)))
+                .into();
             let mut cases = Vec::new();
             for (dtype, stores) in &stores {
                 cases.extend(past.iter().map(|past| attention(&spec, *dtype, stores, *past, 1)));
@@ -158,7 +193,14 @@ fn measure(args: &Args, isa: Isa, machine: &Machine) -> KernelRow {
             group(like, cases);
         }
         let tokens: [usize; 2] = if tiny { [1, 4] } else { [1, 512] };
-        group(like, tokens.into_iter().flat_map(|m| small_operations(&spec, m)).chain(over_vocabulary(&spec)).collect());
+        group(
+            like,
+            tokens
+                .into_iter()
+                .flat_map(|m| small_operations(&spec, m))
+                .chain(over_vocabulary(&spec))
+                .collect(),
+        );
     }
     KernelRow { isa: isa.name().to_owned(), limits: limits_of(&measured), cases: done }
 }
@@ -174,7 +216,12 @@ fn finished(like: &str, about: About, seconds: &Spread, limits: &Limits) -> Kern
         what,
         m,
         cold,
-        us: Spread { median: micro(seconds.median), least: micro(seconds.least), most: micro(seconds.most), ..*seconds },
+        us: Spread {
+            median: micro(seconds.median),
+            least: micro(seconds.least),
+            most: micro(seconds.most),
+            ..*seconds
+        },
         gbs: (bytes > 0.0).then(|| bytes / seconds.median / 1e9),
         tops: (ops > 0.0).then(|| ops / seconds.median / 1e12),
         of_limit: (limited && least > 0.0).then(|| least / seconds.median),
@@ -182,7 +229,8 @@ fn finished(like: &str, about: About, seconds: &Spread, limits: &Limits) -> Kern
     }
 }
 
-/// `m` tokens times a matrix, its activations quantised on the way; `copies` are taken one after another.
+/// `m` tokens times a matrix, its activations quantised on the way; `copies` are taken one after
+/// another.
 fn product<'a>(name: &str, copies: &'a [Int4Matrix], m: usize, cold: bool) -> Case<'a, About> {
     let (n, k, bytes) = (copies[0].n(), copies[0].k(), copies[0].bytes());
     let x = Random(11).floats(m * k);
@@ -224,14 +272,21 @@ fn kv_stores(spec: &ModelSpec, dtype: KvDtype, past: &[usize]) -> Vec<KvStore> {
 }
 
 /// Attention of `m` tokens after `past`, layer after layer.
-fn attention<'a>(spec: &ModelSpec, dtype: KvDtype, stores: &'a [KvStore], past: usize, m: usize) -> Case<'a, About> {
+fn attention<'a>(
+    spec: &ModelSpec,
+    dtype: KvDtype,
+    stores: &'a [KvStore],
+    past: usize,
+    m: usize,
+) -> Case<'a, About> {
     let width = spec.attention().heads * spec.attention().head_dim;
     let q = Random(17).floats(m * width);
     let mut out = vec![0f32; m * width];
     let shape = Attention { heads: spec.attention().heads, past, q_stride: width };
     let mut next = 0;
     let a_token = stores[0].bytes() as f64 / stores[0].tokens() as f64;
-    // Scores and weighted values, each a multiply-add an element; a token sees half of what comes with it.
+    // Scores and weighted values, each a multiply-add an element; a token sees half of what comes
+    // with it.
     let seen = past as f64 + m as f64 / 2.0;
     let ops = 4.0 * m as f64 * seen * width as f64;
     Case {
@@ -260,7 +315,15 @@ fn attention<'a>(spec: &ModelSpec, dtype: KvDtype, stores: &'a [KvStore], past: 
 /// What lies between the products of a layer; its data is in a cache.
 fn small_operations<'a>(spec: &ModelSpec, m: usize) -> Vec<Case<'a, About>> {
     let (d, ff, eps) = (spec.hidden, spec.mlp().width, spec.norm_eps);
-    let about = |op, what: String, floats: usize| About { op, what, m, cold: false, bytes: 4.0 * floats as f64, ops: 0.0, limited: false };
+    let about = |op, what: String, floats: usize| About {
+        op,
+        what,
+        m,
+        cold: false,
+        bytes: 4.0 * floats as f64,
+        ops: 0.0,
+        limited: false,
+    };
     let mut cases = Vec::new();
 
     let (x, weight, mut y) = (Random(19).floats(m * d), vec![1f32; d], vec![0f32; m * d]);
@@ -309,22 +372,35 @@ fn small_operations<'a>(spec: &ModelSpec, m: usize) -> Vec<Case<'a, About>> {
     });
     cases.push(Case { about: about("rope", format!("{rotated}"), 2 * m * rotated), call });
 
-    let (mut store, rows, kv) =
-        (KvStore::new(DEFAULT_KV, spec.attention().kv_heads, spec.attention().head_dim), Random(37).floats(m * width), spec.kv_width());
+    let (mut store, rows, kv) = (
+        KvStore::new(DEFAULT_KV, spec.attention().kv_heads, spec.attention().head_dim),
+        Random(37).floats(m * width),
+        spec.kv_width(),
+    );
     store.grow(m);
     let call = Box::new(move || {
         store.put_many(0, m, &rows[..rows.len() - kv], &rows[kv..], width);
         black_box(&store);
     });
-    cases.push(Case { about: about("store keys and values", format!("{DEFAULT_KV} {kv}"), 2 * m * kv), call });
+    cases.push(Case {
+        about: about("store keys and values", format!("{DEFAULT_KV} {kv}"), 2 * m * kv),
+        call,
+    });
     cases
 }
 
 /// The choice of a token from its logits.
 fn over_vocabulary<'a>(spec: &ModelSpec) -> Vec<Case<'a, About>> {
     let n = spec.n_vocab;
-    let about =
-        |op, passes: f64| About { op, what: format!("{n}"), m: 1, cold: false, bytes: 4.0 * n as f64 * passes, ops: 0.0, limited: false };
+    let about = |op, passes: f64| About {
+        op,
+        what: format!("{n}"),
+        m: 1,
+        cold: false,
+        bytes: 4.0 * n as f64 * passes,
+        ops: 0.0,
+        limited: false,
+    };
     let logits = Random(41).floats(n);
     let greedy = Box::new(move || {
         black_box(ops::top(&logits));

@@ -1,16 +1,21 @@
-//! `lacuna bench kv-quality`: what every approximation of the KV cache costs, over the user's files and edits as they are made to them.
+//! `lacuna bench kv-quality`: what every approximation of the KV cache costs, over the user's files
+//! and edits as they are made to them.
 //!
-//! For a cursor in a file and an edit near it, the prompts before and after are built as in serving. The cache holds the one before; each
-//! switch brings it to the one after, and its answers are compared with those of a cold cache: [`Row`]. With a set of `fim-eval` the cursor
-//! is the hole, the edit puts the file's first line on top, and greedy answers are compared with the middle too. Nothing here is timed for
-//! speed records; the share of tokens computed is what a switch saves.
+//! For a cursor in a file and an edit near it, the prompts before and after are built as in
+//! serving. The cache holds the one before; each switch brings it to the one after, and its answers
+//! are compared with those of a cold cache: [`Row`]. With a set of `fim-eval` the cursor is the
+//! hole, the edit puts the file's first line on top, and greedy answers are compared with the
+//! middle too. Nothing here is timed for speed records; the share of tokens computed is what a
+//! switch saves.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use lacuna_engine::{Cancel, KvCache, KvDtype, Model, PrefillOptions, Reuse, prefill, prefill_with};
+use lacuna_engine::{
+    Cancel, KvCache, KvDtype, Model, PrefillOptions, Reuse, prefill, prefill_with,
+};
 use lacuna_eval::metric::line_exact_match;
 use lacuna_kernels::threads;
 use lacuna_prompt::{Input, Options, Order, build};
@@ -24,7 +29,8 @@ pub struct Args {
     /// Source files; edits are made to copies in memory
     #[arg(required_unless_present = "set", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// A set in any format that fim-eval reads, instead of files: exact match of the first line is measured too
+    /// A set in any format that fim-eval reads, instead of files: exact match of the first line is
+    /// measured too
     #[arg(long, value_name = "SET", conflicts_with = "files")]
     set: Option<PathBuf>,
     /// Rows of the set, spread over it
@@ -74,7 +80,8 @@ enum Edit {
 }
 
 impl Edit {
-    const OF_FILES: [Edit; 4] = [Edit::LineAbove, Edit::LineRemoved, Edit::LineBelow, Edit::BlockMoved];
+    const OF_FILES: [Edit; 4] =
+        [Edit::LineAbove, Edit::LineRemoved, Edit::LineBelow, Edit::BlockMoved];
 
     fn name(self) -> &'static str {
         match self {
@@ -86,8 +93,13 @@ impl Edit {
         }
     }
 
-    /// The text before and after the cursor once the edit is made; nothing where the file is too short for it.
-    fn apply(self, (prefix, suffix): (&str, &str), random: &mut Random) -> Option<(String, String)> {
+    /// The text before and after the cursor once the edit is made; nothing where the file is too
+    /// short for it.
+    fn apply(
+        self,
+        (prefix, suffix): (&str, &str),
+        random: &mut Random,
+    ) -> Option<(String, String)> {
         let mut above: Vec<&str> = prefix.split_inclusive('\n').collect();
         let mut below: Vec<&str> = suffix.split_inclusive('\n').collect();
         // The line of the cursor stays.
@@ -119,7 +131,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % n
     }
 }
@@ -141,7 +154,10 @@ impl Switch {
             ("shift (r = 0)".to_owned(), Switch::Warm(Reuse::Shift { min_run })),
         ];
         for ratio in [0.15, 0.3, 1.0] {
-            all.push((format!("blend, r = {ratio}"), Switch::Warm(Reuse::Blend { min_run, ratio })));
+            all.push((
+                format!("blend, r = {ratio}"),
+                Switch::Warm(Reuse::Blend { min_run, ratio }),
+            ));
         }
         for dtype in [KvDtype::F16, KvDtype::Int8] {
             all.push((format!("{dtype} for f32, cold"), Switch::Held(dtype)));
@@ -201,7 +217,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => cases(&loaded, args)?,
     };
     if cases.is_empty() {
-        bail!("nothing is long enough for an edit around a cursor: give files of 60 lines and more, or a set with rows of several lines");
+        bail!(
+            "nothing is long enough for an edit around a cursor: give files of 60 lines and more, or a set with rows of several lines"
+        );
     }
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); switches.len()];
     for (i, case) in cases.iter().enumerate() {
@@ -211,7 +229,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             samples.push(sample);
         }
     }
-    let rows: Vec<Row> = switches.iter().zip(&samples).map(|((name, _), samples)| row(name, samples, usize::from(args.tokens))).collect();
+    let rows: Vec<Row> = switches
+        .iter()
+        .zip(&samples)
+        .map(|((name, _), samples)| row(name, samples, usize::from(args.tokens)))
+        .collect();
     print(&loaded.name, &rows, args)
 }
 
@@ -230,12 +252,14 @@ fn cases(loaded: &Loaded, args: &Args) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     for path in &args.files {
         let text = read(path)?;
-        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let file =
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         for _ in 0..args.points {
             let place = text.split_at(cursor(&text, &mut random));
             for edit in Edit::OF_FILES {
                 let Some(after) = edit.apply(place, &mut random) else { continue };
-                let [before, after] = [place, (&after.0, &after.1)].map(|place| prompt(loaded, &file, place, args));
+                let [before, after] =
+                    [place, (&after.0, &after.1)].map(|place| prompt(loaded, &file, place, args));
                 cases.push(Case { file: file.clone(), edit, before, after, middle: None });
             }
         }
@@ -245,21 +269,38 @@ fn cases(loaded: &Loaded, args: &Args) -> anyhow::Result<Vec<Case>> {
 
 /// Rows of a set, evenly spread over it.
 fn rows_of(loaded: &Loaded, set: &Path, args: &Args) -> anyhow::Result<Vec<Case>> {
-    let rows = || lacuna_eval::format::open(set).map(|rows| rows.filter_map(Result::ok).filter(|row| !row.middle.trim().is_empty()));
+    let rows = || {
+        lacuna_eval::format::open(set)
+            .map(|rows| rows.filter_map(Result::ok).filter(|row| !row.middle.trim().is_empty()))
+    };
     let (n, limit) = (rows()?.count(), usize::from(args.limit));
     let mut cases = Vec::new();
-    for (_, row) in rows()?.enumerate().filter(|(i, _)| i * limit / n != (i + 1) * limit / n || n <= limit) {
+    for (_, row) in
+        rows()?.enumerate().filter(|(i, _)| i * limit / n != (i + 1) * limit / n || n <= limit)
+    {
         let file = lacuna_eval::generate::path(&row);
         let place = (row.prefix.as_str(), row.suffix.as_str());
         let Some(before) = Edit::FirstLine.apply(place, &mut Random(args.seed)) else { continue };
-        let [before, after] = [(before.0.as_str(), before.1.as_str()), place].map(|place| prompt(loaded, &file, place, args));
-        cases.push(Case { file: row.id, edit: Edit::FirstLine, before, after, middle: Some(row.middle) });
+        let [before, after] = [(before.0.as_str(), before.1.as_str()), place]
+            .map(|place| prompt(loaded, &file, place, args));
+        cases.push(Case {
+            file: row.id,
+            edit: Edit::FirstLine,
+            before,
+            after,
+            middle: Some(row.middle),
+        });
     }
     Ok(cases)
 }
 
 /// Every switch on one case.
-fn compare(loaded: &Loaded, case: &Case, switches: &[(String, Switch)], n_tokens: usize) -> anyhow::Result<Vec<Sample>> {
+fn compare(
+    loaded: &Loaded,
+    case: &Case,
+    switches: &[(String, Switch)],
+    n_tokens: usize,
+) -> anyhow::Result<Vec<Sample>> {
     let Case { before, after, .. } = case;
     let model = &loaded.model;
     let capacity = before.len().max(after.len()) + n_tokens.max(LINE_TOKENS);
@@ -270,7 +311,9 @@ fn compare(loaded: &Loaded, case: &Case, switches: &[(String, Switch)], n_tokens
     let sample = |(_, switch): &(String, Switch)| {
         let (kv, reuse, cold) = match *switch {
             Switch::Warm(reuse) => (base.fork(), reuse, &of_served),
-            Switch::Held(dtype) => (KvCache::with_dtype(model, capacity, dtype), Reuse::Exact, &exact),
+            Switch::Held(dtype) => {
+                (KvCache::with_dtype(model, capacity, dtype), Reuse::Exact, &exact)
+            }
         };
         measure(loaded, kv, case, reuse, cold)
     };
@@ -280,7 +323,10 @@ fn compare(loaded: &Loaded, case: &Case, switches: &[(String, Switch)], n_tokens
 fn read(file: &Path) -> anyhow::Result<String> {
     let size = std::fs::metadata(file).with_context(|| format!("{}", file.display()))?.len();
     if size > MAX_BYTES {
-        bail!("{} has {size} bytes, more than the {MAX_BYTES} that are read: give source files", file.display());
+        bail!(
+            "{} has {size} bytes, more than the {MAX_BYTES} that are read: give source files",
+            file.display()
+        );
     }
     std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))
 }
@@ -288,7 +334,10 @@ fn read(file: &Path) -> anyhow::Result<String> {
 /// A place at the end of a word or line in the middle of the text.
 fn cursor(text: &str, random: &mut Random) -> usize {
     let from = text.len() / 3 + random.below((text.len() / 2).max(1));
-    text.char_indices().skip_while(|(at, _)| *at < from).find(|(_, c)| !c.is_alphanumeric()).map_or(text.len(), |(at, _)| at)
+    text.char_indices()
+        .skip_while(|(at, _)| *at < from)
+        .find(|(_, c)| !c.is_alphanumeric())
+        .map_or(text.len(), |(at, _)| at)
 }
 
 fn prompt(loaded: &Loaded, name: &str, (prefix, suffix): (&str, &str), args: &Args) -> Vec<u32> {
@@ -297,7 +346,8 @@ fn prompt(loaded: &Loaded, name: &str, (prefix, suffix): (&str, &str), args: &Ar
     let budget = usize::from(args.prompt_tokens).min(limit);
     let order = loaded.sentinels.order;
     // Greedy answers are compared with the rows', which a healed prompt would have to be held to.
-    let options = Options { order, budget, heal: args.set.is_none(), seam: order == Order::Psm, ahead: 0 };
+    let options =
+        Options { order, budget, heal: args.set.is_none(), seam: order == Order::Psm, ahead: 0 };
     build(&loaded.tokenizer, &loaded.sentinels, &input, &options).ids
 }
 
@@ -315,7 +365,8 @@ fn cold(model: &Model, prompt: &[u32], dtype: KvDtype, n_tokens: usize) -> anyho
     let mut kv = KvCache::with_dtype(model, prompt.len() + n_tokens, dtype);
     let start = Instant::now();
     prefill(model, &mut kv, prompt, &cancel)?;
-    let mut cold = Cold { answer: Vec::new(), logits: vec![kv.logits().to_vec()], prefill: start.elapsed() };
+    let mut cold =
+        Cold { answer: Vec::new(), logits: vec![kv.logits().to_vec()], prefill: start.elapsed() };
     let mut ids = prompt.to_vec();
     for _ in 1..n_tokens {
         ids.push(largest(kv.logits()));
@@ -327,7 +378,13 @@ fn cold(model: &Model, prompt: &[u32], dtype: KvDtype, n_tokens: usize) -> anyho
 }
 
 /// Brings `kv` to the prompt after the edit and follows the cold answer with it.
-fn measure(loaded: &Loaded, mut kv: KvCache, case: &Case, reuse: Reuse, cold: &Cold) -> anyhow::Result<Sample> {
+fn measure(
+    loaded: &Loaded,
+    mut kv: KvCache,
+    case: &Case,
+    reuse: Reuse,
+    cold: &Cold,
+) -> anyhow::Result<Sample> {
     let (model, prompt) = (&loaded.model, &case.after);
     let (cancel, options) = (Cancel::new(), PrefillOptions { reuse, donors: &[] });
     let start = Instant::now();
@@ -347,11 +404,21 @@ fn measure(loaded: &Loaded, mut kv: KvCache, case: &Case, reuse: Reuse, cold: &C
         ids.push(*id);
     }
     let hit = match (&case.middle, free) {
-        (Some(middle), Some(kv)) => Some(line_exact_match(&greedy_line(loaded, kv, prompt)?, middle)),
+        (Some(middle), Some(kv)) => {
+            Some(line_exact_match(&greedy_line(loaded, kv, prompt)?, middle))
+        }
         _ => None,
     };
     let computed = (stats.prefilled + stats.repaired) as f64 / prompt.len() as f64;
-    Ok(Sample { edit: case.edit, first, each: sum / cold.answer.len() as f64, same, computed, time, hit })
+    Ok(Sample {
+        edit: case.edit,
+        first,
+        each: sum / cold.answer.len() as f64,
+        same,
+        computed,
+        time,
+        hit,
+    })
 }
 
 /// The greedy answer from a cache that holds the prompt, up to the end of its first line.
@@ -371,7 +438,8 @@ fn greedy_line(loaded: &Loaded, mut kv: KvCache, prompt: &[u32]) -> anyhow::Resu
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// A newline behind the first byte: one that stands first belongs to the answer, see [`lacuna_eval::metric::first_line`].
+/// A newline behind the first byte: one that stands first belongs to the answer, see
+/// [`lacuna_eval::metric::first_line`].
 fn first_line_ends(line: &[u8]) -> bool {
     line.iter().skip(1).any(|b| *b == b'\n')
 }
@@ -395,12 +463,19 @@ fn divergence(exact: &[f32], approximate: &[f32]) -> f64 {
 }
 
 fn row(name: &str, samples: &[Sample], n_tokens: usize) -> Row {
-    let mean = |of: &dyn Fn(&Sample) -> f64, samples: &[Sample]| samples.iter().map(of).sum::<f64>() / samples.len().max(1) as f64;
-    let share = |of: &dyn Fn(&Sample) -> bool| mean(&|s: &Sample| f64::from(u8::from(of(s))), samples);
+    let mean = |of: &dyn Fn(&Sample) -> f64, samples: &[Sample]| {
+        samples.iter().map(of).sum::<f64>() / samples.len().max(1) as f64
+    };
+    let share =
+        |of: &dyn Fn(&Sample) -> bool| mean(&|s: &Sample| f64::from(u8::from(of(s))), samples);
     let mut sorted: Vec<f64> = samples.iter().map(|s| s.first).collect();
     sorted.sort_unstable_by(f64::total_cmp);
-    let of = |edit: Edit| samples.iter().copied().filter(|s| s.edit == edit).collect::<Vec<Sample>>();
-    let by_edit = Edit::OF_FILES.into_iter().map(|edit| (edit, of(edit))).filter(|(_, samples)| !samples.is_empty());
+    let of =
+        |edit: Edit| samples.iter().copied().filter(|s| s.edit == edit).collect::<Vec<Sample>>();
+    let by_edit = Edit::OF_FILES
+        .into_iter()
+        .map(|edit| (edit, of(edit)))
+        .filter(|(_, samples)| !samples.is_empty());
     let by_edit = by_edit.map(|(edit, samples)| OfEdit {
         edit: edit.name(),
         kl_first: mean(&|s| s.first, &samples),
@@ -415,7 +490,10 @@ fn row(name: &str, samples: &[Sample], n_tokens: usize) -> Row {
         kl_per_token: mean(&|s| s.each, samples),
         same_first_token: share(&|s| s.same > 0),
         same_answer: share(&|s| s.same == n_tokens),
-        exact_match: samples.iter().all(|s| s.hit.is_some()).then(|| share(&|s| s.hit == Some(true))),
+        exact_match: samples
+            .iter()
+            .all(|s| s.hit.is_some())
+            .then(|| share(&|s| s.hit == Some(true))),
         computed: mean(&|s| s.computed, samples),
         time: mean(&|s| s.time, samples),
         by_edit,
@@ -426,14 +504,17 @@ fn print(model: &str, rows: &[Row], args: &Args) -> anyhow::Result<()> {
     let machine = Machine::here();
     let mut out = std::io::stdout().lock();
     if args.json {
-        let object =
-            serde_json::json!({ "model": model, "machine": machine, "tokens": args.tokens, "min_run": args.min_run, "rows": rows });
+        let object = serde_json::json!({ "model": model, "machine": machine, "tokens": args.tokens, "min_run": args.min_run, "rows": rows });
         writeln!(out, "{}", serde_json::to_string_pretty(&object)?)?;
         return Ok(());
     }
     let n = args.tokens;
     writeln!(out, "{}\n", machine.line(threads::threads()))?;
-    writeln!(out, "model {model}, {} samples, {n} tokens each, runs of {} tokens and more are moved\n", rows[0].samples, args.min_run)?;
+    writeln!(
+        out,
+        "model {model}, {} samples, {n} tokens each, runs of {} tokens and more are moved\n",
+        rows[0].samples, args.min_run
+    )?;
     writeln!(
         out,
         "| switch | KL first token (nats) | p95 | KL a token | same first token | same {n} tokens | prompt computed | prefill time | exact match |"
@@ -451,7 +532,8 @@ fn print(model: &str, rows: &[Row], args: &Args) -> anyhow::Result<()> {
             100.0 * row.same_answer,
             100.0 * row.computed,
             row.time,
-            row.exact_match.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share))
+            row.exact_match
+                .map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share))
         )?;
     }
     if rows[0].by_edit.is_empty() {
@@ -459,14 +541,26 @@ fn print(model: &str, rows: &[Row], args: &Args) -> anyhow::Result<()> {
     }
     let names: Vec<&str> = rows[0].by_edit.iter().map(|of| of.edit).collect();
     let mut table = |title: &str, cell: &dyn Fn(&OfEdit) -> String| -> std::io::Result<()> {
-        writeln!(out, "\n{title}:\n\n| switch | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()))?;
+        writeln!(
+            out,
+            "\n{title}:\n\n| switch | {} |\n|---|{}",
+            names.join(" | "),
+            "---|".repeat(names.len())
+        )?;
         for row in rows {
-            writeln!(out, "| {} | {} |", row.switch, row.by_edit.iter().map(cell).collect::<Vec<_>>().join(" | "))?;
+            writeln!(
+                out,
+                "| {} | {} |",
+                row.switch,
+                row.by_edit.iter().map(cell).collect::<Vec<_>>().join(" | ")
+            )?;
         }
         Ok(())
     };
     table("KL of the first token by edit", &|of| format!("{:.5}", of.kl_first))?;
-    table("Share of the prompt that was computed, by edit", &|of| format!("{:.0} %", 100.0 * of.computed))?;
+    table("Share of the prompt that was computed, by edit", &|of| {
+        format!("{:.0} %", 100.0 * of.computed)
+    })?;
     Ok(())
 }
 
@@ -485,7 +579,8 @@ mod tests {
         let (prefix, suffix) = text.split_at(at);
         for seed in 0..50 {
             for edit in Edit::OF_FILES {
-                let (above, below) = edit.apply((prefix, suffix), &mut Random(seed)).expect("long enough");
+                let (above, below) =
+                    edit.apply((prefix, suffix), &mut Random(seed)).expect("long enough");
                 assert_eq!(above.rsplit('\n').next(), Some("line"), "{edit:?}");
                 assert!(below.starts_with(" 50\n"), "{edit:?}");
                 let grown = lines(&above).len() as i64 - lines(prefix).len() as i64;
@@ -493,7 +588,9 @@ mod tests {
                 match edit {
                     Edit::LineAbove => assert!(grown == 1 && same_below),
                     Edit::LineRemoved | Edit::FirstLine => assert!(grown == -1 && same_below),
-                    Edit::LineBelow => assert!(same_above && lines(&below).len() == lines(suffix).len() + 1),
+                    Edit::LineBelow => {
+                        assert!(same_above && lines(&below).len() == lines(suffix).len() + 1)
+                    }
                     Edit::BlockMoved => {
                         assert!(grown == 0 && same_below && !same_above);
                         let mut sorted = [lines(&above), lines(prefix)];

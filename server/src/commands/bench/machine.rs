@@ -1,4 +1,5 @@
-//! Where a measurement was made: CPU, memory, system, commit and date; and the limits of the machine.
+//! Where a measurement was made: CPU, memory, system, commit and date; and the limits of the
+//! machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,15 +25,27 @@ pub struct Machine {
     pub memory_gb: f64,
     pub system: String,
     pub version: String,
-    /// Commit of the source tree that the binary lies in, `+` after it if that was changed; none outside of one.
+    /// Commit of the source tree that the binary lies in, `+` after it if that was changed; none
+    /// outside of one.
     pub commit: Option<String>,
     /// UTC, `2026-11-24`.
     pub date: String,
 }
 
 /// Instruction sets that some row uses.
-const FLAGS: [&str; 11] =
-    ["avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"];
+const FLAGS: [&str; 11] = [
+    "avx2",
+    "fma",
+    "f16c",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+];
 /// Where the system does not tell.
 const LIKELY_LAST_CACHE: usize = 32 << 20;
 
@@ -40,17 +53,27 @@ impl Machine {
     pub fn here() -> Machine {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| {
-            let line = cpuinfo.lines().find(|l| l.split(':').next().is_some_and(|key| key.trim() == name))?;
+            let line = cpuinfo
+                .lines()
+                .find(|l| l.split(':').next().is_some_and(|key| key.trim() == name))?;
             Some(line.split_once(':')?.1.trim().to_owned())
         };
-        let family = field("cpu family").zip(field("model")).map_or_else(String::new, |(f, m)| format!(" (family {f}, model {m})"));
+        let family = field("cpu family")
+            .zip(field("model"))
+            .map_or_else(String::new, |(f, m)| format!(" (family {f}, model {m})"));
         let all = field("flags").unwrap_or_default();
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let kilobytes = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        let kilobytes = meminfo.lines().find_map(|l| {
+            l.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()
+        });
         Machine {
             cpu: field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()) + &family,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            flags: FLAGS.iter().filter(|flag| all.split(' ').any(|f| f == **flag)).map(ToString::to_string).collect(),
+            flags: FLAGS
+                .iter()
+                .filter(|flag| all.split(' ').any(|f| f == **flag))
+                .map(ToString::to_string)
+                .collect(),
             last_cache: last_cache(),
             memory_gb: kilobytes.unwrap_or(0.0) / 1e6,
             system: system(),
@@ -70,7 +93,11 @@ impl Machine {
             self.last_cache as f64 / f64::from(1 << 20),
             self.memory_gb,
             self.system,
-            if self.flags.is_empty() { "no known vector extension".to_owned() } else { self.flags.join(" ") },
+            if self.flags.is_empty() {
+                "no known vector extension".to_owned()
+            } else {
+                self.flags.join(" ")
+            },
             self.version,
             self.commit.as_deref().unwrap_or("an unknown commit"),
             self.date
@@ -83,7 +110,9 @@ fn last_cache() -> usize {
     let size = |index: usize| {
         let text = read(format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size"))?;
         let text = text.trim();
-        let (digits, unit) = text.split_at(text.len() - text.chars().next_back().filter(|c| c.is_alphabetic()).map_or(0, |_| 1));
+        let (digits, unit) = text.split_at(
+            text.len() - text.chars().next_back().filter(|c| c.is_alphabetic()).map_or(0, |_| 1),
+        );
         let scale = match unit {
             "K" => 1 << 10,
             "M" => 1 << 20,
@@ -104,11 +133,17 @@ fn system() -> String {
 fn commit() -> Option<String> {
     let exe = std::env::current_exe().ok()?;
     let git = |args: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(exe.parent().unwrap_or(Path::new("."))).args(args).output().ok()?;
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(exe.parent().unwrap_or(Path::new(".")))
+            .args(args)
+            .output()
+            .ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let head = git(&["rev-parse", "--short=10", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|s| !s.is_empty());
+    let changed =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|s| !s.is_empty());
     Some(if changed { head + "+" } else { head })
 }
 
@@ -119,7 +154,8 @@ fn date(at: SystemTime) -> String {
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day_of_year = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let (day, month) =
+        (day_of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
     format!("{:04}-{month:02}-{day:02}", era * 400 + year + u64::from(month <= 2))
 }
 
@@ -148,7 +184,13 @@ mod tests {
     #[test]
     fn dates_of_known_days() {
         let day = |days: u64| date(UNIX_EPOCH + Duration::from_secs(days * 86_400 + 86_399));
-        let known = [(0, "1970-01-01"), (11_016, "2000-02-29"), (11_017, "2000-03-01"), (20_819, "2027-01-01"), (20_818, "2026-12-31")];
+        let known = [
+            (0, "1970-01-01"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (20_819, "2027-01-01"),
+            (20_818, "2026-12-31"),
+        ];
         for (days, text) in known {
             assert_eq!(day(days), text);
         }

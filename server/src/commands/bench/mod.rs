@@ -1,8 +1,10 @@
-//! `lacuna bench`: how fast the kernels and the whole engine are on this machine, beside what the machine can do and beside llama.cpp.
+//! `lacuna bench`: how fast the kernels and the whole engine are on this machine, beside what the
+//! machine can do and beside llama.cpp.
 //!
-//! [`kernels`], [`decode`] and [`replay`] measure and print or write one record ([`record`]); [`report`] turns records into tables and graphs;
-//! [`kv_quality`] measures what approximations of the KV cache cost.
-//! Every record says where and how it was made ([`machine`]) and holds the limits that were measured in the same run.
+//! [`kernels`], [`decode`] and [`replay`] measure and print or write one record ([`record`]);
+//! [`report`] turns records into tables and graphs; [`kv_quality`] measures what approximations of
+//! the KV cache cost. Every record says where and how it was made ([`machine`]) and holds the
+//! limits that were measured in the same run.
 
 mod decode;
 mod kernels;
@@ -60,7 +62,9 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 
 /// What `--isa` takes: a row that this machine can run.
 fn parse_isa(name: &str) -> Result<Isa, String> {
-    isa::choose(Some(name)).map(|row| row.isa()).map_err(|error| error.to_string().replace(isa::ISA_VARIABLE, "--isa"))
+    isa::choose(Some(name))
+        .map(|row| row.isa())
+        .map_err(|error| error.to_string().replace(isa::ISA_VARIABLE, "--isa"))
 }
 
 /// Writes a record to `output` (through a temporary file), or prints it: as JSON or as tables.
@@ -86,7 +90,9 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if written.is_err() {
         let _ = std::fs::remove_file(&stage);
     }
-    written.with_context(|| format!("{} cannot be written: check that its folder exists", path.display()))
+    written.with_context(|| {
+        format!("{} cannot be written: check that its folder exists", path.display())
+    })
 }
 
 /// Progress on standard error.

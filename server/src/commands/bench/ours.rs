@@ -28,15 +28,21 @@ impl Ours {
 
     /// Milliseconds of each of `repeats` runs of a test, after one that does not count.
     ///
-    /// Prompts: one prefill of all tokens, logits of the last one. Generation: greedy, choosing the tokens included.
+    /// Prompts: one prefill of all tokens, logits of the last one. Generation: greedy, choosing the
+    /// tokens included.
     pub fn run(&mut self, plan: &Plan, repeats: usize) -> anyhow::Result<Vec<f64>> {
-        let context: Vec<u32> = (0..plan.depth).map(|i| (i * 7919 % self.model.spec().n_vocab) as u32).collect();
+        let context: Vec<u32> =
+            (0..plan.depth).map(|i| (i * 7919 % self.model.spec().n_vocab) as u32).collect();
         if !context.is_empty() {
             prefill(&self.model, &mut self.kv, &context, &Cancel::new())?;
         }
         let mut times = Vec::new();
         for repeat in 0..=repeats {
-            let ms = if plan.generate { self.generate(&context, plan.tokens) } else { self.prompt(&context, plan.tokens) };
+            let ms = if plan.generate {
+                self.generate(&context, plan.tokens)
+            } else {
+                self.prompt(&context, plan.tokens)
+            };
             let ms = ms.with_context(|| format!("the engine on {}", plan.name()))?;
             if repeat > 0 {
                 times.push(ms);
@@ -55,10 +61,24 @@ impl Ours {
 
     fn generate(&mut self, context: &[u32], tokens: usize) -> anyhow::Result<f64> {
         let prompt = if context.is_empty() { self.fresh(1) } else { context.to_vec() };
-        // The first token is chosen from the prompt's logits: one more is asked for than is evaluated.
+        // The first token is chosen from the prompt's logits: one more is asked for than is
+        // evaluated.
         let sampling = Sampling { max_tokens: tokens + 1, ..Sampling::default() };
-        let done = generate(&self.model, &mut self.kv, &prompt, &sampling, None, &Cancel::new(), &mut |_| ControlFlow::Continue(()))?;
-        anyhow::ensure!(done.ids.len() == tokens + 1, "it generated {} tokens instead of {}", done.ids.len(), tokens + 1);
+        let done = generate(
+            &self.model,
+            &mut self.kv,
+            &prompt,
+            &sampling,
+            None,
+            &Cancel::new(),
+            &mut |_| ControlFlow::Continue(()),
+        )?;
+        anyhow::ensure!(
+            done.ids.len() == tokens + 1,
+            "it generated {} tokens instead of {}",
+            done.ids.len(),
+            tokens + 1
+        );
         Ok(done.times.decode.as_secs_f64() * 1e3)
     }
 

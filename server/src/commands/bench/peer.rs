@@ -1,4 +1,5 @@
-//! The other side of `bench decode --against llama.cpp`: finding `llama-bench` and its model files, running it, reading what it says.
+//! The other side of `bench decode --against llama.cpp`: finding `llama-bench` and its model files,
+//! running it, reading what it says.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,7 +21,8 @@ pub struct Peer {
     pub head: String,
 }
 
-/// The build that `tests/peers/llama_cpp.sh` makes for a kernel row: the same instruction set on both sides.
+/// The build that `tests/peers/llama_cpp.sh` makes for a kernel row: the same instruction set on
+/// both sides.
 fn builds(isa: Option<Isa>) -> &'static [&'static str] {
     match isa {
         Some(Isa::Avx2) => &["llama.cpp-avx2"],
@@ -31,7 +33,8 @@ fn builds(isa: Option<Isa>) -> &'static [&'static str] {
     }
 }
 
-/// `llama-bench`: as named, else by the variable, else below `target/peers` here or beside this binary, else in PATH.
+/// `llama-bench`: as named, else by the variable, else below `target/peers` here or beside this
+/// binary, else in PATH.
 pub fn find(named: Option<&Path>, isa: Option<Isa>) -> anyhow::Result<PathBuf> {
     if let Some(path) = named {
         if !path.is_file() {
@@ -47,7 +50,8 @@ pub fn find(named: Option<&Path>, isa: Option<Isa>) -> anyhow::Result<PathBuf> {
         return Ok(std::path::absolute(path)?);
     }
     let exe = std::env::current_exe()?;
-    let places = exe.ancestors().skip(1).map(|dir| dir.join("peers")).chain([PathBuf::from("target/peers")]);
+    let places =
+        exe.ancestors().skip(1).map(|dir| dir.join("peers")).chain([PathBuf::from("target/peers")]);
     for place in places {
         for build in builds(isa) {
             let program = place.join(build).join("bin/llama-bench");
@@ -58,7 +62,9 @@ pub fn find(named: Option<&Path>, isa: Option<Isa>) -> anyhow::Result<PathBuf> {
     }
     // Of a program in PATH nobody knows what it was built for.
     let in_path = std::env::var_os("PATH").filter(|_| builds(isa) == ["llama.cpp-native"]);
-    let found = in_path.and_then(|all| std::env::split_paths(&all).map(|dir| dir.join("llama-bench")).find(|p| p.is_file()));
+    let found = in_path.and_then(|all| {
+        std::env::split_paths(&all).map(|dir| dir.join("llama-bench")).find(|p| p.is_file())
+    });
     found.with_context(|| {
         let variant = match builds(isa)[0] {
             "llama.cpp-avx2" => "avx2",
@@ -72,23 +78,51 @@ pub fn find(named: Option<&Path>, isa: Option<Isa>) -> anyhow::Result<PathBuf> {
 impl Peer {
     /// `llama.cpp` and which build of it.
     pub fn name(&self) -> String {
-        let build = self.program.ancestors().nth(2).and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
+        let build = self
+            .program
+            .ancestors()
+            .nth(2)
+            .and_then(Path::file_name)
+            .map(|n| n.to_string_lossy().into_owned());
         build.filter(|n| n.starts_with("llama.cpp")).unwrap_or_else(|| "llama.cpp".to_owned())
     }
 
-    /// Milliseconds of each of `repeats` runs of each test; the tests share their depth. llama-bench warms up by itself.
-    pub fn run(&self, plans: &[Plan], threads: usize, repeats: usize) -> anyhow::Result<Vec<Vec<f64>>> {
+    /// Milliseconds of each of `repeats` runs of each test; the tests share their depth.
+    /// llama-bench warms up by itself.
+    pub fn run(
+        &self,
+        plans: &[Plan],
+        threads: usize,
+        repeats: usize,
+    ) -> anyhow::Result<Vec<Vec<f64>>> {
         let list = |generate: bool| {
-            let all: Vec<String> = plans.iter().filter(|p| p.generate == generate).map(|p| p.tokens.to_string()).collect();
+            let all: Vec<String> = plans
+                .iter()
+                .filter(|p| p.generate == generate)
+                .map(|p| p.tokens.to_string())
+                .collect();
             if all.is_empty() { "0".to_owned() } else { all.join(",") }
         };
         let mut command = Command::new(&self.program);
-        command.args(["-o", "json", "-m"]).arg(&self.file).args(["-t", &threads.to_string(), "-r", &repeats.to_string()]);
+        command.args(["-o", "json", "-m"]).arg(&self.file).args([
+            "-t",
+            &threads.to_string(),
+            "-r",
+            &repeats.to_string(),
+        ]);
         command.args(["-p", &list(false), "-n", &list(true), "-d", &plans[0].depth.to_string()]);
-        let output = command.stdin(Stdio::null()).output().with_context(|| format!("{} cannot be started", self.program.display()))?;
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("{} cannot be started", self.program.display()))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            bail!("{} failed ({}): {}", self.program.display(), output.status, said.trim().lines().last().unwrap_or("it said nothing"));
+            bail!(
+                "{} failed ({}): {}",
+                self.program.display(),
+                output.status,
+                said.trim().lines().last().unwrap_or("it said nothing")
+            );
         }
         let text = String::from_utf8_lossy(&output.stdout);
         read(&text, plans).with_context(|| format!("what {} printed", self.program.display()))
@@ -103,11 +137,25 @@ fn read(text: &str, plans: &[Plan]) -> anyhow::Result<Vec<Vec<f64>>> {
     plans
         .iter()
         .map(|plan| {
-            let (prompt, generated) = if plan.generate { (0, plan.tokens) } else { (plan.tokens, 0) };
-            let wanted = |r: &&Value| (number(r, "n_prompt"), number(r, "n_gen"), number(r, "n_depth")) == (prompt, generated, plan.depth);
-            let result = results.iter().find(wanted).with_context(|| format!("no result for {}", plan.name()))?;
-            let samples = result["samples_ns"].as_array().with_context(|| format!("no samples for {}", plan.name()))?;
-            let times: Vec<f64> = samples.iter().filter_map(Value::as_f64).map(|ns| ns / 1e6).filter(|ms| *ms > 0.0).collect();
+            let (prompt, generated) =
+                if plan.generate { (0, plan.tokens) } else { (plan.tokens, 0) };
+            let wanted = |r: &&Value| {
+                (number(r, "n_prompt"), number(r, "n_gen"), number(r, "n_depth"))
+                    == (prompt, generated, plan.depth)
+            };
+            let result = results
+                .iter()
+                .find(wanted)
+                .with_context(|| format!("no result for {}", plan.name()))?;
+            let samples = result["samples_ns"]
+                .as_array()
+                .with_context(|| format!("no samples for {}", plan.name()))?;
+            let times: Vec<f64> = samples
+                .iter()
+                .filter_map(Value::as_f64)
+                .map(|ns| ns / 1e6)
+                .filter(|ms| *ms > 0.0)
+                .collect();
             if times.is_empty() { bail!("no samples for {}", plan.name()) } else { Ok(times) }
         })
         .collect()
@@ -131,7 +179,11 @@ mod tests {
             (text, plan(false, 4, 0), "no result for pp4"),
             ("{}", plan(false, 4, 0), "a list"),
             ("[", plan(false, 4, 0), "EOF"),
-            (r#"[{"n_prompt":4,"n_gen":0,"n_depth":0,"samples_ns":[0]}]"#, plan(false, 4, 0), "no samples"),
+            (
+                r#"[{"n_prompt":4,"n_gen":0,"n_depth":0,"samples_ns":[0]}]"#,
+                plan(false, 4, 0),
+                "no samples",
+            ),
         ] {
             let error = format!("{:#}", read(text, &[plan]).expect_err("an error"));
             assert!(error.contains(says), "{error}");

@@ -1,7 +1,9 @@
-//! `lacuna bench prepack`: many prompts of mixed length, one after another, packed into ragged batches, and padded to equal length.
+//! `lacuna bench prepack`: many prompts of mixed length, one after another, packed into ragged
+//! batches, and padded to equal length.
 //!
-//! The work is that of `fim-eval run`: prompts that completion builds for the examples of a set, a greedy continuation of each, and the
-//! likelihood of its true middle. The ways take turns. What they generate is compared, so that a speed without the results cannot be shown.
+//! The work is that of `fim-eval run`: prompts that completion builds for the examples of a set, a
+//! greedy continuation of each, and the likelihood of its true middle. The ways take turns. What
+//! they generate is compared, so that a speed without the results cannot be shown.
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
@@ -13,7 +15,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
 use lacuna_engine::{
-    Cancel, KvCache, PackedRequest, PromptError, Sampling, alone, generate, generate_packed, kernel_row, score_packed, threads,
+    Cancel, KvCache, PackedRequest, PromptError, Sampling, alone, generate, generate_packed,
+    kernel_row, score_packed, threads,
 };
 use lacuna_eval::{Example, format};
 use lacuna_prompt::{Input, Options, build};
@@ -34,7 +37,8 @@ pub struct Args {
     /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
     #[arg(long, value_name = "M", default_value = "")]
     model: String,
-    /// Also measure random weights of this shape (`lacuna model synth --help` lists them); can be repeated
+    /// Also measure random weights of this shape (`lacuna model synth --help` lists them); can be
+    /// repeated
     #[arg(long, value_name = "SHAPE")]
     like: Vec<String>,
     /// Where such models are kept between runs
@@ -93,7 +97,8 @@ struct Work {
     middle: Vec<u32>,
 }
 
-/// Seconds of one way in one round. Prefill and decode are shares of the cores' time, all is the time on the clock.
+/// Seconds of one way in one round. Prefill and decode are shares of the cores' time, all is the
+/// time on the clock.
 #[derive(Clone, Copy, Default)]
 struct Seconds {
     prefill: f64,
@@ -116,11 +121,16 @@ struct Measured {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     lacuna_engine::set_threads(args.threads.unwrap_or(0));
-    let mut text = format!("{}; row {}\n", Machine::here().line(threads()), kernel_row().unwrap_or("unknown"));
+    let mut text =
+        format!("{}; row {}\n", Machine::here().line(threads()), kernel_row().unwrap_or("unknown"));
     let mut add = |loaded: &Loaded| -> anyhow::Result<()> {
         let positions = loaded.model.spec().max_positions;
         if usize::from(args.budget) + usize::from(args.tokens) > positions {
-            bail!("--budget {} and --tokens {} exceed the model's {positions} positions: lower one", args.budget, args.tokens);
+            bail!(
+                "--budget {} and --tokens {} exceed the model's {positions} positions: lower one",
+                args.budget,
+                args.tokens
+            );
         }
         let work = work(args, loaded)?;
         let measured = measure(args, loaded, &work)?;
@@ -130,7 +140,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     add(&models::load(&args.model)?)?;
     for like in &args.like {
         let dir = decode::made(like, &args.cache)?;
-        add(&models::load_apart(&format!("{like} (random weights)"), &decode::packed(&dir)?, &dir.join("tokenizer.json"))?)?;
+        add(&models::load_apart(
+            &format!("{like} (random weights)"),
+            &decode::packed(&dir)?,
+            &dir.join("tokenizer.json"),
+        )?)?;
     }
     match &args.output {
         Some(path) => write(path, &text),
@@ -141,7 +155,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// Prompts and true middles as token ids, taken evenly from each set and in turn, so that a batch holds all lengths.
+/// Prompts and true middles as token ids, taken evenly from each set and in turn, so that a batch
+/// holds all lengths.
 fn work(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<Work>> {
     let share = (args.limit as usize).div_ceil(args.sets.len());
     let mut of_sets = Vec::new();
@@ -179,13 +194,25 @@ fn work(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<Work>> {
 }
 
 fn prompt(args: &Args, loaded: &Loaded, example: &Example) -> Vec<u32> {
-    let input = Input { path: example.path.as_deref(), excerpts: &[], prefix: &example.prefix, suffix: &example.suffix };
-    let options = Options { order: loaded.sentinels.order, budget: usize::from(args.budget), heal: false, seam: false, ahead: 0 };
+    let input = Input {
+        path: example.path.as_deref(),
+        excerpts: &[],
+        prefix: &example.prefix,
+        suffix: &example.suffix,
+    };
+    let options = Options {
+        order: loaded.sentinels.order,
+        budget: usize::from(args.budget),
+        heal: false,
+        seam: false,
+        ahead: 0,
+    };
     build(&loaded.tokenizer, &loaded.sentinels, &input, &options).ids
 }
 
 fn measure(args: &Args, loaded: &Loaded, work: &[Work]) -> anyhow::Result<Measured> {
-    let mut measured = Measured { seconds: Default::default(), equal: 0, likelihood: 0.0, padding: 0 };
+    let mut measured =
+        Measured { seconds: Default::default(), equal: 0, likelihood: 0.0, padding: 0 };
     for batch in work.chunks(usize::from(args.batch)) {
         let longest = batch.iter().map(|w| w.prompt.len()).max().unwrap_or(0);
         measured.padding += batch.iter().map(|w| longest - w.prompt.len()).sum::<usize>();
@@ -193,7 +220,8 @@ fn measure(args: &Args, loaded: &Loaded, work: &[Work]) -> anyhow::Result<Measur
     for round in 0..=args.rounds {
         let mut alone = Vec::new();
         for (way, of_way) in WAYS.into_iter().zip(&mut measured.seconds) {
-            let (seconds, results) = all(args, loaded, work, way).context("the engine on a prompt of the set")?;
+            let (seconds, results) =
+                all(args, loaded, work, way).context("the engine on a prompt of the set")?;
             match (way, round) {
                 (Way::OneByOne, 0) => alone = results,
                 // The first round grows buffers, wakes threads and compares; its times are dropped.
@@ -221,7 +249,8 @@ type Evaluated = Result<(Seconds, Vec<Said>), PromptError>;
 
 /// Does all of the work one way; results in the order of the work.
 fn all(args: &Args, loaded: &Loaded, work: &[Work], way: Way) -> Evaluated {
-    let batch = if matches!(way, Way::OneByOne | Way::OneACore) { 1 } else { usize::from(args.batch) };
+    let batch =
+        if matches!(way, Way::OneByOne | Way::OneACore) { 1 } else { usize::from(args.batch) };
     let batches: Vec<&[Work]> = work.chunks(batch).collect();
     let start = Instant::now();
     let cores = if way == Way::OneByOne { 1 } else { threads().min(batches.len()) };
@@ -258,29 +287,44 @@ fn all(args: &Args, loaded: &Loaded, work: &[Work], way: Way) -> Evaluated {
 }
 
 /// Continues every prompt of a batch with cold caches and scores the true middles.
-fn evaluate(args: &Args, loaded: &Loaded, batch: &[Work], way: Way, caches: &mut Vec<KvCache>) -> Evaluated {
+fn evaluate(
+    args: &Args,
+    loaded: &Loaded,
+    batch: &[Work],
+    way: Way,
+    caches: &mut Vec<KvCache>,
+) -> Evaluated {
     let model = &*loaded.model;
     // No stop token: every way has the same work.
     let sampling = Sampling { max_tokens: usize::from(args.tokens), ..Sampling::default() };
     let capacity = usize::from(args.budget) + usize::from(args.tokens);
     let cancel = Cancel::new();
     let longest = batch.iter().map(|w| w.prompt.len()).max().unwrap_or(0);
-    // Padding stands before a prompt, as batched decoding needs it; which token it is does not change the time.
+    // Padding stands before a prompt, as batched decoding needs it; which token it is does not
+    // change the time.
     let padding = |prompt: &[u32]| if way == Way::Padded { longest - prompt.len() } else { 0 };
-    let prompts: Vec<Vec<u32>> = batch.iter().map(|w| [&vec![0; padding(&w.prompt)][..], &w.prompt].concat()).collect();
+    let prompts: Vec<Vec<u32>> =
+        batch.iter().map(|w| [&vec![0; padding(&w.prompt)][..], &w.prompt].concat()).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     caches.iter_mut().for_each(|kv| kv.truncate(0));
     caches.resize_with(batch.len().max(caches.len()), || KvCache::new(model, capacity));
     let mut caches: Vec<&mut KvCache> = caches.iter_mut().take(batch.len()).collect();
     let generations = match way {
         Way::OneByOne | Way::OneACore => {
-            let generation = generate(model, caches[0], prompts[0], &sampling, None, &cancel, &mut |_| ControlFlow::Continue(()))?;
+            let generation =
+                generate(model, caches[0], prompts[0], &sampling, None, &cancel, &mut |_| {
+                    ControlFlow::Continue(())
+                })?;
             vec![generation]
         }
         Way::Padded | Way::Packed => {
-            let mut requests: Vec<PackedRequest> =
-                prompts.iter().map(|prompt| PackedRequest { prompt, sampling: &sampling, constraint: None }).collect();
-            generate_packed(model, &mut caches, &mut requests, &cancel, &mut |_, _| ControlFlow::Continue(()))?
+            let mut requests: Vec<PackedRequest> = prompts
+                .iter()
+                .map(|prompt| PackedRequest { prompt, sampling: &sampling, constraint: None })
+                .collect();
+            generate_packed(model, &mut caches, &mut requests, &cancel, &mut |_, _| {
+                ControlFlow::Continue(())
+            })?
         }
     };
     let times = generations.first().map(|g| g.times).unwrap_or_default();
@@ -288,16 +332,31 @@ fn evaluate(args: &Args, loaded: &Loaded, batch: &[Work], way: Way, caches: &mut
     let middles: Vec<&[u32]> = batch.iter().map(|w| &w.middle[..]).collect();
     let scores = score_packed(model, &mut caches, &prompts, &middles, &cancel)?;
     let middle = start.elapsed().as_secs_f64();
-    let mean = |scores: Vec<f32>| scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len().max(1) as f64;
-    let results = generations.into_iter().zip(scores).map(|(g, scores)| (g.ids, mean(scores))).collect();
-    Ok((Seconds { prefill: times.prefill.as_secs_f64(), decode: times.decode.as_secs_f64(), middle, all: 0.0 }, results))
+    let mean = |scores: Vec<f32>| {
+        scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len().max(1) as f64
+    };
+    let results =
+        generations.into_iter().zip(scores).map(|(g, scores)| (g.ids, mean(scores))).collect();
+    Ok((
+        Seconds {
+            prefill: times.prefill.as_secs_f64(),
+            decode: times.decode.as_secs_f64(),
+            middle,
+            all: 0.0,
+        },
+        results,
+    ))
 }
 
 /// The record of one model as Markdown.
 fn table(args: &Args, loaded: &Loaded, work: &[Work], measured: &Measured) -> String {
     let mut lengths: Vec<usize> = work.iter().map(|w| w.prompt.len()).collect();
     lengths.sort_unstable();
-    let sets: Vec<String> = args.sets.iter().map(|p| Path::file_name(p).unwrap_or_default().to_string_lossy().into_owned()).collect();
+    let sets: Vec<String> = args
+        .sets
+        .iter()
+        .map(|p| Path::file_name(p).unwrap_or_default().to_string_lossy().into_owned())
+        .collect();
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -316,9 +375,14 @@ fn table(args: &Args, loaded: &Loaded, work: &[Work], measured: &Measured) -> St
         measured.padding,
         args.rounds,
     );
-    let _ = writeln!(text, "| way | prefill, s | decode, s | true middles, s | all, s | against one by one | against padding |");
+    let _ = writeln!(
+        text,
+        "| way | prefill, s | decode, s | true middles, s | all, s | against one by one | against padding |"
+    );
     let _ = writeln!(text, "|---|---|---|---|---|---|---|");
-    let median = |way: usize| Spread::of(&measured.seconds[way].iter().map(|s| s.all).collect::<Vec<_>>()).median;
+    let median = |way: usize| {
+        Spread::of(&measured.seconds[way].iter().map(|s| s.all).collect::<Vec<_>>()).median
+    };
     for (i, (way, seconds)) in WAYS.into_iter().zip(&measured.seconds).enumerate() {
         let shown = |of: fn(&Seconds) -> f64| {
             let s = Spread::of(&seconds.iter().map(of).collect::<Vec<_>>());

@@ -21,13 +21,15 @@ pub enum Record {
 pub struct Limits {
     /// Gigabytes read a second.
     pub read_gbs: Spread,
-    /// 10¹² integer operations a second with the row's multiply-add; `None` where there is no loop for it.
+    /// 10¹² integer operations a second with the row's multiply-add; `None` where there is no loop
+    /// for it.
     pub tops: Option<Spread>,
 }
 
 impl Limits {
-    /// Seconds that reading `bytes` and doing `ops` operations take at least, and which of the two it is. A limit is the best that
-    /// was reached: a measurement that a neighbour disturbed must not flatter what is held against it.
+    /// Seconds that reading `bytes` and doing `ops` operations take at least, and which of the two
+    /// it is. A limit is the best that was reached: a measurement that a neighbour disturbed must
+    /// not flatter what is held against it.
     pub fn bound(&self, bytes: f64, ops: f64) -> (f64, Bound) {
         let read = bytes / self.read_gbs.most / 1e9;
         match &self.tops {
@@ -80,7 +82,8 @@ pub struct KernelCase {
     pub what: String,
     /// Tokens.
     pub m: usize,
-    /// Weights and caches come from memory (cycled through four times the last cache), not from a cache.
+    /// Weights and caches come from memory (cycled through four times the last cache), not from a
+    /// cache.
     pub cold: bool,
     /// Microseconds a call.
     pub us: Spread,
@@ -126,7 +129,8 @@ pub struct Engine {
 /// One measurement on every engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Test {
-    /// `pp512` (that many tokens in one go), `tg32` (one after another), `@d32`: after so many tokens in the cache.
+    /// `pp512` (that many tokens in one go), `tg32` (one after another), `@d32`: after so many
+    /// tokens in the cache.
     pub name: String,
     pub generate: bool,
     pub tokens: usize,
@@ -145,7 +149,8 @@ impl Test {
         self.tokens as f64 * 1e3 / ms.median
     }
 
-    /// Share of the limit that an engine reached: reading its weights once a pass, or the multiply-adds of the products.
+    /// Share of the limit that an engine reached: reading its weights once a pass, or the
+    /// multiply-adds of the products.
     pub fn of_limit(&self, engine: &Engine, ms: &Spread) -> (f64, Bound) {
         let (passes, tokens) = if self.generate { (self.tokens, 1) } else { (1, self.tokens) };
         // Both engines compute the logits of the last token only.

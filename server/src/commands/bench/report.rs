@@ -27,22 +27,31 @@ const MARK: &str = "<!-- below: written by `lacuna bench report` -->";
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (mut kernels, mut decode, mut replay) = (Vec::new(), Vec::new(), Vec::new());
     for path in &args.files {
-        let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let record = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not what bench kernels, bench decode or bench replay writes with -o", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        let record = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is not what bench kernels, bench decode or bench replay writes with -o",
+                path.display()
+            )
+        })?;
         match record {
             Record::Kernels(run) => kernels.push(run),
             Record::Replay(run) => replay.push(run),
             Record::Decode(run) => {
                 if run.tests.iter().any(|t| t.peer_ms.len() != run.peers.len()) {
-                    bail!("{}: a test has not one result for each engine: measure again", path.display());
+                    bail!(
+                        "{}: a test has not one result for each engine: measure again",
+                        path.display()
+                    );
                 }
                 decode.push(run);
             }
         }
     }
     let dir = &args.output;
-    std::fs::create_dir_all(dir).with_context(|| format!("-o {} cannot be created", dir.display()))?;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("-o {} cannot be created", dir.display()))?;
     let (mut pages, mut graphs) = (Vec::new(), Vec::new());
     if !kernels.is_empty() {
         let mut text = String::new();
@@ -79,8 +88,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         pages.push(("replay.md", "# Keystrokes replayed", text));
     }
     // Nothing is written before it is known that every page can be.
-    let pages: Vec<(PathBuf, String)> =
-        pages.into_iter().map(|(file, head, text)| page(&dir.join(file), head, &text)).collect::<anyhow::Result<_>>()?;
+    let pages: Vec<(PathBuf, String)> = pages
+        .into_iter()
+        .map(|(file, head, text)| page(&dir.join(file), head, &text))
+        .collect::<anyhow::Result<_>>()?;
     for graph in &graphs {
         super::write(&dir.join(&graph.file), &graph.svg)?;
     }
@@ -110,7 +121,9 @@ fn suffix(index: usize) -> String {
 
 /// A name as part of a file name.
 fn slug(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' }).collect()
+    text.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' })
+        .collect()
 }
 
 /// The whole page: what a person wrote above the mark, and below it what was measured.
@@ -124,20 +137,33 @@ fn page(path: &Path, head: &str, text: &str) -> anyhow::Result<(PathBuf, String)
             ),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("{head}\n\n"),
-        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+        }
     };
     Ok((path.to_owned(), format!("{before}{MARK}\n\n{}\n", text.trim_end())))
 }
 
-/// For the widest matrix of the first shape: speed and share of the limit against the number of tokens, a line for each row.
+/// For the widest matrix of the first shape: speed and share of the limit against the number of
+/// tokens, a line for each row.
 fn kernel_graphs(run: &Kernels, suffix: &str) -> Vec<Graph> {
-    let Some(sample) = run.rows.iter().flat_map(|r| &r.cases).find(|c| c.op == "int4 product" && c.what.starts_with("gate")) else {
+    let Some(sample) = run
+        .rows
+        .iter()
+        .flat_map(|r| &r.cases)
+        .find(|c| c.op == "int4 product" && c.what.starts_with("gate"))
+    else {
         return Vec::new();
     };
     let series = |value: &dyn Fn(&super::record::KernelCase) -> Option<f64>| -> Vec<Series> {
         let of_row = |row: &super::record::KernelRow| {
-            let alike = row.cases.iter().filter(|c| c.cold && (&c.op, &c.like, &c.what) == (&sample.op, &sample.like, &sample.what));
-            Series { name: row.isa.clone(), points: alike.filter_map(|c| Some((c.m as f64, value(c)?))).collect() }
+            let alike = row.cases.iter().filter(|c| {
+                c.cold && (&c.op, &c.like, &c.what) == (&sample.op, &sample.like, &sample.what)
+            });
+            Series {
+                name: row.isa.clone(),
+                points: alike.filter_map(|c| Some((c.m as f64, value(c)?))).collect(),
+            }
         };
         run.rows.iter().map(of_row).collect()
     };
@@ -152,7 +178,12 @@ fn kernel_graphs(run: &Kernels, suffix: &str) -> Vec<Graph> {
         },
         Graph {
             file: format!("kernels-limit{suffix}.svg"),
-            svg: svg::lines(&share, "tokens at once (M)", "% of limit", &series(&|c| c.of_limit.map(|v| v * 100.0))),
+            svg: svg::lines(
+                &share,
+                "tokens at once (M)",
+                "% of limit",
+                &series(&|c| c.of_limit.map(|v| v * 100.0)),
+            ),
             title: share,
         },
     ]
@@ -162,7 +193,9 @@ fn decode_graphs(run: &Decode, name: &str) -> Vec<Graph> {
     let engines: Vec<_> = std::iter::once(&run.ours).chain(&run.peers).collect();
     let titles: Vec<String> = engines.iter().map(|e| tables::title(e)).collect();
     let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-    let of = |test: &super::record::Test, i: usize| if i == 0 { test.ours_ms } else { test.peer_ms[i - 1] };
+    let of = |test: &super::record::Test, i: usize| {
+        if i == 0 { test.ours_ms } else { test.peer_ms[i - 1] }
+    };
     let what = format!("{}, {}", run.like, run.isa);
 
     // Speeds differ by orders of magnitude between tests: each group is drawn against its fastest.
@@ -177,26 +210,40 @@ fn decode_graphs(run: &Decode, name: &str) -> Vec<Graph> {
             let (share, bound) = test.of_limit(engines[i], &of(test, i));
             Some((share, format!("{:.0} % ({})", share * 100.0, bound.name())))
         };
-        shares.push(Bars { label: test.name.clone(), bars: (0..engines.len()).map(share).collect() });
+        shares
+            .push(Bars { label: test.name.clone(), bars: (0..engines.len()).map(share).collect() });
     }
     let speed = format!("{what}: tokens a second, each test against its fastest");
     let limit = format!("{what}: share of the nearer limit of the machine");
     let mut graphs = vec![
-        Graph { file: format!("decode-{name}-speed.svg"), svg: svg::bars(&speed, &titles, &groups, None), title: speed },
-        Graph { file: format!("decode-{name}-limit.svg"), svg: svg::bars(&limit, &titles, &shares, Some(1.0)), title: limit },
+        Graph {
+            file: format!("decode-{name}-speed.svg"),
+            svg: svg::bars(&speed, &titles, &groups, None),
+            title: speed,
+        },
+        Graph {
+            file: format!("decode-{name}-limit.svg"),
+            svg: svg::bars(&limit, &titles, &shares, Some(1.0)),
+            title: limit,
+        },
     ];
 
     let few = |t: &&super::record::Test| !t.generate && t.depth > 0;
     let series: Vec<Series> = (0..engines.len())
         .map(|i| {
-            let mut points: Vec<(f64, f64)> = run.tests.iter().filter(few).map(|t| (t.tokens as f64, of(t, i).median)).collect();
+            let mut points: Vec<(f64, f64)> =
+                run.tests.iter().filter(few).map(|t| (t.tokens as f64, of(t, i).median)).collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             Series { name: titles[i].to_owned(), points }
         })
         .collect();
     if series[0].points.len() > 1 {
         let title = format!("{what}: time of a few tokens in one go");
-        graphs.push(Graph { file: format!("decode-{name}-m.svg"), svg: svg::lines(&title, "tokens at once (M)", "ms", &series), title });
+        graphs.push(Graph {
+            file: format!("decode-{name}-m.svg"),
+            svg: svg::lines(&title, "tokens at once (M)", "ms", &series),
+            title,
+        });
     }
     graphs
 }
@@ -210,10 +257,17 @@ fn replay_graphs(run: &Replay, suffix: &str) -> Vec<Graph> {
             let mut ms: Vec<f64> = side.keys.iter().filter_map(|k| k.ms).collect();
             ms.sort_by(f64::total_cmp);
             let n = ms.len() as f64;
-            Series { name: side.name.clone(), points: ms.iter().enumerate().map(|(i, ms)| (*ms, (i + 1) as f64 / n)).collect() }
+            Series {
+                name: side.name.clone(),
+                points: ms.iter().enumerate().map(|(i, ms)| (*ms, (i + 1) as f64 / n)).collect(),
+            }
         })
         .collect();
     let title = format!("{}, {}: keystrokes answered within a time", run.like, run.isa);
     let file = format!("replay-{}{suffix}.svg", slug(&format!("{}-{}", run.like, run.isa)));
-    vec![Graph { file, svg: svg::cumulative(&title, "ms from keystroke to answer", &series), title }]
+    vec![Graph {
+        file,
+        svg: svg::cumulative(&title, "ms from keystroke to answer", &series),
+        title,
+    }]
 }

@@ -24,12 +24,19 @@ pub struct Series {
 /// Lines over a logarithmic x axis; y starts at 0.
 pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series]) -> String {
     let all = || series.iter().flat_map(|s| &s.points);
-    let (mut xs, most): (Vec<f64>, f64) = (all().map(|p| p.0).collect(), all().map(|p| p.1).fold(0.0, f64::max));
+    let (mut xs, most): (Vec<f64>, f64) =
+        (all().map(|p| p.0).collect(), all().map(|p| p.1).fold(0.0, f64::max));
     xs.sort_by(f64::total_cmp);
     xs.dedup();
     let (first, last) = (xs.first().copied().unwrap_or(1.0), xs.last().copied().unwrap_or(1.0));
     let inner = WIDTH - LEFT - RIGHT;
-    let x = |v: f64| LEFT + if last > first { inner * (v / first).ln() / (last / first).ln() } else { inner / 2.0 };
+    let x = |v: f64| {
+        LEFT + if last > first {
+            inner * (v / first).ln() / (last / first).ln()
+        } else {
+            inner / 2.0
+        }
+    };
     let step = nice_step(most / 5.0);
     let top = step * (most / step).ceil().max(1.0);
     let y = |v: f64| HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * v / top;
@@ -48,16 +55,23 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series]) -> St
     let names: Vec<&str> = series.iter().map(|s| s.name.as_str()).collect();
     legend(&mut out, &names);
     for (s, colour) in series.iter().zip(COLOURS.iter().cycle()) {
-        let path: Vec<String> = s.points.iter().map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
+        let path: Vec<String> =
+            s.points.iter().map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
         let _ = write!(out, "<path class=\"line\" stroke=\"{colour}\" d=\"M{}\"/>", path.join("L"));
         for p in &s.points {
-            let _ = write!(out, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", x(p.0), y(p.1));
+            let _ = write!(
+                out,
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
+                x(p.0),
+                y(p.1)
+            );
         }
     }
     out + "</svg>\n"
 }
 
-/// Shares (0 to 1, ascending) over a logarithmic x axis: cumulative distributions of any number of points.
+/// Shares (0 to 1, ascending) over a logarithmic x axis: cumulative distributions of any number of
+/// points.
 pub fn cumulative(title: &str, x_label: &str, series: &[Series]) -> String {
     let xs = || series.iter().flat_map(|s| &s.points).map(|p| p.0.max(MIN_X));
     let (first, last) = (xs().fold(f64::MAX, f64::min).min(1e9), xs().fold(MIN_X, f64::max));
@@ -67,13 +81,15 @@ pub fn cumulative(title: &str, x_label: &str, series: &[Series]) -> String {
     let y = |v: f64| HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * v;
     let mut out = head(title, HEIGHT);
     for share in [0.0, 0.25, 0.5, 0.75, 0.95, 1.0] {
-        let _ = write!(out, "<path class=\"grid\" d=\"M{LEFT} {:.1}H{}\"/>", y(share), WIDTH - RIGHT);
+        let _ =
+            write!(out, "<path class=\"grid\" d=\"M{LEFT} {:.1}H{}\"/>", y(share), WIDTH - RIGHT);
         text(&mut out, LEFT - 6.0, y(share) + 4.0, "end", &format!("{:.0} %", share * 100.0));
     }
     let mut tick = 10f64.powf(first.log10().floor());
     while tick <= last {
         for v in [tick, 2.0 * tick, 5.0 * tick].into_iter().filter(|v| (first..=last).contains(v)) {
-            let _ = write!(out, "<path class=\"grid\" d=\"M{:.1} {TOP}V{}\"/>", x(v), HEIGHT - BOTTOM);
+            let _ =
+                write!(out, "<path class=\"grid\" d=\"M{:.1} {TOP}V{}\"/>", x(v), HEIGHT - BOTTOM);
             text(&mut out, x(v), HEIGHT - BOTTOM + 18.0, "middle", &number(v));
         }
         tick *= 10.0;
@@ -81,7 +97,9 @@ pub fn cumulative(title: &str, x_label: &str, series: &[Series]) -> String {
     text(&mut out, LEFT + inner / 2.0, HEIGHT - 14.0, "middle", x_label);
     let names: Vec<&str> = series.iter().map(|s| s.name.as_str()).collect();
     legend(&mut out, &names);
-    for (s, colour) in series.iter().zip(COLOURS.iter().cycle()).filter(|(s, _)| !s.points.is_empty()) {
+    for (s, colour) in
+        series.iter().zip(COLOURS.iter().cycle()).filter(|(s, _)| !s.points.is_empty())
+    {
         // More points than pixels say nothing.
         let step = (s.points.len() / 600).max(1);
         let kept = s.points.iter().step_by(step).chain(s.points.last());
@@ -98,18 +116,29 @@ pub struct Bars {
     pub bars: Vec<Option<(f64, String)>>,
 }
 
-/// Horizontal bars in groups. `full`: the length that fills the width, with a line there; `None`: the longest.
+/// Horizontal bars in groups. `full`: the length that fills the width, with a line there; `None`:
+/// the longest.
 pub fn bars(title: &str, names: &[&str], groups: &[Bars], full: Option<f64>) -> String {
     let (bar, gap, label_width, value_width) = (16.0, 14.0, 120.0, 150.0);
     let rows: usize = groups.iter().map(|g| g.bars.len()).sum();
     let height = TOP + rows as f64 * bar + groups.len() as f64 * gap + 12.0;
-    let longest = groups.iter().flat_map(|g| g.bars.iter().flatten()).map(|b| b.0).fold(f64::MIN_POSITIVE, f64::max);
+    let longest = groups
+        .iter()
+        .flat_map(|g| g.bars.iter().flatten())
+        .map(|b| b.0)
+        .fold(f64::MIN_POSITIVE, f64::max);
     let scale = (WIDTH - label_width - value_width) / longest.max(full.unwrap_or(0.0));
     let mut out = head(title, height);
     legend(&mut out, names);
     let mut y = TOP;
     for group in groups {
-        text(&mut out, label_width - 8.0, y + bar * group.bars.len() as f64 / 2.0 + 4.0, "end", &group.label);
+        text(
+            &mut out,
+            label_width - 8.0,
+            y + bar * group.bars.len() as f64 / 2.0 + 4.0,
+            "end",
+            &group.label,
+        );
         for (value, colour) in group.bars.iter().zip(COLOURS.iter().cycle()) {
             if let Some((length, label)) = value {
                 let width = (length * scale).max(1.0);
@@ -146,14 +175,21 @@ fn head(title: &str, height: f64) -> String {
 fn legend(out: &mut String, names: &[&str]) {
     let mut x = 8.0;
     for (name, colour) in names.iter().zip(COLOURS.iter().cycle()) {
-        let _ = write!(out, "<rect x=\"{x:.1}\" y=\"30\" width=\"10\" height=\"10\" fill=\"{colour}\"/>");
+        let _ = write!(
+            out,
+            "<rect x=\"{x:.1}\" y=\"30\" width=\"10\" height=\"10\" fill=\"{colour}\"/>"
+        );
         text(out, x + 14.0, 39.0, "start", name);
         x += 30.0 + 6.6 * name.chars().count() as f64;
     }
 }
 
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let _ = write!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(text));
+    let _ = write!(
+        out,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
+        escaped(text)
+    );
 }
 
 fn escaped(text: &str) -> String {
@@ -182,7 +218,13 @@ mod tests {
 
     /// Every tag is closed, in order.
     fn check(svg: &str) {
-        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        assert!(
+            svg.starts_with("<svg ")
+                && svg.ends_with("</svg>\n")
+                && !svg.contains("NaN")
+                && !svg.contains("inf"),
+            "{svg}"
+        );
         let mut open = Vec::new();
         for tag in svg.split('<').skip(1) {
             let inside = tag.split('>').next().expect("a tag");
@@ -197,7 +239,10 @@ mod tests {
 
     #[test]
     fn graphs_are_well_formed_whatever_the_data() {
-        let series = |points: &[(f64, f64)]| Series { name: "a < \"b\" & c".to_owned(), points: points.to_vec() };
+        let series = |points: &[(f64, f64)]| Series {
+            name: "a < \"b\" & c".to_owned(),
+            points: points.to_vec(),
+        };
         for points in [&[][..], &[(1.0, 0.0)], &[(1.0, 2.5), (8.0, 1e4), (512.0, 3.0)]] {
             let svg = lines("title & more", "x", "y", &[series(points), series(points)]);
             check(&svg);
@@ -206,10 +251,18 @@ mod tests {
         for points in [&[][..], &[(0.0, 1.0)], &[(0.2, 0.5), (900.0, 1.0)]] {
             let svg = cumulative("title", "ms", &[series(points), series(points)]);
             check(&svg);
-            assert_eq!(svg.matches("class=\"line\"").count(), if points.is_empty() { 0 } else { 2 });
+            assert_eq!(
+                svg.matches("class=\"line\"").count(),
+                if points.is_empty() { 0 } else { 2 }
+            );
         }
         let group = |bars| Bars { label: "pp<1>".to_owned(), bars };
-        let svg = bars("title", &["a", "b"], &[group(vec![Some((1.0, "one".to_owned())), None]), group(vec![])], Some(1.0));
+        let svg = bars(
+            "title",
+            &["a", "b"],
+            &[group(vec![Some((1.0, "one".to_owned())), None]), group(vec![])],
+            Some(1.0),
+        );
         check(&svg);
         check(&bars("title", &[], &[], None));
         assert!(svg.contains(">one<"));

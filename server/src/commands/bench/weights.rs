@@ -1,23 +1,33 @@
-//! The matrices of a model shape: their sizes, what reading them costs, and random ones to multiply with.
+//! The matrices of a model shape: their sizes, what reading them costs, and random ones to multiply
+//! with.
 
 use half::f16;
 use lacuna_kernels::Int4Matrix;
 use lacuna_model::ModelSpec;
 
-/// The products of a layer and the vocabulary projection, joined as the engine joins them: name, outputs, inputs.
+/// The products of a layer and the vocabulary projection, joined as the engine joins them: name,
+/// outputs, inputs.
 pub fn products(spec: &ModelSpec) -> [(&'static str, usize, usize); 5] {
     let (d, q, kv, ff) = (spec.hidden, spec.q_width(), spec.kv_width(), spec.mlp().width);
-    [("qkv", q + 2 * kv, d), ("output", d, q), ("gate+up", 2 * ff, d), ("down", d, ff), ("vocabulary", spec.n_vocab, d)]
+    [
+        ("qkv", q + 2 * kv, d),
+        ("output", d, q),
+        ("gate+up", 2 * ff, d),
+        ("down", d, ff),
+        ("vocabulary", spec.n_vocab, d),
+    ]
 }
 
-/// Multiply-adds a token of all layers' products, and of the vocabulary projection; an operation is half of one.
+/// Multiply-adds a token of all layers' products, and of the vocabulary projection; an operation is
+/// half of one.
 pub fn ops(spec: &ModelSpec) -> (u64, u64) {
     let macs = products(spec).map(|(_, n, k)| (n * k) as u64);
     let layer: u64 = macs[..4].iter().sum();
     (2 * layer * spec.layers() as u64, 2 * macs[4])
 }
 
-/// Weights (not bytes) of the layers' matrices and of the vocabulary projection, which a token reads once.
+/// Weights (not bytes) of the layers' matrices and of the vocabulary projection, which a token
+/// reads once.
 pub fn read_weights(spec: &ModelSpec) -> (u64, u64) {
     let (layers, head) = ops(spec);
     (layers / 2, head / 2)
@@ -28,7 +38,8 @@ pub fn vector_bytes(spec: &ModelSpec) -> u64 {
     4 * spec.tensors().iter().filter(|t| t.columns.is_none()).map(|t| t.rows as u64).sum::<u64>()
 }
 
-/// Bytes of INT4 weights that a token reads with our kernels: 16 rows × 64 inputs are 576 bytes, scales included.
+/// Bytes of INT4 weights that a token reads with our kernels: 16 rows × 64 inputs are 576 bytes,
+/// scales included.
 pub fn int4_token_bytes(spec: &ModelSpec) -> u64 {
     let bytes = products(spec).map(|(_, n, k)| (n.div_ceil(16) * k.div_ceil(64) * 576) as u64);
     bytes[..4].iter().sum::<u64>() * spec.layers() as u64 + bytes[4] + vector_bytes(spec)
@@ -60,8 +71,11 @@ impl Random {
 pub fn random_matrix(n: usize, k: usize, random: &mut Random) -> Int4Matrix {
     let nibbles: Vec<u8> = (0..n * k.div_ceil(2)).map(|_| random.next() as u8).collect();
     let scale = 0.2 / (k as f32).sqrt();
-    let scales: Vec<f16> = (0..n * k.div_ceil(32)).map(|_| f16::from_f32(scale * (1.0 + 0.5 * random.signed()))).collect();
-    Int4Matrix::from_file_parts(n, k, &nibbles, &scales).expect("a shape of the table, finite scales")
+    let scales: Vec<f16> = (0..n * k.div_ceil(32))
+        .map(|_| f16::from_f32(scale * (1.0 + 0.5 * random.signed())))
+        .collect();
+    Int4Matrix::from_file_parts(n, k, &nibbles, &scales)
+        .expect("a shape of the table, finite scales")
 }
 
 #[cfg(test)]
@@ -81,8 +95,10 @@ mod tests {
         assert_eq!(int4_token_bytes(&spec), int4 + vector_bytes(&spec));
         for shape in &SHAPES {
             let spec = shape.spec();
-            let matrices: u64 = spec.tensors().iter().filter_map(|t| Some((t.rows * t.columns?) as u64)).sum();
-            let embedding = if spec.head == Head::Tied { 0 } else { (spec.n_vocab * spec.hidden) as u64 };
+            let matrices: u64 =
+                spec.tensors().iter().filter_map(|t| Some((t.rows * t.columns?) as u64)).sum();
+            let embedding =
+                if spec.head == Head::Tied { 0 } else { (spec.n_vocab * spec.hidden) as u64 };
             let (layers, head) = read_weights(&spec);
             assert_eq!(layers + head + embedding, matrices, "{}", shape.name);
         }
@@ -93,7 +109,8 @@ mod tests {
         let spec = shape("tiny").expect("a shape").spec();
         let mut bytes = 0;
         for (i, (_, n, k)) in products(&spec).into_iter().enumerate() {
-            bytes += random_matrix(n, k, &mut Random(1)).bytes() * if i < 4 { spec.layers() } else { 1 };
+            bytes +=
+                random_matrix(n, k, &mut Random(1)).bytes() * if i < 4 { spec.layers() } else { 1 };
         }
         assert_eq!(bytes as u64 + vector_bytes(&spec), int4_token_bytes(&spec));
     }

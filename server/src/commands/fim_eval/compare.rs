@@ -39,7 +39,8 @@ pub struct Args {
     /// Exit with 1 unless this holds for the last run, such as "em >= 0.20"
     #[arg(long, value_name = "CONDITION")]
     require: Vec<Condition>,
-    /// Exit with 1 when a run is worse than the first by more than this (em, em_line, pass@1, es, id_f1; 0.01 is a percentage point)
+    /// Exit with 1 when a run is worse than the first by more than this (em, em_line, pass@1, es,
+    /// id_f1; 0.01 is a percentage point)
     #[arg(long, value_name = "X")]
     no_regression: Option<f64>,
 }
@@ -57,10 +58,16 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let runs: Vec<Run> = args
         .runs
         .iter()
-        .map(|dir| Run::load(dir).with_context(|| format!("{}: give the --out folder of a finished run", dir.display())))
+        .map(|dir| {
+            Run::load(dir).with_context(|| {
+                format!("{}: give the --out folder of a finished run", dir.display())
+            })
+        })
         .collect::<anyhow::Result<_>>()?;
     let mode = |run: &Run, wanted: Option<&str>| {
-        mode_of(run, wanted).with_context(|| format!("{} has no mode {}", run.folder.display(), wanted.unwrap_or("")))
+        mode_of(run, wanted).with_context(|| {
+            format!("{} has no mode {}", run.folder.display(), wanted.unwrap_or(""))
+        })
     };
     let Some((base, others)) = runs.split_first() else { bail!("no runs given") };
     let base_mode = mode(base, args.base_mode.as_deref().or(args.mode.as_deref()))?;
@@ -72,7 +79,11 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         let sides = ((base, base_mode.as_str()), (other, other_mode.as_str()));
         let comparison = compare(sides.0, sides.1)?;
         if comparison.pairs == 0 {
-            bail!("{} and {} have no examples in common", base.folder.display(), other.folder.display());
+            bail!(
+                "{} and {} have no examples in common",
+                base.folder.display(),
+                other.folder.display()
+            );
         }
         if let Some(tolerance) = args.no_regression {
             for (set, d) in regressions(&comparison, tolerance) {

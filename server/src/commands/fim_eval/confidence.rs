@@ -1,5 +1,5 @@
-//! `lacuna fim-eval confidence`: what is known of the lines that are shown, and whether they are right; `datasets/embedded/fit_confidence.py`
-//! reads it.
+//! `lacuna fim-eval confidence`: what is known of the lines that are shown, and whether they are
+//! right; `datasets/embedded/fit_confidence.py` reads it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -29,10 +29,12 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let here = std::env::current_dir()?;
-    let mut settings = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
+    let mut settings =
+        config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
     let loaded = models::load(&settings.model.path)?;
-    let completer = loaded.completer_with(Settings { background: false, ..loaded.settings(&settings)? });
+    let completer =
+        loaded.completer_with(Settings { background: false, ..loaded.settings(&settings)? });
     let mut out = std::io::stdout().lock();
     out.write_all(confidence_header().as_bytes())?;
     for row in Rows::<Example>::open(&args.set)?.take(args.limit) {

@@ -1,5 +1,5 @@
-//! `lacuna fim-eval confined`: becomes another program that can do no harm. The evaluation starts itself through this; see
-//! `lacuna_eval::sandbox`.
+//! `lacuna fim-eval confined`: becomes another program that can do no harm. The evaluation starts
+//! itself through this; see `lacuna_eval::sandbox`.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -25,6 +25,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
-    let limits = Limits { cpu: Duration::from_secs(args.cpu_seconds), memory_bytes: args.memory_bytes, ..Limits::default() };
+    let limits = Limits {
+        cpu: Duration::from_secs(args.cpu_seconds),
+        memory_bytes: args.memory_bytes,
+        ..Limits::default()
+    };
     match confine_and_exec(&limits, &args.program)? {}
 }

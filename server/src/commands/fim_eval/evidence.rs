@@ -1,4 +1,5 @@
-//! `lacuna fim-eval evidence`: what model, n-grams and suffix say; `datasets/embedded/fit_ngrams.py` and `fit_suffix.py` read it.
+//! `lacuna fim-eval evidence`: what model, n-grams and suffix say;
+//! `datasets/embedded/fit_ngrams.py` and `fit_suffix.py` read it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -47,7 +48,8 @@ const ALL_OF_SUFFIX: Suffix = Suffix { weight: 0.0, tokens: 24, margin: 5.0 };
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let here = std::env::current_dir()?;
-    let mut settings = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
+    let mut settings =
+        config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
     let loaded = models::load(&settings.model.path)?;
     settings.model.beam = args.beam.map(usize::from).or(settings.model.beam);
@@ -55,7 +57,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let (order, prompt_tokens) = (used.order, used.prompt_tokens);
     let parts = (&*loaded.model, &*loaded.tokenizer, &loaded.sentinels);
     let evidence_of_all = Evidence { suffix: true, ..used.evidence };
-    let completer = loaded.completer_with(Settings { background: true, evidence: evidence_of_all, suffix: ALL_OF_SUFFIX, ..used });
+    let completer = loaded.completer_with(Settings {
+        background: true,
+        evidence: evidence_of_all,
+        suffix: ALL_OF_SUFFIX,
+        ..used
+    });
     let mut out = std::io::stdout().lock();
     let (mut n, mut asked) = (0, Vec::new());
     for row in Rows::<Example>::open(&args.set)?.step_by(args.every.max(1)).take(args.limit) {
@@ -74,7 +81,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     if !asked.is_empty() {
         asked.sort_by(f64::total_cmp);
         let at = |share: f64| asked[((asked.len() - 1) as f64 * share).round() as usize];
-        eprintln!("asked in {} of {n} rows: p50 {:.1} ms, p95 {:.1} ms", asked.len(), at(0.5), at(0.95));
+        eprintln!(
+            "asked in {} of {n} rows: p50 {:.1} ms, p95 {:.1} ms",
+            asked.len(),
+            at(0.5),
+            at(0.95)
+        );
     }
     Ok(Answer::Yes)
 }

@@ -43,10 +43,14 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     }
     let (editor, raw) = (has("editor"), has("raw"));
     if !editor && !raw {
-        return Ok(Chosen { generator: None, model: ModelId { name: "none".to_owned(), sha256: String::new() } });
+        return Ok(Chosen {
+            generator: None,
+            model: ModelId { name: "none".to_owned(), sha256: String::new() },
+        });
     }
     let here = std::env::current_dir()?;
-    let mut settings = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
+    let mut settings =
+        config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
     match args.order {
         Some(super::run::OrderFlag::Psm) => settings.model.order = OrderSetting::Psm,
@@ -75,8 +79,11 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     config.prompt_tokens = used.prompt_tokens;
     config.line_tokens = used.line_tokens;
     config.block_tokens = used.block_tokens;
-    config.min_confidence = used.min_confidence.unwrap_or_else(|| used.calibration.as_ref().map_or(0.0, |c| c.levels().normal));
-    config.kv_dtype = used.kv_dtype.map_or_else(|| "auto".to_owned(), |d| format!("{d:?}").to_lowercase());
+    config.min_confidence = used
+        .min_confidence
+        .unwrap_or_else(|| used.calibration.as_ref().map_or(0.0, |c| c.levels().normal));
+    config.kv_dtype =
+        used.kv_dtype.map_or_else(|| "auto".to_owned(), |d| format!("{d:?}").to_lowercase());
     config.languages = Languages::new(&settings.show, loaded.languages.as_deref()).on();
     let raw_settings = RawSettings {
         order,
@@ -92,8 +99,10 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     };
     let sha256 = models::sha256(&settings.model.path)?;
     let name = if args.f32 { format!("{} (f32)", loaded.name) } else { loaded.name.clone() };
-    let parts = (Arc::clone(&loaded.model), Arc::clone(&loaded.tokenizer), loaded.sentinels.clone());
-    let generator = ModelGenerator::new(parts, editor.then_some(completer), (raw, true), raw_settings, jobs);
+    let parts =
+        (Arc::clone(&loaded.model), Arc::clone(&loaded.tokenizer), loaded.sentinels.clone());
+    let generator =
+        ModelGenerator::new(parts, editor.then_some(completer), (raw, true), raw_settings, jobs);
     config.batch = generator.batch();
     Ok(Chosen { generator: Some(Box::new(generator)), model: ModelId { name, sha256 } })
 }
@@ -122,8 +131,14 @@ fn from_endpoint(args: &Args, config: &mut RunConfig, url: &str) -> anyhow::Resu
         seed: config.seed,
         timeout,
     };
-    let name = args.endpoint_model.as_ref().map_or_else(|| url.clone(), |model| format!("{model} at {url}"));
-    Ok(Chosen { generator: Some(Box::new(EndpointGenerator::new(settings))), model: ModelId { name, sha256: String::new() } })
+    let name = args
+        .endpoint_model
+        .as_ref()
+        .map_or_else(|| url.clone(), |model| format!("{model} at {url}"));
+    Ok(Chosen {
+        generator: Some(Box::new(EndpointGenerator::new(settings))),
+        model: ModelId { name, sha256: String::new() },
+    })
 }
 
 fn read_key(path: &Path) -> anyhow::Result<String> {

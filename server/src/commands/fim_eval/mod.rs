@@ -1,4 +1,5 @@
-//! `lacuna fim-eval`: sets of fill-in-the-middle examples, and scores with the completer that serves editors.
+//! `lacuna fim-eval`: sets of fill-in-the-middle examples, and scores with the completer that
+//! serves editors.
 
 mod build;
 mod compare;

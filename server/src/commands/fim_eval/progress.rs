@@ -1,4 +1,5 @@
-//! Progress of a run's stages: a bar with the time left and tokens a second on a terminal, a line now and then otherwise.
+//! Progress of a run's stages: a bar with the time left and tokens a second on a terminal, a line
+//! now and then otherwise.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +28,10 @@ struct Current {
 impl Stages {
     pub fn new() -> Stages {
         let (bar, now) = (ProgressBar::hidden(), Instant::now());
-        Stages { current: Mutex::new(Current { bar, name: "", start: now, last_line: now }), tokens: AtomicU64::new(0) }
+        Stages {
+            current: Mutex::new(Current { bar, name: "", start: now, last_line: now }),
+            tokens: AtomicU64::new(0),
+        }
     }
 }
 
@@ -41,7 +45,9 @@ impl Progress for Stages {
             Stage::Score => "score",
         };
         let bar = ProgressBar::new(of);
-        if let Ok(style) = ProgressStyle::with_template("{prefix:9} {bar:40} {pos}/{len} {per_sec} {msg} eta {eta}") {
+        if let Ok(style) = ProgressStyle::with_template(
+            "{prefix:9} {bar:40} {pos}/{len} {per_sec} {msg} eta {eta}",
+        ) {
             bar.set_style(style);
         }
         bar.set_prefix(name);
@@ -50,7 +56,8 @@ impl Progress for Stages {
         bar.reset_eta();
         self.tokens.store(0, Ordering::Relaxed);
         let now = Instant::now();
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Current { bar, name, start: now, last_line: now };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) =
+            Current { bar, name, start: now, last_line: now };
     }
 
     fn step(&self, tokens: usize) {
@@ -64,7 +71,11 @@ impl Progress for Stages {
         if current.bar.is_hidden() && current.last_line.elapsed() >= LINE_EVERY {
             current.last_line = Instant::now();
             let (position, length) = (current.bar.position(), current.bar.length().unwrap_or(0));
-            say(&format!("{} {position} of {length}, {rate:.0} tokens/s, {:.0} s left", current.name, current.bar.eta().as_secs_f64()));
+            say(&format!(
+                "{} {position} of {length}, {rate:.0} tokens/s, {:.0} s left",
+                current.name,
+                current.bar.eta().as_secs_f64()
+            ));
         }
     }
 

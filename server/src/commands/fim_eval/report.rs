@@ -19,7 +19,8 @@ pub struct Args {
     /// Folder of the run
     #[arg(value_name = "DIR")]
     run: PathBuf,
-    /// One self-contained page with graphs and the worst examples, written to report.html in the run's folder or to -o
+    /// One self-contained page with graphs and the worst examples, written to report.html in the
+    /// run's folder or to -o
     #[arg(long)]
     html: bool,
     /// The numbers as JSON
@@ -28,7 +29,8 @@ pub struct Args {
     /// Worst examples on the page
     #[arg(long, default_value_t = 20, value_name = "N")]
     worst: usize,
-    /// Leave the times out of the Markdown: they say nothing if the machine was busy with other things
+    /// Leave the times out of the Markdown: they say nothing if the machine was busy with other
+    /// things
     #[arg(long, conflicts_with_all = ["html", "json"])]
     no_latency: bool,
     /// File to write to
@@ -37,7 +39,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
-    let run = Run::load(&args.run).with_context(|| format!("{}: give the --out folder of a finished run", args.run.display()))?;
+    let run = Run::load(&args.run).with_context(|| {
+        format!("{}: give the --out folder of a finished run", args.run.display())
+    })?;
     let summary = Summary::of_run(&run)?;
     let latencies = Latencies::of_run(&run)?;
     let text = if args.html {

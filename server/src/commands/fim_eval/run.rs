@@ -11,7 +11,9 @@ use lacuna_eval::compare::{Condition, mode_of};
 use lacuna_eval::generate::ContextMode;
 use lacuna_eval::ledger::Ledger;
 use lacuna_eval::report::{legacy_table, overview};
-use lacuna_eval::run::{Code, Config, EXAMPLES, Execution, Manifest, Run, SetFile, Stage, select, sha256_of_file};
+use lacuna_eval::run::{
+    Code, Config, EXAMPLES, Execution, Manifest, Run, SetFile, Stage, select, sha256_of_file,
+};
 use lacuna_eval::sandbox::{Limits, Sandbox, find_python};
 use lacuna_eval::summary::{Latencies, Summary};
 
@@ -22,13 +24,15 @@ use crate::{Answer, say};
 /// Complete the examples of sets and score the completions
 #[derive(ClapArgs)]
 pub struct Args {
-    /// JSON lines, plain, gzipped or zstd: rows of `fim-eval build`, HumanEval-Infilling, SantaCoder-FIM, CrossCodeEval, SAFIM
+    /// JSON lines, plain, gzipped or zstd: rows of `fim-eval build`, HumanEval-Infilling,
+    /// SantaCoder-FIM, CrossCodeEval, SAFIM
     #[arg(required = true, value_name = "SET")]
     sets: Vec<PathBuf>,
     /// Model: a directory in Hugging Face layout or a packed file [default: the embedded model]
     #[arg(long, value_name = "M")]
     pub model: Option<String>,
-    /// Complete by a server instead: llama-server's address, or one that speaks OpenAI's /v1/completions
+    /// Complete by a server instead: llama-server's address, or one that speaks OpenAI's
+    /// /v1/completions
     #[arg(long, value_name = "URL", conflicts_with_all = ["model", "order", "heal", "beam", "without", "f32"])]
     pub endpoint: Option<String>,
     /// The server's name of the model
@@ -64,19 +68,22 @@ pub struct Args {
     /// Token healing on or off, in the editor's mode [default: the model's]
     #[arg(long)]
     pub heal: Option<bool>,
-    /// Hypotheses that the editor's mode follows while one line is completed; 1 takes the most likely token each time [default: the model's]
+    /// Hypotheses that the editor's mode follows while one line is completed; 1 takes the most
+    /// likely token each time [default: the model's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub beam: Option<u8>,
     /// What the editor's mode shall not be told: what a part of it is worth
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub without: Vec<Part>,
-    /// Nats of a line for a nat of the text right of the cursor [default: as the model says, 0 with the embedded one]
+    /// Nats of a line for a nat of the text right of the cursor [default: as the model says, 0 with
+    /// the embedded one]
     #[arg(long, value_name = "W", value_parser = weight)]
     pub suffix_weight: Option<f32>,
     /// Run a directory's weights in f32 instead of INT4: what quantisation costs
     #[arg(long)]
     pub f32: bool,
-    /// Examples whose raw answers and true middles are computed together; 1 for the latency of a raw answer
+    /// Examples whose raw answers and true middles are computed together; 1 for the latency of a
+    /// raw answer
     #[arg(long, default_value_t = 16, value_name = "N", conflicts_with = "endpoint", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub batch: u16,
     /// Most tokens of a raw answer where the hole may be longer than a line
@@ -103,10 +110,12 @@ pub struct Args {
     /// Begin anew what lies in --out
     #[arg(long, requires = "out")]
     fresh: bool,
-    /// Do this stage and those after it again; from post-process on with another program or --no-execution too
+    /// Do this stage and those after it again; from post-process on with another program or
+    /// --no-execution too
     #[arg(long, value_enum, value_name = "STAGE", requires = "out")]
     from: Option<StageFlag>,
-    /// Exit with 1 unless this holds, such as "em >= 0.20" or "santacoder-fim:python.em_line >= 0.1"
+    /// Exit with 1 unless this holds, such as "em >= 0.20" or "santacoder-fim:python.em_line >=
+    /// 0.1"
     #[arg(long, value_name = "CONDITION")]
     require: Vec<Condition>,
     /// Exit with 1 when the run is worse than this ledger
@@ -176,14 +185,27 @@ impl From<StageFlag> for Stage {
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     // Read before anything is run: an hour later is late to hear that it is not there.
-    let committed = args.ledger.as_deref().filter(|_| !args.update_ledger).map(read_ledger).transpose()?;
-    let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let committed =
+        args.ledger.as_deref().filter(|_| !args.update_ledger).map(read_ledger).transpose()?;
+    let jobs = args
+        .jobs
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let mut config = config(args)?;
     let chosen = choose(args, &mut config, jobs)?;
     let execution = execution(args, &mut config)?;
-    let manifest = Manifest { code: code()?, judge: None, model: chosen.model, sets: sets(&args.sets)?, config };
+    let manifest = Manifest {
+        code: code()?,
+        judge: None,
+        model: chosen.model,
+        sets: sets(&args.sets)?,
+        config,
+    };
 
-    let temporary = if args.out.is_some() { None } else { Some(tempfile::Builder::new().prefix("lacuna-fim-eval-").tempdir()?) };
+    let temporary = if args.out.is_some() {
+        None
+    } else {
+        Some(tempfile::Builder::new().prefix("lacuna-fim-eval-").tempdir()?)
+    };
     let folder = match (&args.out, &temporary) {
         (Some(out), _) => out.as_path(),
         (None, Some(temporary)) => temporary.path(),
@@ -200,7 +222,10 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         let selection = select(&run, &args.sets)?;
         selection.shown.iter().for_each(|bad| say(&format!("skipped: {bad}")));
         if selection.skipped > selection.shown.len() as u64 {
-            say(&format!("skipped: {} rows in all, listed in skipped.txt of --out", selection.skipped));
+            say(&format!(
+                "skipped: {} rows in all, listed in skipped.txt of --out",
+                selection.skipped
+            ));
         }
     }
     run.make_prompts(generator, jobs, &cancel, &stages)?;
@@ -233,7 +258,10 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         bail!("--temperature {} is out of range: use 0 to 10", args.temperature);
     }
     if args.samples > 1 && args.temperature == 0.0 {
-        bail!("--samples {} without --temperature would be the same text every time: add --temperature 0.8", args.samples);
+        bail!(
+            "--samples {} without --temperature would be the same text every time: add --temperature 0.8",
+            args.samples
+        );
     }
     let ours: &[&str] = if args.endpoint.is_some() { &["endpoint"] } else { &["editor", "raw"] };
     let default = || ours.iter().chain(&BASELINES).map(|m| (*m).to_owned()).collect();
@@ -274,8 +302,9 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     })
 }
 
-/// The sandbox and the interpreter in it; none when nothing shall be run. Looked for at the start: after an hour of generating it
-/// is too late to hear that there is no Python. Sets without tests never need it, so for them its absence is no error.
+/// The sandbox and the interpreter in it; none when nothing shall be run. Looked for at the start:
+/// after an hour of generating it is too late to hear that there is no Python. Sets without tests
+/// never need it, so for them its absence is no error.
 fn execution(args: &Args, config: &mut Config) -> anyhow::Result<Option<(Sandbox, PathBuf)>> {
     let runs = config.modes.iter().any(|m| !BASELINES.contains(&m.as_str()));
     if args.no_execution || !runs || !any_judged(&args.sets)? {
@@ -283,16 +312,23 @@ fn execution(args: &Args, config: &mut Config) -> anyhow::Result<Option<(Sandbox
     }
     let python = find_python(&args.python)?;
     config.execution = Some(python.display().to_string());
-    let launcher = vec![std::env::current_exe()?.into_os_string(), "fim-eval".into(), "confined".into()];
+    let launcher =
+        vec![std::env::current_exe()?.into_os_string(), "fim-eval".into(), "confined".into()];
     let cpu = Duration::from_secs(args.test_seconds);
-    Ok(Some((Sandbox { launcher, limits: Limits { cpu, wall: cpu * 4, ..Limits::default() } }, python)))
+    Ok(Some((
+        Sandbox { launcher, limits: Limits { cpu, wall: cpu * 4, ..Limits::default() } },
+        python,
+    )))
 }
 
 /// Whether the sets have a row with a test that we can run: looks until the first one.
 fn any_judged(sets: &[PathBuf]) -> anyhow::Result<bool> {
     for path in sets {
         // Bad rows are reported by the select stage.
-        if lacuna_eval::format::open(path)?.filter_map(Result::ok).any(|example| lacuna_eval::sandbox::judges(&example)) {
+        if lacuna_eval::format::open(path)?
+            .filter_map(Result::ok)
+            .any(|example| lacuna_eval::sandbox::judges(&example))
+        {
             return Ok(true);
         }
     }
@@ -307,8 +343,12 @@ fn code() -> anyhow::Result<Code> {
 
 fn sets(paths: &[PathBuf]) -> anyhow::Result<Vec<SetFile>> {
     let file = |path: &PathBuf| {
-        let sha256 = sha256_of_file(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(SetFile { file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(), sha256 })
+        let sha256 =
+            sha256_of_file(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(SetFile {
+            file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            sha256,
+        })
     };
     paths.iter().map(file).collect()
 }
@@ -336,7 +376,9 @@ pub(super) fn pretty(value: &impl serde::Serialize) -> anyhow::Result<Vec<u8>> {
 pub(super) fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".unfinished");
-    std::fs::write(&name, text).and_then(|()| std::fs::rename(&name, path)).with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(&name, text)
+        .and_then(|()| std::fs::rename(&name, path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Says which conditions do not hold; whether all do.
@@ -359,7 +401,8 @@ pub(super) fn conditions(all: &[Condition], summary: &Summary, mode: &str) -> bo
 }
 
 fn read_ledger(path: &Path) -> anyhow::Result<Ledger> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("ledger {}: write it with --update-ledger", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("ledger {}: write it with --update-ledger", path.display()))?;
     Ledger::parse(&text).with_context(|| format!("{}", path.display()))
 }
 
@@ -378,7 +421,10 @@ fn no_worse(old: &Ledger, new: &Ledger) -> bool {
     change.lost.iter().for_each(|name| say(&format!("lost: {name}")));
     change.gained.iter().for_each(|name| say(&format!("gained: {name}")));
     if change.others > 0 {
-        say(&format!("{} examples are only in the ledger or only in the run: write it anew with --update-ledger", change.others));
+        say(&format!(
+            "{} examples are only in the ledger or only in the run: write it anew with --update-ledger",
+            change.others
+        ));
     }
     !drop
 }

@@ -22,7 +22,8 @@ pub struct Args {
     /// How matrices are stored; norms and biases are always f32
     #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "f16")]
     matrices: Type,
-    /// How the embedding and the vocabulary projection are stored [default: as --type; q8_0 for q4_0]
+    /// How the embedding and the vocabulary projection are stored [default: as --type; q8_0 for
+    /// q4_0]
     #[arg(long, value_enum, value_name = "TYPE")]
     head: Option<Type>,
     /// The file to write
@@ -74,14 +75,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{shown} does not exist: give a directory in Hugging Face layout");
     }
     if !dir.is_dir() {
-        bail!("{shown} is not a directory: give the directory with its config.json, weights and tokenizer.json");
+        bail!(
+            "{shown} is not a directory: give the directory with its config.json, weights and tokenizer.json"
+        );
     }
     if out.is_dir() {
-        bail!("-o {} is a directory: give the file to write, for example {}", out.display(), out.join("model.gguf").display());
+        bail!(
+            "-o {} is a directory: give the file to write, for example {}",
+            out.display(),
+            out.join("model.gguf").display()
+        );
     }
     let config_file = dir.join("config.json");
     if !config_file.is_file() {
-        bail!("{shown} holds no model: expected config.json, *.safetensors and tokenizer.json in it");
+        bail!(
+            "{shown} holds no model: expected config.json, *.safetensors and tokenizer.json in it"
+        );
     }
     let config_text = read(&config_file, MAX_CONFIG_BYTES)?;
     let spec = read_spec(&config_text).with_context(|| config_file.display().to_string())?;
@@ -89,11 +98,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !tokenizer_file.is_file() {
         bail!("{shown} has no tokenizer: put its tokenizer.json there");
     }
-    let metadata = tokenizer_metadata(&read(&tokenizer_file, MAX_TOKENIZER_BYTES)?, &config_text, spec.n_vocab)
-        .with_context(|| tokenizer_file.display().to_string())?;
+    let metadata = tokenizer_metadata(
+        &read(&tokenizer_file, MAX_TOKENIZER_BYTES)?,
+        &config_text,
+        spec.n_vocab,
+    )
+    .with_context(|| tokenizer_file.display().to_string())?;
 
     let options = Options {
-        name: std::path::absolute(dir)?.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned()),
+        name: std::path::absolute(dir)?
+            .file_name()
+            .map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned()),
         matrices: args.matrices.encoding(),
         head: args.head.unwrap_or(args.matrices.head()).encoding(),
         metadata,
@@ -103,9 +118,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     drop(progress);
     if let Some(first) = done.kept_f16.first() {
         let n = done.kept_f16.len();
-        crate::say(&format!("{n} tensors stay f16: their rows are not a multiple of 32 long ({first} and the like)"));
+        crate::say(&format!(
+            "{n} tensors stay f16: their rows are not a multiple of 32 long ({first} and the like)"
+        ));
     }
-    crate::say(&format!("wrote {} ({} tensors, {:.1} MB)", out.display(), done.tensors, done.bytes as f64 / 1e6));
+    crate::say(&format!(
+        "wrote {} ({} tensors, {:.1} MB)",
+        out.display(),
+        done.tensors,
+        done.bytes as f64 / 1e6
+    ));
     Ok(())
 }
 
@@ -120,11 +142,17 @@ fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The `tokenizer.ggml.*` part of the metadata.
-fn tokenizer_metadata(file: &[u8], config_text: &[u8], n_vocab: usize) -> anyhow::Result<Vec<(String, Value)>> {
+fn tokenizer_metadata(
+    file: &[u8],
+    config_text: &[u8],
+    n_vocab: usize,
+) -> anyhow::Result<Vec<(String, Value)>> {
     let tokenizer = Tokenizer::from_json(file)?;
     let vocabulary = Vocabulary::from_json(file, n_vocab)?;
     if vocabulary.cut.is_none() {
-        crate::say("llama.cpp has no name for how this tokenizer cuts text (\"default\" is written): it may split text elsewhere");
+        crate::say(
+            "llama.cpp has no name for how this tokenizer cuts text (\"default\" is written): it may split text elsewhere",
+        );
     }
     let ggml_kind = |kind: &PieceKind| match kind {
         PieceKind::Normal => 1,
@@ -142,7 +170,8 @@ fn tokenizer_metadata(file: &[u8], config_text: &[u8], n_vocab: usize) -> anyhow
         ("token_type", Value::I32s(kinds)),
         ("merges", Value::Strings(vocabulary.merges)),
     ];
-    let mut id = |key: &'static str, id: Option<u32>| all.extend(id.map(|id| (key, Value::U32(id))));
+    let mut id =
+        |key: &'static str, id: Option<u32>| all.extend(id.map(|id| (key, Value::U32(id))));
     id("bos_token_id", tokenizer.bos().or(config_id(config_text, "bos_token_id", n_vocab)));
     id("eos_token_id", config_id(config_text, "eos_token_id", n_vocab));
     // A model without markers converts too: it only cannot infill.

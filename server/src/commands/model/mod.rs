@@ -1,4 +1,5 @@
-//! `lacuna model`: what models there are, whether they load, packing, converting, and models of random weights.
+//! `lacuna model`: what models there are, whether they load, packing, converting, and models of
+//! random weights.
 
 mod convert;
 mod progress;
@@ -29,23 +30,26 @@ enum Command {
         /// `embedded`, a directory in Hugging Face layout, or a packed file
         model: String,
     },
-    /// Load a model completely and let it complete something; exit code 1 and a reason if it cannot be used
+    /// Load a model completely and let it complete something; exit code 1 and a reason if it cannot
+    /// be used
     Verify {
         /// `embedded`, a directory in Hugging Face layout, or a packed file
         model: String,
     },
-    /// Quantise a directory in Hugging Face layout to one INT4 file, or change what a packed file says of its model
+    /// Quantise a directory in Hugging Face layout to one INT4 file, or change what a packed file
+    /// says of its model
     Pack {
         /// The directory, or a packed file: of it only what the options say is changed
         directory: PathBuf,
         /// The file to write (`NAME.lacuna.safetensors`); the tokenizer is put beside it
         #[arg(short, long)]
         output: PathBuf,
-        /// LSP ids of the languages that it was trained for: others are off unless show.languages says otherwise [default: as config.json says]
+        /// LSP ids of the languages that it was trained for: others are off unless show.languages
+        /// says otherwise [default: as config.json says]
         #[arg(long, value_delimiter = ',', value_name = "LIST")]
         languages: Option<Vec<String>>,
-        /// JSON with the weights by which the model says how likely a suggestion is right (datasets/embedded/fit_confidence.py)
-        /// [default: as config.json says]
+        /// JSON with the weights by which the model says how likely a suggestion is right
+        /// (datasets/embedded/fit_confidence.py) [default: as config.json says]
         #[arg(long, value_name = "FILE")]
         confidence: Option<PathBuf>,
     },
@@ -81,12 +85,21 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
             } else {
                 lacuna_model::pack_for(directory, output, &card)?;
             }
-            let beside = if is_packed { directory.with_file_name("tokenizer.json") } else { directory.join("tokenizer.json") };
+            let beside = if is_packed {
+                directory.with_file_name("tokenizer.json")
+            } else {
+                directory.join("tokenizer.json")
+            };
             let tokenizer = output.with_file_name("tokenizer.json");
             if std::path::absolute(&beside)? != std::path::absolute(&tokenizer)? {
-                std::fs::copy(&beside, &tokenizer).with_context(|| format!("{} cannot be written", tokenizer.display()))?;
+                std::fs::copy(&beside, &tokenizer)
+                    .with_context(|| format!("{} cannot be written", tokenizer.display()))?;
             }
-            crate::say(&format!("wrote {} ({} bytes)", output.display(), std::fs::metadata(output)?.len()));
+            crate::say(&format!(
+                "wrote {} ({} bytes)",
+                output.display(),
+                std::fs::metadata(output)?.len()
+            ));
         }
         Command::Synth(args) => synth::run(args)?,
         Command::Convert(args) => convert::run(args)?,
@@ -113,8 +126,22 @@ pub fn facts(loaded: &models::Loaded) -> Vec<(&'static str, String)> {
                 spec.max_positions
             ),
         ),
-        ("weights", format!("{:.1} M parameters, {:.1} MB as {:?}", info.parameters as f64 / 1e6, info.bytes as f64 / 1e6, info.precision)),
+        (
+            "weights",
+            format!(
+                "{:.1} M parameters, {:.1} MB as {:?}",
+                info.parameters as f64 / 1e6,
+                info.bytes as f64 / 1e6,
+                info.precision
+            ),
+        ),
         ("tokenizer", format!("{} ids", loaded.tokenizer.n_vocab())),
-        ("infill", format!("{} markers: prefix {}, suffix {}, middle {}", s.family, s.prefix, s.suffix, s.middle)),
+        (
+            "infill",
+            format!(
+                "{} markers: prefix {}, suffix {}, middle {}",
+                s.family, s.prefix, s.suffix, s.middle
+            ),
+        ),
     ]
 }

@@ -21,7 +21,8 @@ impl Progress {
         let stop = Arc::new(AtomicBool::new(false));
         let raise = Arc::clone(&stop);
         ctrlc::set_handler(move || raise.store(true, Ordering::Relaxed))?;
-        let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?;
+        let style =
+            ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?;
         Ok(Progress { bar: ProgressBar::new(0).with_style(style), stop, next_line: BYTES_A_LINE })
     }
 
@@ -31,9 +32,17 @@ impl Progress {
         self.bar.set_position(done);
         if self.bar.is_hidden() && done >= self.next_line {
             self.next_line = done + BYTES_A_LINE;
-            crate::say(&format!("{:.1} of {:.1} GB written", done as f64 / 1e9, total as f64 / 1e9));
+            crate::say(&format!(
+                "{:.1} of {:.1} GB written",
+                done as f64 / 1e9,
+                total as f64 / 1e9
+            ));
         }
-        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::models;
 
 /// Write a model of random weights in the shape of a published one, to measure speed with
 ///
-/// The directory has Hugging Face layout (bf16 weights, config, tokenizer) and loads here, in transformers and, converted,
-/// in llama.cpp. What it says is noise; how fast it says it is real.
+/// The directory has Hugging Face layout (bf16 weights, config, tokenizer) and loads here, in
+/// transformers and, converted, in llama.cpp. What it says is noise; how fast it says it is real.
 #[derive(clap::Args)]
 pub struct Args {
     /// The shape, for example qwen2.5-coder-0.5b; an unknown one lists them all
@@ -31,7 +31,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let Some(shape) = shape(&args.like) else {
         let names: Vec<&str> = SHAPES.iter().map(|s| s.name).collect();
         let known = FAMILIES.map(|family| family.name).join(", ");
-        bail!("--like {}: no such shape of a supported family ({known}); use one of {}", args.like, names.join(", "));
+        bail!(
+            "--like {}: no such shape of a supported family ({known}); use one of {}",
+            args.like,
+            names.join(", ")
+        );
     };
     let dir = &args.output;
     let shown = dir.display();
@@ -40,13 +44,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!("-o {shown} is a file: give a new directory");
     }
     std::fs::create_dir_all(dir).with_context(|| format!("-o {shown} cannot be created"))?;
-    let mut entries = std::fs::read_dir(dir).with_context(|| format!("-o {shown} cannot be read"))?;
+    let mut entries =
+        std::fs::read_dir(dir).with_context(|| format!("-o {shown} cannot be read"))?;
     if entries.next().is_some() {
         bail!("-o {shown} is not empty: give a new directory");
     }
     // Everything is written here and moved once it is complete.
     let stage = dir.join(format!(".{}.tmp", std::process::id()));
-    let result = fill(shape, args.seed, &stage).and_then(|bytes| publish(&stage, dir).map(|()| bytes));
+    let result =
+        fill(shape, args.seed, &stage).and_then(|bytes| publish(&stage, dir).map(|()| bytes));
     // On success it is empty; on failure nothing in it is the user's.
     let _ = std::fs::remove_dir_all(&stage);
     if result.is_err() && is_new {
@@ -66,7 +72,10 @@ fn fill(shape: &Shape, seed: u64, stage: &Path) -> anyhow::Result<u64> {
     let files = tokenizer(models::EMBEDDED_TOKENIZER, Style::of_shape(shape.name), shape.n_vocab)?;
     put("tokenizer_config.json", files.config.as_bytes())?;
     let own = shape.name == models::EMBEDDED;
-    put("tokenizer.json", if own { models::EMBEDDED_TOKENIZER } else { files.tokenizer.as_bytes() })?;
+    put(
+        "tokenizer.json",
+        if own { models::EMBEDDED_TOKENIZER } else { files.tokenizer.as_bytes() },
+    )?;
     let mut progress = Progress::new()?;
     Ok(write(shape, seed, stage, |done, total| progress.show(done, total))?)
 }
@@ -79,11 +88,16 @@ fn publish(stage: &Path, dir: &Path) -> anyhow::Result<()> {
     }
     names.sort_by_key(|name| name == "config.json");
     for name in names {
-        std::fs::rename(stage.join(&name), dir.join(&name)).with_context(|| format!("{} cannot be written", dir.join(&name).display()))?;
+        std::fs::rename(stage.join(&name), dir.join(&name))
+            .with_context(|| format!("{} cannot be written", dir.join(&name).display()))?;
     }
     Ok(())
 }
 
 fn size(bytes: u64) -> String {
-    if bytes < 1 << 30 { format!("{:.1} MB", bytes as f64 / 1e6) } else { format!("{:.2} GB", bytes as f64 / 1e9) }
+    if bytes < 1 << 30 {
+        format!("{:.1} MB", bytes as f64 / 1e6)
+    } else {
+        format!("{:.2} GB", bytes as f64 / 1e9)
+    }
 }

@@ -1,4 +1,5 @@
-//! `lacuna telemetry bench`: what recording costs the request path, and how long a report over many rows takes.
+//! `lacuna telemetry bench`: what recording costs the request path, and how long a report over many
+//! rows takes.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -94,7 +95,8 @@ struct Size {
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let base = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let folder = base.join(format!("lacuna-telemetry-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("{} cannot be made", folder.display()))?;
     let measured = measure(args, &folder);
     let _ = std::fs::remove_dir_all(&folder);
     let measured = measured?;
@@ -122,7 +124,11 @@ fn table(measured: &Measured) -> String {
     let threads = machine.cores.min(lacuna_telemetry::report::MAX_THREADS);
     let mut out = format!(
         "# Telemetry: the cost of an event, and of a report over {} rows\n\nWritten by `lacuna telemetry bench -o FILE`.\n\n{}\n\n",
-        if store.rows.is_multiple_of(MILLION) { format!("{} million", store.rows / MILLION) } else { store.rows.to_string() },
+        if store.rows.is_multiple_of(MILLION) {
+            format!("{} million", store.rows / MILLION)
+        } else {
+            store.rows.to_string()
+        },
         machine.line(threads)
     );
     let _ = writeln!(
@@ -131,8 +137,13 @@ fn table(measured: &Measured) -> String {
          experiment running and the writer at work beside. Wanted: below {WANTED_EVENT_US} µs an event.\n\n| event | p50 | p99 | p99.9 | \
          longest |\n|---|---|---|---|---|"
     );
-    for (name, cost) in [("edit", edit), ("request comes in", request), ("answer goes out", answer)] {
-        let _ = writeln!(out, "| {name} | {:.1} | {:.1} | {:.1} | {:.0} |", cost.p50, cost.p99, cost.p999, cost.most);
+    for (name, cost) in [("edit", edit), ("request comes in", request), ("answer goes out", answer)]
+    {
+        let _ = writeln!(
+            out,
+            "| {name} | {:.1} | {:.1} | {:.1} | {:.0} |",
+            cost.p50, cost.p99, cost.p999, cost.most
+        );
     }
     let seconds: Vec<String> = store.report_seconds.iter().map(|s| format!("{s:.2}")).collect();
     let _ = writeln!(
@@ -159,11 +170,21 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
     let mut config = config::Config::default();
     config.telemetry.dir = folder.to_string_lossy().into_owned();
     let definition = serde_json::to_string(&team.definition)?;
-    Store::open(&super::store_path(&config)?)?.start_experiment(team.experiment, &definition, lacuna_telemetry::system_ms())?;
-    let observer = Observer::start(&config, &models::load(models::EMBEDDED)?).context("telemetry is off by default")?;
+    Store::open(&super::store_path(&config)?)?.start_experiment(
+        team.experiment,
+        &definition,
+        lacuna_telemetry::system_ms(),
+    )?;
+    let observer = Observer::start(&config, &models::load(models::EMBEDDED)?)
+        .context("telemetry is off by default")?;
     let documents = Documents::default();
-    let text: String =
-        (0..250).map(|i| format!("def compute_{i}(value, other):\n    total = value + other\n    return total\n\n")).collect();
+    let text: String = (0..250)
+        .map(|i| {
+            format!(
+                "def compute_{i}(value, other):\n    total = value + other\n    return total\n\n"
+            )
+        })
+        .collect();
     documents.open(URI, Language::Python, 1, &text.into());
     observer.opened(URI, Language::Python);
     // In the middle of the file, at the end of a line in a function.
@@ -172,7 +193,8 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
     let mut typed = 0;
     let (mut edits, mut requests, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     for key in 0..keys {
-        // Every eighth suggestion is accepted, the others are written over; after forty keys the line is as it was.
+        // Every eighth suggestion is accepted, the others are written over; after forty keys the
+        // line is as it was.
         let (from, text) = match key {
             k if k % 40 == 39 => (0, ""),
             k if k % 8 == 7 => (typed, item),
@@ -181,7 +203,12 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
         };
         let at = |character| Position { line, character: start + character };
         let range = Range { start: at(from), end: at(typed) };
-        let edited = documents.change(URI, Some(2 + key as i32), &[Change::new(Some(range), text)], Encoding::Utf8);
+        let edited = documents.change(
+            URI,
+            Some(2 + key as i32),
+            &[Change::new(Some(range), text)],
+            Encoding::Utf8,
+        );
         let edited = edited.ok().context("an edit of a document of ours")?;
         typed = from + text.len() as u32;
         let begun = Instant::now();
@@ -193,17 +220,38 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
         let begun = Instant::now();
         let asked = observer.asked(URI, cursor, true);
         requests.push(begun.elapsed());
-        let word = lacuna_context::cursor_facts(&open.tree, open.document.rope(), cursor).word_start;
+        let word =
+            lacuna_context::cursor_facts(&open.tree, open.document.rope(), cursor).word_start;
         let restated = open.document.slice(word..cursor);
         let reply = Reply {
-            outcome: Outcome::Suggest(vec![Item { text: item.to_owned(), logprob: -1.0, mean: 0.5, probability: None }]),
+            outcome: Outcome::Suggest(vec![Item {
+                text: item.to_owned(),
+                logprob: -1.0,
+                mean: 0.5,
+                probability: None,
+            }]),
             from_memory: false,
             probability: None,
-            tokens: Tokens { prompt: 900, cached: 890, prefilled: 10, generated: 8, ..Tokens::default() },
+            tokens: Tokens {
+                prompt: 900,
+                cached: 890,
+                prefilled: 10,
+                generated: 8,
+                ..Tokens::default()
+            },
             ms: Milliseconds::default(),
             explanation: None,
         };
-        let answered = Answered { uri: URI, open, cursor, start: word, restated: &restated, reply: &reply, quiet: None, stale: false };
+        let answered = Answered {
+            uri: URI,
+            open,
+            cursor,
+            start: word,
+            restated: &restated,
+            reply: &reply,
+            quiet: None,
+            stale: false,
+        };
         let begun = Instant::now();
         observer.answered(&asked, &answered);
         answers.push(begun.elapsed());
@@ -217,19 +265,29 @@ const BATCH: usize = 20_000;
 const DAY_MS: i64 = 86_400_000;
 
 fn reports(path: &Path, rows: u64, team: &TeamRows) -> anyhow::Result<Size> {
-    let experiment =
-        Experiment { name: team.experiment.to_owned(), definition: team.definition.clone(), started: team.started, stopped: None };
+    let experiment = Experiment {
+        name: team.experiment.to_owned(),
+        definition: team.definition.clone(),
+        started: team.started,
+        stopped: None,
+    };
     let begun = Instant::now();
     fill(path, team, rows)?;
     let write_seconds = begun.elapsed().as_secs_f64();
-    // A report is made of a file that lies on the disk, not while the system is still writing it there.
+    // A report is made of a file that lies on the disk, not while the system is still writing it
+    // there.
     std::fs::File::open(path)?.sync_all()?;
     let file_bytes = std::fs::metadata(path)?.len();
     let mut report_seconds = Vec::new();
     let mut counted = (0, 0);
     for _ in 0..REPORTS {
         let begun = Instant::now();
-        let collector = Collector::of_store(path, &Window::ALL, Zone::Local, std::slice::from_ref(&experiment))?;
+        let collector = Collector::of_store(
+            path,
+            &Window::ALL,
+            Zone::Local,
+            std::slice::from_ref(&experiment),
+        )?;
         let report = collector.report(None, &Plan::default());
         report_seconds.push(begun.elapsed().as_secs_f64());
         counted = (report.summary.all.requests, report.summary.all.suggestions);

@@ -1,4 +1,5 @@
-//! `lacuna telemetry compare`: the statistics of experiments on units of one's own, from a CSV file.
+//! `lacuna telemetry compare`: the statistics of experiments on units of one's own, from a CSV
+//! file.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,7 +15,8 @@ use crate::Answer;
 /// Compare the arms of any experiment: a CSV file with one line for each unit of randomisation
 #[derive(clap::Args)]
 pub struct Args {
-    /// Columns variant, numerator, denominator; before_numerator and before_denominator if there is a covariate
+    /// Columns variant, numerator, denominator; before_numerator and before_denominator if there is
+    /// a covariate
     file: PathBuf,
     /// Variant that the others are compared with
     #[arg(long, default_value = "control", value_name = "NAME")]
@@ -47,21 +49,36 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     }
     let name = || format!("{}", args.file.display());
     let mut arms: BTreeMap<String, Vec<Unit>> = BTreeMap::new();
-    for (i, row) in csv::Reader::from_path(&args.file).with_context(name)?.deserialize::<Row>().enumerate() {
+    for (i, row) in
+        csv::Reader::from_path(&args.file).with_context(name)?.deserialize::<Row>().enumerate()
+    {
         let row = row.with_context(|| format!("{}, line {}", name(), i + 2))?;
-        let before = row.before_numerator.zip(row.before_denominator).filter(|(_, denominator)| *denominator > 0.0);
+        let before = row
+            .before_numerator
+            .zip(row.before_denominator)
+            .filter(|(_, denominator)| *denominator > 0.0);
         let unit = Unit { numerator: row.numerator, denominator: row.denominator, before };
         if !unit.numerator.is_finite() || !unit.denominator.is_finite() || unit.denominator < 0.0 {
-            bail!("{}, line {}: numerator and denominator must be finite, the denominator not negative", name(), i + 2);
+            bail!(
+                "{}, line {}: numerator and denominator must be finite, the denominator not negative",
+                name(),
+                i + 2
+            );
         }
         arms.entry(row.variant).or_default().push(unit);
     }
-    let control = arms.get(&args.control).with_context(|| format!("{} has no variant {}: see --control", name(), args.control))?;
+    let control = arms
+        .get(&args.control)
+        .with_context(|| format!("{} has no variant {}: see --control", name(), args.control))?;
     let plan = Plan { effect: args.effect, alpha: args.alpha, ..Plan::default() };
     let mut compared = Vec::new();
     for (variant, units) in arms.iter().filter(|(v, _)| **v != args.control) {
         let Some(c) = compare(control, units, &plan) else {
-            bail!("{}: variant {variant} or {} has a denominator of 0 in all", name(), args.control);
+            bail!(
+                "{}: variant {variant} or {} has a denominator of 0 in all",
+                name(),
+                args.control
+            );
         };
         compared.push((variant.as_str(), c));
     }
@@ -70,10 +87,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let balance = sample_ratio(&counts, &even);
     let mut out = std::io::stdout().lock();
     if args.json {
-        let told: serde_json::Map<_, _> = compared.iter().map(|(name, c)| ((*name).to_owned(), as_json(c, &plan))).collect();
+        let told: serde_json::Map<_, _> =
+            compared.iter().map(|(name, c)| ((*name).to_owned(), as_json(c, &plan))).collect();
         writeln!(out, "{}", json!({"variants": told, "units": counts, "sample_ratio_p": balance}))?;
     } else {
-        let arms: Vec<(&str, usize)> = arms.iter().map(|(name, units)| (name.as_str(), units.len())).collect();
+        let arms: Vec<(&str, usize)> =
+            arms.iter().map(|(name, units)| (name.as_str(), units.len())).collect();
         write!(out, "{}", as_table(&args.control, &arms, &compared, balance, &plan))?;
     }
     Ok(Answer::Yes)
@@ -94,37 +113,68 @@ fn as_json(c: &Comparison, plan: &Plan) -> serde_json::Value {
 }
 
 /// The same for people: a line for each fact, changes relative to the control.
-fn as_table(control: &str, arms: &[(&str, usize)], compared: &[(&str, Comparison)], balance: f64, plan: &Plan) -> String {
+fn as_table(
+    control: &str,
+    arms: &[(&str, usize)],
+    compared: &[(&str, Comparison)],
+    balance: f64,
+    plan: &Plan,
+) -> String {
     let mut text = String::new();
     let mut line = |name: &str, told: String| text += &format!("{name:<34} {told}\n");
     let counts: Vec<String> = arms.iter().map(|(name, n)| format!("{n} of {name}")).collect();
     line("units", counts.join(", "));
     if balance < SRM_ALARM {
-        line("DO NOT TRUST THIS", format!("units are not split evenly (p = {balance:.1e}); if that was not meant, something sorted them"));
+        line(
+            "DO NOT TRUST THIS",
+            format!(
+                "units are not split evenly (p = {balance:.1e}); if that was not meant, something sorted them"
+            ),
+        );
     }
     let confidence = format!("{:.0} %", 100.0 * (1.0 - plan.alpha));
     for (variant, c) in compared {
         let of = c.control.value;
-        let share = |v: f64| if of == 0.0 { format!("{v:+.4}") } else { format!("{:+.1} %", 100.0 * v / of) };
+        let share = |v: f64| {
+            if of == 0.0 { format!("{v:+.4}") } else { format!("{:+.1} %", 100.0 * v / of) }
+        };
         let span = |low: f64, high: f64| format!("{} to {}", share(low), share(high));
         let (low, high) = c.difference.interval(plan.alpha);
         line("", String::new());
         line(&format!("{variant} against {control}"), share(c.difference.value));
         line("  value", format!("{:.4} against {of:.4}", c.treatment.value));
         match c.sequential {
-            Some(s) => line(&format!("  {confidence} interval, at any time"), format!("{} (p = {:.4})", span(s.low, s.high), s.p)),
-            None => line(&format!("  {confidence} interval, at any time"), "too few units to say".to_owned()),
+            Some(s) => line(
+                &format!("  {confidence} interval, at any time"),
+                format!("{} (p = {:.4})", span(s.low, s.high), s.p),
+            ),
+            None => line(
+                &format!("  {confidence} interval, at any time"),
+                "too few units to say".to_owned(),
+            ),
         }
-        line(&format!("  {confidence} interval, if looked at once"), format!("{} (p = {:.4})", span(low, high), c.difference.p));
+        line(
+            &format!("  {confidence} interval, if looked at once"),
+            format!("{} (p = {:.4})", span(low, high), c.difference.p),
+        );
         if let Some(b) = c.bootstrap {
             line(&format!("  {confidence} interval, by resampling"), span(b.low, b.high));
         }
-        line("  least change that is found", format!("{} in {:.0} % of such experiments", share(c.detectable), 100.0 * plan.power));
+        line(
+            "  least change that is found",
+            format!("{} in {:.0} % of such experiments", share(c.detectable), 100.0 * plan.power),
+        );
         if let Some(needed) = c.needed {
-            line(&format!("  units for a change of {:.0} %", 100.0 * plan.effect), needed.to_string());
+            line(
+                &format!("  units for a change of {:.0} %", 100.0 * plan.effect),
+                needed.to_string(),
+            );
         }
         if let Some(explained) = c.explained {
-            line("  explained by what was before", format!("{:.0} % of the variance, taken out", 100.0 * explained));
+            line(
+                "  explained by what was before",
+                format!("{:.0} % of the variance, taken out", 100.0 * explained),
+            );
         }
     }
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()

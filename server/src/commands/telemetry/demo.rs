@@ -12,7 +12,8 @@ use super::export::write_events;
 use super::report::deliver;
 use crate::Answer;
 
-/// Simulate a team that runs an experiment for two weeks, and report on it (all of it made up, and marked so)
+/// Simulate a team that runs an experiment for two weeks, and report on it (all of it made up, and
+/// marked so)
 #[derive(clap::Args)]
 pub struct Args {
     /// Print one JSON object
@@ -38,8 +39,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         stopped: Some(team.stopped),
     };
     if let Some(path) = &args.rows {
-        let format =
-            Format::of(path).ok_or_else(|| anyhow::anyhow!("--rows {}: the name must end in .parquet, .jsonl or .csv", path.display()))?;
+        let format = Format::of(path).ok_or_else(|| {
+            anyhow::anyhow!(
+                "--rows {}: the name must end in .parquet, .jsonl or .csv",
+                path.display()
+            )
+        })?;
         write_events(path, format, std::slice::from_ref(&experiment), &team.events, &team.names)?;
         crate::say(&format!("wrote {} simulated rows to {}", team.events.len(), path.display()));
     }

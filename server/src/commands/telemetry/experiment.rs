@@ -44,10 +44,12 @@ enum Command {
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let config::Resolved { config, untrusted, .. } = resolved()?;
     match &args.command {
-        Command::Start { name } => match untrusted.filter(|told| told.contains(&format!("experiment.{name} "))) {
-            Some(told) => bail!("experiment {name}: {told}"),
-            None => start(&config, name),
-        },
+        Command::Start { name } => {
+            match untrusted.filter(|told| told.contains(&format!("experiment.{name} "))) {
+                Some(told) => bail!("experiment {name}: {told}"),
+                None => start(&config, name),
+            }
+        }
         Command::Stop { name } => stop(&config, name),
         Command::Status { name } => status(&config, name.as_deref()),
         Command::Report { name, json } => report(&config, name, *json),
@@ -60,16 +62,26 @@ fn start(config: &config::Config, name: &str) -> anyhow::Result<Answer> {
         bail!("telemetry.enabled is false: nothing would be recorded; switch it on first");
     }
     let mut store = Store::open(&store_path(config)?)?;
-    store.start_experiment(name, &serde_json::to_string(definition)?, lacuna_telemetry::system_ms())?;
+    store.start_experiment(
+        name,
+        &serde_json::to_string(definition)?,
+        lacuna_telemetry::system_ms(),
+    )?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "started {name}: {}; running editors take part within seconds", variants(definition))?;
+    writeln!(
+        out,
+        "started {name}: {}; running editors take part within seconds",
+        variants(definition)
+    )?;
     Ok(Answer::Yes)
 }
 
 fn variants(definition: &Definition) -> String {
     let one = |(name, v): (&String, &lacuna_telemetry::experiment::Variant)| {
-        let settings: Vec<String> = v.settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        let settings = if settings.is_empty() { "as configured".to_owned() } else { settings.join(", ") };
+        let settings: Vec<String> =
+            v.settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        let settings =
+            if settings.is_empty() { "as configured".to_owned() } else { settings.join(", ") };
         format!("{name} ({settings}; weight {})", v.weight)
     };
     definition.variant.iter().map(one).collect::<Vec<_>>().join(", ")
@@ -78,7 +90,10 @@ fn variants(definition: &Definition) -> String {
 fn stop(config: &config::Config, name: &str) -> anyhow::Result<Answer> {
     let mut store = Store::open(&store_path(config)?)?;
     if store.stop_experiment(name, lacuna_telemetry::system_ms())? {
-        writeln!(std::io::stdout().lock(), "stopped {name}; `lacuna telemetry experiment report {name}` tells what it showed")?;
+        writeln!(
+            std::io::stdout().lock(),
+            "stopped {name}; `lacuna telemetry experiment report {name}` tells what it showed"
+        )?;
         return Ok(Answer::Yes);
     }
     match store.experiment(name)? {
@@ -95,7 +110,10 @@ fn status(config: &config::Config, name: Option<&str>) -> anyhow::Result<Answer>
     let mut units: BTreeMap<(String, String), std::collections::BTreeSet<String>> = BTreeMap::new();
     for exposure in store.map(|s| s.exposures()).transpose()?.unwrap_or_default() {
         for arm in parse_arms(&exposure.arms) {
-            units.entry((arm.experiment.to_owned(), arm.variant.to_owned())).or_default().insert(arm.unit.to_owned());
+            units
+                .entry((arm.experiment.to_owned(), arm.variant.to_owned()))
+                .or_default()
+                .insert(arm.unit.to_owned());
         }
     }
     let wanted = |n: &str| name.is_none_or(|name| name == n);
@@ -108,12 +126,20 @@ fn status(config: &config::Config, name: Option<&str>) -> anyhow::Result<Answer>
             writeln!(out, "  {variant:<24} {n} unit{}", if n == 1 { "" } else { "s" })?;
         }
         if config.experiment.get(&e.name).is_some_and(|d| *d != e.definition) {
-            writeln!(out, "  lacuna.toml says something else by now: what holds is what was started")?;
+            writeln!(
+                out,
+                "  lacuna.toml says something else by now: what holds is what was started"
+            )?;
         }
     }
-    for configured in config.experiment.keys().filter(|n| wanted(n) && !started.iter().any(|e| e.name == **n)) {
+    for configured in
+        config.experiment.keys().filter(|n| wanted(n) && !started.iter().any(|e| e.name == **n))
+    {
         any = true;
-        writeln!(out, "{configured}  configured, not started: `lacuna telemetry experiment start {configured}`")?;
+        writeln!(
+            out,
+            "{configured}  configured, not started: `lacuna telemetry experiment start {configured}`"
+        )?;
     }
     match name {
         Some(name) if !any => bail!("experiment {name} is neither configured nor started"),

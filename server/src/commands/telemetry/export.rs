@@ -1,4 +1,5 @@
-//! `lacuna telemetry export` and `merge`: rows for other tools, and several installations' rows as one.
+//! `lacuna telemetry export` and `merge`: rows for other tools, and several installations' rows as
+//! one.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use super::report::stored;
 use super::{configuration, otlp, parse_time, store_path, write_file};
 use crate::Answer;
 
-/// Write what was recorded for other tools (DuckDB, Postgres, ClickHouse), or send it to a collector that you run
+/// Write what was recorded for other tools (DuckDB, Postgres, ClickHouse), or send it to a
+/// collector that you run
 #[derive(clap::Args)]
 pub struct ExportArgs {
     #[arg(long, value_enum, default_value = "parquet")]
@@ -45,7 +47,9 @@ pub fn run_export(args: &ExportArgs) -> anyhow::Result<Answer> {
         bail!("--to sends to a collector: use it with --format otlp");
     }
     let format = match (args.format, &args.to) {
-        (Kind::Otlp, None) => bail!("--format otlp needs --to: the address of a collector that you run, e.g. http://127.0.0.1:4318"),
+        (Kind::Otlp, None) => bail!(
+            "--format otlp needs --to: the address of a collector that you run, e.g. http://127.0.0.1:4318"
+        ),
         (Kind::Otlp, Some(url)) => {
             let n = otlp::send(&store, &window, url)?;
             crate::say(&format!("sent {n} rows to {url}"));
@@ -62,26 +66,40 @@ pub fn run_export(args: &ExportArgs) -> anyhow::Result<Answer> {
             write_file(output, |file| {
                 n = write_rows(file, format, &experiments, |add| {
                     let mut result = Ok(());
-                    store.scan(&(i64::MIN..i64::MAX), &window, &Columns::ALL, &mut Names::default(), |event, names| {
-                        if result.is_ok() {
-                            result = add(event, names);
-                        }
-                    })?;
+                    store.scan(
+                        &(i64::MIN..i64::MAX),
+                        &window,
+                        &Columns::ALL,
+                        &mut Names::default(),
+                        |event, names| {
+                            if result.is_ok() {
+                                result = add(event, names);
+                            }
+                        },
+                    )?;
                     result
                 })?;
                 Ok(())
             })?;
             crate::say(&format!("wrote {n} rows to {}", output.display()));
         }
-        None if format == Format::Parquet => bail!("a Parquet file is not for a terminal: give --output FILE.parquet"),
+        None if format == Format::Parquet => {
+            bail!("a Parquet file is not for a terminal: give --output FILE.parquet")
+        }
         None => {
             write_rows(std::io::stdout(), format, &experiments, |add| {
                 let mut result = Ok(());
-                store.scan(&(i64::MIN..i64::MAX), &window, &Columns::ALL, &mut Names::default(), |event, names| {
-                    if result.is_ok() {
-                        result = add(event, names);
-                    }
-                })?;
+                store.scan(
+                    &(i64::MIN..i64::MAX),
+                    &window,
+                    &Columns::ALL,
+                    &mut Names::default(),
+                    |event, names| {
+                        if result.is_ok() {
+                            result = add(event, names);
+                        }
+                    },
+                )?;
                 result
             })?;
         }
@@ -108,7 +126,8 @@ fn write_rows(
     Ok(n)
 }
 
-/// Put the exports of several installations, or of several weeks, into one file; rows that are in several count once
+/// Put the exports of several installations, or of several weeks, into one file; rows that are in
+/// several count once
 #[derive(clap::Args)]
 pub struct MergeArgs {
     /// Exports (.parquet, .jsonl, .csv); of rows that are in several, the last file's count
@@ -120,14 +139,20 @@ pub struct MergeArgs {
 }
 
 pub fn run_merge(args: &MergeArgs) -> anyhow::Result<Answer> {
-    let format = Format::of(&args.output)
-        .with_context(|| format!("--output {}: the name must end in .parquet, .jsonl or .csv", args.output.display()))?;
+    let format = Format::of(&args.output).with_context(|| {
+        format!("--output {}: the name must end in .parquet, .jsonl or .csv", args.output.display())
+    })?;
     let mut merged = Merged::default();
     for file in &args.files {
         merged.add_file(file)?;
     }
     save(&args.output, format, &merged)?;
-    crate::say(&format!("wrote {} rows to {} ({} were in several files)", merged.events.len(), args.output.display(), merged.repeated));
+    crate::say(&format!(
+        "wrote {} rows to {} ({} were in several files)",
+        merged.events.len(),
+        args.output.display(),
+        merged.repeated
+    ));
     Ok(Answer::Yes)
 }
 
@@ -136,9 +161,17 @@ fn save(path: &Path, format: Format, merged: &Merged) -> anyhow::Result<()> {
 }
 
 /// Writes rows that are in memory.
-pub fn write_events(path: &Path, format: Format, experiments: &[Experiment], events: &[Event], names: &Names) -> anyhow::Result<()> {
+pub fn write_events(
+    path: &Path,
+    format: Format,
+    experiments: &[Experiment],
+    events: &[Event],
+    names: &Names,
+) -> anyhow::Result<()> {
     write_file(path, |file| {
-        write_rows(file, format, experiments, |add| events.iter().try_for_each(|event| add(event, names)))?;
+        write_rows(file, format, experiments, |add| {
+            events.iter().try_for_each(|event| add(event, names))
+        })?;
         Ok(())
     })
 }

@@ -1,7 +1,7 @@
 //! `lacuna telemetry`: what was recorded on this machine, and what follows from it.
 //!
-//! Owns: the command line over `lacuna_telemetry`, where the store lies, sending an export to a collector that the user names. Does
-//! not own: metrics, statistics, formats.
+//! Owns: the command line over `lacuna_telemetry`, where the store lies, sending an export to a
+//! collector that the user names. Does not own: metrics, statistics, formats.
 
 mod bench;
 mod compare;
@@ -22,7 +22,8 @@ pub use report::of_store as report_of_store;
 
 use crate::{Answer, config};
 
-/// What became of suggestions: reports, experiments, exports. Nothing leaves this machine unless you export it
+/// What became of suggestions: reports, experiments, exports. Nothing leaves this machine unless
+/// you export it
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(subcommand)]
@@ -76,7 +77,9 @@ pub fn store_path(config: &config::Config) -> anyhow::Result<PathBuf> {
     let base = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("share")))
+        .or_else(|| {
+            std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("share"))
+        })
         .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
         .context("neither XDG_DATA_HOME nor HOME is set: set telemetry.dir in the configuration")?;
     Ok(base.join("lacuna").join("telemetry.db"))
@@ -96,20 +99,28 @@ fn parse_time(text: &str) -> Result<i64, String> {
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
         return Ok(time.timestamp_millis());
     }
-    let date = text
-        .parse::<chrono::NaiveDate>()
-        .map_err(|_| "give a date (2026-11-01), a time (2026-11-01T08:00:00Z) or an age (7d, 12h, 30m)")?;
-    let midnight = date.and_hms_opt(0, 0, 0).and_then(|t| t.and_local_timezone(chrono::Local).earliest());
-    midnight.map(|t| t.timestamp_millis()).ok_or_else(|| format!("{text} has no midnight in this time zone"))
+    let date = text.parse::<chrono::NaiveDate>().map_err(
+        |_| "give a date (2026-11-01), a time (2026-11-01T08:00:00Z) or an age (7d, 12h, 30m)",
+    )?;
+    let midnight =
+        date.and_hms_opt(0, 0, 0).and_then(|t| t.and_local_timezone(chrono::Local).earliest());
+    midnight
+        .map(|t| t.timestamp_millis())
+        .ok_or_else(|| format!("{text} has no midnight in this time zone"))
 }
 
 /// Writes a file through a temporary one beside it.
-fn write_file(path: &Path, write: impl FnOnce(&mut std::fs::File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut std::fs::File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut stage = path.as_os_str().to_owned();
     stage.push(format!(".{}.tmp", std::process::id()));
     let name = || format!("{} cannot be written: check that its folder exists", path.display());
     let mut file = std::fs::File::create(&stage).with_context(name)?;
-    let written = write(&mut file).and_then(|()| Ok(file.sync_all()?)).and_then(|()| Ok(std::fs::rename(&stage, path)?));
+    let written = write(&mut file)
+        .and_then(|()| Ok(file.sync_all()?))
+        .and_then(|()| Ok(std::fs::rename(&stage, path)?));
     if written.is_err() {
         let _ = std::fs::remove_file(&stage);
     }
@@ -117,10 +128,15 @@ fn write_file(path: &Path, write: impl FnOnce(&mut std::fs::File) -> anyhow::Res
 }
 
 /// The experiment of that name in the configuration.
-fn configured<'a>(config: &'a config::Config, name: &str) -> anyhow::Result<&'a lacuna_telemetry::experiment::Definition> {
+fn configured<'a>(
+    config: &'a config::Config,
+    name: &str,
+) -> anyhow::Result<&'a lacuna_telemetry::experiment::Definition> {
     match config.experiment.get(name) {
         Some(definition) => Ok(definition),
-        None if config.experiment.is_empty() => bail!("experiment {name} is not configured: add [experiment.{name}] to lacuna.toml"),
+        None if config.experiment.is_empty() => {
+            bail!("experiment {name} is not configured: add [experiment.{name}] to lacuna.toml")
+        }
         None => {
             let known: Vec<&str> = config.experiment.keys().map(String::as_str).collect();
             bail!("experiment {name} is not configured: there are {}", known.join(", "))

@@ -18,7 +18,8 @@ use crate::{Answer, config};
 /// What was shown, accepted and kept: this machine's, or that of exported files
 #[derive(clap::Args)]
 pub struct Args {
-    /// Exports to report on instead of this machine's store (.parquet, .jsonl, .csv; rows that are in several count once)
+    /// Exports to report on instead of this machine's store (.parquet, .jsonl, .csv; rows that are
+    /// in several count once)
     files: Vec<PathBuf>,
     /// Only what began since then: a date, a time, or an age such as 7d
     #[arg(long, value_name = "WHEN", value_parser = parse_time)]
@@ -37,13 +38,20 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let zone = if args.utc { Zone::Utc } else { Zone::Local };
     let config = configuration()?;
-    let report =
-        if args.files.is_empty() { of_store(&config, args.since, zone)? } else { of_files(&config, &args.files, args.since, zone)? };
+    let report = if args.files.is_empty() {
+        of_store(&config, args.since, zone)?
+    } else {
+        of_files(&config, &args.files, args.since, zone)?
+    };
     deliver(&report, args.json, args.html.as_deref())
 }
 
 /// Prints a report, or writes its page.
-pub fn deliver(report: &Report, json: bool, html: Option<&std::path::Path>) -> anyhow::Result<Answer> {
+pub fn deliver(
+    report: &Report,
+    json: bool,
+    html: Option<&std::path::Path>,
+) -> anyhow::Result<Answer> {
     if let Some(path) = html {
         write_file(path, |file| Ok(file.write_all(to_page(report).as_bytes())?))?;
         crate::say(&format!("wrote {}", path.display()));
@@ -69,32 +77,49 @@ pub fn of_store(config: &config::Config, since: Option<i64>, zone: Zone) -> anyh
 /// The experiments of a store with their definitions.
 pub fn stored(store: &Store) -> anyhow::Result<Vec<Experiment>> {
     let read = |e: lacuna_telemetry::store::StoredExperiment| {
-        let definition = serde_json::from_str(&e.definition).with_context(|| format!("experiment {} in the store", e.name))?;
+        let definition = serde_json::from_str(&e.definition)
+            .with_context(|| format!("experiment {} in the store", e.name))?;
         Ok(Experiment { name: e.name, definition, started: e.started, stopped: e.stopped })
     };
     store.experiments()?.into_iter().map(read).collect()
 }
 
-/// The report on exports. Experiments whose definition did not come with them are looked up in the configuration.
-pub fn of_files(config: &config::Config, files: &[PathBuf], since: Option<i64>, zone: Zone) -> anyhow::Result<Report> {
+/// The report on exports. Experiments whose definition did not come with them are looked up in the
+/// configuration.
+pub fn of_files(
+    config: &config::Config,
+    files: &[PathBuf],
+    since: Option<i64>,
+    zone: Zone,
+) -> anyhow::Result<Report> {
     let mut merged = Merged::default();
     for file in files {
         merged.add_file(file)?;
     }
     let mut experiments = std::mem::take(&mut merged.experiments);
-    let arms = merged.events.iter().map(|e| e.text(Text::Arms)).collect::<std::collections::BTreeSet<_>>();
+    let arms =
+        merged.events.iter().map(|e| e.text(Text::Arms)).collect::<std::collections::BTreeSet<_>>();
     for arm in arms.iter().flat_map(|number| parse_arms(merged.names.text(*number))) {
         if !experiments.iter().any(|e| e.name == arm.experiment)
             && let Some(definition) = config.experiment.get(arm.experiment)
         {
             // The files do not say when it started: with its first row.
-            let rows =
-                merged.events.iter().filter(|e| parse_arms(merged.names.text(e.text(Text::Arms))).any(|a| a.experiment == arm.experiment));
+            let rows = merged.events.iter().filter(|e| {
+                parse_arms(merged.names.text(e.text(Text::Arms)))
+                    .any(|a| a.experiment == arm.experiment)
+            });
             let started = rows.filter_map(|e| e.int(Int::At)).min().unwrap_or(0);
-            experiments.push(Experiment { name: arm.experiment.to_owned(), definition: definition.clone(), started, stopped: None });
+            experiments.push(Experiment {
+                name: arm.experiment.to_owned(),
+                definition: definition.clone(),
+                started,
+                stopped: None,
+            });
         }
     }
     let mut collector = Collector::new(merged.names, zone, &experiments);
-    collector.add_all(merged.events.iter().filter(|e| e.int(Int::At).unwrap_or(0) >= since.unwrap_or(i64::MIN)));
+    collector.add_all(
+        merged.events.iter().filter(|e| e.int(Int::At).unwrap_or(0) >= since.unwrap_or(i64::MIN)),
+    );
     Ok(collector.report(since, &Plan::default()))
 }

@@ -1,4 +1,5 @@
-//! `lacuna telemetry show` and `purge`: what is stored, to the last column; and how to be rid of it.
+//! `lacuna telemetry show` and `purge`: what is stored, to the last column; and how to be rid of
+//! it.
 
 use std::io::Write;
 
@@ -25,7 +26,15 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let path = store_path(&config)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "store        {}", path.display())?;
-    writeln!(out, "recording    {}", if config.telemetry.enabled { "on (telemetry.enabled = false switches it off)" } else { "off" })?;
+    writeln!(
+        out,
+        "recording    {}",
+        if config.telemetry.enabled {
+            "on (telemetry.enabled = false switches it off)"
+        } else {
+            "off"
+        }
+    )?;
     let store = match Store::open_to_read(&path) {
         Err(StoreError::Missing { .. }) => {
             writeln!(out, "rows         none yet")?;
@@ -77,7 +86,11 @@ pub fn run_purge(args: &PurgeArgs) -> anyhow::Result<Answer> {
     }
     if !args.yes {
         let rows = Store::open_to_read(&path)?.census()?.rows;
-        writeln!(out, "{} holds {rows} rows: `lacuna telemetry purge --yes` deletes them", path.display())?;
+        writeln!(
+            out,
+            "{} holds {rows} rows: `lacuna telemetry purge --yes` deletes them",
+            path.display()
+        )?;
         return Ok(Answer::No);
     }
     let n = Store::open(&path)?.purge()?;

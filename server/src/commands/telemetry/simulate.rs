@@ -6,7 +6,8 @@ use lacuna_telemetry::simulate::validate;
 
 use crate::Answer;
 
-/// Count the error rates of the statistics over simulated experiments; exits with 1 if one breaks its promise
+/// Count the error rates of the statistics over simulated experiments; exits with 1 if one breaks
+/// its promise
 #[derive(clap::Args)]
 pub struct Args {
     /// Simulated experiments behind each figure
@@ -25,7 +26,11 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&validation)?)?;
     } else {
-        writeln!(out, "| simulated {} times each, seed {} | found | promised | kept |\n|---|---|---|---|", args.n, args.seed)?;
+        writeln!(
+            out,
+            "| simulated {} times each, seed {} | found | promised | kept |\n|---|---|---|---|",
+            args.n, args.seed
+        )?;
         for rate in &validation.rates {
             let promised = match rate {
                 r if r.for_comparison => "-".to_owned(),

@@ -1,4 +1,5 @@
-//! The methods of Copilot's language server, current and legacy (copilot.lua with `server.custom_server_filepath`, copilot.vim).
+//! The methods of Copilot's language server, current and legacy (copilot.lua with
+//! `server.custom_server_filepath`, copilot.vim).
 //!
 //! There is no account here: whoever asks is told that all is well.
 
@@ -143,9 +144,12 @@ impl Server {
 
     async fn copilot_legacy(&self, params: Legacy, several: bool) -> Result<LegacyCompletions> {
         let Some((uri, position)) = params.place() else {
-            return Err(tower_lsp::jsonrpc::Error::invalid_params("doc.uri and doc.position are required"));
+            return Err(tower_lsp::jsonrpc::Error::invalid_params(
+                "doc.uri and doc.position are required",
+            ));
         };
-        let Answered { place, texts, ids } = self.answer(&Params::at(&uri, position, several)).await?;
+        let Answered { place, texts, ids } =
+            self.answer(&Params::at(&uri, position, several)).await?;
         let Place { range, restated } = place;
         let completion = |(text, uuid): (String, String)| LegacyCompletion {
             uuid,

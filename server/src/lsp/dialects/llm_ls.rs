@@ -1,4 +1,5 @@
-//! The three requests of llm-ls (llm.nvim, llm-vscode). Backend, model and token fields are not ours: the model is the server's.
+//! The three requests of llm-ls (llm.nvim, llm-vscode). Backend, model and token fields are not
+//! ours: the model is the server's.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,10 +46,18 @@ pub struct Decision {
 
 impl Server {
     async fn llm_ls_completions(&self, params: GetCompletions) -> Result<Completions> {
-        let Answered { texts, ids, .. } = self.answer(&Params::at(&params.text_document.uri, params.position, false)).await?;
-        // One text a request: the request's name is the suggestion's. Clients send it back even when there was none.
+        let Answered { texts, ids, .. } =
+            self.answer(&Params::at(&params.text_document.uri, params.position, false)).await?;
+        // One text a request: the request's name is the suggestion's. Clients send it back even
+        // when there was none.
         let request_id = ids.into_iter().next().unwrap_or_else(|| "none".to_owned());
-        Ok(Completions { request_id, completions: texts.into_iter().map(|generated_text| Completion { generated_text }).collect() })
+        Ok(Completions {
+            request_id,
+            completions: texts
+                .into_iter()
+                .map(|generated_text| Completion { generated_text })
+                .collect(),
+        })
     }
 
     async fn llm_ls_accepted(&self, params: Decision) -> Result<Value> {

@@ -1,7 +1,8 @@
 //! Methods of other completion servers, so that their clients work with this one unchanged.
 //!
-//! Each module has the wire format of one family and turns it into [`Server::answer`] and [`Event`]s; what is answered, and when, is the
-//! same for all. Method names that belong to services which we are not (sign-in, chat) get the answer that keeps a client going.
+//! Each module has the wire format of one family and turns it into [`Server::answer`] and
+//! [`Event`]s; what is answered, and when, is the same for all. Method names that belong to
+//! services which we are not (sign-in, chat) get the answer that keeps a client going.
 
 mod copilot;
 mod llm_ls;

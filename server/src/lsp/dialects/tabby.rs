@@ -1,4 +1,5 @@
-//! tabby-agent's extensions: status, configuration, and what became of a suggestion. Chat is not there.
+//! tabby-agent's extensions: status, configuration, and what became of a suggestion. Chat is not
+//! there.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +12,8 @@ use crate::lsp::server::Server;
 /// Whether `initializationOptions` are those that the family's clients send.
 pub fn is_tabby_client(options: Option<&Value>) -> bool {
     options.is_some_and(|o| {
-        o.get("clientCapabilities").is_some_and(|c| c.get("tabby").is_some()) || o["clientInfo"].get("tabbyPlugin").is_some()
+        o.get("clientCapabilities").is_some_and(|c| c.get("tabby").is_some())
+            || o["clientInfo"].get("tabbyPlugin").is_some()
     })
 }
 

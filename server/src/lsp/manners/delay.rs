@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::lsp::documents::Ticket;
 
-/// Waits. False as soon as the request is superseded, by a change of its document or by a newer request: nobody wants its answer. No thread
-/// waits meanwhile.
+/// Waits. False as soon as the request is superseded, by a change of its document or by a newer
+/// request: nobody wants its answer. No thread waits meanwhile.
 pub async fn waited(delay: Duration, ticket: &Ticket) -> bool {
     if delay.is_zero() {
         return true;
@@ -44,7 +44,14 @@ mod tests {
         let at = Position::new(0, 4);
         let endings: [fn(&Documents, Position); 4] = [
             |documents, at| {
-                documents.change(URI, Some(2), &[Change::new(Some(Range::new(at, at)), "y")], Encoding::Utf8).unwrap();
+                documents
+                    .change(
+                        URI,
+                        Some(2),
+                        &[Change::new(Some(Range::new(at, at)), "y")],
+                        Encoding::Utf8,
+                    )
+                    .unwrap();
             },
             |documents, _| drop(documents.begin(URI, &Ticket::default())),
             |documents, _| assert!(documents.close(URI)),
@@ -66,6 +73,9 @@ mod tests {
     #[tokio::test]
     async fn what_nothing_supersedes_is_answered() {
         let (_documents, ticket) = asked();
-        assert!(waited(Duration::ZERO, &ticket).await && waited(Duration::from_millis(2), &ticket).await);
+        assert!(
+            waited(Duration::ZERO, &ticket).await
+                && waited(Duration::from_millis(2), &ticket).await
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Whether the user has just taken something back.
 //!
-//! LSP does not say what made a change. An undo is known by what it leads to: a text that was there before. A deletion is known by
-//! inserting nothing.
+//! LSP does not say what made a change. An undo is known by what it leads to: a text that was there
+//! before. A deletion is known by inserting nothing.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -28,7 +28,8 @@ pub struct History {
 
 impl History {
     pub fn new(text: &Rope) -> History {
-        let mut history = History { versions: VecDeque::new(), hasher: RandomState::new(), is_quiet: false };
+        let mut history =
+            History { versions: VecDeque::new(), hasher: RandomState::new(), is_quiet: false };
         history.remember(text);
         history
     }
@@ -38,10 +39,14 @@ impl History {
         self.is_quiet
     }
 
-    /// A change has led to `text`. `is_of_offer`: it put in what was offered, or took back a key of that: what is on screen goes on.
+    /// A change has led to `text`. `is_of_offer`: it put in what was offered, or took back a key of
+    /// that: what is on screen goes on.
     pub fn changed(&mut self, edits: &[Edit], text: &Rope, is_of_offer: bool) {
-        let trimmed: Vec<Trimmed<'_>> =
-            edits.iter().map(|edit| Trimmed::trimmed(edit.start, &edit.removed, &edit.text)).filter(|edit| !edit.is_empty()).collect();
+        let trimmed: Vec<Trimmed<'_>> = edits
+            .iter()
+            .map(|edit| Trimmed::trimmed(edit.start, &edit.removed, &edit.text))
+            .filter(|edit| !edit.is_empty())
+            .collect();
         let before = self.versions.back().copied();
         let is_known = self.remember(text);
         if trimmed.is_empty() || before.is_some() && before == self.versions.back().copied() {
@@ -70,7 +75,8 @@ impl History {
     }
 }
 
-/// Whether one key may have made this change: who types a character again that was deleted comes to an earlier text, too.
+/// Whether one key may have made this change: who types a character again that was deleted comes to
+/// an earlier text, too.
 fn is_typed(edits: &[Edit]) -> bool {
     // The second half of a wide character takes the place of the first.
     matches!(edits, [edit] if edit.removed.chars().all(|c| c == '\u{fffd}') && edit.text.trim().chars().count() <= OF_ONE_KEY)
@@ -109,9 +115,12 @@ mod tests {
 
         fn edits(&mut self, edits: &[(Option<(u32, u32)>, &str)]) -> bool {
             self.version += 1;
-            let range = |(from, to): (u32, u32)| Range::new(Position::new(0, from), Position::new(0, to));
-            let changes: Vec<Change> = edits.iter().map(|(at, text)| Change::new(at.map(range), text)).collect();
-            let edited = self.documents.change(URI, Some(self.version), &changes, Encoding::Utf8).unwrap();
+            let range =
+                |(from, to): (u32, u32)| Range::new(Position::new(0, from), Position::new(0, to));
+            let changes: Vec<Change> =
+                edits.iter().map(|(at, text)| Change::new(at.map(range), text)).collect();
+            let edited =
+                self.documents.change(URI, Some(self.version), &changes, Encoding::Utf8).unwrap();
             self.history.changed(&edited.edits, edited.open.document.rope(), false);
             self.history.is_quiet()
         }
@@ -123,7 +132,10 @@ mod tests {
         assert!(!buffer.edit(5, 5, "2"));
         assert!(buffer.edit(5, 6, ""), "a character");
         assert!(buffer.edit(0, 3, ""), "a word");
-        assert!(buffer.edits(&[(Some((0, 1)), ""), (Some((0, 0)), "")]), "several at once, and one that does nothing");
+        assert!(
+            buffer.edits(&[(Some((0, 1)), ""), (Some((0, 0)), "")]),
+            "several at once, and one that does nothing"
+        );
         assert!(buffer.edits(&[]) && buffer.edit(0, 0, ""), "nothing changes nothing");
         assert!(!buffer.edit(0, 0, "y"));
         assert!(!buffer.edit(0, 1, "zz"), "a replacement inserts");
@@ -160,11 +172,16 @@ mod tests {
         let mut buffer = Buffer::new("f\n");
         for key in ["o", "(", "()", "\n    ", "é"] {
             assert!(!buffer.edit(1, 1, key), "{key:?}");
-            let (rows, column) = (key.matches('\n').count() as u32, key.rsplit('\n').next().unwrap().len() as u32);
-            let end = if rows == 0 { Position::new(0, 1 + column) } else { Position::new(rows, column) };
+            let (rows, column) =
+                (key.matches('\n').count() as u32, key.rsplit('\n').next().unwrap().len() as u32);
+            let end =
+                if rows == 0 { Position::new(0, 1 + column) } else { Position::new(rows, column) };
             buffer.version += 1;
             let taken_back = [Change::new(Some(Range::new(Position::new(0, 1), end)), "")];
-            let edited = buffer.documents.change(URI, Some(buffer.version), &taken_back, Encoding::Utf8).unwrap();
+            let edited = buffer
+                .documents
+                .change(URI, Some(buffer.version), &taken_back, Encoding::Utf8)
+                .unwrap();
             buffer.history.changed(&edited.edits, edited.open.document.rope(), false);
             assert!(buffer.history.is_quiet(), "{key:?}");
             assert!(!buffer.edit(1, 1, key), "{key:?} again");
@@ -176,7 +193,13 @@ mod tests {
     fn a_suggestion_that_is_accepted_again_is_no_undo() {
         let rope = |text: &str| Rope::from_str(text);
         let edit = |start: usize, removed: &str, text: &str| {
-            [Edit { start, text: text.to_owned(), removed: removed.to_owned(), at_char: start, deleted_chars: removed.len() }]
+            [Edit {
+                start,
+                text: text.to_owned(),
+                removed: removed.to_owned(),
+                at_char: start,
+                deleted_chars: removed.len(),
+            }]
         };
         let mut history = History::new(&rope("x = \n"));
         history.changed(&edit(4, "", "compute()"), &rope("x = compute()\n"), true);

@@ -1,8 +1,10 @@
-//! When nothing is offered unasked, however good it may be: what keeps a suggestion from being a nuisance.
+//! When nothing is offered unasked, however good it may be: what keeps a suggestion from being a
+//! nuisance.
 //!
-//! Owns: what is remembered of a client's documents for that ([`history`]: undo and deletions; [`refused`]: what was turned down where)
-//! and the settings about it. Does not own: pauses and the snooze ([`super::status`]), how sure a model is. Nothing here looks at a clock,
-//! waits or keeps source text beyond what was offered.
+//! Owns: what is remembered of a client's documents for that ([`history`]: undo and deletions;
+//! [`refused`]: what was turned down where) and the settings about it. Does not own: pauses and the
+//! snooze ([`super::status`]), how sure a model is. Nothing here looks at a clock, waits or keeps
+//! source text beyond what was offered.
 //!
 //! Start reading at [`Manners::objection`], which is asked before every completion.
 
@@ -96,7 +98,8 @@ impl Manners {
         (!wanted.allows(is_automatic)).then_some(quiet)
     }
 
-    /// How long a request is held before it is answered. What is on screen already and is being typed goes on at once.
+    /// How long a request is held before it is answered. What is on screen already and is being
+    /// typed goes on at once.
     pub fn delay(&self, asking: &Asking<'_>) -> Duration {
         let inner = self.inner();
         if asking.is_automatic && !inner.offers.is_typed_through(asking.uri, asking.cursor) {
@@ -106,9 +109,14 @@ impl Manners {
         }
     }
 
-    /// What was turned down at this place: texts right of the client's cursor. Nothing, if the user asks by hand.
+    /// What was turned down at this place: texts right of the client's cursor. Nothing, if the user
+    /// asks by hand.
     pub fn refused(&self, asking: &Asking<'_>) -> Vec<String> {
-        if asking.is_automatic { self.inner().offers.refused(asking.uri, asking.cursor) } else { Vec::new() }
+        if asking.is_automatic {
+            self.inner().offers.refused(asking.uri, asking.cursor)
+        } else {
+            Vec::new()
+        }
     }
 
     /// How eager the user wants us to be in a language.
@@ -116,7 +124,8 @@ impl Manners {
         self.inner().show.eagerness_in(language_id)
     }
 
-    /// These were sent: texts right of the client's cursor, with the ids by which the client calls them.
+    /// These were sent: texts right of the client's cursor, with the ids by which the client calls
+    /// them.
     pub fn offered(&self, asking: &Asking<'_>, items: impl Iterator<Item = (String, String)>) {
         self.inner().offers.offered(asking.uri, asking.cursor, &asking.open.document, items);
     }

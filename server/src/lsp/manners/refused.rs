@@ -1,7 +1,8 @@
 //! What was offered where, and what of it the user turned down.
 //!
-//! A text that was turned down is not offered again at its place until the line changes. Places move with edits elsewhere; a text that is
-//! being typed is what is left of it. Nothing of this needs telemetry.
+//! A text that was turned down is not offered again at its place until the line changes. Places
+//! move with edits elsewhere; a text that is being typed is what is left of it. Nothing of this
+//! needs telemetry.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -45,17 +46,30 @@ pub struct Offers {
 
 impl Offers {
     /// Remembers items as ids and texts.
-    pub fn offered(&mut self, uri: &str, at: usize, document: &Document, items: impl Iterator<Item = (String, String)>) {
+    pub fn offered(
+        &mut self,
+        uri: &str,
+        at: usize,
+        document: &Document,
+        items: impl Iterator<Item = (String, String)>,
+    ) {
         let line = line_at(&self.hasher, document, at);
         for (id, text) in items {
-            keep(&mut self.offered, Offer { id, uri: uri.to_owned(), at, whole: text, typed: 0, is_begun: false, line });
+            keep(
+                &mut self.offered,
+                Offer { id, uri: uri.to_owned(), at, whole: text, typed: 0, is_begun: false, line },
+            );
         }
     }
 
     /// Takes the item with this id, what is left of it, for turned down.
     pub fn dismissed(&mut self, id: &str) {
-        let Some(offer) = self.offered.iter().rev().find(|offer| offer.id == id).cloned() else { return };
-        let same = |other: &Offer| other.uri == offer.uri && other.at == offer.at && other.rest() == offer.rest();
+        let Some(offer) = self.offered.iter().rev().find(|offer| offer.id == id).cloned() else {
+            return;
+        };
+        let same = |other: &Offer| {
+            other.uri == offer.uri && other.at == offer.at && other.rest() == offer.rest()
+        };
         if !self.refused.iter().any(same) {
             keep(&mut self.refused, offer);
         }
@@ -69,13 +83,18 @@ impl Offers {
 
     /// Whether what was offered is being typed and goes on here: what is on screen is nothing new.
     pub fn is_typed_through(&self, uri: &str, at: usize) -> bool {
-        self.offered.iter().any(|offer| offer.uri == uri && offer.at == at && offer.is_begun && !offer.rest().is_empty())
+        self.offered.iter().any(|offer| {
+            offer.uri == uri && offer.at == at && offer.is_begun && !offer.rest().is_empty()
+        })
     }
 
-    /// Moves places, and forgets those whose line has changed. Whether the change put in, whole or in part, what was
-    /// offered, or took back a key of that.
+    /// Moves places, and forgets those whose line has changed. Whether the change put in, whole or
+    /// in part, what was offered, or took back a key of that.
     pub fn changed(&mut self, uri: &str, edits: &[Edit], document: &Document) -> bool {
-        let edits: Vec<Trimmed<'_>> = edits.iter().map(|edit| Trimmed::trimmed(edit.start, &edit.removed, &edit.text)).collect();
+        let edits: Vec<Trimmed<'_>> = edits
+            .iter()
+            .map(|edit| Trimmed::trimmed(edit.start, &edit.removed, &edit.text))
+            .collect();
         let mut is_taken = false;
         let hasher = &self.hasher;
         self.offered.retain_mut(|offer| {
@@ -95,7 +114,9 @@ impl Offers {
         });
         self.refused.retain_mut(|offer| {
             offer.uri != uri
-                || edits.iter().all(|edit| offer.follow(edit)) && offer.typed == 0 && line_at(hasher, document, offer.at) == offer.line
+                || edits.iter().all(|edit| offer.follow(edit))
+                    && offer.typed == 0
+                    && line_at(hasher, document, offer.at) == offer.line
         });
         is_taken
     }
@@ -123,8 +144,12 @@ impl Offer {
         }
         // A key that is taken back. An acceptance that is taken back is more than that.
         let key = edit.end - edit.start;
-        let taken_back = self.typed.checked_sub(key).and_then(|left| self.whole.get(left..self.typed));
-        if edit.text.is_empty() && edit.end == self.at && taken_back.is_some_and(|text| text.chars().count() <= OF_ONE_KEY) {
+        let taken_back =
+            self.typed.checked_sub(key).and_then(|left| self.whole.get(left..self.typed));
+        if edit.text.is_empty()
+            && edit.end == self.at
+            && taken_back.is_some_and(|text| text.chars().count() <= OF_ONE_KEY)
+        {
             self.typed -= key;
             self.at = edit.start;
             return true;
@@ -150,7 +175,8 @@ fn line_at(hasher: &RandomState, document: &Document, at: usize) -> (u64, usize)
     let at = at.min(rope.len_bytes());
     let line = rope.byte_to_line(at);
     let start = rope.line_to_byte(line);
-    let end = if line + 1 < rope.len_lines() { rope.line_to_byte(line + 1) } else { rope.len_bytes() };
+    let end =
+        if line + 1 < rope.len_lines() { rope.line_to_byte(line + 1) } else { rope.len_bytes() };
     let text = document.slice(start.max(at.saturating_sub(AROUND))..end.min(at + AROUND));
     (hasher.hash_one(text.trim_end_matches(['\n', '\r'])), at - start)
 }
@@ -181,14 +207,23 @@ mod tests {
 
         fn offer(&mut self, at: usize, items: &[(&str, &str)]) {
             let document = self.documents.current(URI).unwrap().document;
-            self.offers.offered(URI, at, &document, items.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())));
+            self.offers.offered(
+                URI,
+                at,
+                &document,
+                items.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())),
+            );
         }
 
-        /// Replaces from line and character to line and character; whether that took what was offered.
+        /// Replaces from line and character to line and character; whether that took what was
+        /// offered.
         fn edit(&mut self, from: (u32, u32), to: (u32, u32), text: &str) -> bool {
             self.version += 1;
             let range = Range::new(Position::new(from.0, from.1), Position::new(to.0, to.1));
-            let edited = self.documents.change(URI, Some(self.version), &[Change::new(Some(range), text)], Encoding::Utf8).unwrap();
+            let edited = self
+                .documents
+                .change(URI, Some(self.version), &[Change::new(Some(range), text)], Encoding::Utf8)
+                .unwrap();
             self.offers.changed(URI, &edited.edits, &edited.open.document)
         }
 
@@ -219,7 +254,10 @@ mod tests {
             buffer.offers.dismissed("7");
             buffer.offers.dismissed("7");
             buffer.offers.dismissed("nobody's");
-            assert_eq!((buffer.refused(10), buffer.refused(9)), (vec!["f(x)".to_owned()], Vec::new()));
+            assert_eq!(
+                (buffer.refused(10), buffer.refused(9)),
+                (vec!["f(x)".to_owned()], Vec::new())
+            );
             assert!(!buffer.edit(from, to, text) || place.is_none());
             let found: Vec<usize> = (0..40).filter(|at| !buffer.refused(*at).is_empty()).collect();
             assert_eq!(found, place.into_iter().collect::<Vec<_>>(), "{from:?} {to:?} {text:?}");
@@ -234,12 +272,19 @@ mod tests {
         assert!(buffer.edit((0, 4), (0, 4), "f("));
         assert!(buffer.offers.is_typed_through(URI, 6) && !buffer.offers.is_typed_through(URI, 4));
         // Two keys back and forth again.
-        assert!(buffer.edit((0, 5), (0, 6), "") && buffer.edit((0, 4), (0, 5), "") && buffer.offers.is_typed_through(URI, 4));
+        assert!(
+            buffer.edit((0, 5), (0, 6), "")
+                && buffer.edit((0, 4), (0, 5), "")
+                && buffer.offers.is_typed_through(URI, 4)
+        );
         assert!(buffer.edit((0, 4), (0, 4), "f(") && buffer.offers.is_typed_through(URI, 6));
         buffer.offers.dismissed("2");
         assert_eq!(buffer.refused(6), ["y)"]);
         assert!(buffer.edit((0, 6), (0, 6), "x"));
-        assert!(buffer.refused(6).is_empty() && buffer.refused(7).is_empty(), "the line has changed");
+        assert!(
+            buffer.refused(6).is_empty() && buffer.refused(7).is_empty(),
+            "the line has changed"
+        );
         assert!(buffer.edit((0, 7), (0, 7), ")"));
         assert!(!buffer.offers.is_typed_through(URI, 8), "typed to its end");
         // What comes late is for a text that is gone.

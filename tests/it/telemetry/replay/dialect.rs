@@ -32,8 +32,15 @@ pub struct Offer {
 }
 
 impl Dialect {
-    pub const ALL: [Dialect; 7] =
-        [Dialect::Plain, Dialect::WholeDocument, Dialect::Lacuna, Dialect::Copilot, Dialect::CopilotLegacy, Dialect::LlmLs, Dialect::Tabby];
+    pub const ALL: [Dialect; 7] = [
+        Dialect::Plain,
+        Dialect::WholeDocument,
+        Dialect::Lacuna,
+        Dialect::Copilot,
+        Dialect::CopilotLegacy,
+        Dialect::LlmLs,
+        Dialect::Tabby,
+    ];
 
     pub fn encoding(self) -> Encoding {
         match self {
@@ -48,7 +55,9 @@ impl Dialect {
             Dialect::Copilot | Dialect::CopilotLegacy => {
                 json!({"editorInfo": {"name": "Neovim", "version": "0.11.4"}, "editorPluginInfo": {"name": "copilot.lua", "version": "1.0"}})
             }
-            Dialect::Tabby => json!({"clientInfo": {"name": "Neovim", "tabbyPlugin": {"name": "vim-tabby", "version": "2.0"}}}),
+            Dialect::Tabby => {
+                json!({"clientInfo": {"name": "Neovim", "tabbyPlugin": {"name": "vim-tabby", "version": "2.0"}}})
+            }
             _ => json!({}),
         }
     }
@@ -76,11 +85,13 @@ impl Dialect {
 
     pub fn ask(self, editor: &mut Editor) -> Option<Offer> {
         let (line, character) = editor.position(editor.cursor);
-        let (uri, position) = (editor.uri().to_owned(), json!({"line": line, "character": character}));
+        let (uri, position) =
+            (editor.uri().to_owned(), json!({"line": line, "character": character}));
         let document = json!({"uri": uri});
         match self {
             Dialect::CopilotLegacy => {
-                let doc = json!({"uri": uri, "position": position, "insertSpaces": true, "tabSize": 4});
+                let doc =
+                    json!({"uri": uri, "position": position, "insertSpaces": true, "tabSize": 4});
                 let reply = editor.client.result("getCompletions", json!({"doc": doc}));
                 let item = reply["completions"].get(0)?.clone();
                 let (text, rest) = (string(&item["text"]), string(&item["displayText"]));
@@ -88,9 +99,17 @@ impl Dialect {
                 Some(Offer { id: id(&item["uuid"]), rest, stem, item })
             }
             Dialect::LlmLs => {
-                let reply = editor.client.result("llm-ls/getCompletions", json!({"textDocument": document, "position": position}));
+                let reply = editor.client.result(
+                    "llm-ls/getCompletions",
+                    json!({"textDocument": document, "position": position}),
+                );
                 let rest = string(&reply["completions"].get(0)?["generated_text"]);
-                Some(Offer { id: id(&reply["request_id"]), rest, stem: String::new(), item: reply["request_id"].clone() })
+                Some(Offer {
+                    id: id(&reply["request_id"]),
+                    rest,
+                    stem: String::new(),
+                    item: reply["request_id"].clone(),
+                })
             }
             _ => {
                 let params = json!({"textDocument": document, "position": position, "context": {"triggerKind": 2}});
@@ -98,7 +117,10 @@ impl Dialect {
                 let item = reply["items"].get(0)?.clone();
                 let start = editor.byte(&item["range"]["start"]);
                 let stem = editor.text()[start..editor.cursor].to_owned();
-                let rest = string(&item["insertText"]).strip_prefix(&stem).expect("the item restates the word").to_owned();
+                let rest = string(&item["insertText"])
+                    .strip_prefix(&stem)
+                    .expect("the item restates the word")
+                    .to_owned();
                 Some(Offer { id: id(&item["command"]["arguments"][0]), rest, stem, item })
             }
         }
@@ -118,7 +140,9 @@ impl Dialect {
 
     pub fn shown(self, editor: &mut Editor, offer: &Offer) {
         match self {
-            Dialect::Copilot => editor.client.notify("textDocument/didShowCompletion", json!({"item": offer.item})),
+            Dialect::Copilot => {
+                editor.client.notify("textDocument/didShowCompletion", json!({"item": offer.item}))
+            }
             Dialect::CopilotLegacy => {
                 editor.client.result("notifyShown", json!({"uuid": offer.item["uuid"]}));
             }
@@ -149,10 +173,16 @@ impl Dialect {
         let length = (offer.stem.as_str().to_owned() + text).encode_utf16().count();
         match self {
             Dialect::Lacuna | Dialect::Copilot => {
-                editor.client.notify("textDocument/didPartiallyAcceptCompletion", json!({"item": offer.item, "acceptedLength": length}));
+                editor.client.notify(
+                    "textDocument/didPartiallyAcceptCompletion",
+                    json!({"item": offer.item, "acceptedLength": length}),
+                );
             }
             Dialect::CopilotLegacy => {
-                editor.client.result("notifyAccepted", json!({"uuid": offer.item["uuid"], "acceptedLength": length}));
+                editor.client.result(
+                    "notifyAccepted",
+                    json!({"uuid": offer.item["uuid"], "acceptedLength": length}),
+                );
             }
             Dialect::Tabby => tabby(editor, offer, json!({"type": "select", "selectKind": "line"})),
             _ => {}
@@ -165,7 +195,10 @@ impl Dialect {
                 editor.client.result("notifyRejected", json!({"uuids": [offer.item["uuid"]]}));
             }
             Dialect::LlmLs => {
-                editor.client.result("llm-ls/rejectCompletion", json!({"requestId": offer.item, "shownCompletions": [0]}));
+                editor.client.result(
+                    "llm-ls/rejectCompletion",
+                    json!({"requestId": offer.item, "shownCompletions": [0]}),
+                );
             }
             Dialect::Tabby => tabby(editor, offer, json!({"type": "dismiss"})),
             _ => {}

@@ -1,4 +1,5 @@
-//! What must be stored, kept by the one who acts: written from what the documentation says of states, not from the server's code.
+//! What must be stored, kept by the one who acts: written from what the documentation says of
+//! states, not from the server's code.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ pub struct Entry {
     pub accepted: usize,
     /// The client told something of it.
     pub told: bool,
-    /// Thousandths that are left of what was accepted; `None`: nothing was, or it cannot be told when it went.
+    /// Thousandths that are left of what was accepted; `None`: nothing was, or it cannot be told
+    /// when it went.
     pub kept: Option<i64>,
 }
 
@@ -96,14 +98,25 @@ impl Ledger {
         let of_kind = |kind: &'static str| rows.iter().filter(move |r| r["kind"] == kind);
         assert_eq!(of_kind("request").count(), self.requests, "{dialect:?}: requests");
         let completed: i64 = of_kind("activity").filter_map(|r| number(r, "accepted_chars")).sum();
-        assert_eq!(completed as usize, self.counts().accepted_chars, "{dialect:?}: characters that came from suggestions");
+        assert_eq!(
+            completed as usize,
+            self.counts().accepted_chars,
+            "{dialect:?}: characters that came from suggestions"
+        );
         let mut seen = 0;
         for row in of_kind("suggestion") {
             let id = number(row, "row").expect("a row number") as u64 & 0xffff_ffff;
-            let entry = self.entries.get(&id).unwrap_or_else(|| panic!("{dialect:?}: nobody was shown {row}"));
+            let entry = self
+                .entries
+                .get(&id)
+                .unwrap_or_else(|| panic!("{dialect:?}: nobody was shown {row}"));
             let kept = number(row, "kept_30s");
             let found = Entry {
-                state: STATES.iter().find(|s| row["state"] == **s).copied().unwrap_or_else(|| panic!("{dialect:?}: no such state: {row}")),
+                state: STATES
+                    .iter()
+                    .find(|s| row["state"] == **s)
+                    .copied()
+                    .unwrap_or_else(|| panic!("{dialect:?}: no such state: {row}")),
                 typed: number(row, "typed_chars").unwrap_or(0) as usize,
                 accepted: number(row, "accepted_chars").unwrap_or(0) as usize,
                 told: row["evidence"] == "client",
@@ -118,7 +131,16 @@ impl Ledger {
     }
 }
 
-const STATES: [&str; 8] = ["offered", "shown", "accepted", "partly", "typed-through", "dismissed", "superseded", "closed"];
+const STATES: [&str; 8] = [
+    "offered",
+    "shown",
+    "accepted",
+    "partly",
+    "typed-through",
+    "dismissed",
+    "superseded",
+    "closed",
+];
 
 impl Counts {
     pub fn add(&mut self, other: &Counts) {
@@ -143,7 +165,10 @@ impl Counts {
             superseded: count("superseded"),
             // What is neither of the others.
             closed: count("suggestions")
-                - ["accepted", "partly", "typed_through", "dismissed", "superseded"].iter().map(|k| count(k)).sum::<usize>(),
+                - ["accepted", "partly", "typed_through", "dismissed", "superseded"]
+                    .iter()
+                    .map(|k| count(k))
+                    .sum::<usize>(),
             accepted_chars: count("accepted_chars"),
         };
         assert_eq!(told, *self, "{dialect:?}: the report");

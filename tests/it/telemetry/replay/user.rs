@@ -1,4 +1,5 @@
-//! The one at the keyboard: types a trace, asks after each key, and does to every seventh suggestion what the script says.
+//! The one at the keyboard: types a trace, asks after each key, and does to every seventh
+//! suggestion what the script says.
 
 use super::dialect::{Dialect, Offer};
 use super::ledger::Ledger;
@@ -31,10 +32,18 @@ enum Act {
     Reject,
 }
 
-const SCRIPT: [Act; 7] =
-    [Act::Accept, Act::AcceptHalf, Act::AcceptAndChange, Act::AcceptAndUndo, Act::AcceptPart, Act::TypeThrough, Act::Reject];
+const SCRIPT: [Act; 7] = [
+    Act::Accept,
+    Act::AcceptHalf,
+    Act::AcceptAndChange,
+    Act::AcceptAndUndo,
+    Act::AcceptPart,
+    Act::TypeThrough,
+    Act::Reject,
+];
 
-/// Text in the document that is not the trace's: at which character of the trace's text it stands, and whose suggestion it was.
+/// Text in the document that is not the trace's: at which character of the trace's text it stands,
+/// and whose suggestion it was.
 struct Extra {
     at: usize,
     chars: usize,
@@ -62,8 +71,22 @@ pub struct User {
 
 /// Plays a trace; the server is left running.
 pub fn play(desk: &Desk, dialect: Dialect, trace: &Trace) -> User {
-    let editor = desk.open_as(&trace.name, &trace.language, &trace.before, dialect.introduction(), dialect.encoding());
-    let mut user = User { dialect, editor, ledger: Ledger::default(), live: None, extras: Vec::new(), chances: 0, acts: 0 };
+    let editor = desk.open_as(
+        &trace.name,
+        &trace.language,
+        &trace.before,
+        dialect.introduction(),
+        dialect.encoding(),
+    );
+    let mut user = User {
+        dialect,
+        editor,
+        ledger: Ledger::default(),
+        live: None,
+        extras: Vec::new(),
+        chances: 0,
+        acts: 0,
+    };
     for (i, event) in trace.events.iter().enumerate() {
         user.make(event);
         user.ask();
@@ -84,14 +107,16 @@ impl User {
 
     /// Makes an edit of the trace.
     fn make(&mut self, event: &Event) {
-        let (start, end) = (self.byte(event.at, true), self.byte(event.at + event.del, event.del == 0));
+        let (start, end) =
+            (self.byte(event.at, true), self.byte(event.at + event.del, event.del == 0));
         if event.del == 0 && event.ins.is_empty() {
             self.editor.cursor = start;
             return;
         }
         // What stood within goes with it.
         let within = |extra: &Extra| event.at < extra.at && extra.at < event.at + event.del;
-        let gone: Vec<u64> = self.extras.iter().filter(|e| within(e)).filter_map(|e| e.id).collect();
+        let gone: Vec<u64> =
+            self.extras.iter().filter(|e| within(e)).filter_map(|e| e.id).collect();
         gone.into_iter().for_each(|id| self.ledger.kept_is_open(id));
         self.extras.retain(|e| !within(e));
         for extra in &mut self.extras {
@@ -112,7 +137,10 @@ impl User {
         self.editor.edit(cursor..cursor, text, self.dialect == Dialect::WholeDocument);
         let Some(live) = &mut self.live else { return };
         let Some(left) = live.rest.strip_prefix(text) else { return self.end("dismissed", false) };
-        assert!(text.chars().count() == 1 || text.trim().is_empty(), "what came at once would be taken for an acceptance: {text:?}");
+        assert!(
+            text.chars().count() == 1 || text.trim().is_empty(),
+            "what came at once would be taken for an acceptance: {text:?}"
+        );
         (live.rest, live.at) = (left.to_owned(), live.at + text.len());
         let (id, whole) = (live.offer.id, live.rest.is_empty());
         self.ledger.typed(id, text.chars().count());
@@ -147,12 +175,13 @@ impl User {
         self.live = Some(Live { rest: offer.rest.clone(), at: self.editor.cursor, offer });
     }
 
-    /// Does what the script says to what is on screen; `next` is what the trace goes on with. The cursor is at character `at` of the
-    /// trace's text.
+    /// Does what the script says to what is on screen; `next` is what the trace goes on with. The
+    /// cursor is at character `at` of the trace's text.
     fn act(&mut self, at: usize, next: Option<&Event>) {
         let Some(live) = &self.live else { return };
         let rest = live.rest.clone();
-        let goes_on = next.is_some_and(|e| e.ins.chars().next().is_some_and(|c| !rest.starts_with(c)));
+        let goes_on =
+            next.is_some_and(|e| e.ins.chars().next().is_some_and(|c| !rest.starts_with(c)));
         if rest.len() < WORTHWHILE || !rest.is_ascii() || !goes_on {
             return;
         }
@@ -169,7 +198,13 @@ impl User {
                 let left = self.edit_away(act, rest.len());
                 let kept = if act == Act::AcceptAndChange { rest.len() - 2 } else { left };
                 let kept = (1000.0 * kept as f64 / rest.len() as f64).round() as i64;
-                self.ledger.accepted(offer.id, rest.len(), true, self.dialect.tells_accepted(), kept);
+                self.ledger.accepted(
+                    offer.id,
+                    rest.len(),
+                    true,
+                    self.dialect.tells_accepted(),
+                    kept,
+                );
                 self.live = None;
                 self.extras.push(Extra { at, chars: left, id: Some(offer.id) });
             }
@@ -186,7 +221,11 @@ impl User {
                     self.extras.push(Extra { at, chars: 1, id: None });
                     if i + 1 < rest.len() {
                         self.ask();
-                        assert_eq!(self.live.as_ref().map(|l| l.offer.id), Some(offer.id), "a suggestion that is typed stays");
+                        assert_eq!(
+                            self.live.as_ref().map(|l| l.offer.id),
+                            Some(offer.id),
+                            "a suggestion that is typed stays"
+                        );
                     }
                 }
             }
@@ -224,7 +263,8 @@ impl User {
         }
     }
 
-    /// What happens to `n` bytes that were accepted just now. Returns how many stand there afterwards.
+    /// What happens to `n` bytes that were accepted just now. Returns how many stand there
+    /// afterwards.
     fn edit_away(&mut self, act: Act, n: usize) -> usize {
         let end = self.editor.cursor;
         let (bytes, text) = match act {
@@ -242,7 +282,8 @@ impl User {
 
     /// Byte of a character of the trace's text; behind or before what else stands there.
     fn byte(&self, at: usize, behind: bool) -> usize {
-        let extra: usize = self.extras.iter().filter(|e| e.at < at || behind && e.at == at).map(|e| e.chars).sum();
+        let extra: usize =
+            self.extras.iter().filter(|e| e.at < at || behind && e.at == at).map(|e| e.chars).sum();
         let text = self.editor.text();
         text.char_indices().nth(at + extra).map_or(text.len(), |(byte, _)| byte)
     }

@@ -1,4 +1,5 @@
-//! `#include "x.h"` and `#include <x.h>`: beside the file, in the usual folders, or anywhere if only one file fits.
+//! `#include "x.h"` and `#include <x.h>`: beside the file, in the usual folders, or anywhere if
+//! only one file fits.
 
 use super::{FileIndex, folder, follow, join};
 
@@ -9,10 +10,14 @@ pub(super) fn resolve(from: &str, import: &str, files: &FileIndex) -> Vec<String
     let header = &import[start + 1..start + 1 + end];
     let beside = if close == '"' { follow(folder(from), header) } else { None };
     let usual = ["include", "src", ""].map(|root| follow(root, header));
-    let near = beside.into_iter().chain(usual.into_iter().flatten()).find(|path| files.contains(path));
+    let near =
+        beside.into_iter().chain(usual.into_iter().flatten()).find(|path| files.contains(path));
     let only = || match files.ending_with(header)[..] {
         [path] => Some(path.to_owned()),
         _ => None,
     };
-    near.or_else(only).filter(|path| !path.is_empty() && *path != join("", from)).into_iter().collect()
+    near.or_else(only)
+        .filter(|path| !path.is_empty() && *path != join("", from))
+        .into_iter()
+        .collect()
 }

@@ -38,7 +38,11 @@ impl FileIndex {
     pub fn ending_with(&self, tail: &str) -> Vec<&str> {
         let name = tail.rsplit('/').next().unwrap_or(tail);
         let named = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
-        named.iter().map(String::as_str).filter(|p| p.strip_suffix(tail).is_some_and(|r| r.is_empty() || r.ends_with('/'))).collect()
+        named
+            .iter()
+            .map(String::as_str)
+            .filter(|p| p.strip_suffix(tail).is_some_and(|r| r.is_empty() || r.ends_with('/')))
+            .collect()
     }
 
     /// Files that lie directly in `folder`, sorted.
@@ -48,7 +52,8 @@ impl FileIndex {
 
     /// Folders that are `tail` or end with `/tail`, sorted.
     pub fn folders_ending_with(&self, tail: &str) -> Vec<&str> {
-        let ends = |f: &&str| f.strip_suffix(tail).is_some_and(|r| r.is_empty() || r.ends_with('/'));
+        let ends =
+            |f: &&str| f.strip_suffix(tail).is_some_and(|r| r.is_empty() || r.ends_with('/'));
         let mut found: Vec<&str> = self.by_folder.keys().map(String::as_str).filter(ends).collect();
         found.sort_unstable();
         found

@@ -10,9 +10,17 @@ pub(super) fn resolve(import: &str, files: &FileIndex) -> Vec<String> {
     let name: String = text.strip_prefix("static ").unwrap_or(text).split_whitespace().collect();
     if let Some(package) = name.strip_suffix(".*") {
         let path = package.replace('.', "/");
-        let of_package =
-            |folder: &str| files.in_folder(folder).iter().filter(|p| p.ends_with(".java")).take(MAX_OF_PACKAGE).cloned().collect();
-        let found: Vec<String> = files.folders_ending_with(&path).into_iter().next().map(of_package).unwrap_or_default();
+        let of_package = |folder: &str| {
+            files
+                .in_folder(folder)
+                .iter()
+                .filter(|p| p.ends_with(".java"))
+                .take(MAX_OF_PACKAGE)
+                .cloned()
+                .collect()
+        };
+        let found: Vec<String> =
+            files.folders_ending_with(&path).into_iter().next().map(of_package).unwrap_or_default();
         // `import static a.b.C.*` is about a class.
         return if found.is_empty() { class(package, files) } else { found };
     }

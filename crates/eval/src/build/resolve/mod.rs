@@ -1,7 +1,8 @@
 //! Which files of a repository an import statement means.
 //!
-//! Owns: the rules of each language, on paths alone. Does not own: finding the statements (`lacuna_context`), reading files, ranking
-//! (`context`). An import of something from outside of the repository means no file. Start at [`resolve`].
+//! Owns: the rules of each language, on paths alone. Does not own: finding the statements
+//! (`lacuna_context`), reading files, ranking (`context`). An import of something from outside of
+//! the repository means no file. Start at [`resolve`].
 
 mod c;
 mod go;
@@ -15,11 +16,14 @@ use lacuna_context::Language;
 
 pub use index::FileIndex;
 
-/// Paths that `import` (a statement as written) in the file `from` means, the most exact first; each once, `from` never.
+/// Paths that `import` (a statement as written) in the file `from` means, the most exact first;
+/// each once, `from` never.
 pub fn resolve(language: Language, from: &str, import: &str, files: &FileIndex) -> Vec<String> {
     let found = match language {
         Language::Python => python::resolve(from, import, files),
-        Language::JavaScript | Language::TypeScript | Language::Tsx => javascript::resolve(from, import, files),
+        Language::JavaScript | Language::TypeScript | Language::Tsx => {
+            javascript::resolve(from, import, files)
+        }
         Language::Rust => rust::resolve(from, import, files),
         Language::Go => go::resolve(import, files),
         Language::Java => java::resolve(import, files),
@@ -84,9 +88,18 @@ mod tests {
 
     #[test]
     fn python() {
-        let files =
-            ["pkg/__init__.py", "pkg/a.py", "pkg/sub/__init__.py", "pkg/sub/b.py", "pkg/sub/c.py", "src/other/__init__.py", "logging.py"];
-        let check = |import, expected: &[&str]| check(Language::Python, "pkg/sub/b.py", import, &files, expected);
+        let files = [
+            "pkg/__init__.py",
+            "pkg/a.py",
+            "pkg/sub/__init__.py",
+            "pkg/sub/b.py",
+            "pkg/sub/c.py",
+            "src/other/__init__.py",
+            "logging.py",
+        ];
+        let check = |import, expected: &[&str]| {
+            check(Language::Python, "pkg/sub/b.py", import, &files, expected)
+        };
         check("import pkg.a as x, os", &["pkg/a.py"]);
         check("from pkg import a, nothing", &["pkg/a.py", "pkg/__init__.py"]);
         check("from . import c", &["pkg/sub/c.py", "pkg/sub/__init__.py"]);
@@ -100,8 +113,11 @@ mod tests {
 
     #[test]
     fn javascript() {
-        let files = ["src/a.ts", "src/b/index.js", "src/c.tsx", "src/d/e.ts", "lib/f.js", "src/g.json"];
-        let check = |import, expected: &[&str]| check(Language::TypeScript, "src/d/e.ts", import, &files, expected);
+        let files =
+            ["src/a.ts", "src/b/index.js", "src/c.tsx", "src/d/e.ts", "lib/f.js", "src/g.json"];
+        let check = |import, expected: &[&str]| {
+            check(Language::TypeScript, "src/d/e.ts", import, &files, expected)
+        };
         check("import { a } from '../a';", &["src/a.ts"]);
         check("import a from \"../a.js\"", &["src/a.ts"]);
         check("const b = require('../b')", &["src/b/index.js"]);
@@ -122,7 +138,9 @@ mod tests {
             "crates/my-util/src/lib.rs",
             "crates/my-util/src/x.rs",
         ];
-        let check = |import, expected: &[&str]| check(Language::Rust, "app/src/b/c.rs", import, &files, expected);
+        let check = |import, expected: &[&str]| {
+            check(Language::Rust, "app/src/b/c.rs", import, &files, expected)
+        };
         check("use crate::a::Thing;", &["app/src/a.rs"]);
         check("use crate::{a::{One, Two}, b};", &["app/src/a.rs", "app/src/b/mod.rs"]);
         check("use super::Other;", &["app/src/b/mod.rs"]);
@@ -134,10 +152,14 @@ mod tests {
 
     #[test]
     fn go() {
-        let mut index =
-            FileIndex::new(["go.mod", "a.go", "util/u.go", "util/u_test.go", "util/sub/s.go", "errors/e.go"].map(str::to_owned));
+        let mut index = FileIndex::new(
+            ["go.mod", "a.go", "util/u.go", "util/u_test.go", "util/sub/s.go", "errors/e.go"]
+                .map(str::to_owned),
+        );
         index.add_go_module("go.mod", "module \"example.com/me/app/v2\"\n\ngo 1.22\n");
-        let check = |import, expected: &[&str]| assert_eq!(resolve(Language::Go, "a.go", import, &index), expected, "{import}");
+        let check = |import, expected: &[&str]| {
+            assert_eq!(resolve(Language::Go, "a.go", import, &index), expected, "{import}")
+        };
         check("import (\n\t\"errors\"\n\tu \"example.com/me/app/v2/util\"\n)", &["util/u.go"]);
         check("import \"example.com/me/app/v2\"", &[]);
         check("import \"example.com/me/application/util\"", &[]);
@@ -145,8 +167,13 @@ mod tests {
 
     #[test]
     fn java() {
-        let files = ["src/main/java/org/x/A.java", "src/main/java/org/x/util/B.java", "src/main/java/org/x/util/C.java"];
-        let check = |import, expected: &[&str]| check(Language::Java, files[0], import, &files, expected);
+        let files = [
+            "src/main/java/org/x/A.java",
+            "src/main/java/org/x/util/B.java",
+            "src/main/java/org/x/util/C.java",
+        ];
+        let check =
+            |import, expected: &[&str]| check(Language::Java, files[0], import, &files, expected);
         check("import org.x.util.B;", &[files[1]]);
         check("import static org.x.util.B.thing;", &[files[1]]);
         check("import org.x.util.*;", &[files[1], files[2]]);
@@ -156,7 +183,8 @@ mod tests {
     #[test]
     fn c() {
         let files = ["src/a.c", "src/a.h", "include/lib/b.h", "third/one/x.h", "third/two/x.h"];
-        let check = |import, expected: &[&str]| check(Language::C, "src/a.c", import, &files, expected);
+        let check =
+            |import, expected: &[&str]| check(Language::C, "src/a.c", import, &files, expected);
         check("#include \"a.h\"", &["src/a.h"]);
         check("#include <lib/b.h>", &["include/lib/b.h"]);
         check("#include <x.h>", &[]);

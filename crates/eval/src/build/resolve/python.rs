@@ -3,17 +3,26 @@
 use super::{FileIndex, folder, join};
 
 pub(super) fn resolve(from: &str, import: &str, files: &FileIndex) -> Vec<String> {
-    let text: String = import.lines().map(|line| line.split('#').next().unwrap_or("")).collect::<Vec<_>>().join(" ");
+    let text: String = import
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or(""))
+        .collect::<Vec<_>>()
+        .join(" ");
     let text = text.replace(['(', ')', '\\', ';'], " ");
     let first_word = |part: &str| part.split_whitespace().next().unwrap_or("").to_owned();
     let mut found = Vec::new();
     if let Some(rest) = text.trim_start().strip_prefix("from ") {
         let Some((module, names)) = rest.split_once(" import ") else { return found };
         let module = module.trim();
-        let names: Vec<String> = names.split(',').map(first_word).filter(|n| !n.is_empty() && n != "*").collect();
+        let names: Vec<String> =
+            names.split(',').map(first_word).filter(|n| !n.is_empty() && n != "*").collect();
         let dots = module.len() - module.trim_start_matches('.').len();
         let path = module[dots..].replace('.', "/");
-        let roots = if dots > 0 { relative_root(from, dots).into_iter().collect() } else { roots(from, files) };
+        let roots = if dots > 0 {
+            relative_root(from, dots).into_iter().collect()
+        } else {
+            roots(from, files)
+        };
         for root in &roots {
             let base = if path.is_empty() { root.clone() } else { join(root, &path) };
             let before = found.len();

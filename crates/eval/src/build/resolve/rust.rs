@@ -40,7 +40,8 @@ fn expand(before: &str, tree: &str, paths: &mut Vec<String>, depth: usize) {
 }
 
 fn file_of(from: &str, path: &str, files: &FileIndex) -> Option<String> {
-    // `asname` is what is left of `as name` without the blanks; only the segment before it can be a file.
+    // `asname` is what is left of `as name` without the blanks; only the segment before it can be a
+    // file.
     let mut segments: Vec<&str> = path.split("::").filter(|s| !s.is_empty() && *s != "*").collect();
     let first = *segments.first()?;
     let mut base = match first {
@@ -60,7 +61,9 @@ fn file_of(from: &str, path: &str, files: &FileIndex) -> Option<String> {
     segments.remove(0);
     for n in (1..=segments.len()).rev() {
         let stem = join(&base, &segments[..n].join("/"));
-        if let Some(path) = [format!("{stem}.rs"), join(&stem, "mod.rs")].into_iter().find(|p| files.contains(p)) {
+        if let Some(path) =
+            [format!("{stem}.rs"), join(&stem, "mod.rs")].into_iter().find(|p| files.contains(p))
+        {
             return Some(path);
         }
     }
@@ -75,7 +78,8 @@ fn file_of(from: &str, path: &str, files: &FileIndex) -> Option<String> {
 
 /// `…/src` of the crate that a file is in.
 fn crate_root(from: &str) -> Option<&str> {
-    let at = from.rfind("/src/").map(|at| at + 4).or_else(|| from.starts_with("src/").then_some(3))?;
+    let at =
+        from.rfind("/src/").map(|at| at + 4).or_else(|| from.starts_with("src/").then_some(3))?;
     Some(&from[..at])
 }
 
@@ -89,8 +93,10 @@ fn module_folder(from: &str) -> String {
 }
 
 fn other_crate(name: &str, files: &FileIndex) -> Option<String> {
-    [name.to_owned(), name.replace('_', "-")].iter().find_map(|folder| match files.ending_with(&format!("{folder}/src/lib.rs"))[..] {
-        [path] => Some(path.strip_suffix("/lib.rs")?.to_owned()),
-        _ => None,
+    [name.to_owned(), name.replace('_', "-")].iter().find_map(|folder| {
+        match files.ending_with(&format!("{folder}/src/lib.rs"))[..] {
+            [path] => Some(path.strip_suffix("/lib.rs")?.to_owned()),
+            _ => None,
+        }
     })
 }

@@ -1,8 +1,9 @@
-//! Low-rank adapters (LoRA, Hu et al., 2021) over frozen parameters: `W = W₀ + alpha/rank · B·A` for the seven projections of a
-//! layer; norms and the embeddings of some tokens (the markers, which a base that never infilled has not learnt) are trained whole.
+//! Low-rank adapters (LoRA, Hu et al., 2021) over frozen parameters: `W = W₀ + alpha/rank · B·A`
+//! for the seven projections of a layer; norms and the embeddings of some tokens (the markers,
+//! which a base that never infilled has not learnt) are trained whole.
 //!
-//! The sum is formed once a step, so that passes and INT4 rounding see one matrix, as the merged model will have it. Names and
-//! shapes are those of PEFT's `adapter_model.safetensors`.
+//! The sum is formed once a step, so that passes and INT4 rounding see one matrix, as the merged
+//! model will have it. Names and shapes are those of PEFT's `adapter_model.safetensors`.
 
 use std::ops::Range;
 
@@ -33,10 +34,17 @@ impl AdapterConfig {
     /// Refuses ranks and scales that cannot work.
     pub fn check(&self, vocab: usize) -> Result<(), TrainError> {
         if !(1..=1024).contains(&self.rank) || !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return Err(TrainError::Config(format!("adapters of rank {} and alpha {}: 1 to 1024, and above 0", self.rank, self.alpha)));
+            return Err(TrainError::Config(format!(
+                "adapters of rank {} and alpha {}: 1 to 1024, and above 0",
+                self.rank, self.alpha
+            )));
         }
-        if !self.tokens.is_sorted_by(|a, b| a < b) || self.tokens.iter().any(|&id| id as usize >= vocab) {
-            return Err(TrainError::Config(format!("tokens to train: ascending ids below {vocab}")));
+        if !self.tokens.is_sorted_by(|a, b| a < b)
+            || self.tokens.iter().any(|&id| id as usize >= vocab)
+        {
+            return Err(TrainError::Config(format!(
+                "tokens to train: ascending ids below {vocab}"
+            )));
         }
         Ok(())
     }
@@ -88,10 +96,17 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Fresh adapters over `base`, which change nothing yet: `B` is zero. Layers below `frozen_layers` get none.
+    /// Fresh adapters over `base`, which change nothing yet: `B` is zero. Layers below
+    /// `frozen_layers` get none.
     ///
     /// Panics: if the parameters do not fit the layout.
-    pub fn new(layout: &Layout, base: Vec<f32>, config: AdapterConfig, frozen_layers: usize, seed: u64) -> Adapter {
+    pub fn new(
+        layout: &Layout,
+        base: Vec<f32>,
+        config: AdapterConfig,
+        frozen_layers: usize,
+        seed: u64,
+    ) -> Adapter {
         assert_eq!(base.len(), layout.n_parameters(), "parameters do not fit the model");
         let mut random = Random::new(seed ^ 0x6c6f_7261);
         let (mut tensors, mut values): (Vec<Tensor>, Vec<f32>) = (Vec::new(), Vec::new());
@@ -104,9 +119,18 @@ impl Adapter {
         }
         let rows = 0..values.len();
         if !tokens.is_empty() {
-            let name = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta".to_owned();
+            let name = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
+                .to_owned();
             let (role, kind) = (Role::Embedding, Kind::Embedding);
-            tensors.push(Tensor { name, role, layer: None, range: rows.clone(), rows: tokens.len(), cols: d, kind });
+            tensors.push(Tensor {
+                name,
+                role,
+                layer: None,
+                range: rows.clone(),
+                rows: tokens.len(),
+                cols: d,
+                kind,
+            });
         }
         for (i, t) in layout.tensors.iter().enumerate() {
             if t.role == Role::Embedding || t.layer.is_some_and(|l| l < frozen_layers) {
@@ -114,8 +138,19 @@ impl Adapter {
             }
             let mut place = |suffix: &str, rows: usize, cols: usize, kind: Kind, values: &[f32]| {
                 let range = values.len() - rows * cols..values.len();
-                let name = format!("base_model.model.{}{suffix}", t.name.strip_suffix(".weight").unwrap_or(&t.name));
-                tensors.push(Tensor { name, role: t.role, layer: t.layer, range: range.clone(), rows, cols, kind });
+                let name = format!(
+                    "base_model.model.{}{suffix}",
+                    t.name.strip_suffix(".weight").unwrap_or(&t.name)
+                );
+                tensors.push(Tensor {
+                    name,
+                    role: t.role,
+                    layer: t.layer,
+                    range: range.clone(),
+                    rows,
+                    cols,
+                    kind,
+                });
                 range
             };
             if t.kind == Kind::Norm {
@@ -132,7 +167,18 @@ impl Adapter {
             pairs.push(Pair { tensor: i, a, b });
         }
         let (operand, gradient) = (base.clone(), vec![0.0; values.len()]);
-        Adapter { config, layout: layout.clone(), base, operand, values, gradient, tensors, pairs, norms, rows }
+        Adapter {
+            config,
+            layout: layout.clone(),
+            base,
+            operand,
+            values,
+            gradient,
+            tensors,
+            pairs,
+            norms,
+            rows,
+        }
     }
 
     /// Forms the sums anew.
@@ -153,11 +199,18 @@ impl Adapter {
             let t = &layout.tensors[pair.tensor];
             let b: Vec<f32> = values[pair.b.clone()].iter().map(|b| b * scale).collect();
             let a = MatRef::row_major(&values[pair.a.clone()], rank, t.cols);
-            gemm(Row::F32, MatRef::row_major(&b, t.rows, rank), a, MatMut::row_major(w, t.rows, t.cols), true);
+            gemm(
+                Row::F32,
+                MatRef::row_major(&b, t.rows, rank),
+                a,
+                MatMut::row_major(w, t.rows, t.cols),
+                true,
+            );
         });
     }
 
-    /// The gradient of the trained tensors from that of the operand: `dB = s·dW·Aᵀ`, `dA = s·Bᵀ·dW`.
+    /// The gradient of the trained tensors from that of the operand: `dB = s·dW·Aᵀ`, `dA =
+    /// s·Bᵀ·dW`.
     fn project(&mut self, operand: &[f32]) {
         let Adapter { config, layout, values, gradient, tensors, pairs, norms, rows, .. } = self;
         let (values, rank, scale) = (&values[..], config.rank, config.scale());
@@ -171,7 +224,10 @@ impl Adapter {
         }
         let factors = split(tensors.iter().filter(|t| t.kind == Kind::Adapter), gradient);
         let mut factors = factors.into_iter();
-        let both: Vec<_> = pairs.iter().zip(std::iter::from_fn(|| Some((factors.next()?, factors.next()?)))).collect();
+        let both: Vec<_> = pairs
+            .iter()
+            .zip(std::iter::from_fn(|| Some((factors.next()?, factors.next()?))))
+            .collect();
         both.into_par_iter().with_max_len(1).for_each(|(pair, (da, db))| {
             let t = &layout.tensors[pair.tensor];
             let dw = MatRef::row_major(&operand[t.range.clone()], t.rows, t.cols);
@@ -207,9 +263,17 @@ impl Weights for Adapter {
         self.refresh();
     }
 
-    fn step(&mut self, gradient: &[f32], optimizer: &mut Optimizer, config: &OptimizerConfig, factor: f64, row: Row) -> f64 {
+    fn step(
+        &mut self,
+        gradient: &[f32],
+        optimizer: &mut Optimizer,
+        config: &OptimizerConfig,
+        factor: f64,
+        row: Row,
+    ) -> f64 {
         self.project(gradient);
-        let norm = optimizer.step(&self.tensors, &mut self.values, &self.gradient, config, factor, row);
+        let norm =
+            optimizer.step(&self.tensors, &mut self.values, &self.gradient, config, factor, row);
         if norm.is_finite() {
             self.refresh();
         }

@@ -14,12 +14,16 @@ pub struct Full {
 }
 
 impl Full {
-    /// Trains `parameters`, of which the embedding and the lowest `frozen_layers` stay as they are (nothing, if that is 0).
+    /// Trains `parameters`, of which the embedding and the lowest `frozen_layers` stay as they are
+    /// (nothing, if that is 0).
     ///
     /// Panics: if the parameters do not fit the layout.
     pub fn new(layout: &Layout, parameters: Vec<f32>, frozen_layers: usize) -> Full {
         assert_eq!(parameters.len(), layout.n_parameters(), "parameters do not fit the model");
-        let trained = |t: &&Tensor| frozen_layers == 0 || t.layer.is_none_or(|l| l >= frozen_layers) && t.role != Role::Embedding;
+        let trained = |t: &&Tensor| {
+            frozen_layers == 0
+                || t.layer.is_none_or(|l| l >= frozen_layers) && t.role != Role::Embedding
+        };
         Full { parameters, tensors: layout.tensors.iter().filter(trained).cloned().collect() }
     }
 }
@@ -46,7 +50,14 @@ impl Weights for Full {
         self.parameters = values;
     }
 
-    fn step(&mut self, gradient: &[f32], optimizer: &mut Optimizer, config: &OptimizerConfig, factor: f64, row: Row) -> f64 {
+    fn step(
+        &mut self,
+        gradient: &[f32],
+        optimizer: &mut Optimizer,
+        config: &OptimizerConfig,
+        factor: f64,
+        row: Row,
+    ) -> f64 {
         optimizer.step(&self.tensors, &mut self.parameters, gradient, config, factor, row)
     }
 }

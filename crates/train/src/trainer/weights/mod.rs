@@ -1,4 +1,5 @@
-//! What a run trains, apart from what the model computes with: all parameters, or adapters over frozen ones.
+//! What a run trains, apart from what the model computes with: all parameters, or adapters over
+//! frozen ones.
 
 mod adapter;
 mod full;
@@ -30,15 +31,25 @@ pub trait Weights: Send + Sync {
     /// Panics: if there are not as many.
     fn set_values(&mut self, values: Vec<f32>);
 
-    /// One step of the optimizer, given the gradient of the operand; returns the norm of the trained tensors' gradient before
-    /// clipping. If that is not finite, nothing is changed.
-    fn step(&mut self, gradient: &[f32], optimizer: &mut Optimizer, config: &OptimizerConfig, factor: f64, row: Row) -> f64;
+    /// One step of the optimizer, given the gradient of the operand; returns the norm of the
+    /// trained tensors' gradient before clipping. If that is not finite, nothing is changed.
+    fn step(
+        &mut self,
+        gradient: &[f32],
+        optimizer: &mut Optimizer,
+        config: &OptimizerConfig,
+        factor: f64,
+        row: Row,
+    ) -> f64;
 }
 
 /// The parts of a flat vector that tensors in ascending order take.
 ///
 /// Panics: if a range lies outside the vector or before the one ahead of it.
-pub(crate) fn split<'a, 't>(tensors: impl IntoIterator<Item = &'t Tensor>, flat: &'a mut [f32]) -> Vec<&'a mut [f32]> {
+pub(crate) fn split<'a, 't>(
+    tensors: impl IntoIterator<Item = &'t Tensor>,
+    flat: &'a mut [f32],
+) -> Vec<&'a mut [f32]> {
     let (mut rest, mut at) = (flat, 0);
     let mut parts = Vec::new();
     for tensor in tensors {

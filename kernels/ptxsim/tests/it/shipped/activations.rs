@@ -22,11 +22,24 @@ pub fn run(
     let mut memory = Memory::default();
     let mut params = vec![Param::from(memory.input("x", x))];
     params.extend(weight.map(|(weight, _)| Param::from(memory.input("weight", weight))));
-    let (q, scales, biases) =
-        (memory.output::<i8>("xq", m * k), memory.output::<f32>("xs", k / GROUP * stride), memory.output::<i32>("xb", k / GROUP * stride));
-    params.extend([q.into(), scales.into(), biases.into(), Param::from(k as u32), Param::from(stride as u32)]);
+    let (q, scales, biases) = (
+        memory.output::<i8>("xq", m * k),
+        memory.output::<f32>("xs", k / GROUP * stride),
+        memory.output::<i32>("xb", k / GROUP * stride),
+    );
+    params.extend([
+        q.into(),
+        scales.into(),
+        biases.into(),
+        Param::from(k as u32),
+        Param::from(stride as u32),
+    ]);
     params.extend(weight.map(|(_, eps)| Param::from(eps)));
-    let counts = module.kernel(kernel).unwrap().launch(&Launch::new(m as u32, 256).limit(1 << 20), &params, &mut memory)?;
+    let counts = module.kernel(kernel).unwrap().launch(
+        &Launch::new(m as u32, 256).limit(1 << 20),
+        &params,
+        &mut memory,
+    )?;
     Ok(((memory.read(q), memory.read(scales), memory.read(biases)), counts))
 }
 
@@ -55,17 +68,26 @@ fn quantisation_is_the_specified_one_to_the_bit() {
             x[40] = f32::NAN;
             x[k - 1] = f32::NEG_INFINITY;
         }
-        let ((q, scales, biases), counts) = run(&module, "quantize", &x, None, (m, k, stride)).unwrap_or_else(|e| panic!("{e}"));
+        let ((q, scales, biases), counts) =
+            run(&module, "quantize", &x, None, (m, k, stride)).unwrap_or_else(|e| panic!("{e}"));
         budget(&counts);
         for token in 0..m {
-            let (expected_q, expected_scales) = reference::quantize_activations(&x[token * k..][..k]);
+            let (expected_q, expected_scales) =
+                reference::quantize_activations(&x[token * k..][..k]);
             assert_eq!(q[token * k..][..k], expected_q);
             for group in 0..k / GROUP {
                 let others = &scales[group * stride + m..(group + 1) * stride];
-                assert!(others.iter().all(|scale| scale.to_bits() == 0xa5a5_a5a5), "tokens that are not there are not written");
+                assert!(
+                    others.iter().all(|scale| scale.to_bits() == 0xa5a5_a5a5),
+                    "tokens that are not there are not written"
+                );
                 let (got, expected) = (scales[group * stride + token], expected_scales[group]);
-                assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()), "{got} {expected}");
-                let sum: i32 = expected_q[group * GROUP..][..GROUP].iter().map(|q| i32::from(*q)).sum();
+                assert!(
+                    got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()),
+                    "{got} {expected}"
+                );
+                let sum: i32 =
+                    expected_q[group * GROUP..][..GROUP].iter().map(|q| i32::from(*q)).sum();
                 assert_eq!(biases[group * stride + token], -8 * sum);
             }
         }
@@ -76,11 +98,20 @@ fn quantisation_is_the_specified_one_to_the_bit() {
 fn near(quantized: &Quantized, values: &[f64], (m, k, stride): (usize, usize, usize)) {
     for token in 0..m {
         for i in 0..k {
-            let (scale, value) = (f64::from(quantized.1[i / GROUP * stride + token]), values[token * k + i]);
+            let (scale, value) =
+                (f64::from(quantized.1[i / GROUP * stride + token]), values[token * k + i]);
             let error = (f64::from(quantized.0[token * k + i]) * scale - value).abs();
-            assert!(error <= 0.501 * scale + 1e-25, "token {token}, {i}: {error} of {value}, scale {scale}");
-            let largest = values[token * k + i / GROUP * GROUP..][..GROUP].iter().fold(0f64, |a, v| a.max(v.abs()));
-            assert!(largest < 2e-30 || (scale * 127.0 / largest - 1.0).abs() < 1e-5, "token {token}, {i}: {scale} for {largest}");
+            assert!(
+                error <= 0.501 * scale + 1e-25,
+                "token {token}, {i}: {error} of {value}, scale {scale}"
+            );
+            let largest = values[token * k + i / GROUP * GROUP..][..GROUP]
+                .iter()
+                .fold(0f64, |a, v| a.max(v.abs()));
+            assert!(
+                largest < 2e-30 || (scale * 127.0 / largest - 1.0).abs() < 1e-5,
+                "token {token}, {i}: {scale} for {largest}"
+            );
         }
     }
 }
@@ -95,19 +126,37 @@ fn norms_and_swiglu_are_near_the_specification_and_the_same_in_any_batch() {
         let mut random = Random::new(9);
         let weight: Vec<f32> = (0..k).map(|_| 1.0 + 0.3 * random.normal()).collect();
         let (eps, shape) = (1e-6f32, (m, k, stride));
-        let (norm, counts) = run(&module, "rms_norm_quantize", &x, Some((&weight, eps)), shape).unwrap_or_else(|e| panic!("{e}"));
+        let (norm, counts) = run(&module, "rms_norm_quantize", &x, Some((&weight, eps)), shape)
+            .unwrap_or_else(|e| panic!("{e}"));
         budget(&counts);
-        near(&norm, &x.chunks(k).flat_map(|x| reference::rms_norm(x, &weight, eps)).collect::<Vec<_>>(), shape);
+        near(
+            &norm,
+            &x.chunks(k).flat_map(|x| reference::rms_norm(x, &weight, eps)).collect::<Vec<_>>(),
+            shape,
+        );
 
         let gate_up: Vec<f32> = (0..2 * m * k).map(|_| 4.0 * random.normal()).collect();
-        let (silu, counts) = run(&module, "silu_mul_quantize", &gate_up, None, shape).unwrap_or_else(|e| panic!("{e}"));
+        let (silu, counts) = run(&module, "silu_mul_quantize", &gate_up, None, shape)
+            .unwrap_or_else(|e| panic!("{e}"));
         budget(&counts);
-        near(&silu, &gate_up.chunks(2 * k).flat_map(|x| reference::silu_mul(&x[..k], &x[k..])).collect::<Vec<_>>(), shape);
+        near(
+            &silu,
+            &gate_up
+                .chunks(2 * k)
+                .flat_map(|x| reference::silu_mul(&x[..k], &x[k..]))
+                .collect::<Vec<_>>(),
+            shape,
+        );
 
         // A token alone.
         let last = m - 1;
-        let (alone, _) = run(&module, "rms_norm_quantize", &x[last * k..], Some((&weight, eps)), (1, k, 1)).unwrap();
+        let (alone, _) =
+            run(&module, "rms_norm_quantize", &x[last * k..], Some((&weight, eps)), (1, k, 1))
+                .unwrap();
         assert_eq!(norm.0[last * k..], alone.0);
-        assert_eq!(bits(&norm.1.iter().skip(last).step_by(stride).copied().collect::<Vec<_>>()), bits(&alone.1));
+        assert_eq!(
+            bits(&norm.1.iter().skip(last).step_by(stride).copied().collect::<Vec<_>>()),
+            bits(&alone.1)
+        );
     }
 }

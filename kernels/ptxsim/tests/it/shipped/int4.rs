@@ -25,7 +25,9 @@ impl Case {
     pub fn draw(n: usize, k: usize, m: usize, seed: u64) -> Case {
         let mut random = Random::new(seed);
         let nibbles = (0..n * k / 2).map(|_| random.next() as u8).collect();
-        let mut scales: Vec<_> = (0..n * k / GROUP).map(|_| f16::from_f32(0.002 + 0.05 * random.unit() as f32)).collect();
+        let mut scales: Vec<_> = (0..n * k / GROUP)
+            .map(|_| f16::from_f32(0.002 + 0.05 * random.unit() as f32))
+            .collect();
         // An all-zero group and the largest scale.
         scales[0] = f16::ZERO;
         scales[1] = f16::from_f32(100.0);
@@ -64,12 +66,15 @@ impl Case {
                         let (group, half) = (word / 2, word % 2);
                         for e in 0..4 {
                             let k = k + 32 * group + 8 * t + 4 * half + e;
-                            words.push(self.nibble(rows + g, k) | self.nibble(rows + g + 8, k) << 4);
+                            words
+                                .push(self.nibble(rows + g, k) | self.nibble(rows + g + 8, k) << 4);
                         }
                     }
                 }
                 for group in 0..2 {
-                    scales.extend((0..16).map(|row| f16::from_f32(self.scale(rows + row, k / GROUP + group))));
+                    scales.extend(
+                        (0..16).map(|row| f16::from_f32(self.scale(rows + row, k / GROUP + group))),
+                    );
                 }
             }
         }
@@ -82,14 +87,20 @@ impl Case {
         let stride = if kernel == "int4_one" { 1 } else { 8 };
         let mut memory = Memory::default();
         // What belongs to tokens that are not there stays unwritten: to read it is a fault.
-        let (xs, xb) = (memory.output::<f32>("xs", groups * stride), memory.output::<i32>("xb", groups * stride));
+        let (xs, xb) = (
+            memory.output::<f32>("xs", groups * stride),
+            memory.output::<i32>("xb", groups * stride),
+        );
         let mut xq = Vec::new();
         for (token, x) in self.x.chunks(self.k).enumerate() {
             let (q, s) = reference::quantize_activations(x);
             for group in 0..groups {
                 let at = 4 * (group * stride + token) as u64;
                 memory.write(xs.offset(at), &[s[group]]);
-                memory.write(xb.offset(at), &[-8 * q[group * GROUP..][..GROUP].iter().map(|q| i32::from(*q)).sum::<i32>()]);
+                memory.write(
+                    xb.offset(at),
+                    &[-8 * q[group * GROUP..][..GROUP].iter().map(|q| i32::from(*q)).sum::<i32>()],
+                );
             }
             xq.extend(q);
         }
@@ -101,14 +112,20 @@ impl Case {
             xb.into(),
         ];
         for (name, added) in [("bias", &self.bias), ("residual", &self.residual)] {
-            params.push(added.as_ref().map_or(Param::from(0u64), |added| memory.input(name, added).into()));
+            params.push(
+                added.as_ref().map_or(Param::from(0u64), |added| memory.input(name, added).into()),
+            );
         }
         let y = memory.output::<f32>("y", self.m * self.n);
         params.extend([y.into(), Param::from(self.n as u32), Param::from(self.k as u32)]);
         if kernel == "int4_few" {
             params.push(Param::from(self.m as u32));
         }
-        let counts = module.kernel(kernel).unwrap().launch(&Launch::new(self.n as u32 / 16, 128).limit(1 << 20), &params, &mut memory)?;
+        let counts = module.kernel(kernel).unwrap().launch(
+            &Launch::new(self.n as u32 / 16, 128).limit(1 << 20),
+            &params,
+            &mut memory,
+        )?;
         Ok((memory.read(y), counts))
     }
 
@@ -122,13 +139,19 @@ impl Case {
                 let mut sums = [[0f32; 2]; 4];
                 for group in 0..self.k / GROUP {
                     let ks = group * GROUP..(group + 1) * GROUP;
-                    let dot: i32 = ks.map(|k| (i32::from(self.nibble(row, k)) - 8) * i32::from(q[k])).sum();
+                    let dot: i32 =
+                        ks.map(|k| (i32::from(self.nibble(row, k)) - 8) * i32::from(q[k])).sum();
                     let sum = &mut sums[group / 2 % 4][group % 2];
                     *sum = (self.scale(row, group) * s[group]).mul_add(dot as f32, *sum);
                 }
-                let mut total = sums.iter().map(|[even, odd]| even + odd).reduce(|total, sum| total + sum).unwrap_or(0.0);
+                let mut total = sums
+                    .iter()
+                    .map(|[even, odd]| even + odd)
+                    .reduce(|total, sum| total + sum)
+                    .unwrap_or(0.0);
                 total += self.bias.as_ref().map_or(0.0, |bias| bias[row]);
-                total += self.residual.as_ref().map_or(0.0, |residual| residual[token * self.n + row]);
+                total +=
+                    self.residual.as_ref().map_or(0.0, |residual| residual[token * self.n + row]);
                 y.push(total);
             }
         }
@@ -136,7 +159,8 @@ impl Case {
     }
 }
 
-const SHAPES: [(usize, usize); 6] = [(16, 64), (48, 128), (16, 320), (32, 448), (64, 896), (112, 576)];
+const SHAPES: [(usize, usize); 6] =
+    [(16, 64), (48, 128), (16, 320), (32, 448), (64, 896), (112, 576)];
 
 #[test]
 fn products_have_the_specified_bits_in_every_batch() {
@@ -147,11 +171,17 @@ fn products_have_the_specified_bits_in_every_batch() {
             let case = Case::draw(n, k, m, seed);
             let expected = case.expected();
             let check = |kernel: &str| {
-                let (y, counts) = case.run(&module, kernel).unwrap_or_else(|e| panic!("{kernel} n {n} k {k} m {m}: {e}"));
+                let (y, counts) = case
+                    .run(&module, kernel)
+                    .unwrap_or_else(|e| panic!("{kernel} n {n} k {k} m {m}: {e}"));
                 assert_eq!(bits(&y), bits(&expected), "{kernel} n {n} k {k} m {m}");
                 budget(&counts);
                 let weights = counts.buffer("wq").unwrap();
-                assert_eq!((weights.asked, weights.needed), ((n * k / 64) as u64, (n * k / 64) as u64), "weights are read once");
+                assert_eq!(
+                    (weights.asked, weights.needed),
+                    ((n * k / 64) as u64, (n * k / 64) as u64),
+                    "weights are read once"
+                );
             };
             check("int4_few");
             if m == 1 {
@@ -160,10 +190,10 @@ fn products_have_the_specified_bits_in_every_batch() {
             // Near the specification, which sums in f64.
             let specified = reference::gemm_int4(n, k, &case.nibbles, &case.scales, m, &case.x);
             let plain = Case { bias: None, residual: None, ..case }.expected();
-            let (error, size) = plain
-                .iter()
-                .zip(&specified)
-                .fold((0f64, 0f64), |(error, size), (y, s)| (error + (f64::from(*y) - s).powi(2), size + s * s));
+            let (error, size) =
+                plain.iter().zip(&specified).fold((0f64, 0f64), |(error, size), (y, s)| {
+                    (error + (f64::from(*y) - s).powi(2), size + s * s)
+                });
             assert!(error <= 1e-12 * size, "n {n} k {k} m {m}: NMSE {}", error / size);
             cases += 1;
         }
@@ -207,7 +237,16 @@ fn a_read_past_the_weights_is_found() {
             Param::from(32u32),
             Param::from(case.k as u32),
         ];
-        module.kernel("int4_one").unwrap().launch(&Launch::new(2, 128), &params, &mut memory).unwrap_err().to_string()
+        module
+            .kernel("int4_one")
+            .unwrap()
+            .launch(&Launch::new(2, 128), &params, &mut memory)
+            .unwrap_err()
+            .to_string()
     };
-    assert!(fault.contains("device.cuh:") && fault.contains("out of bounds: byte 2048 of `wq` (of 2048), 16 bytes"), "{fault}");
+    assert!(
+        fault.contains("device.cuh:")
+            && fault.contains("out of bounds: byte 2048 of `wq` (of 2048), 16 bytes"),
+        "{fault}"
+    );
 }

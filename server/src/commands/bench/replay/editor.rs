@@ -30,7 +30,10 @@ impl Editor {
         let rope = self.document.rope();
         let (at, end) = (event.at, event.at.saturating_add(event.del));
         if end > rope.len_chars() {
-            bail!("characters {at} to {end} are outside of the text, which has {}", rope.len_chars());
+            bail!(
+                "characters {at} to {end} are outside of the text, which has {}",
+                rope.len_chars()
+            );
         }
         let (start, end) = (rope.char_to_byte(at), rope.char_to_byte(end));
         self.cursor = start + event.ins.len();
@@ -42,7 +45,8 @@ impl Editor {
         Ok(Some(Change { range, text: event.ins.clone() }))
     }
 
-    /// [`Editor::apply`] for an edit that the user did not make here: the cursor stays at its place in the text behind it.
+    /// [`Editor::apply`] for an edit that the user did not make here: the cursor stays at its place
+    /// in the text behind it.
     pub fn apply_elsewhere(&mut self, event: &Event) -> anyhow::Result<Option<Change>> {
         let from_end = self.document.len_bytes() - self.cursor;
         let change = self.apply(event)?;
@@ -50,8 +54,8 @@ impl Editor {
         Ok(change)
     }
 
-    /// One of the lines above the cursor put in front of one of them (which ones, the number decides), and what takes it back; nothing
-    /// where there is no line above.
+    /// One of the lines above the cursor put in front of one of them (which ones, the number
+    /// decides), and what takes it back; nothing where there is no line above.
     pub fn line_above(&self, random: usize) -> Option<[Event; 2]> {
         let rope = self.document.rope();
         let lines = rope.byte_to_line(self.cursor);
@@ -73,14 +77,25 @@ mod tests {
 
     #[test]
     fn events_count_characters() {
-        let trace =
-            Trace { id: "a".into(), path: "a.py".into(), language: "python".into(), before: "é🦀x\n".into(), events: Vec::new() };
+        let trace = Trace {
+            id: "a".into(),
+            path: "a.py".into(),
+            language: "python".into(),
+            before: "é🦀x\n".into(),
+            events: Vec::new(),
+        };
         let mut editor = Editor::new(&trace);
         let event = |at, del, ins: &str| Event { t: 0, at, del, ins: ins.to_owned() };
         let change = editor.apply(&event(1, 1, "yz")).unwrap().unwrap();
         assert_eq!((editor.document.text().as_str(), editor.cursor), ("éyzx\n", 4));
-        assert_eq!((change.range.start, change.range.end), (Position::new(0, 1), Position::new(0, 2)));
+        assert_eq!(
+            (change.range.start, change.range.end),
+            (Position::new(0, 1), Position::new(0, 2))
+        );
         assert!(editor.apply(&event(5, 0, "")).unwrap().is_none());
-        assert!(editor.apply(&event(5, 1, "")).is_err() && editor.apply(&event(usize::MAX, 1, "")).is_err());
+        assert!(
+            editor.apply(&event(5, 1, "")).is_err()
+                && editor.apply(&event(usize::MAX, 1, "")).is_err()
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! `lacuna bench replay`: keystroke traces replayed through the language server's document path, and llama-server beside us.
+//! `lacuna bench replay`: keystroke traces replayed through the language server's document path,
+//! and llama-server beside us.
 //!
-//! [`trace`] reads, [`editor`] is the buffer, [`ours`] and [`peer`] are the two systems, [`summary`] what is kept of a keystroke.
-//! The systems take turns trace by trace, each with the machine to itself.
+//! [`trace`] reads, [`editor`] is the buffer, [`ours`] and [`peer`] are the two systems,
+//! [`summary`] what is kept of a keystroke. The systems take turns trace by trace, each with the
+//! machine to itself.
 
 mod editor;
 mod ours;
@@ -30,9 +32,10 @@ use crate::{config, models};
 
 /// Replay keystroke traces: latency, reuse of the cache, flicker, waste; beside llama-server
 ///
-/// After every event of a trace one completion is asked for. As fast as possible (the default), each is waited for and nothing is
-/// prepared in between; in real time, a request is superseded by the next keystroke, and pauses are used. Where each is waited for, lines are
-/// inserted above the cursor at the end of a trace, to see what of the prompt stays in the cache.
+/// After every event of a trace one completion is asked for. As fast as possible (the default),
+/// each is waited for and nothing is prepared in between; in real time, a request is superseded by
+/// the next keystroke, and pauses are used. Where each is waited for, lines are inserted above the
+/// cursor at the end of a trace, to see what of the prompt stays in the cache.
 #[derive(clap::Args)]
 pub struct Args {
     /// Traces: JSON lines, plain or gzip (`lacuna lsp --record` writes them)
@@ -41,20 +44,24 @@ pub struct Args {
     /// Model [default: the configured one, else the embedded model]
     #[arg(long, value_name = "M", conflicts_with = "like")]
     model: Option<String>,
-    /// Random weights of this shape instead, for example qwen2.5-coder-0.5b; made in --cache when they are not there
+    /// Random weights of this shape instead, for example qwen2.5-coder-0.5b; made in --cache when
+    /// they are not there
     #[arg(long, value_name = "SHAPE")]
     like: Option<String>,
-    /// The system to compare with, on the same weights (with --like, or --model DIR); its build comes from tests/peers/llama_cpp.sh
+    /// The system to compare with, on the same weights (with --like, or --model DIR); its build
+    /// comes from tests/peers/llama_cpp.sh
     #[arg(long, value_name = "SYSTEM")]
     against: Option<Against>,
     /// Where llama-server is [default: beside llama-bench: LACUNA_LLAMA_BENCH, target/peers, PATH]
     #[arg(long, value_name = "PATH", requires = "against")]
     llama_server: Option<PathBuf>,
-    /// Generate exactly so many tokens on both sides, whatever they are (for random weights) [default: until the rules say stop]
+    /// Generate exactly so many tokens on both sides, whatever they are (for random weights)
+    /// [default: until the rules say stop]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     tokens: Option<u16>,
-    /// Replay at these levels of show.eagerness, one after the other: suggestions in 100 keystrokes and CPU-seconds in 1,000, and for the first all
-    /// the rest; without a value at all three [default: the configured one]
+    /// Replay at these levels of show.eagerness, one after the other: suggestions in 100 keystrokes
+    /// and CPU-seconds in 1,000, and for the first all the rest; without a value at all three
+    /// [default: the configured one]
     #[arg(long, value_name = "LEVEL,…", value_delimiter = ',', num_args = 0..=1, default_missing_value = "low,normal,high")]
     eagerness: Vec<Eagerness>,
     /// Replay at the pace of the traces
@@ -119,7 +126,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let model = Files::of(args)?;
     let here = std::env::current_dir()?;
-    let resolved = config::resolve(config::Near::Inside(&here), None, model.ours.as_deref())?.strict()?;
+    let resolved =
+        config::resolve(config::Near::Inside(&here), None, model.ours.as_deref())?.strict()?;
     let loaded = match &model.packed {
         Some((file, tokenizer)) => models::load_apart(&model.name, file, tokenizer)?,
         None => models::load(&resolved.config.model.path)?,
@@ -129,14 +137,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     settings.background = args.real_time;
     if args.tokens.is_some() {
         settings.deadline = std::time::Duration::ZERO;
-        // Random weights repeat themselves, and nearly every draft is right: more than code would let it be.
+        // Random weights repeat themselves, and nearly every draft is right: more than code would
+        // let it be.
         settings.drafts = false;
     }
     let about = format!("{}, prompts of at most {} tokens", loaded.name, settings.prompt_tokens);
     set_threads(usize::from(args.threads));
     let show = &resolved.config.show;
-    let mut eagerness = args.eagerness.iter().copied().chain(args.eagerness.is_empty().then_some(show.eagerness));
-    let at = |eagerness| Ours::new(loaded.completer_with(settings.clone()), &ShowConfig { eagerness, ..show.clone() });
+    let mut eagerness =
+        args.eagerness.iter().copied().chain(args.eagerness.is_empty().then_some(show.eagerness));
+    let at = |eagerness| {
+        Ours::new(
+            loaded.completer_with(settings.clone()),
+            &ShowConfig { eagerness, ..show.clone() },
+        )
+    };
     let first = eagerness.next().unwrap_or_default();
     let ours = at(first);
     let server = match (&model.gguf, args.against) {
@@ -155,9 +170,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         super::note(&format!("trace {} of {}: {}", index + 1, traces.len(), trace.path));
         let events = &trace.events[..trace.events.len().min(args.max_events)];
         let of_trace = || format!("trace {} ({})", trace.id, trace.path);
-        cpu += our_keystrokes(&ours, (index, trace), events, args.real_time, &mut our_keys, Some(&mut our_lines)).with_context(of_trace)?;
+        cpu += our_keystrokes(
+            &ours,
+            (index, trace),
+            events,
+            args.real_time,
+            &mut our_keys,
+            Some(&mut our_lines),
+        )
+        .with_context(of_trace)?;
         if let Some((server, _)) = &server {
-            let answers = peer_keystrokes(server, trace, events, args, &mut peer_lines).with_context(of_trace)?;
+            let answers = peer_keystrokes(server, trace, events, args, &mut peer_lines)
+                .with_context(of_trace)?;
             keep(index, events, answers.into_iter(), &mut peer_keys);
         }
     }
@@ -172,11 +196,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         levels.push(Level::of(level, &keys, cpu));
     }
-    let mut sides = vec![Side::of("lacuna".to_owned(), about, our_keys, &our_lines, usage::of_process(std::process::id()))];
+    let mut sides = vec![Side::of(
+        "lacuna".to_owned(),
+        about,
+        our_keys,
+        &our_lines,
+        usage::of_process(std::process::id()),
+    )];
     if let Some((server, gguf)) = &server {
         let file = gguf.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        let about = format!("{file}, driven as llama.vim does: 256 + 64 lines, ring chunks, --cache-reuse 256");
-        sides.push(Side::of("llama-server".to_owned(), about, peer_keys, &peer_lines, server.usage()));
+        let about = format!(
+            "{file}, driven as llama.vim does: 256 + 64 lines, ring chunks, --cache-reuse 256"
+        );
+        sides.push(Side::of(
+            "llama-server".to_owned(),
+            about,
+            peer_keys,
+            &peer_lines,
+            server.usage(),
+        ));
     }
     let record = Replay {
         machine: Machine::here(),
@@ -193,8 +231,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     super::deliver(&Record::Replay(record), args.output.as_deref(), args.json)
 }
 
-/// The keystrokes of a trace on our side, and, where they are asked for, lines inserted above the cursor at its end. The CPU-seconds that the
-/// keystrokes took.
+/// The keystrokes of a trace on our side, and, where they are asked for, lines inserted above the
+/// cursor at its end. The CPU-seconds that the keystrokes took.
 fn our_keystrokes(
     ours: &Ours,
     (index, trace): (usize, &Trace),
@@ -214,12 +252,16 @@ fn our_keystrokes(
         let mut editor = Editor::new(trace);
         let mut versions = 1..;
         let mut version = || versions.next().unwrap_or(i32::MAX);
-        let keystroke =
-            |(i, event): (usize, &Event)| ours.typed(trace, &mut editor, event, version()).with_context(|| format!("event {i}"));
-        let answers = events.iter().enumerate().map(keystroke).collect::<anyhow::Result<Vec<_>>>()?;
+        let keystroke = |(i, event): (usize, &Event)| {
+            ours.typed(trace, &mut editor, event, version()).with_context(|| format!("event {i}"))
+        };
+        let answers =
+            events.iter().enumerate().map(keystroke).collect::<anyhow::Result<Vec<_>>>()?;
         let spent = cpu() - before;
         if let Some(lines) = lines {
-            lines_above(&mut editor, lines, |editor, event| Ok(ours.elsewhere(trace, editor, event, version())?.key))?;
+            lines_above(&mut editor, lines, |editor, event| {
+                Ok(ours.elsewhere(trace, editor, event, version())?.key)
+            })?;
         }
         (answers, spent)
     };
@@ -245,7 +287,10 @@ fn peer_keystrokes(
         editor.apply(event)?;
         now = event.t - first;
         let answer = vim.keystroke(server, &editor, now)?;
-        keys.push((peer_key(event, &answer, begun), (!answer.text.is_empty()).then_some(answer.text)));
+        keys.push((
+            peer_key(event, &answer, begun),
+            (!answer.text.is_empty()).then_some(answer.text),
+        ));
     }
     if !args.real_time {
         lines_above(&mut editor, lines, |editor, event| {
@@ -274,8 +319,9 @@ fn peer_key(event: &Event, answer: &peer::Answer, begun: std::time::Instant) -> 
     }
 }
 
-/// A line is inserted somewhere above the cursor, a completion asked for, and the line taken back (with another completion, which brings
-/// the cache back to where it was), [`LINES_ABOVE`] times. `ask` makes an edit and says what came of the completion at the cursor.
+/// A line is inserted somewhere above the cursor, a completion asked for, and the line taken back
+/// (with another completion, which brings the cache back to where it was), [`LINES_ABOVE`] times.
+/// `ask` makes an edit and says what came of the completion at the cursor.
 fn lines_above(
     editor: &mut Editor,
     all: &mut Vec<Key>,
@@ -283,7 +329,11 @@ fn lines_above(
 ) -> anyhow::Result<()> {
     for _ in 0..LINES_ABOVE {
         // Spread over the lines above.
-        let Some([insert, take_back]) = editor.line_above((all.len() + 1).wrapping_mul(2_654_435_769) >> 8) else { break };
+        let Some([insert, take_back]) =
+            editor.line_above((all.len() + 1).wrapping_mul(2_654_435_769) >> 8)
+        else {
+            break;
+        };
         all.push(ask(editor, &insert)?);
         ask(editor, &take_back)?;
     }
@@ -291,7 +341,12 @@ fn lines_above(
 }
 
 /// Numbers the keystrokes of a trace and notes what the screen made of them.
-fn keep(trace: usize, events: &[Event], answers: impl Iterator<Item = (Key, Option<String>)>, all: &mut Vec<Key>) {
+fn keep(
+    trace: usize,
+    events: &[Event],
+    answers: impl Iterator<Item = (Key, Option<String>)>,
+    all: &mut Vec<Key>,
+) {
     let mut screen = Screen::default();
     for ((i, event), (mut key, text)) in events.iter().enumerate().zip(answers) {
         let inserted = (event.del == 0 && !event.ins.is_empty()).then_some(event.ins.as_str());
@@ -309,7 +364,10 @@ fn llama_server(args: &Args) -> anyhow::Result<PathBuf> {
         None => llama_bench::find(None, None)?.with_file_name("llama-server"),
     };
     if !program.is_file() {
-        bail!("{} is not a file: build it with tests/peers/llama_cpp.sh, or name it by --llama-server", program.display());
+        bail!(
+            "{} is not a file: build it with tests/peers/llama_cpp.sh, or name it by --llama-server",
+            program.display()
+        );
     }
     Ok(program)
 }
@@ -333,14 +391,20 @@ impl Files {
         };
         let gguf = match args.against {
             Some(_) if dir.is_dir() => Some(decode::gguf(&dir, "q8_0")?),
-            Some(_) => bail!("--against needs weights that both sides load: give --like SHAPE, or --model DIR in Hugging Face layout"),
+            Some(_) => bail!(
+                "--against needs weights that both sides load: give --like SHAPE, or --model DIR in Hugging Face layout"
+            ),
             None => None,
         };
         let packed = match &args.like {
             Some(_) => Some((decode::packed(&dir)?, dir.join("tokenizer.json"))),
             None => None,
         };
-        let name = args.like.clone().or_else(|| args.model.clone()).unwrap_or_else(|| models::EMBEDDED.to_owned());
+        let name = args
+            .like
+            .clone()
+            .or_else(|| args.model.clone())
+            .unwrap_or_else(|| models::EMBEDDED.to_owned());
         Ok(Files { name, ours: args.model.clone(), packed, gguf })
     }
 }

@@ -38,7 +38,12 @@ impl Ours {
     pub fn new(completer: Completer, show: &ShowConfig) -> Ours {
         let manners = Manners::default();
         manners.configure(show);
-        Ours { documents: Documents::default(), completer: Arc::new(completer), manners, eagerness: show.eagerness }
+        Ours {
+            documents: Documents::default(),
+            completer: Arc::new(completer),
+            manners,
+            eagerness: show.eagerness,
+        }
     }
 
     /// Waits until nothing is left to do in the background.
@@ -64,11 +69,20 @@ impl Ours {
     }
 
     /// The edit of an event, as `didChange` has it, and the request that follows it.
-    fn ask(&self, trace: &Trace, editor: &Editor, change: Option<Change>, version: i32) -> anyhow::Result<(Site, Ticket)> {
+    fn ask(
+        &self,
+        trace: &Trace,
+        editor: &Editor,
+        change: Option<Change>,
+        version: i32,
+    ) -> anyhow::Result<(Site, Ticket)> {
         let uri = uri(trace);
         if let Some(change) = change {
             let edit = [wire::Change::new(Some(change.range), &change.text)];
-            let edited = self.documents.change(&uri, Some(version), &edit, Encoding::Utf32).map_err(|_| anyhow!("the edit was refused"))?;
+            let edited = self
+                .documents
+                .change(&uri, Some(version), &edit, Encoding::Utf32)
+                .map_err(|_| anyhow!("the edit was refused"))?;
             self.manners.changed(&uri, &edited);
             self.completer.edited(edited.snapshot(&uri, &trace.path));
         }
@@ -80,12 +94,23 @@ impl Ours {
     }
 
     fn answer(&self, trace: &Trace, site: &Site, ticket: &Ticket) -> Reply {
-        let caller = Caller { client: 0, flight: Some(&ticket.flight), refused: &[], eagerness: self.eagerness.into() };
+        let caller = Caller {
+            client: 0,
+            flight: Some(&ticket.flight),
+            refused: &[],
+            eagerness: self.eagerness.into(),
+        };
         site.complete(&self.completer, (&uri(trace), &trace.path), &[], caller, &ticket.cancel)
     }
 
     /// A keystroke, and the answer at the cursor, waited for; manners may forbid one.
-    pub fn typed(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
+    pub fn typed(
+        &self,
+        trace: &Trace,
+        editor: &mut Editor,
+        event: &Event,
+        version: i32,
+    ) -> anyhow::Result<Answer> {
         let begun = Instant::now();
         let change = editor.apply(event)?;
         let (site, ticket) = self.ask(trace, editor, change, version)?;
@@ -98,7 +123,13 @@ impl Ours {
     }
 
     /// An edit that leaves the cursor where it is, and the answer at the cursor, waited for.
-    pub fn elsewhere(&self, trace: &Trace, editor: &mut Editor, event: &Event, version: i32) -> anyhow::Result<Answer> {
+    pub fn elsewhere(
+        &self,
+        trace: &Trace,
+        editor: &mut Editor,
+        event: &Event,
+        version: i32,
+    ) -> anyhow::Result<Answer> {
         let begun = Instant::now();
         let change = editor.apply_elsewhere(event)?;
         let (site, ticket) = self.ask(trace, editor, change, version)?;
@@ -113,17 +144,24 @@ impl Ours {
             return None;
         }
         let open = self.documents.current(&uri(trace))?;
-        let asking = Asking { uri: &uri(trace), open: &open, cursor: site.cursor(), is_automatic: true };
+        let asking =
+            Asking { uri: &uri(trace), open: &open, cursor: site.cursor(), is_automatic: true };
         self.manners.objection(&asking).map(|quiet| quiet_advice(quiet).code)
     }
 
     fn offered(&self, trace: &Trace, site: &Site, reply: &Reply) {
-        let (Outcome::Suggest(items), Some(open)) = (&reply.outcome, self.documents.current(&uri(trace))) else { return };
-        let asking = Asking { uri: &uri(trace), open: &open, cursor: site.cursor(), is_automatic: true };
+        let (Outcome::Suggest(items), Some(open)) =
+            (&reply.outcome, self.documents.current(&uri(trace)))
+        else {
+            return;
+        };
+        let asking =
+            Asking { uri: &uri(trace), open: &open, cursor: site.cursor(), is_automatic: true };
         self.manners.offered(&asking, items.iter().map(|item| (String::new(), item.text.clone())));
     }
 
-    /// All keystrokes of a trace when they come: a request is superseded by the next keystroke, as it is in an editor.
+    /// All keystrokes of a trace when they come: a request is superseded by the next keystroke, as
+    /// it is in an editor.
     pub fn in_real_time(&self, trace: &Trace, events: &[Event]) -> anyhow::Result<Vec<Answer>> {
         let mut editor = Editor::new(trace);
         let begun = Instant::now();
@@ -147,7 +185,8 @@ impl Ours {
                     if !ticket.is_stale() {
                         self.offered(trace, &site, &reply);
                     }
-                    let in_time = !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled);
+                    let in_time =
+                        !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled);
                     let _ = done.send((i, answer(event, &reply, in_time.then(|| typed.elapsed()))));
                 });
             }
@@ -165,7 +204,12 @@ fn uri(trace: &Trace) -> String {
 
 /// A keystroke after which nothing is asked of the model.
 fn silent(event: &Event, reason: &str, elapsed: Duration) -> Answer {
-    let key = Key { how: How::Memory, ms: Some(elapsed.as_secs_f64() * 1e3), silence: Some(reason.to_owned()), ..Key::of(event.kind()) };
+    let key = Key {
+        how: How::Memory,
+        ms: Some(elapsed.as_secs_f64() * 1e3),
+        silence: Some(reason.to_owned()),
+        ..Key::of(event.kind())
+    };
     Answer { key, text: None }
 }
 

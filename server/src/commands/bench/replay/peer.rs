@@ -1,8 +1,9 @@
 //! The other side: llama-server, driven as llama.vim drives it.
 //!
-//! [`LlamaServer`] owns the process, [`LlamaVim`] what the plugin sends: 256 lines before the cursor and 64 after it, ring chunks from
-//! elsewhere in the file picked when the cursor jumps, `cache_prompt`, its samplers, its memory of the last completion. Its second,
-//! speculative request after a suggestion is left out: in one slot it would only delay the next keystroke.
+//! [`LlamaServer`] owns the process, [`LlamaVim`] what the plugin sends: 256 lines before the
+//! cursor and 64 after it, ring chunks from elsewhere in the file picked when the cursor jumps,
+//! `cache_prompt`, its samplers, its memory of the last completion. Its second, speculative request
+//! after a suggestion is left out: in one slot it would only delay the next keystroke.
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::Path;
@@ -41,23 +42,54 @@ pub struct LlamaServer {
 
 impl LlamaServer {
     pub fn start(program: &Path, gguf: &Path, threads: usize) -> anyhow::Result<LlamaServer> {
-        // A free port; between here and the server's bind somebody else could take it, then its health is never good.
-        let port = TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        // A free port; between here and the server's bind somebody else could take it, then its
+        // health is never good.
+        let port =
+            TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut command = Command::new(program);
-        command.arg("-m").arg(gguf).args(["--host", "127.0.0.1", "--port", &port.to_string(), "-t", &threads.to_string()]);
-        command.args(["-c", "16384", "--cache-reuse", "256", "-ub", "1024", "-b", "1024", "-np", "1"]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        command.arg("-m").arg(gguf).args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "-t",
+            &threads.to_string(),
+        ]);
+        command.args([
+            "-c",
+            "16384",
+            "--cache-reuse",
+            "256",
+            "-ub",
+            "1024",
+            "-b",
+            "1024",
+            "-np",
+            "1",
+        ]);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.with_context(|| format!("{} cannot be started", program.display()))?;
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(START_LIMIT)).build();
-        let mut server = LlamaServer { child, agent: config.into(), url: format!("http://127.0.0.1:{port}") };
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(START_LIMIT))
+            .build();
+        let mut server =
+            LlamaServer { child, agent: config.into(), url: format!("http://127.0.0.1:{port}") };
         let begun = Instant::now();
         loop {
             if let Some(status) = server.child.try_wait()? {
-                bail!("{} ended at once ({status}): try it by hand with -m {}", program.display(), gguf.display());
+                bail!(
+                    "{} ended at once ({status}): try it by hand with -m {}",
+                    program.display(),
+                    gguf.display()
+                );
             }
             match server.agent.get(format!("{}/health", server.url)).call() {
                 Ok(reply) if reply.status().is_success() => return Ok(server),
-                _ if begun.elapsed() > START_LIMIT => bail!("{} is not ready after {START_LIMIT:?}", program.display()),
+                _ if begun.elapsed() > START_LIMIT => {
+                    bail!("{} is not ready after {START_LIMIT:?}", program.display())
+                }
                 // There is no event for a server that has begun to listen.
                 _ => std::thread::sleep(Duration::from_millis(50)),
             }
@@ -74,7 +106,10 @@ impl LlamaServer {
         let status = reply.status();
         let text = reply.body_mut().read_to_string().context("llama-server /infill")?;
         if !status.is_success() {
-            bail!("llama-server /infill said {status}: {}", text.chars().take(200).collect::<String>());
+            bail!(
+                "llama-server /infill said {status}: {}",
+                text.chars().take(200).collect::<String>()
+            );
         }
         serde_json::from_str(&text).context("llama-server's answer")
     }
@@ -136,7 +171,12 @@ impl LlamaVim {
     }
 
     /// One keystroke: the remainder of the last completion, or a request.
-    pub fn keystroke(&mut self, server: &LlamaServer, editor: &Editor, now_ms: u64) -> anyhow::Result<Answer> {
+    pub fn keystroke(
+        &mut self,
+        server: &LlamaServer,
+        editor: &Editor,
+        now_ms: u64,
+    ) -> anyhow::Result<Answer> {
         let text = editor.document.text();
         let (before, after) = text.split_at(editor.cursor);
         if let Some(rest) = self.remembered(before, after) {
@@ -153,9 +193,17 @@ impl LlamaVim {
         self.pick_chunks(&lines, line, now_ms);
         let (prefilled, generated) = (number("prompt_n"), number("predicted_n"));
         if let Some(wanted) = self.tokens.filter(|wanted| *wanted != generated) {
-            bail!("llama-server generated {generated} tokens instead of {wanted}: the two sides would not do the same work");
+            bail!(
+                "llama-server generated {generated} tokens instead of {wanted}: the two sides would not do the same work"
+            );
         }
-        Ok(Answer { text: content, from_memory: false, cached: number("cache_n"), prefilled, generated })
+        Ok(Answer {
+            text: content,
+            from_memory: false,
+            cached: number("cache_n"),
+            prefilled,
+            generated,
+        })
     }
 
     fn remembered(&self, before: &str, after: &str) -> Option<&str> {
@@ -167,11 +215,15 @@ impl LlamaVim {
     fn request(&self, before: &str, lines: &[&str], line: usize) -> Value {
         let current = lines[line];
         let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);
-        let (left, right) = if current.trim().is_empty() { ("", "") } else { current.split_at(column) };
+        let (left, right) =
+            if current.trim().is_empty() { ("", "") } else { current.split_at(column) };
         let indent = current.len() - current.trim_start().len();
         let joined = |lines: &[&str]| lines.iter().flat_map(|l| [*l, "\n"]).collect::<String>();
         let prefix = joined(&lines[line.saturating_sub(PREFIX_LINES)..line]);
-        let suffix = format!("{right}\n{}", joined(&lines[line + 1..(line + 1 + SUFFIX_LINES).min(lines.len())]));
+        let suffix = format!(
+            "{right}\n{}",
+            joined(&lines[line + 1..(line + 1 + SUFFIX_LINES).min(lines.len())])
+        );
         let extra: Vec<Value> = self
             .ring
             .iter()
@@ -184,8 +236,9 @@ impl LlamaVim {
             "t_max_prompt_ms": MAX_PROMPT_MS,
         });
         if self.tokens.is_some() {
-            // Equal work on both sides: no early end, no time limit. The infill sampler ends a flat distribution at once, which is
-            // what random weights give: the most likely token is taken, as on our side.
+            // Equal work on both sides: no early end, no time limit. The infill sampler ends a flat
+            // distribution at once, which is what random weights give: the most likely token is
+            // taken, as on our side.
             body["ignore_eos"] = json!(true);
             body["n_indent"] = json!(0);
             body["samplers"] = json!(["top_k"]);
@@ -240,13 +293,17 @@ impl LlamaVim {
             }
             self.ring.push(self.queued.remove(0));
         }
-        let around = &lines[line.saturating_sub(RING_CHUNK_LINES / 2)..(line + RING_CHUNK_LINES / 2).min(lines.len())];
+        let around = &lines[line.saturating_sub(RING_CHUNK_LINES / 2)
+            ..(line + RING_CHUNK_LINES / 2).min(lines.len())];
         let around: Vec<String> = around.iter().map(|l| (*l).to_owned()).collect();
         self.ring.retain(|chunk| similarity(&chunk.lines, &around) <= 0.5);
     }
 
     fn below(&mut self, n: usize) -> usize {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((self.random >> 33) % n.max(1) as u64) as usize
     }
 }

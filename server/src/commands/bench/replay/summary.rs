@@ -1,4 +1,5 @@
-//! What a replay leaves of each keystroke, and what all of them together come to. No text: traces may be private.
+//! What a replay leaves of each keystroke, and what all of them together come to. No text: traces
+//! may be private.
 
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +87,11 @@ impl Percentiles {
     pub fn of(ms: impl Iterator<Item = f64>) -> Percentiles {
         let mut all: Vec<f64> = ms.collect();
         all.sort_by(f64::total_cmp);
-        let at = |p: f64| all.get(((all.len() as f64 * p).ceil() as usize).clamp(1, all.len().max(1)) - 1).copied().unwrap_or(0.0);
+        let at = |p: f64| {
+            all.get(((all.len() as f64 * p).ceil() as usize).clamp(1, all.len().max(1)) - 1)
+                .copied()
+                .unwrap_or(0.0)
+        };
         Percentiles { n: all.len(), p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1.0) }
     }
 }
@@ -106,10 +111,12 @@ pub struct Side {
     pub cold: usize,
     /// Requests that the next keystroke came before.
     pub superseded: usize,
-    /// Share of prompt tokens that were in the cache exactly: for keystrokes at the cursor (no arrivals), and for arrivals.
+    /// Share of prompt tokens that were in the cache exactly: for keystrokes at the cursor (no
+    /// arrivals), and for arrivals.
     pub reuse_typing: f64,
     pub reuse_arriving: f64,
-    /// The same at the cursor after a line was inserted somewhere above it, when the trace had ended; and what these requests took.
+    /// The same at the cursor after a line was inserted somewhere above it, when the trace had
+    /// ended; and what these requests took.
     #[serde(default)]
     pub reuse_line_above: f64,
     #[serde(default)]
@@ -125,20 +132,30 @@ pub struct Side {
 }
 
 impl Side {
-    /// `line_above`: the requests after lines that were inserted above the cursor; they count for nothing else.
-    pub fn of(name: String, about: String, keys: Vec<Key>, line_above: &[Key], usage: Usage) -> Side {
+    /// `line_above`: the requests after lines that were inserted above the cursor; they count for
+    /// nothing else.
+    pub fn of(
+        name: String,
+        about: String,
+        keys: Vec<Key>,
+        line_above: &[Key],
+        usage: Usage,
+    ) -> Side {
         let count = |how: How| keys.iter().filter(|k| k.how == how && k.ms.is_some()).count();
         let sum = |value: fn(&Key) -> usize| keys.iter().map(value).sum::<usize>();
         let share = |of: &dyn Fn(&&Key) -> bool, keys: &[Key]| {
             let of = || keys.iter().filter(of);
-            of().map(|k| k.cached).sum::<usize>() as f64 / of().map(|k| k.prompt).sum::<usize>().max(1) as f64
+            of().map(|k| k.cached).sum::<usize>() as f64
+                / of().map(|k| k.prompt).sum::<usize>().max(1) as f64
         };
         let reuse = |arriving: bool| share(&|k| (k.kind == Kind::Arrive) == arriving, &keys);
         Side {
             name,
             about,
             ms: Percentiles::of(keys.iter().filter_map(|k| k.ms)),
-            model_ms: Percentiles::of(keys.iter().filter(|k| k.how != How::Memory).filter_map(|k| k.ms)),
+            model_ms: Percentiles::of(
+                keys.iter().filter(|k| k.how != How::Memory).filter_map(|k| k.ms),
+            ),
             memory: count(How::Memory),
             warm: count(How::Warm),
             shifted: count(How::Shifted),
@@ -188,7 +205,8 @@ impl Level {
     }
 }
 
-/// What is on the screen between two keystrokes: tells flicker from change that the user asked for, and work that was for nothing.
+/// What is on the screen between two keystrokes: tells flicker from change that the user asked for,
+/// and work that was for nothing.
 #[derive(Default)]
 pub struct Screen {
     shown: String,
@@ -198,24 +216,37 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Whether a text is another than the rest of what is shown, after a keystroke that inserted this (`None`: it did something else).
+    /// Whether a text is another than the rest of what is shown, after a keystroke that inserted
+    /// this (`None`: it did something else).
     pub fn is_new(&self, inserted: Option<&str>, text: Option<&str>) -> bool {
-        text.is_some_and(|text| !text.is_empty() && inserted.and_then(|typed| self.shown.strip_prefix(typed)) != Some(text))
+        text.is_some_and(|text| {
+            !text.is_empty()
+                && inserted.and_then(|typed| self.shown.strip_prefix(typed)) != Some(text)
+        })
     }
 
     /// Notes what a keystroke inserted (`None`: it did something else) and what was shown for it.
     ///
-    /// Returns flicker, and the tokens that turned out to be for nothing: those of the text before that will not be typed now.
-    pub fn keystroke(&mut self, inserted: Option<&str>, text: Option<&str>, generated: usize) -> (bool, usize) {
+    /// Returns flicker, and the tokens that turned out to be for nothing: those of the text before
+    /// that will not be typed now.
+    pub fn keystroke(
+        &mut self,
+        inserted: Option<&str>,
+        text: Option<&str>,
+        generated: usize,
+    ) -> (bool, usize) {
         let text = text.unwrap_or("");
-        let expected = inserted.and_then(|typed| self.shown.strip_prefix(typed)).filter(|rest| !rest.is_empty());
+        let expected = inserted
+            .and_then(|typed| self.shown.strip_prefix(typed))
+            .filter(|rest| !rest.is_empty());
         let flicker = expected.is_some_and(|rest| rest != text);
         let mut wasted = 0;
         if expected.is_none_or(|rest| rest != text) {
             let typed = inserted.filter(|typed| self.shown.starts_with(typed)).map_or(0, str::len);
             let left = self.shown.len() - typed;
             wasted = (self.cost * left).div_ceil(self.whole_bytes.max(1));
-            (self.whole_bytes, self.cost) = (text.len(), if text.is_empty() { 0 } else { generated });
+            (self.whole_bytes, self.cost) =
+                (text.len(), if text.is_empty() { 0 } else { generated });
         }
         if text.is_empty() {
             wasted += generated;
@@ -242,7 +273,10 @@ mod tests {
         let key = |shown| Key { shown, ..Key::of(Kind::Type) };
         let level = Level::of(Eagerness::Low, &[key(true), key(false), key(false), key(true)], 0.5);
         assert_eq!((level.keystrokes, level.suggestions), (4, 2));
-        assert_eq!((level.suggestions_per_100_keystrokes, level.cpu_seconds_per_1000_keystrokes), (50.0, 125.0));
+        assert_eq!(
+            (level.suggestions_per_100_keystrokes, level.cpu_seconds_per_1000_keystrokes),
+            (50.0, 125.0)
+        );
         assert_eq!(Level::of(Eagerness::High, &[], 0.0).suggestions_per_100_keystrokes, 0.0);
     }
 
@@ -251,11 +285,23 @@ mod tests {
         let mut screen = Screen::default();
         assert!(screen.is_new(Some("x"), Some("return")) && !screen.is_new(Some("x"), None));
         assert_eq!(screen.keystroke(Some("x"), Some("return"), 3), (false, 0));
-        assert!(!screen.is_new(Some("r"), Some("eturn")) && screen.is_new(Some("r"), Some("aise")) && screen.is_new(None, Some("return")));
+        assert!(
+            !screen.is_new(Some("r"), Some("eturn"))
+                && screen.is_new(Some("r"), Some("aise"))
+                && screen.is_new(None, Some("return"))
+        );
         assert_eq!(screen.keystroke(Some("r"), Some("eturn"), 0), (false, 0));
-        assert_eq!(screen.keystroke(Some("e"), Some("fuse"), 2), (true, 2), "agreed, and was replaced: 4 of 6 bytes");
+        assert_eq!(
+            screen.keystroke(Some("e"), Some("fuse"), 2),
+            (true, 2),
+            "agreed, and was replaced: 4 of 6 bytes"
+        );
         assert_eq!(screen.keystroke(Some("x"), Some("tra"), 4), (false, 2), "contradicted");
-        assert_eq!(screen.keystroke(None, None, 5), (false, 9), "the old text and the one never shown");
+        assert_eq!(
+            screen.keystroke(None, None, 5),
+            (false, 9),
+            "the old text and the one never shown"
+        );
         assert_eq!(screen.keystroke(Some("a"), Some("b"), 1), (false, 0));
         assert_eq!(screen.keystroke(Some("b"), None, 0), (false, 0), "typed to its end");
     }

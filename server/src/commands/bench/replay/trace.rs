@@ -1,8 +1,10 @@
-//! Keystroke traces: one JSON object a line (plain or gzip), a text and the edits that were made to it.
+//! Keystroke traces: one JSON object a line (plain or gzip), a text and the edits that were made to
+//! it.
 //!
-//! `{"id", "path", "language", "before", "events": [{"t", "at", "del", "ins"}]}`: milliseconds since the start, offset and deletion in
-//! characters (Unicode scalar values), inserted text. An event without deletion and insertion is the cursor arriving at `at`. Other
-//! fields are ignored. `lacuna lsp --record` writes this format.
+//! `{"id", "path", "language", "before", "events": [{"t", "at", "del", "ins"}]}`: milliseconds
+//! since the start, offset and deletion in characters (Unicode scalar values), inserted text. An
+//! event without deletion and insertion is the cursor arriving at `at`. Other fields are ignored.
+//! `lacuna lsp --record` writes this format.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -68,23 +70,39 @@ impl Event {
 /// Reads the traces of a file; `limit` at most.
 pub fn read(path: &Path, limit: usize) -> anyhow::Result<Vec<Trace>> {
     let shown = path.display();
-    let mut file = BufReader::new(std::fs::File::open(path).with_context(|| format!("trace {shown} cannot be read"))?);
-    let zipped = file.fill_buf().with_context(|| format!("trace {shown} cannot be read"))?.starts_with(&GZIP);
-    let mut lines: Box<dyn BufRead> =
-        if zipped { Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))) } else { Box::new(file) };
+    let mut file = BufReader::new(
+        std::fs::File::open(path).with_context(|| format!("trace {shown} cannot be read"))?,
+    );
+    let zipped = file
+        .fill_buf()
+        .with_context(|| format!("trace {shown} cannot be read"))?
+        .starts_with(&GZIP);
+    let mut lines: Box<dyn BufRead> = if zipped {
+        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))
+    } else {
+        Box::new(file)
+    };
     let mut traces = Vec::new();
     for number in 1.. {
         let mut line = Vec::new();
-        let n =
-            lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).with_context(|| format!("trace {shown}, line {number}"))?;
+        let n = lines
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .with_context(|| format!("trace {shown}, line {number}"))?;
         if n == 0 || traces.len() >= limit {
             break;
         }
         if n as u64 == MAX_LINE_BYTES {
-            bail!("trace {shown}, line {number} is longer than {MAX_LINE_BYTES} bytes: is this a trace?");
+            bail!(
+                "trace {shown}, line {number} is longer than {MAX_LINE_BYTES} bytes: is this a trace?"
+            );
         }
         if !line.trim_ascii().is_empty() {
-            traces.push(serde_json::from_slice(&line).with_context(|| format!("trace {shown}, line {number} is not a trace"))?);
+            traces.push(
+                serde_json::from_slice(&line)
+                    .with_context(|| format!("trace {shown}, line {number} is not a trace"))?,
+            );
         }
     }
     if traces.is_empty() {
@@ -100,7 +118,17 @@ mod tests {
     #[test]
     fn events_are_told_apart() {
         let kind = |del, ins: &str| Event { t: 0, at: 0, del, ins: ins.to_owned() }.kind();
-        let kinds = [(0, ""), (0, "x"), (0, "🦀"), (0, "\n    "), (0, "\r\n"), (3, ""), (0, "ab"), (2, "ab")].map(|(d, i)| kind(d, i));
+        let kinds = [
+            (0, ""),
+            (0, "x"),
+            (0, "🦀"),
+            (0, "\n    "),
+            (0, "\r\n"),
+            (3, ""),
+            (0, "ab"),
+            (2, "ab"),
+        ]
+        .map(|(d, i)| kind(d, i));
         use Kind::{Arrive, Delete, Line, Paste, Type};
         assert_eq!(kinds, [Arrive, Type, Type, Line, Line, Delete, Paste, Paste]);
     }
@@ -109,7 +137,12 @@ mod tests {
     fn what_is_not_a_trace_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.jsonl");
-        for (text, says) in [("", "empty"), ("{}\n", "line 1 is not a trace"), ("\n[1]\n", "line 2"), ("\u{1f}\u{8b}x", "line 1")] {
+        for (text, says) in [
+            ("", "empty"),
+            ("{}\n", "line 1 is not a trace"),
+            ("\n[1]\n", "line 2"),
+            ("\u{1f}\u{8b}x", "line 1"),
+        ] {
             std::fs::write(&path, text).unwrap();
             let error = format!("{:#}", read(&path, 9).unwrap_err());
             assert!(error.contains("t.jsonl") && error.contains(says), "{text:?}: {error}");

@@ -1,4 +1,5 @@
-//! `fim-eval build import` and `export`: published formats to ours and back, JSON lines and Parquet.
+//! `fim-eval build import` and `export`: published formats to ours and back, JSON lines and
+//! Parquet.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ const MAX_TOLD: usize = 20;
 
 /// Read sets in any known format and write them as one in ours
 ///
-/// Known: HumanEval-Infilling, SantaCoder-FIM, CrossCodeEval, SAFIM, our own. Each row tells its format.
+/// Known: HumanEval-Infilling, SantaCoder-FIM, CrossCodeEval, SAFIM, our own. Each row tells its
+/// format.
 #[derive(ClapArgs)]
 pub struct ImportArgs {
     /// JSON lines (plain, gzip, zstd) or Parquet

@@ -9,7 +9,9 @@ use anyhow::bail;
 use clap::{Args as ClapArgs, Subcommand};
 use lacuna_context::{Language, SpanKind};
 use lacuna_engine::Cancel;
-use lacuna_eval::build::{self as sets, AstOptions, CommitOptions, ContextLimits, Fetch, HoleLimits, SweBenchOptions};
+use lacuna_eval::build::{
+    self as sets, AstOptions, CommitOptions, ContextLimits, Fetch, HoleLimits, SweBenchOptions,
+};
 use lacuna_eval::table::Table;
 
 use crate::Answer;
@@ -34,13 +36,16 @@ enum Command {
 /// The blocks that gold patches of SWE-bench instances add, with the files that theirs import
 #[derive(ClapArgs)]
 struct SweBenchArgs {
-    /// Instances of SWE-bench, Lite, Verified, Multimodal or Multi-SWE-bench: JSON lines (plain, gzip, zstd) or Parquet
+    /// Instances of SWE-bench, Lite, Verified, Multimodal or Multi-SWE-bench: JSON lines (plain,
+    /// gzip, zstd) or Parquet
     #[arg(long, value_name = "FILE")]
     instances: PathBuf,
-    /// Folder of clones, bare or not, named owner/name, owner__name or name, each with or without .git
+    /// Folder of clones, bare or not, named owner/name, owner__name or name, each with or without
+    /// .git
     #[arg(long, value_name = "DIR")]
     repos: PathBuf,
-    /// Clone missing repositories and fetch missing commits from here; without this flag nothing uses the network
+    /// Clone missing repositories and fetch missing commits from here; without this flag nothing
+    /// uses the network
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "https://github.com")]
     fetch: Option<String>,
     #[command(flatten)]
@@ -70,7 +75,8 @@ struct CommitArgs {
     output: output::OutputArgs,
 }
 
-/// Nodes of the syntax trees of source files: calls, argument lists, blocks, conditions, loop bodies, imports, types
+/// Nodes of the syntax trees of source files: calls, argument lists, blocks, conditions, loop
+/// bodies, imports, types
 #[derive(ClapArgs)]
 struct AstArgs {
     /// Folder of sources
@@ -123,7 +129,9 @@ impl HoleArgs {
         let min_lines = self.min_lines.unwrap_or(shortest);
         let max_lines = self.max_lines.unwrap_or(usize::MAX);
         if min_lines == 0 || min_lines > max_lines {
-            bail!("--min-lines {min_lines} and --max-lines {max_lines} leave nothing: give 1 or more, and no more than the maximum");
+            bail!(
+                "--min-lines {min_lines} and --max-lines {max_lines} leave nothing: give 1 or more, and no more than the maximum"
+            );
         }
         let context = ContextLimits { files: self.context_files, bytes: self.context_bytes };
         Ok(HoleLimits { min_lines, max_lines, languages: self.lang.clone(), context })
@@ -142,19 +150,32 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 
 fn swe_bench(args: &SweBenchArgs) -> anyhow::Result<Answer> {
     if !args.repos.is_dir() {
-        bail!("--repos {} is no folder: give the folder that holds the clones", args.repos.display());
+        bail!(
+            "--repos {} is no folder: give the folder that holds the clones",
+            args.repos.display()
+        );
     }
     let fetch = args.fetch.clone().map_or(Fetch::Never, Fetch::From);
     let options = SweBenchOptions { repos: &args.repos, fetch, limits: args.holes.limits(2)? };
     let instances = Table::open(&args.instances)?;
-    Output::build(&args.output, "instances", |report, cancel, sink| sets::swe_bench(instances, &options, report, cancel, sink))
+    Output::build(&args.output, "instances", |report, cancel, sink| {
+        sets::swe_bench(instances, &options, report, cancel, sink)
+    })
 }
 
 fn commits(args: &CommitArgs) -> anyhow::Result<Answer> {
     let name = name(args.name.as_deref(), &args.repo)?;
     let limits = args.holes.limits(2)?;
-    let options = CommitOptions { repo: &args.repo, since: &args.since, name: &name, revision: &args.revision, limits };
-    Output::build(&args.output, "commits", |report, cancel, sink| sets::commits(&options, report, cancel, sink))
+    let options = CommitOptions {
+        repo: &args.repo,
+        since: &args.since,
+        name: &name,
+        revision: &args.revision,
+        limits,
+    };
+    Output::build(&args.output, "commits", |report, cancel, sink| {
+        sets::commits(&options, report, cancel, sink)
+    })
 }
 
 fn ast(args: &AstArgs) -> anyhow::Result<Answer> {
@@ -167,7 +188,9 @@ fn ast(args: &AstArgs) -> anyhow::Result<Answer> {
         license: args.license.clone(),
         limits: args.holes.limits(1)?,
     };
-    Output::build(&args.output, "files", |report, cancel, sink| sets::ast(&options, report, cancel, sink))
+    Output::build(&args.output, "files", |report, cancel, sink| {
+        sets::ast(&options, report, cancel, sink)
+    })
 }
 
 /// The given name, or that of a folder; `.git` says nothing.
@@ -175,7 +198,9 @@ fn name(given: Option<&str>, folder: &Path) -> anyhow::Result<String> {
     if let Some(name) = given {
         return Ok(name.to_owned());
     }
-    let folder = folder.canonicalize().map_err(|e| anyhow::anyhow!("cannot read {}: {e}", folder.display()))?;
+    let folder = folder
+        .canonicalize()
+        .map_err(|e| anyhow::anyhow!("cannot read {}: {e}", folder.display()))?;
     let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let name = name.strip_suffix(".git").unwrap_or(&name);
     if name.is_empty() {
@@ -185,16 +210,30 @@ fn name(given: Option<&str>, folder: &Path) -> anyhow::Result<String> {
 }
 
 fn date(text: &str) -> Result<String, String> {
-    if sets::is_date(text) { Ok(text.to_owned()) } else { Err("a date is written YYYY-MM-DD".to_owned()) }
+    if sets::is_date(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a date is written YYYY-MM-DD".to_owned())
+    }
 }
 
 fn language(text: &str) -> Result<Language, String> {
-    let known = || Language::ALL.into_iter().filter(|l| *l != Language::Text).map(Language::name).collect::<Vec<_>>().join(", ");
-    Language::from_name(text).filter(|l| *l != Language::Text).ok_or_else(|| format!("known are {}", known()))
+    let known = || {
+        Language::ALL
+            .into_iter()
+            .filter(|l| *l != Language::Text)
+            .map(Language::name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    Language::from_name(text)
+        .filter(|l| *l != Language::Text)
+        .ok_or_else(|| format!("known are {}", known()))
 }
 
 fn kind(text: &str) -> Result<SpanKind, String> {
-    SpanKind::from_name(text).ok_or_else(|| format!("known are {}", SpanKind::ALL.map(SpanKind::name).join(", ")))
+    SpanKind::from_name(text)
+        .ok_or_else(|| format!("known are {}", SpanKind::ALL.map(SpanKind::name).join(", ")))
 }
 
 /// Raised by Ctrl-C.

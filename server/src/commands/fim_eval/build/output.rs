@@ -24,7 +24,8 @@ pub struct OutputArgs {
     pub skipped: Option<PathBuf>,
 }
 
-/// Rows on their way to a file, whatever its format. Dropped before [`Output::finish`], nothing is written.
+/// Rows on their way to a file, whatever its format. Dropped before [`Output::finish`], nothing is
+/// written.
 pub struct Output {
     rows: Writer,
     /// Parquet is made of the finished lines, which lie in this folder.
@@ -36,9 +37,9 @@ impl Output {
         if path.extension().is_none_or(|e| e != "parquet") {
             return Ok(Output { rows: Writer::create(path)?, parquet: None });
         }
-        let folder = tempfile::Builder::new()
-            .prefix(".lacuna-")
-            .tempdir_in(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        let folder = tempfile::Builder::new().prefix(".lacuna-").tempdir_in(
+            path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        )?;
         let rows = Writer::create(&folder.path().join("rows.jsonl"))?;
         Ok(Output { rows, parquet: Some((path.to_owned(), folder)) })
     }
@@ -56,7 +57,8 @@ impl Output {
         Ok(rows)
     }
 
-    /// Runs a build into the file, with progress on a terminal, and prints its report. The answer is no when there are no rows.
+    /// Runs a build into the file, with progress on a terminal, and prints its report. The answer
+    /// is no when there are no rows.
     pub fn build(
         args: &OutputArgs,
         inputs: &str,
@@ -64,7 +66,8 @@ impl Output {
     ) -> anyhow::Result<Answer> {
         let mut output = Output::create(&args.out)?;
         let cancel = cancel_on_interrupt()?;
-        let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {pos} rows, {per_sec}")?);
+        let bar = ProgressBar::new_spinner()
+            .with_style(ProgressStyle::with_template("{spinner} {pos} rows, {per_sec}")?);
         let mut report = Report::default();
         let result = build(&mut report, &cancel, &mut |example| {
             bar.inc(1);
@@ -81,10 +84,21 @@ impl Output {
         }
         let mut out = std::io::stdout().lock();
         if report.rows == 0 {
-            writeln!(out, "0 rows from {} {inputs}: {} is not written", report.inputs, args.out.display())?;
+            writeln!(
+                out,
+                "0 rows from {} {inputs}: {} is not written",
+                report.inputs,
+                args.out.display()
+            )?;
         } else {
             output.finish()?;
-            writeln!(out, "{} rows from {} {inputs}: {}", report.rows, report.inputs, args.out.display())?;
+            writeln!(
+                out,
+                "{} rows from {} {inputs}: {}",
+                report.rows,
+                report.inputs,
+                args.out.display()
+            )?;
         }
         print_reasons(&mut out, &report)?;
         Ok(if report.rows == 0 { Answer::No } else { Answer::Yes })
