@@ -9,6 +9,7 @@ use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use lacuna_config::ContextConfig;
 use lacuna_context::Language;
 use lacuna_engine::{Model, Precision};
 use lacuna_telemetry::Names;
@@ -17,7 +18,6 @@ use lacuna_text::Encoding;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::ContextConfig;
 use crate::left_alone::LeftAlone;
 use crate::lsp::documents::Documents;
 use crate::lsp::notebooks::{self, ChangedNotebook, Notebooks, OpenedNotebook};
@@ -142,7 +142,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> Option<T> {
 
 /// `lacuna.toml` and editors' settings.
 fn configuration(bytes: &[u8]) {
-    crate::config::read_any(&String::from_utf8_lossy(bytes));
+    lacuna_config::read_any(&String::from_utf8_lossy(bytes));
 }
 
 /// `.gitignore` and its like, and the name of a file that they may name: the first line.

@@ -9,10 +9,8 @@ use std::path::Path;
 
 use lacuna_context::Language;
 
-use crate::config::ShowConfig;
+use lacuna_config::{ShowConfig, TRAINED};
 
-/// In `show.languages`: what the model was trained for.
-pub const TRAINED: &str = "trained";
 const ALL: &str = "*";
 
 /// Why a language is off.

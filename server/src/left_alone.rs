@@ -7,11 +7,11 @@
 
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::config::ContextConfig;
+use lacuna_config::{ContextConfig, globs};
 
 /// Names under which keys and passwords are kept, as patterns without a slash (any folder) and with
 /// one (the end of a path).
@@ -83,23 +83,6 @@ const GITIGNORE: &str = ".gitignore";
 const MAX_IGNORE_BYTES: u64 = 1 << 20;
 /// Folders between a root and a file.
 const MAX_DEPTH: usize = 64;
-
-/// Patterns as `.gitignore` reads them, as far as people use them here: without a slash they match
-/// a name in any folder, with one the path below the workspace. Upper and lower case are the same:
-/// on many file systems they are.
-pub fn globs<S: AsRef<str>>(
-    patterns: impl IntoIterator<Item = S>,
-) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let pattern = pattern.as_ref();
-        let anchored = pattern.trim_start_matches('/');
-        let pattern =
-            if pattern.contains('/') { anchored.to_owned() } else { format!("**/{pattern}") };
-        set.add(GlobBuilder::new(&pattern).literal_separator(true).case_insensitive(true).build()?);
-    }
-    set.build()
-}
 
 /// The rules of one client.
 #[derive(Default)]

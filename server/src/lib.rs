@@ -5,7 +5,6 @@
 //! lives in the libraries.
 
 mod commands;
-mod config;
 mod costs;
 pub mod fuzz;
 mod http;
@@ -16,7 +15,6 @@ mod misuse;
 mod models;
 mod private;
 mod raise;
-mod trust;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, bail};
 use lacuna_complete::{Calibration, Completer, Settings};
+use lacuna_config::Config;
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, Scheduler, generate};
 use lacuna_eval::run::{sha256_of_file, sha256_of_parts};
 use lacuna_prompt::{Sentinels, Tokenizer};
 
-use crate::config::Config;
 use crate::costs;
 
 /// The embedded model's weights in our packed form, and its tokenizer (see `datasets/embedded`).

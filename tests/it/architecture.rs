@@ -6,7 +6,7 @@ use lacuna_tests::{run, workspace};
 use serde_json::Value;
 
 /// Our crates from leaf to root: each may import those before it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "lacuna-kernels",
     "lacuna-ptxsim",
     "lacuna-text",
@@ -18,6 +18,7 @@ const ORDER: [&str; 13] = [
     "lacuna-telemetry",
     "lacuna-train",
     "lacuna-eval",
+    "lacuna-config",
     "lacuna",
     "lacuna-tests",
 ];
@@ -30,7 +31,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ("tree-sitter", &["lacuna-context"]),
     ("tokio", &["lacuna", "lacuna-tests"]),
     ("tower", &["lacuna", "lacuna-tests"]),
-    ("anyhow", &["lacuna", "lacuna-tests"]),
+    ("anyhow", &["lacuna-config", "lacuna", "lacuna-tests"]),
     ("tokenizers", &["lacuna-prompt", "lacuna-train"]),
     ("cudarc", &["lacuna-kernels"]),
 ];

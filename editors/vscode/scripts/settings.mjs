@@ -20,7 +20,7 @@ const properties = Object.fromEntries(
 );
 for (const [area, { properties: keys }] of Object.entries(schema.properties)) {
     for (const [key, value] of Object.entries(keys)) {
-        // Who may set it (server/src/trust.rs): a folder's settings are a stranger's, and replace lists instead of adding to them.
+        // Who may set it (crates/config/src/trust.rs): a folder's settings are a stranger's, and replace lists instead of adding to them.
         const { "x-workspace": reach, ...setting } = value;
         if (reach !== "users-file") {
             properties[`lacuna.${area}.${key}`] = { ...setting, scope: reach === "sets" ? "resource" : "machine" };

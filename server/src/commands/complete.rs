@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use lacuna_complete::{Explanation, Outcome, Reply, Request};
+use lacuna_config::names::language_of_ending;
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position};
 
-use crate::config::names::language_of_ending;
 use crate::lsp::{Advice, Quiet, Status, has_secret, keep_secrets, quiet_advice};
-use crate::{Answer, config, models};
+use crate::{Answer, models};
 
 /// Print what Lacuna would insert at a position of a file.
 #[derive(clap::Args)]
@@ -61,8 +61,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         bail!("--at {line}:{column} is outside {}: {}", args.file.display(), room(&text, line));
     };
 
-    let resolved =
-        config::resolve(config::Near::Inside(&args.file), None, args.model.as_deref())?.strict()?;
+    let resolved = lacuna_config::resolve(
+        lacuna_config::Near::Inside(&args.file),
+        None,
+        args.model.as_deref(),
+    )?
+    .strict()?;
     let loaded = models::load(&resolved.config.model.path)?;
     let mut config = resolved.config;
     if args.no_deadline {

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
+use lacuna_config::{reference, schema};
+
 use crate::Answer;
-use crate::config::{reference, schema};
 
 /// Settings as other programs read them
 #[derive(clap::Args)]

@@ -5,16 +5,16 @@ use std::io::Write;
 
 use anyhow::Context;
 use lacuna_complete::{Outcome, Request};
+use lacuna_config::schema::as_written;
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
 use lacuna_text::Document;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::commands::{model, telemetry};
-use crate::config::schema::as_written;
+use crate::commands::model;
 use crate::languages::{Languages, Overview};
-use crate::{Answer, config, lsp, models};
+use crate::{Answer, lsp, models};
 
 /// Check the installation: model, kernels, machine, configuration and a self-test
 #[derive(clap::Args)]
@@ -100,8 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 fn examine(args: &Args) -> anyhow::Result<Checkup> {
     let row = lacuna_engine::kernel_row().context("LACUNA_ISA")?;
     let withheld = lacuna_engine::withheld().map(|why| format!(" ({why})")).unwrap_or_default();
-    let here = std::env::current_dir()?;
-    let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
+    let resolved = lacuna_config::resolve_here(args.model.as_deref())?;
     let loaded = models::load(&resolved.config.model.path)?;
     let completer = loaded.completer(&resolved.config)?;
     let self_test: Vec<Tried> = SELF_TEST.iter().map(|test| try_out(&completer, test)).collect();
@@ -117,10 +116,10 @@ fn examine(args: &Args) -> anyhow::Result<Checkup> {
         model: model::facts(&loaded),
         languages: Languages::new(&resolved.config.show, loaded.languages.as_deref()).overview(),
         attach: lsp::describe_engine(&resolved.config.model.path),
-        user_file: config::user_file().map(|path| path.display().to_string()),
+        user_file: lacuna_config::user_file().map(|path| path.display().to_string()),
         telemetry: recording(&resolved.config),
         settings: settings.collect(),
-        problems: resolved.problems.iter().map(config::Problem::told).collect(),
+        problems: resolved.problems.iter().map(lacuna_config::Problem::told).collect(),
         not_trusted: resolved.untrusted,
         ok: resolved.problems.is_empty()
             && self_test.iter().all(|tried| tried.suggestion.is_some()),
@@ -128,8 +127,8 @@ fn examine(args: &Args) -> anyhow::Result<Checkup> {
     })
 }
 
-fn recording(config: &config::Config) -> Recording {
-    let path = telemetry::store_path(config).ok();
+fn recording(config: &lacuna_config::Config) -> Recording {
+    let path = config.telemetry.store_path().ok();
     Recording {
         enabled: config.telemetry.enabled,
         bytes: path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()),

@@ -11,6 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use lacuna_config::Config;
 use lacuna_telemetry::metrics::Zone;
 use lacuna_telemetry::report::{to_message_page, to_page};
 use lacuna_telemetry::store::StoreError;
@@ -19,7 +20,6 @@ use tokio::sync::Mutex;
 use super::error::ApiError;
 use super::state::Shared;
 use crate::commands::telemetry::report_of_store;
-use crate::config::Config;
 
 /// A page is as good as new for so many times as long as it took to make.
 const FRESH: u32 = 10;

@@ -29,7 +29,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
-use crate::{Answer, config, models};
+use crate::{Answer, models};
 pub use guard::Token;
 use state::Shared;
 
@@ -50,8 +50,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
-    let here = std::env::current_dir().unwrap_or_default();
-    let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
+    let resolved = lacuna_config::resolve_here(args.model.as_deref())?;
     resolved.warn();
     let http = &resolved.config.http;
     let address = match args.listen {
@@ -147,7 +146,7 @@ pub async fn send_to_parsers(body: &[u8]) {
     let mut routes = router(Arc::new(Shared::new(
         1,
         None,
-        dashboard::Dashboard::new(&config::Config::default()),
+        dashboard::Dashboard::new(&lacuna_config::Config::default()),
     )));
     for path in ["/infill", "/v1/completions", "/v1/fim/completions", "/api/generate"] {
         let request = axum::http::Request::post(path).body(axum::body::Body::from(body.to_vec()));
@@ -174,7 +173,7 @@ mod tests {
         let mut routes = router(Arc::new(Shared::new(
             1,
             None,
-            dashboard::Dashboard::new(&config::Config::default()),
+            dashboard::Dashboard::new(&lacuna_config::Config::default()),
         )));
         let infill = r#"{"input_prefix": "a", "input_suffix": "b"}"#;
         for (method, path, body, status) in [
@@ -203,7 +202,7 @@ mod tests {
     }
     #[tokio::test]
     async fn a_name_needs_the_right_token_and_not_just_any_header() {
-        let dashboard = || dashboard::Dashboard::new(&config::Config::default());
+        let dashboard = || dashboard::Dashboard::new(&lacuna_config::Config::default());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "0123456789abcdef").unwrap();

@@ -12,7 +12,6 @@ use tower_lsp::ls_types::{ConfigurationItem, MessageType};
 
 use super::server::{Server, Session};
 use super::settings::ours;
-use crate::config;
 
 /// Longest wait for a client's settings.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -93,7 +92,7 @@ impl Server {
     }
 
     /// What becomes of suggestions is recorded from now on, or is not.
-    fn record_or_not(&self, session: &Session, config: &config::Config) {
+    fn record_or_not(&self, session: &Session, config: &lacuna_config::Config) {
         let Some(observer) = &session.observer else { return };
         observer.reconfigure(config);
         let was = session.is_recorded.swap(config.telemetry.enabled, Ordering::AcqRel);
@@ -108,11 +107,11 @@ impl Server {
 }
 
 /// What the user should know of the settings, in sentences.
-pub fn notices_of(resolved: &config::Resolved) -> Vec<String> {
+pub fn notices_of(resolved: &lacuna_config::Resolved) -> Vec<String> {
     resolved
         .untrusted
         .iter()
         .cloned()
-        .chain(resolved.problems.iter().map(config::Problem::told))
+        .chain(resolved.problems.iter().map(lacuna_config::Problem::told))
         .collect()
 }

@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
 use lacuna_complete::Completer;
+use lacuna_config::Config;
 use lacuna_telemetry::Label;
 use lacuna_telemetry::experiment::{Arm, Definition, arms_text, assign, unit_of};
 use lacuna_telemetry::store::{Store, StoredExperiment};
 use serde_json::Value;
 
-use crate::config::Config;
 use crate::models::{self, Loaded};
 
 /// Longest wait for the store's first answer.

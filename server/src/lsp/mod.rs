@@ -45,7 +45,7 @@ pub use transport::read_messages;
 
 use self::record::Recorder;
 use crate::http::Token;
-use crate::{Answer, config, models};
+use crate::{Answer, models};
 
 /// Run the language server on standard input and output
 #[derive(clap::Args)]
@@ -98,8 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
     // The model is loaded before the first message, so that a bad --model is an exit code rather
     // than a silent server.
-    let here = std::env::current_dir().unwrap_or_default();
-    let resolved = config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?;
+    let resolved = lacuna_config::resolve_here(args.model.as_deref())?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     #[cfg(unix)]

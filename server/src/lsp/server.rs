@@ -42,7 +42,6 @@ use super::telemetry::Observer;
 use super::uris::file_path;
 use super::wire::{self, Changed, Closed, Opened};
 use super::{Connection, memory};
-use crate::config;
 use crate::left_alone::percent_decoded;
 use crate::models::Loaded;
 
@@ -555,7 +554,7 @@ impl LanguageServer for Server {
             }
         }
         if name == "lacuna.toml"
-            || config::user_file()
+            || lacuna_config::user_file()
                 .is_some_and(|own| file_path(params.text_document.uri.as_str()) == Some(own))
         {
             self.reconfigure(session, None).await;

@@ -1,14 +1,14 @@
 //! A client's settings while it is served: what it said at `initialize`, what it has said since,
 //! and what has to wait for another start.
 //!
-//! Owns no setting: [`config::resolve`] reads them, [`super::server`] puts them in force.
+//! Owns no setting: [`lacuna_config::resolve`] reads them, [`super::server`] puts them in force.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::config::{self, Near, Origin, Problem, Resolved};
+use lacuna_config::{Near, Origin, Problem, Resolved};
 
 /// Settings, or areas of settings, that are read once, when the server starts.
 const READ_ONCE: [&str; 5] =
@@ -60,7 +60,7 @@ impl Settings {
         let near = self.root.as_deref().map_or(Near::Inside(&here), Near::Root);
         let mut sent = self.first.clone();
         lay_over(&mut sent, since);
-        let mut resolved = config::resolve(near, Some(&sent), self.model_flag.as_deref())?;
+        let mut resolved = lacuna_config::resolve(near, Some(&sent), self.model_flag.as_deref())?;
         // Loaded before the first message, and shared by all clients.
         if resolved.origins["model.path"].1 == Origin::Editor {
             resolved.problems.push(Problem {
@@ -125,7 +125,8 @@ pub fn ours(sent: &Value) -> Option<Value> {
     }
     let known = |(area, keys): (&String, &Value)| {
         keys.as_object().is_some_and(|keys| {
-            keys.keys().all(|key| config::schema::setting(&format!("{area}.{key}")).is_some())
+            keys.keys()
+                .all(|key| lacuna_config::schema::setting(&format!("{area}.{key}")).is_some())
         })
     };
     (full(sent) && sent.as_object().into_iter().flatten().all(known)).then(|| sent.clone())

@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lacuna_complete::{Outcome, Reply};
+use lacuna_config::Config;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tower_lsp::ls_types::notification::Notification;
 
 use super::reasons::{Advice, Quiet, advice, quiet_advice};
-use crate::config::Config;
 use crate::languages::Languages;
 use crate::left_alone::LeftAlone;
 

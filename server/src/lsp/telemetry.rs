@@ -10,14 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lacuna_complete::{Completer, Item, Outcome, Reason, Reply};
+use lacuna_config::Config;
 use lacuna_context::{CursorFacts, Language, ScopeKind};
 use lacuna_telemetry::track::{Answer, Edit, Signal};
 use lacuna_telemetry::{Int, Ints, Label, Moment, Options, Recorder, Text};
 
 use super::documents::{self, Open};
 use super::experiments::{Experiments, Standing};
-use crate::commands::telemetry::store_path;
-use crate::config::Config;
 use crate::models::{self, Loaded};
 
 /// Text right of the cursor that telemetry is shown.
@@ -73,8 +72,11 @@ impl Observer {
         if !config.telemetry.enabled {
             return None;
         }
-        let path =
-            store_path(config).map_err(|e| tracing::warn!("telemetry is off: {e:#}")).ok()?;
+        let path = config
+            .telemetry
+            .store_path()
+            .map_err(|e| tracing::warn!("telemetry is off: {e:#}"))
+            .ok()?;
         let experiments = Experiments::of_store(&path, config);
         let looking = Arc::clone(&experiments);
         let options =

@@ -11,7 +11,7 @@ use lacuna_eval::Example;
 use lacuna_eval::example::Rows;
 use lacuna_eval::generate::{confidence, confidence_header};
 
-use crate::{Answer, config, models};
+use crate::{Answer, models};
 
 /// Print what is known of the line that is shown for each example, and whether it is right
 #[derive(ClapArgs)]
@@ -28,9 +28,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
-    let here = std::env::current_dir()?;
-    let mut settings =
-        config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
+    let mut settings = lacuna_config::resolve_here(args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
     let loaded = models::load(&settings.model.path)?;
     let completer =

@@ -11,7 +11,7 @@ use lacuna_eval::Example;
 use lacuna_eval::example::Rows;
 use lacuna_eval::generate::{evidence, lines_behind_suffix};
 
-use crate::{Answer, config, models};
+use crate::{Answer, models};
 
 /// Print what the weights of evidence are fitted on
 #[derive(ClapArgs)]
@@ -47,9 +47,7 @@ enum Of {
 const ALL_OF_SUFFIX: Suffix = Suffix { weight: 0.0, tokens: 24, margin: 5.0 };
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
-    let here = std::env::current_dir()?;
-    let mut settings =
-        config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
+    let mut settings = lacuna_config::resolve_here(args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
     let loaded = models::load(&settings.model.path)?;
     settings.model.beam = args.beam.map(usize::from).or(settings.model.beam);

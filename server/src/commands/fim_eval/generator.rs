@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lacuna_complete::{Evidence, Settings};
+use lacuna_config::OrderSetting;
 use lacuna_engine::Precision;
 use lacuna_eval::generate::endpoint::{self, EndpointGenerator};
 use lacuna_eval::generate::{Generator, ModelGenerator, RawSettings};
@@ -13,7 +14,6 @@ use lacuna_eval::run::{Config as RunConfig, ModelId};
 use lacuna_prompt::Order;
 
 use super::run::{Args, Part};
-use crate::config::{self, OrderSetting};
 use crate::languages::Languages;
 use crate::models;
 
@@ -48,9 +48,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
             model: ModelId { name: "none".to_owned(), sha256: String::new() },
         });
     }
-    let here = std::env::current_dir()?;
-    let mut settings =
-        config::resolve(config::Near::Inside(&here), None, args.model.as_deref())?.strict()?.config;
+    let mut settings = lacuna_config::resolve_here(args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
     match args.order {
         Some(super::run::OrderFlag::Psm) => settings.model.order = OrderSetting::Psm,

@@ -24,7 +24,7 @@ use crate::commands::bench::machine::Machine;
 use crate::lsp::documents::Documents;
 use crate::lsp::telemetry::{Answered, Observer};
 use crate::lsp::wire::Change;
-use crate::{Answer, config, models};
+use crate::{Answer, models};
 
 /// Measure what recording costs a request, and the report over many rows (in a temporary folder)
 #[derive(clap::Args)]
@@ -167,10 +167,10 @@ const URI: &str = "file:///bench.py";
 
 /// Types and asks as an editor does, through what the language server calls; every call is timed.
 fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Cost; 3]> {
-    let mut config = config::Config::default();
+    let mut config = lacuna_config::Config::default();
     config.telemetry.dir = folder.to_string_lossy().into_owned();
     let definition = serde_json::to_string(&team.definition)?;
-    Store::open(&super::store_path(&config)?)?.start_experiment(
+    Store::open(&config.telemetry.store_path()?)?.start_experiment(
         team.experiment,
         &definition,
         lacuna_telemetry::system_ms(),

@@ -11,8 +11,8 @@ use lacuna_telemetry::report::{experiment_table, to_json};
 use lacuna_telemetry::store::Store;
 
 use super::report::{of_store, stored};
-use super::{configured, resolved, store_path};
-use crate::{Answer, config};
+use super::{configured, resolved};
+use crate::Answer;
 
 /// A/B tests on this machine: [experiment.NAME] in lacuna.toml says what is tried
 #[derive(clap::Args)]
@@ -42,7 +42,7 @@ enum Command {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
-    let config::Resolved { config, untrusted, .. } = resolved()?;
+    let lacuna_config::Resolved { config, untrusted, .. } = resolved()?;
     match &args.command {
         Command::Start { name } => {
             match untrusted.filter(|told| told.contains(&format!("experiment.{name} "))) {
@@ -56,12 +56,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     }
 }
 
-fn start(config: &config::Config, name: &str) -> anyhow::Result<Answer> {
+fn start(config: &lacuna_config::Config, name: &str) -> anyhow::Result<Answer> {
     let definition = configured(config, name)?;
     if !config.telemetry.enabled {
         bail!("telemetry.enabled is false: nothing would be recorded; switch it on first");
     }
-    let mut store = Store::open(&store_path(config)?)?;
+    let mut store = Store::open(&config.telemetry.store_path()?)?;
     store.start_experiment(
         name,
         &serde_json::to_string(definition)?,
@@ -87,8 +87,8 @@ fn variants(definition: &Definition) -> String {
     definition.variant.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn stop(config: &config::Config, name: &str) -> anyhow::Result<Answer> {
-    let mut store = Store::open(&store_path(config)?)?;
+fn stop(config: &lacuna_config::Config, name: &str) -> anyhow::Result<Answer> {
+    let mut store = Store::open(&config.telemetry.store_path()?)?;
     if store.stop_experiment(name, lacuna_telemetry::system_ms())? {
         writeln!(
             std::io::stdout().lock(),
@@ -102,9 +102,9 @@ fn stop(config: &config::Config, name: &str) -> anyhow::Result<Answer> {
     }
 }
 
-fn status(config: &config::Config, name: Option<&str>) -> anyhow::Result<Answer> {
+fn status(config: &lacuna_config::Config, name: Option<&str>) -> anyhow::Result<Answer> {
     let mut out = std::io::stdout().lock();
-    let path = store_path(config)?;
+    let path = config.telemetry.store_path()?;
     let store = if path.exists() { Some(Store::open_to_read(&path)?) } else { None };
     let started = store.as_ref().map(stored).transpose()?.unwrap_or_default();
     let mut units: BTreeMap<(String, String), std::collections::BTreeSet<String>> = BTreeMap::new();
@@ -149,7 +149,7 @@ fn status(config: &config::Config, name: Option<&str>) -> anyhow::Result<Answer>
     Ok(Answer::Yes)
 }
 
-fn report(config: &config::Config, name: &str, json: bool) -> anyhow::Result<Answer> {
+fn report(config: &lacuna_config::Config, name: &str, json: bool) -> anyhow::Result<Answer> {
     let report = of_store(config, None, Zone::Local)?;
     let Some(found) = report.experiments.iter().find(|e| e.experiment.name == name) else {
         bail!("experiment {name} was never started: `lacuna telemetry experiment start {name}`");

@@ -11,7 +11,7 @@ use lacuna_telemetry::store::{Store, Window};
 use lacuna_telemetry::{Columns, Event, Names};
 
 use super::report::stored;
-use super::{configuration, otlp, parse_time, store_path, write_file};
+use super::{configuration, otlp, parse_time, write_file};
 use crate::Answer;
 
 /// Write what was recorded for other tools (DuckDB, Postgres, ClickHouse), or send it to a
@@ -40,7 +40,7 @@ enum Kind {
 }
 
 pub fn run_export(args: &ExportArgs) -> anyhow::Result<Answer> {
-    let path = store_path(&configuration()?)?;
+    let path = configuration()?.telemetry.store_path()?;
     let store = Store::open_to_read(&path)?;
     let window = args.since.map_or(Window::ALL, Window::since);
     if args.to.is_some() && args.format != Kind::Otlp {

@@ -13,14 +13,14 @@ mod report;
 mod show;
 mod simulate;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 
 pub use report::of_store as report_of_store;
 
-use crate::{Answer, config};
+use crate::Answer;
 
 /// What became of suggestions: reports, experiments, exports. Nothing leaves this machine unless
 /// you export it
@@ -60,29 +60,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 }
 
 /// The configuration that holds here.
-fn configuration() -> anyhow::Result<config::Config> {
+fn configuration() -> anyhow::Result<lacuna_config::Config> {
     Ok(resolved()?.config)
 }
 
-fn resolved() -> anyhow::Result<config::Resolved> {
-    let here = std::env::current_dir().unwrap_or_default();
-    config::resolve(config::Near::Inside(&here), None, None)?.strict()
-}
-
-/// Where the store lies: `telemetry.db` in `telemetry.dir`, or in the user's data directory.
-pub fn store_path(config: &config::Config) -> anyhow::Result<PathBuf> {
-    if !config.telemetry.dir.is_empty() {
-        return Ok(Path::new(&config.telemetry.dir).join("telemetry.db"));
-    }
-    let base = std::env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| {
-            std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("share"))
-        })
-        .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
-        .context("neither XDG_DATA_HOME nor HOME is set: set telemetry.dir in the configuration")?;
-    Ok(base.join("lacuna").join("telemetry.db"))
+fn resolved() -> anyhow::Result<lacuna_config::Resolved> {
+    lacuna_config::resolve_here(None)?.strict()
 }
 
 /// `2026-11-01`, `2026-11-01T08:00:00Z`, or an age: `7d`, `12h`, `30m`. Milliseconds since 1970.
@@ -129,7 +112,7 @@ fn write_file(
 
 /// The experiment of that name in the configuration.
 fn configured<'a>(
-    config: &'a config::Config,
+    config: &'a lacuna_config::Config,
     name: &str,
 ) -> anyhow::Result<&'a lacuna_telemetry::experiment::Definition> {
     match config.experiment.get(name) {

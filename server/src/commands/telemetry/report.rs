@@ -12,8 +12,8 @@ use lacuna_telemetry::stats::Plan;
 use lacuna_telemetry::store::{Store, Window};
 use lacuna_telemetry::{Int, Text};
 
-use super::{configuration, parse_time, store_path, write_file};
-use crate::{Answer, config};
+use super::{configuration, parse_time, write_file};
+use crate::Answer;
 
 /// What was shown, accepted and kept: this machine's, or that of exported files
 #[derive(clap::Args)]
@@ -67,8 +67,12 @@ pub fn deliver(
 }
 
 /// The report on this machine's store.
-pub fn of_store(config: &config::Config, since: Option<i64>, zone: Zone) -> anyhow::Result<Report> {
-    let path = store_path(config)?;
+pub fn of_store(
+    config: &lacuna_config::Config,
+    since: Option<i64>,
+    zone: Zone,
+) -> anyhow::Result<Report> {
+    let path = config.telemetry.store_path()?;
     let experiments = stored(&Store::open_to_read(&path)?)?;
     let window = since.map_or(Window::ALL, Window::since);
     Ok(Collector::of_store(&path, &window, zone, &experiments)?.report(since, &Plan::default()))
@@ -87,7 +91,7 @@ pub fn stored(store: &Store) -> anyhow::Result<Vec<Experiment>> {
 /// The report on exports. Experiments whose definition did not come with them are looked up in the
 /// configuration.
 pub fn of_files(
-    config: &config::Config,
+    config: &lacuna_config::Config,
     files: &[PathBuf],
     since: Option<i64>,
     zone: Zone,

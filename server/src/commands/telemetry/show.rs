@@ -7,7 +7,7 @@ use lacuna_telemetry::exchange::{Format, RowWriter};
 use lacuna_telemetry::store::{Store, StoreError, Window};
 use lacuna_telemetry::{Columns, Names, Text};
 
-use super::{configuration, parse_time, store_path};
+use super::{configuration, parse_time};
 use crate::Answer;
 
 /// What is stored on this machine: where, how much, and the newest rows in full
@@ -23,7 +23,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let config = configuration()?;
-    let path = store_path(&config)?;
+    let path = config.telemetry.store_path()?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "store        {}", path.display())?;
     writeln!(
@@ -78,7 +78,7 @@ pub struct PurgeArgs {
 }
 
 pub fn run_purge(args: &PurgeArgs) -> anyhow::Result<Answer> {
-    let path = store_path(&configuration()?)?;
+    let path = configuration()?.telemetry.store_path()?;
     let mut out = std::io::stdout().lock();
     if !path.exists() {
         writeln!(out, "nothing is stored at {}", path.display())?;

@@ -16,13 +16,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lacuna_config::{Eagerness, ShowConfig};
 use lacuna_context::{Prose, prose_at};
 
 use self::history::History;
 use self::refused::Offers;
 use super::documents::{Edited, Open};
 use super::reasons::Quiet;
-use crate::config::{Eagerness, ShowConfig};
 
 pub use delay::waited;
 

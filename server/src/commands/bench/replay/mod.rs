@@ -15,6 +15,7 @@ mod usage;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use lacuna_config::{Eagerness, ShowConfig};
 use lacuna_engine::set_threads;
 use lacuna_kernels::{isa, threads};
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,7 @@ use self::trace::{Event, Trace};
 use super::machine::Machine;
 use super::record::Record;
 use super::{decode, peer as llama_bench};
-use crate::config::{Eagerness, ShowConfig};
-use crate::{config, models};
+use crate::models;
 
 /// Replay keystroke traces: latency, reuse of the cache, flicker, waste; beside llama-server
 ///
@@ -125,9 +125,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let model = Files::of(args)?;
-    let here = std::env::current_dir()?;
-    let resolved =
-        config::resolve(config::Near::Inside(&here), None, model.ours.as_deref())?.strict()?;
+    let resolved = lacuna_config::resolve_here(model.ours.as_deref())?.strict()?;
     let loaded = match &model.packed {
         Some((file, tokenizer)) => models::load_apart(&model.name, file, tokenizer)?,
         None => models::load(&resolved.config.model.path)?,

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use lacuna_complete::{Caller, Completer, Outcome, Reason, Reply};
+use lacuna_config::{Eagerness, ShowConfig};
 use lacuna_context::Language;
 use lacuna_text::Encoding;
 
 use super::editor::{Change, Editor};
 use super::summary::{How, Key};
 use super::trace::{Event, Trace};
-use crate::config::{Eagerness, ShowConfig};
 use crate::lsp::documents::{Documents, Ticket};
 use crate::lsp::inline::{Site, automatic, site};
 use crate::lsp::manners::{Asking, Manners};

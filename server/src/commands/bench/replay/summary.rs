@@ -1,11 +1,11 @@
 //! What a replay leaves of each keystroke, and what all of them together come to. No text: traces
 //! may be private.
 
+use lacuna_config::Eagerness;
 use serde::{Deserialize, Serialize};
 
 use super::trace::Kind;
 use super::usage::Usage;
-use crate::config::Eagerness;
 
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,10 +7,12 @@
 //!
 //! [`layer`] reads what a layer states, [`schema`] knows every setting.
 
+mod globs;
 mod layer;
 pub mod names;
 pub mod reference;
 pub mod schema;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,15 +28,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::globs::globs;
 pub use self::layer::Problem;
 use self::layer::{Layer, of_editor, of_text, of_unreadable};
-use crate::languages::TRAINED;
-use crate::left_alone::globs;
-pub use crate::trust::Near;
-use crate::trust::{self, Reach, Trusted};
+pub use self::trust::Near;
+use self::trust::{Reach, Trusted};
 
+/// In `show.languages`: what the model was trained for.
+pub const TRAINED: &str = "trained";
 /// Shorter runs of moved text are computed again: finding them costs more than they save.
 const MIN_RUN: usize = 32;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -407,6 +411,27 @@ impl Default for TelemetryConfig {
     }
 }
 
+impl TelemetryConfig {
+    /// Where the store lies: `telemetry.db` in `telemetry.dir`, or in the user's data directory.
+    pub fn store_path(&self) -> anyhow::Result<PathBuf> {
+        if !self.dir.is_empty() {
+            return Ok(Path::new(&self.dir).join("telemetry.db"));
+        }
+        let base = std::env::var_os("XDG_DATA_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| {
+                std::env::var_os("HOME")
+                    .map(|home| PathBuf::from(home).join(".local").join("share"))
+            })
+            .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
+            .context(
+                "neither XDG_DATA_HOME nor HOME is set: set telemetry.dir in the configuration",
+            )?;
+        Ok(base.join("lacuna").join("telemetry.db"))
+    }
+}
+
 impl Config {
     /// This configuration with an experiment's settings, `area.key`, laid over it.
     pub fn with_settings(&self, settings: &BTreeMap<String, Value>) -> anyhow::Result<Config> {
@@ -521,6 +546,12 @@ impl Resolved {
             warn_once(&problem.told());
         }
     }
+}
+
+/// As [`resolve`], for what is run in the working directory.
+pub fn resolve_here(model_flag: Option<&str>) -> anyhow::Result<Resolved> {
+    let here = std::env::current_dir().unwrap_or_default();
+    resolve(Near::Inside(&here), None, model_flag)
 }
 
 /// Merges the layers. `near` says whose workspace counts; `editor` are the settings an editor sent.

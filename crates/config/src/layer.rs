@@ -15,8 +15,7 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use super::names::{doubtful_language, nearest};
 use super::schema::{self, setting, settings};
-use super::{Config, Origin};
-use crate::languages::TRAINED;
+use super::{Config, Origin, TRAINED};
 
 /// Something in the configuration that does not do what it was written for.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::Config;
 use super::names::nearest;
-use crate::trust;
+use super::trust;
 
 /// One setting, `area.key`.
 pub struct Setting {

@@ -6,7 +6,7 @@
 //! the user's own file lists under `[trust] folders` may do the same.
 //!
 //! Owns: the table, where a workspace's file is looked for, whose it may be. Does not own: layers
-//! and errors (`config`).
+//! and errors ([`super::resolve`]).
 
 use std::fs::File;
 use std::io::Read;
@@ -325,7 +325,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Config;
+    use crate::Config;
 
     #[test]
     fn every_setting_is_classified() {
@@ -341,7 +341,7 @@ mod tests {
         known.sort_unstable();
         assert_eq!(
             known, settings,
-            "server/src/trust.rs says of each setting what the file of a folder that nobody trusts may do with it"
+            "crates/config/src/trust.rs says of each setting what the file of a folder that nobody trusts may do with it"
         );
     }
 

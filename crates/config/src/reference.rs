@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use super::schema::{Setting, areas, as_written, settings};
-use crate::trust::{Reach, reach};
+use super::trust::{Reach, reach};
 
 const HEAD: &str = "\
 # Settings
-<!-- Made by `lacuna config docs`: change the doc comments in server/src/config.rs instead. -->
+<!-- Made by `lacuna config docs`: change the doc comments in crates/config/src/lib.rs instead. -->
 
 | where | applies to |
 |---|---|
