@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Fits the probability that a line is right (`lacuna_complete::Calibration`), and reports how good it is.
 
-    validation_files.py FOLDER fit.jsonl --part fit          the same with report: other packages
+    validation_files.py FOLDER fit.jsonl --part fit --rows 2000 --kinds line rest word hole line rest word gap word block
+                                                             the same with report: other packages
     lacuna fim-eval confidence fit.jsonl > fit.tsv           the same with report
     fit_confidence.py fit.tsv report.tsv --weights confidence.json --report ../../docs/bench/confidence.md
     lacuna model pack model.lacuna.safetensors --confidence confidence.json --output model.lacuna.safetensors
@@ -11,7 +12,8 @@ plain NumPy, no chance, always the same result. A sign of which the direction is
 never gets a weight of the other direction. The second file is only reported on, but for the levels of `show.min_confidence`: three numbers that are
 chosen on both files, from probabilities that were fitted on other packages: the least at which the asked share of what is shown is right.
 
-Rows are places where a line, or the rest of one, or several are missing, and ends of finished lines, where whatever is shown is wrong.
+Rows are places where something is missing, and the same places with it there: ends of finished lines and places inside of them, where whatever
+is shown is wrong.
 """
 
 import argparse
@@ -25,6 +27,8 @@ PENALTY = 1.0
 FOLDS = 5
 LANGUAGES = ("python", "javascript", "typescript", "java", "rust", "go", "c")
 BINS = 10
+# Places where nothing is missing.
+COMPLETE = ("end", "inside")
 # Shares of what is shown that shall be right.
 LEVELS = {"low": 0.65, "normal": 0.5, "high": 0.35}
 # Products of two signs.
@@ -51,11 +55,11 @@ class Rows:
         self.mean = np.array([float(row[6]) for row in shown])
         self.signs = np.array([[float(x) for x in row[8:]] for row in shown])
 
-    def of(self, place):
-        return self.place == place
+    def of(self, *places):
+        return np.isin(self.place, places)
 
-    def asked_at(self, place):
-        return int(self.of(place).sum()) + sum(row[2] == place for row in self.silent)
+    def asked_at(self, *places):
+        return int(self.of(*places).sum()) + sum(row[2] in places for row in self.silent)
 
 
 def terms(names, signs):
@@ -182,17 +186,17 @@ def svg(parts, title):
 
 def report(rows, p, levels, fitted_on):
     parts, wide = bins(p, rows.right), wide_bins(p, rows.right)
-    missing = ~rows.of("end")
-    asked = rows.asked - rows.asked_at("end")
+    missing = ~rows.of(*COMPLETE)
+    asked = rows.asked - rows.asked_at(*COMPLETE)
     lines = [
         "# How sure a suggestion is", "",
         "Made by `datasets/embedded/fit_confidence.py`; its head says how. The probability that the first line shown is exactly what the user wrote,",
         "on places in packages that nothing was fitted on. In brackets: 95 % intervals (Wilson).", "",
         f"Fitted on {fitted_on}. Reported on {asked} places where something is missing ({int(missing.sum())} with a suggestion, if one is asked for by hand)",
-        f"and {rows.asked_at('end')} ends of finished lines ({int(rows.of('end').sum())} with one).", "",
+        f"and {rows.asked_at('end')} ends of finished lines ({int(rows.of('end').sum())} with one) and {rows.asked_at('inside')} places inside of them ({int(rows.of('inside').sum())}).", "",
         "## Reliability", "", "![what was said against what came](confidence.svg)", "",
         f"Expected calibration error: **{error(parts):.3f}** over ten bins with equally many rows each, {error(wide):.3f} over ten equally wide ones;",
-        f"without the ends of finished lines {error(bins(p[missing], rows.right[missing])):.3f} and {error(wide_bins(p[missing], rows.right[missing])):.3f}.", "",
+        f"without the places where nothing is missing {error(bins(p[missing], rows.right[missing])):.3f} and {error(wide_bins(p[missing], rows.right[missing])):.3f}.", "",
         "| said | came | right | of |", "|---|---|---|---|",
     ]
     lines += [f"| {mean:.3f} | {in_words(hits, of)} | {hits} | {of} |" for mean, hits, of in parts]
@@ -202,19 +206,19 @@ def report(rows, p, levels, fitted_on):
         before, now = (precision_at(by[missing], rows.right[missing], asked, coverage) for by in (rows.mean, p))
         lines.append(f"| {100 * coverage:.0f} % | {in_words(*before)} | {in_words(*now)} |")
     lines += ["", "## Levels of `show.min_confidence`", "",
-              "What is shown unasked. *ends*: of the ends of finished lines, where nothing is missing, how many are offered something.", "",
-              "| level | least probability | coverage | precision | right of all places | ends |", "|---|---|---|---|---|---|"]
+              "What is shown unasked. *ends* and *inside*: of the places where nothing is missing, how many are offered something.", "",
+              "| level | least probability | coverage | precision | right of all places | ends | inside |", "|---|---|---|---|---|---|---|"]
     for name, least in levels.items():
         shown = p >= least
         hits, n = int(rows.right[shown & missing].sum()), int((shown & missing).sum())
-        ends = int((shown & ~missing).sum())
-        lines.append(f"| {name} | {least} | {in_words(n, asked)} | {in_words(hits, n)} | {100 * hits / asked:.1f} % | {in_words(ends, rows.asked_at('end'))} |")
+        wrong = [in_words(int((shown & rows.of(place)).sum()), rows.asked_at(place)) for place in COMPLETE]
+        lines.append(f"| {name} | {least} | {in_words(n, asked)} | {in_words(hits, n)} | {100 * hits / asked:.1f} % | {' | '.join(wrong)} |")
     lines += ["", "At `normal`, by place and by language:", "", "| | coverage | precision |", "|---|---|---|"]
     shown = p >= levels["normal"]
-    for of, values in (("place", ("line", "rest", "block")), ("language", sorted(set(rows.language)))):
+    for of, values in (("place", ("line", "rest", "word", "hole", "gap", "block")), ("language", sorted(set(rows.language)))):
         for value in values:
             here = (getattr(rows, of) == value) & missing
-            silent = sum(row[2 if of == "place" else 3] == value and row[2] != "end" for row in rows.silent)
+            silent = sum(row[2 if of == "place" else 3] == value and row[2] not in COMPLETE for row in rows.silent)
             lines.append(f"| {value} | {in_words(int((here & shown).sum()), int(here.sum()) + silent)} | {in_words(int(rows.right[here & shown].sum()), int((here & shown).sum()))} |")
     return "\n".join(lines) + "\n", parts
 
@@ -237,8 +241,8 @@ def main():
     written = {"version": 1, "bias": round(float(bias), 3), "weights": rounded, "levels": levels}
     if arguments.weights:
         arguments.weights.write_text(json.dumps(written, indent=1) + "\n")
-    n_missing = fitted.asked - fitted.asked_at("end")
-    told = f"{n_missing} places where something is missing and {fitted.asked_at('end')} ends of finished lines, of {len(set(fitted.group))} packages"
+    n_complete = fitted.asked_at(*COMPLETE)
+    told = f"{fitted.asked - n_complete} places where something is missing and {n_complete} where nothing is, of {len(set(fitted.group))} packages"
     text, parts = report(reported, p, levels, told)
     print(text)
     if arguments.to:

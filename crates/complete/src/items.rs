@@ -141,12 +141,18 @@ impl Core {
             None => ask.limits.cancel.clone(),
         };
         let mut best: Option<Generated> = None;
+        let mut refused = None;
         let mut judge = |line: &Line| {
+            if let (false, Some(reason)) = (evidence.others, refused) {
+                return Err(reason);
+            }
             best.get_or_insert_with(|| Generated {
                 text: line.text.clone(),
                 confidence: line.confidence(),
             });
-            rules(ask, &line.text, answer)
+            let shown = rules(ask, &line.text, answer);
+            refused = shown.as_ref().err().copied();
+            shown
         };
         let searched = search(
             self.engine(ask, beam, kv, drafter),

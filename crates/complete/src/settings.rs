@@ -19,6 +19,8 @@ pub struct Evidence {
     pub scope: bool,
     /// The n-grams of the open file ([`crate::Nearby`]).
     pub ngrams: bool,
+    /// The next likely line, where the rules refuse the best one.
+    pub others: bool,
     /// How likely what stands right of the cursor is behind the line ([`Suffix`]). Off unless the
     /// model says that it helps: with the embedded one it does not.
     pub suffix: bool,
@@ -26,7 +28,7 @@ pub struct Evidence {
 
 impl Default for Evidence {
     fn default() -> Evidence {
-        Evidence { scope: true, ngrams: true, suffix: false }
+        Evidence { scope: true, ngrams: true, others: true, suffix: false }
     }
 }
 

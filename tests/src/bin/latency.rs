@@ -1,7 +1,7 @@
 //! The latency benchmark: how long an editor waits for a suggestion, measured at its end of the
 //! pipe.
 //!
-//! `cargo run --release -p lacuna-tests --bin latency [-- --model M] [--positions 200] [--seed 1]`
+//! `cargo run --release -p lacuna-tests --bin latency [-- --model M] [--beam N] [--positions 200] [--seed 1]`
 //!
 //! Opens the files of `datasets/samples` in one `lacuna lsp` and goes to seeded places in them. At
 //! each it takes back the last two characters (at every other place also the rest of the line, as
@@ -23,23 +23,28 @@ const STARTS: usize = 5;
 
 struct Options {
     model: Option<String>,
+    /// Hypotheses of a line; `None`: the model's.
+    beam: Option<usize>,
     positions: usize,
     seed: u64,
 }
 
 fn options() -> anyhow::Result<Options> {
-    let mut options = Options { model: None, positions: 200, seed: 1 };
+    let mut options = Options { model: None, beam: None, positions: 200, seed: 1 };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().with_context(|| format!("{name} needs a value"))?;
         match name.as_str() {
             // The server runs elsewhere: a relative path must not change its meaning.
             "--model" => options.model = Some(std::path::absolute(&value)?.display().to_string()),
+            "--beam" => {
+                options.beam = Some(value.parse().with_context(|| format!("--beam {value}"))?)
+            }
             "--positions" => {
                 options.positions = value.parse().with_context(|| format!("--positions {value}"))?
             }
             "--seed" => options.seed = value.parse().with_context(|| format!("--seed {value}"))?,
-            _ => bail!("unknown option {name}: use --model M, --positions N, --seed N"),
+            _ => bail!("unknown option {name}: use --model M, --beam N, --positions N, --seed N"),
         }
     }
     Ok(options)
@@ -170,7 +175,14 @@ fn start(home: &Home, options: &Options) -> anyhow::Result<Server> {
             }
         }
     });
-    client.initialize(json!({"capabilities": {"general": {"positionEncodings": ["utf-8"]}}}));
+    let mut settings = json!({});
+    if let Some(beam) = options.beam {
+        settings["model"] = json!({"beam": beam});
+    }
+    client.initialize(json!({
+        "capabilities": {"general": {"positionEncodings": ["utf-8"]}},
+        "initializationOptions": settings,
+    }));
     Ok(Server { client, log })
 }
 
@@ -308,8 +320,9 @@ fn main() -> anyhow::Result<()> {
     let profile = if cfg!(debug_assertions) { "dev, not for publication" } else { "release" };
     writeln!(
         out,
-        "{cpu}, {cores} cores, kernels {kernels}; commit {commit}; build {profile}; model {}.",
-        options.model.as_deref().unwrap_or("embedded")
+        "{cpu}, {cores} cores, kernels {kernels}; commit {commit}; build {profile}; model {}{}.",
+        options.model.as_deref().unwrap_or("embedded"),
+        options.beam.map_or_else(String::new, |beam| format!(", {beam} hypotheses"))
     )?;
     writeln!(
         out,

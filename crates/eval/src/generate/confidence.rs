@@ -28,8 +28,8 @@ pub fn confidence_header() -> String {
 }
 
 /// A line for the example and, where its middle is one line, one for the same place with the middle
-/// there: nothing is missing at the end of a finished line, and whatever is shown is wrong. Fields
-/// by [`confidence_header`]; a silence has its reason and no signs.
+/// there: at the end of a finished line, and inside one, nothing is missing, and whatever is shown
+/// is wrong. Fields by [`confidence_header`]; a silence has its reason and no signs.
 pub fn confidence(completer: &Completer, example: &Example, cancel: &Cancel) -> String {
     let mut rows = String::new();
     row(
@@ -41,11 +41,11 @@ pub fn confidence(completer: &Completer, example: &Example, cancel: &Cancel) -> 
         cancel,
         &mut rows,
     );
-    if !example.middle.contains('\n')
-        && is_finished(&format!("{}{}", example.prefix, example.middle))
-    {
-        let finished = format!("{}{}", example.prefix, example.middle);
-        row(completer, example, &finished, "", "end", cancel, &mut rows);
+    let finished = format!("{}{}", example.prefix, example.middle);
+    let is_inside = !example.suffix.lines().next().unwrap_or("").trim().is_empty();
+    if !example.middle.contains('\n') && (is_inside || is_finished(&finished)) {
+        let place = if is_inside { "inside" } else { "end" };
+        row(completer, example, &finished, "", place, cancel, &mut rows);
     }
     rows
 }

@@ -43,11 +43,12 @@ fn write_report(
     )?;
     writeln!(
         out,
-        "Order {}, context {}, beam {}{} (editor), temperature {}, {} sample(s), seed {}, at most {} prompt tokens and {} tokens an answer ({} where the hole is a line). {}",
+        "Order {}, context {}, beam {}{}{} (editor), temperature {}, {} sample(s), seed {}, at most {} prompt tokens and {} tokens an answer ({} where the hole is a line). {}",
         c.order,
         serde_name(&c.context),
         c.beam,
         c.without.iter().map(|part| format!(" without {part}")).collect::<String>(),
+        within(m),
         c.temperature,
         c.samples,
         c.seed,
@@ -95,6 +96,14 @@ fn write_report(
         }
     }
     Ok(())
+}
+
+/// The time that a run had, where it had not all of it: then the machine is part of the result.
+fn within(manifest: &Manifest) -> String {
+    match manifest.config.deadline_ms {
+        0 => String::new(),
+        ms => format!(", {ms} ms an answer, one by one, kernels {}", manifest.code.isa),
+    }
 }
 
 /// One row a metric, one column a mode.

@@ -70,6 +70,9 @@ pub struct Config {
     /// See `lacuna_complete::Suffix`; 0: it was not asked.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suffix_weight: f32,
+    /// Milliseconds after which the editor's mode answers with what it has; 0: it has all the time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deadline_ms: u64,
     pub prompt_tokens: usize,
     pub max_tokens: usize,
     /// Examples that raw mode completes together.
@@ -176,6 +179,6 @@ pub fn sha256_of_file(path: &Path) -> std::io::Result<String> {
     }
 }
 
-fn is_zero(weight: &f32) -> bool {
-    *weight == 0.0
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

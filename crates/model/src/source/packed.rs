@@ -157,6 +157,8 @@ pub struct Card<'a> {
     pub languages: Option<&'a [String]>,
     /// See [`ModelSpec::confidence`].
     pub confidence: Option<&'a Value>,
+    /// See [`ModelSpec::suffix_weight`].
+    pub suffix_weight: Option<f32>,
 }
 
 impl Card<'_> {
@@ -170,6 +172,9 @@ impl Card<'_> {
         }
         if let Some(confidence) = self.confidence {
             config.insert("confidence".to_owned(), confidence.clone());
+        }
+        if let Some(weight) = self.suffix_weight {
+            config.insert("suffix_weight".to_owned(), json!(weight));
         }
         Value::Object(config).to_string()
     }

@@ -49,7 +49,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
         });
     }
     let mut settings = lacuna_config::resolve_here(args.model.as_deref())?.strict()?.config;
-    settings.latency.deadline_ms = 0;
+    settings.latency.deadline_ms = args.deadline.unwrap_or(0);
     match args.order {
         Some(super::run::OrderFlag::Psm) => settings.model.order = OrderSetting::Psm,
         Some(super::run::OrderFlag::Spm) => settings.model.order = OrderSetting::Spm,
@@ -64,6 +64,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     used.evidence = Evidence {
         scope: !args.without.contains(&Part::Scope),
         ngrams: !args.without.contains(&Part::Ngrams),
+        others: !args.without.contains(&Part::Others),
         suffix: used.suffix.weight > 0.0 && !args.without.contains(&Part::Suffix),
     };
     let completer = loaded.completer_with(used);
@@ -73,6 +74,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     config.heal = used.heal;
     config.beam = used.beam;
     config.without = args.without.iter().map(|part| format!("{part:?}").to_lowercase()).collect();
+    config.deadline_ms = settings.latency.deadline_ms;
     config.suffix_weight = if used.evidence.suffix { used.suffix.weight } else { 0.0 };
     config.prompt_tokens = used.prompt_tokens;
     config.line_tokens = used.line_tokens;

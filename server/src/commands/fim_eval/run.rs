@@ -33,7 +33,7 @@ pub struct Args {
     pub model: Option<String>,
     /// Complete by a server instead: llama-server's address, or one that speaks OpenAI's
     /// /v1/completions
-    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "order", "heal", "beam", "without", "f32"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "order", "heal", "beam", "without", "deadline", "f32"])]
     pub endpoint: Option<String>,
     /// The server's name of the model
     #[arg(long, value_name = "NAME", requires = "endpoint")]
@@ -77,8 +77,12 @@ pub struct Args {
     pub without: Vec<Part>,
     /// Nats of a line for a nat of the text right of the cursor [default: as the model says, 0 with
     /// the embedded one]
-    #[arg(long, value_name = "W", value_parser = weight)]
+    #[arg(long, value_name = "W", value_parser = crate::commands::model::suffix_weight)]
     pub suffix_weight: Option<f32>,
+    /// Milliseconds after which the editor's mode answers with what it has, as in an editor; examples
+    /// are then completed one by one, and what comes depends on the machine [default: none]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub deadline: Option<u64>,
     /// Run a directory's weights in f32 instead of INT4: what quantisation costs
     #[arg(long)]
     pub f32: bool,
@@ -129,12 +133,6 @@ pub struct Args {
     json: bool,
 }
 
-/// A weight as a model's config may have it.
-fn weight(text: &str) -> Result<f32, String> {
-    let weight: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=10.0).contains(&weight) { Ok(weight) } else { Err("use 0 to 10".to_owned()) }
-}
-
 /// Evidence beside the model's; see `lacuna_complete::Evidence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
@@ -142,6 +140,8 @@ pub enum Part {
     Scope,
     /// The n-grams of the open file
     Ngrams,
+    /// The next likely line, where the rules refuse the best one
+    Others,
     /// How likely the text right of the cursor is behind a line
     Suffix,
 }
@@ -187,9 +187,11 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     // Read before anything is run: an hour later is late to hear that it is not there.
     let committed =
         args.ledger.as_deref().filter(|_| !args.update_ledger).map(read_ledger).transpose()?;
-    let jobs = args
-        .jobs
-        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let jobs = match (args.deadline, args.jobs) {
+        (Some(_), _) => 1,
+        (None, Some(jobs)) => usize::from(jobs),
+        (None, None) => std::thread::available_parallelism().map_or(1, usize::from),
+    };
     let mut config = config(args)?;
     let chosen = choose(args, &mut config, jobs)?;
     let execution = execution(args, &mut config)?;
@@ -290,6 +292,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         beam: 1,
         without: Vec::new(),
         suffix_weight: 0.0,
+        deadline_ms: 0,
         prompt_tokens: 0,
         max_tokens: usize::from(args.max_tokens),
         batch: 1,

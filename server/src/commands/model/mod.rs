@@ -52,6 +52,10 @@ enum Command {
         /// (datasets/embedded/fit_confidence.py) [default: as config.json says]
         #[arg(long, value_name = "FILE")]
         confidence: Option<PathBuf>,
+        /// Nats of a line for a nat of the text right of the cursor behind it; 0: that is not asked
+        /// (datasets/choosing.py says what it is worth) [default: as config.json says]
+        #[arg(long, value_name = "W", value_parser = suffix_weight)]
+        suffix_weight: Option<f32>,
     },
     Synth(synth::Args),
     Convert(convert::Args),
@@ -74,11 +78,15 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
             }
             writeln!(out, "{model}: ok")?;
         }
-        Command::Pack { directory, output, languages, confidence } => {
+        Command::Pack { directory, output, languages, confidence, suffix_weight } => {
             // The tokenizer is checked first: weights without it are of no use.
             models::load(&directory.display().to_string())?;
             let confidence = confidence.as_deref().map(models::read_confidence).transpose()?;
-            let card = Card { languages: languages.as_deref(), confidence: confidence.as_ref() };
+            let card = Card {
+                languages: languages.as_deref(),
+                confidence: confidence.as_ref(),
+                suffix_weight: *suffix_weight,
+            };
             let is_packed = directory.is_file();
             if is_packed {
                 lacuna_model::describe(directory, output, &card)?;
@@ -105,6 +113,12 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Command::Convert(args) => convert::run(args)?,
     }
     Ok(Answer::Yes)
+}
+
+/// A weight of the text right of the cursor, as a model's config may have it.
+pub fn suffix_weight(text: &str) -> Result<f32, String> {
+    let weight: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=10.0).contains(&weight) { Ok(weight) } else { Err("use 0 to 10".to_owned()) }
 }
 
 /// Lines about a model, for `info` and `doctor`.
