@@ -1,8 +1,8 @@
 //! Packing of f32 matrices into bf16 tiles that both bf16 rows read.
 //!
 //! A tile is 16 × 32 bf16, 1 KiB. Of the left operand it holds 16 rows of 32 consecutive `k`. Of
-//! the right operand it holds 32 `k` of 16 columns as 16 rows of pairs: row `p` is `(b[2p, j], b[2p
-//! + 1, j])` for the 16 columns `j` (the order that `tdpbf16ps` and `dpbf16_ps` want). What lies
+//! the right operand it holds 32 `k` of 16 columns as 16 rows of pairs: row `p` is `(b[2p, j],
+//! b[2p + 1, j])` for the 16 columns `j` (the order that `tdpbf16ps` and `dpbf16_ps` want). What lies
 //! outside the matrix is zero, so the kernels know no tails.
 
 use std::arch::x86_64::*;

@@ -2,8 +2,8 @@
 //! file form.
 //!
 //! A block holds 16 rows × 64 k: two groups of 32 k, each four vectors of 64 bytes. Vector `j` of a
-//! group holds for each of the 16 rows the four weights of k-quad `j` (low nibbles) and of quad `j
-//! + 4` (high nibbles). Unpacked, such a vector is the operand of `vpdpbusd` (16 rows × 4 k) and a
+//! group holds for each of the 16 rows the four weights of k-quad `j` (low nibbles) and of quad
+//! `j + 4` (high nibbles). Unpacked, such a vector is the operand of `vpdpbusd` (16 rows × 4 k) and a
 //! row of an AMX B tile.
 
 use half::f16;
