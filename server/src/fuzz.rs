@@ -12,17 +12,16 @@ use std::sync::OnceLock;
 use lacuna_config::ContextConfig;
 use lacuna_context::Language;
 use lacuna_engine::{Model, Precision};
+use lacuna_lsp::documents::Documents;
+use lacuna_lsp::notebooks::{self, ChangedNotebook, Notebooks, OpenedNotebook};
+use lacuna_lsp::wire::{self, Changed, Closed, Opened};
+use lacuna_lsp::{json, settings};
+use lacuna_serving::left_alone::LeftAlone;
 use lacuna_telemetry::Names;
 use lacuna_telemetry::store::{Store, Window};
 use lacuna_text::Encoding;
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::left_alone::LeftAlone;
-use crate::lsp::documents::Documents;
-use crate::lsp::notebooks::{self, ChangedNotebook, Notebooks, OpenedNotebook};
-use crate::lsp::wire::{self, Changed, Closed, Opened};
-use crate::lsp::{json, settings};
 
 /// A parser, as a function of bytes.
 pub type Target = fn(&[u8]);
@@ -56,7 +55,7 @@ pub fn target(name: &str) -> Option<Target> {
 
 /// Framing of LSP messages.
 fn lsp(bytes: &[u8]) {
-    block_on(crate::lsp::read_messages(bytes));
+    block_on(lacuna_lsp::read_messages(bytes));
 }
 
 /// What editors say of documents, notebooks and settings: a message a line, and what the server's
@@ -130,7 +129,7 @@ fn documents(bytes: &[u8]) {
 
 /// Bodies of HTTP requests, in every dialect.
 fn http(bytes: &[u8]) {
-    block_on(crate::http::send_to_parsers(bytes));
+    block_on(lacuna_http::send_to_parsers(bytes));
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -285,7 +284,7 @@ fn sse(bytes: &[u8]) {
 /// Recorded keystrokes.
 fn trace(bytes: &[u8]) {
     let Some(path) = as_file(bytes, "trace.jsonl") else { return };
-    drop(crate::commands::bench::replay::trace::read(&path, 1000));
+    drop(lacuna_bench::replay::trace::read(&path, 1000));
 }
 
 /// The bytes as a file, for parsers that take nothing else. One file a thread and name.

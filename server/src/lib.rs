@@ -1,25 +1,17 @@
 //! What the binary `lacuna` is made of: reads the command line, runs the command, turns errors into
 //! one line and an exit code.
 //!
-//! Owns: command line, configuration, LSP, HTTP. Everything that completes, trains or measures
-//! lives in the libraries.
+//! Owns the command line, and the commands that are not crates of their own.
 
 mod commands;
-mod costs;
 pub mod fuzz;
-mod http;
-mod languages;
-mod left_alone;
-mod lsp;
 mod misuse;
-mod models;
-mod private;
-mod raise;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lacuna_serving::say;
 
 /// Private, instant code completion: an LSP server with its own inference engine and an embedded
 /// model.
@@ -33,13 +25,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Complete(commands::complete::Args),
-    Lsp(lsp::Args),
-    Serve(http::Args),
+    Lsp(lacuna_lsp::Args),
+    Serve(lacuna_http::Args),
     Model(commands::model::Args),
     Finetune(commands::finetune::Args),
     FimEval(commands::fim_eval::Args),
     Telemetry(commands::telemetry::Args),
-    Bench(commands::bench::Args),
+    Bench(lacuna_bench::Args),
     Config(commands::config::Args),
     Doctor(commands::doctor::Args),
     Completions(commands::shell::CompletionsArgs),
@@ -83,13 +75,15 @@ pub fn main() -> ExitCode {
     log_panics();
     let result = match cli.command {
         Command::Complete(args) => commands::complete::run(&args),
-        Command::Lsp(args) => lsp::run(&args),
-        Command::Serve(args) => http::run(&args),
+        Command::Lsp(args) => {
+            lacuna_lsp::run(&args).map(|clean| if clean { Answer::Yes } else { Answer::No })
+        }
+        Command::Serve(args) => lacuna_http::run(&args).map(|()| Answer::Yes),
         Command::Model(args) => commands::model::run(&args),
         Command::Finetune(args) => commands::finetune::run(&args),
         Command::FimEval(args) => commands::fim_eval::run(&args),
         Command::Telemetry(args) => commands::telemetry::run(&args),
-        Command::Bench(args) => commands::bench::run(&args),
+        Command::Bench(args) => lacuna_bench::run(&args).map(|()| Answer::Yes),
         Command::Config(args) => commands::config::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::shell::run_completions(&args),
@@ -128,11 +122,6 @@ fn log_panics() {
         tracing::error!(thread, place, "panic");
         standard(panic);
     }));
-}
-
-/// A line on standard error; nobody listening there is no reason to fail.
-fn say(message: &str) {
-    let _ = writeln!(std::io::stderr(), "lacuna: {message}");
 }
 
 /// Someone closed our output (`lacuna … | head`): not an error.

@@ -9,10 +9,11 @@ use lacuna_complete::{Explanation, Outcome, Reply, Request};
 use lacuna_config::names::language_of_ending;
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
+use lacuna_lsp::{Advice, Quiet, Status, has_secret, keep_secrets, quiet_advice};
+use lacuna_serving::models;
 use lacuna_text::{Document, Encoding, Position};
 
-use crate::lsp::{Advice, Quiet, Status, has_secret, keep_secrets, quiet_advice};
-use crate::{Answer, models};
+use crate::Answer;
 
 /// Print what Lacuna would insert at a position of a file.
 #[derive(clap::Args)]

@@ -8,13 +8,14 @@ use lacuna_complete::{Outcome, Request};
 use lacuna_config::schema::as_written;
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
+use lacuna_serving::languages::{Languages, Overview};
+use lacuna_serving::models;
 use lacuna_text::Document;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::Answer;
 use crate::commands::model;
-use crate::languages::{Languages, Overview};
-use crate::{Answer, lsp, models};
 
 /// Check the installation: model, kernels, machine, configuration and a self-test
 #[derive(clap::Args)]
@@ -115,7 +116,7 @@ fn examine(args: &Args) -> anyhow::Result<Checkup> {
         machine: format!("{}, {}", cores(), memory()),
         model: model::facts(&loaded),
         languages: Languages::new(&resolved.config.show, loaded.languages.as_deref()).overview(),
-        attach: lsp::describe_engine(&resolved.config.model.path),
+        attach: lacuna_lsp::describe_engine(&resolved.config.model.path),
         user_file: lacuna_config::user_file().map(|path| path.display().to_string()),
         telemetry: recording(&resolved.config),
         settings: settings.collect(),

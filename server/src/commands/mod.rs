@@ -1,6 +1,5 @@
 //! One module a command; each has its `Args` and a `run`.
 
-pub mod bench;
 pub mod complete;
 pub mod config;
 pub mod doctor;

@@ -10,8 +10,9 @@ use lacuna_engine::Cancel;
 use lacuna_eval::Example;
 use lacuna_eval::example::Rows;
 use lacuna_eval::generate::{confidence, confidence_header};
+use lacuna_serving::models;
 
-use crate::{Answer, models};
+use crate::Answer;
 
 /// Print what is known of the line that is shown for each example, and whether it is right
 #[derive(ClapArgs)]

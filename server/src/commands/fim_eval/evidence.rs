@@ -10,8 +10,9 @@ use lacuna_engine::Cancel;
 use lacuna_eval::Example;
 use lacuna_eval::example::Rows;
 use lacuna_eval::generate::{evidence, lines_behind_suffix};
+use lacuna_serving::models;
 
-use crate::{Answer, models};
+use crate::Answer;
 
 /// Print what the weights of evidence are fitted on
 #[derive(ClapArgs)]

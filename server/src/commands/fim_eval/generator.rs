@@ -10,12 +10,12 @@ use lacuna_config::OrderSetting;
 use lacuna_engine::Precision;
 use lacuna_eval::generate::endpoint::{self, EndpointGenerator};
 use lacuna_eval::generate::{Generator, ModelGenerator, RawSettings};
-use lacuna_eval::run::{Config as RunConfig, ModelId};
+use lacuna_eval::run::{Config as RunConfig, ModelId, sha256_of_file, sha256_of_parts};
 use lacuna_prompt::Order;
+use lacuna_serving::languages::Languages;
+use lacuna_serving::{models, private};
 
 use super::run::{Args, Part};
-use crate::languages::Languages;
-use crate::models;
 
 /// Longest key file that is read.
 const MAX_KEY_BYTES: u64 = 64 << 10;
@@ -97,7 +97,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
         seed: config.seed,
         batch: usize::from(args.batch),
     };
-    let sha256 = models::sha256(&settings.model.path)?;
+    let sha256 = sha256(&settings.model.path)?;
     let name = if args.f32 { format!("{} (f32)", loaded.name) } else { loaded.name.clone() };
     let parts =
         (Arc::clone(&loaded.model), Arc::clone(&loaded.tokenizer), loaded.sentinels.clone());
@@ -105,6 +105,31 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
         ModelGenerator::new(parts, editor.then_some(completer), (raw, true), raw_settings, jobs);
     config.batch = generator.batch();
     Ok(Chosen { generator: Some(Box::new(generator)), model: ModelId { name, sha256 } })
+}
+
+/// SHA-256 of the weights and the tokenizer behind `path`, in hexadecimal: of a folder, that of the
+/// hashes of its files in order of their names.
+fn sha256(path: &str) -> anyhow::Result<String> {
+    if path.is_empty() || path == models::EMBEDDED {
+        return Ok(sha256_of_parts(&[models::EMBEDDED_WEIGHTS, models::EMBEDDED_TOKENIZER]));
+    }
+    let place = Path::new(path);
+    let mut files = if place.is_dir() {
+        let named = |p: &Path| p.extension().is_some_and(|e| e == "safetensors" || e == "json");
+        std::fs::read_dir(place)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|p| named(p))
+            .collect()
+    } else {
+        vec![place.to_owned(), place.with_file_name("tokenizer.json")]
+    };
+    files.sort();
+    let hashes: Vec<String> = files
+        .iter()
+        .map(|file| sha256_of_file(file).with_context(|| format!("{}", file.display())))
+        .collect::<anyhow::Result<_>>()?;
+    let parts: Vec<&[u8]> = hashes.iter().map(String::as_bytes).collect();
+    Ok(sha256_of_parts(&parts))
 }
 
 fn from_endpoint(args: &Args, config: &mut RunConfig, url: &str) -> anyhow::Result<Chosen> {
@@ -143,7 +168,7 @@ fn from_endpoint(args: &Args, config: &mut RunConfig, url: &str) -> anyhow::Resu
 
 fn read_key(path: &Path) -> anyhow::Result<String> {
     let name = || format!("--api-key-file {}", path.display());
-    crate::private::check_secret(path).with_context(name)?;
+    private::check_secret(path).with_context(name)?;
     if std::fs::metadata(path).with_context(name)?.len() > MAX_KEY_BYTES {
         bail!("{} is too long for a key", name());
     }

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args as ClapArgs, Subcommand};
 use lacuna_model::Card;
+use lacuna_serving::models;
 
-use crate::{Answer, models};
+use crate::Answer;
 
 /// List, inspect, check and pack models
 #[derive(ClapArgs)]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use lacuna_model::FAMILIES;
 use lacuna_model::synth::{SHAPES, Shape, shape, write};
+use lacuna_serving::models;
 use lacuna_train::synth::{Style, tokenizer};
 
 use super::progress::Progress;
-use crate::models;
 
 /// Write a model of random weights in the shape of a published one, to measure speed with
 ///

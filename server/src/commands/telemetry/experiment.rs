@@ -5,12 +5,12 @@ use std::io::Write;
 
 use anyhow::bail;
 use clap::Subcommand;
+use lacuna_serving::store;
 use lacuna_telemetry::experiment::{Definition, parse_arms};
 use lacuna_telemetry::metrics::Zone;
 use lacuna_telemetry::report::{experiment_table, to_json};
 use lacuna_telemetry::store::Store;
 
-use super::report::{of_store, stored};
 use super::{configured, resolved};
 use crate::Answer;
 
@@ -106,7 +106,7 @@ fn status(config: &lacuna_config::Config, name: Option<&str>) -> anyhow::Result<
     let mut out = std::io::stdout().lock();
     let path = config.telemetry.store_path()?;
     let store = if path.exists() { Some(Store::open_to_read(&path)?) } else { None };
-    let started = store.as_ref().map(stored).transpose()?.unwrap_or_default();
+    let started = store.as_ref().map(store::experiments).transpose()?.unwrap_or_default();
     let mut units: BTreeMap<(String, String), std::collections::BTreeSet<String>> = BTreeMap::new();
     for exposure in store.map(|s| s.exposures()).transpose()?.unwrap_or_default() {
         for arm in parse_arms(&exposure.arms) {
@@ -150,7 +150,7 @@ fn status(config: &lacuna_config::Config, name: Option<&str>) -> anyhow::Result<
 }
 
 fn report(config: &lacuna_config::Config, name: &str, json: bool) -> anyhow::Result<Answer> {
-    let report = of_store(config, None, Zone::Local)?;
+    let report = store::report(config, None, Zone::Local)?;
     let Some(found) = report.experiments.iter().find(|e| e.experiment.name == name) else {
         bail!("experiment {name} was never started: `lacuna telemetry experiment start {name}`");
     };

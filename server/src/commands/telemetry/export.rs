@@ -10,7 +10,6 @@ use lacuna_telemetry::report::Experiment;
 use lacuna_telemetry::store::{Store, Window};
 use lacuna_telemetry::{Columns, Event, Names};
 
-use super::report::stored;
 use super::{configuration, otlp, parse_time, write_file};
 use crate::Answer;
 
@@ -59,7 +58,7 @@ pub fn run_export(args: &ExportArgs) -> anyhow::Result<Answer> {
         (Kind::Jsonl, _) => Format::Jsonl,
         (Kind::Csv, _) => Format::Csv,
     };
-    let experiments = stored(&store)?;
+    let experiments = lacuna_serving::store::experiments(&store)?;
     match &args.output {
         Some(output) => {
             let mut n = 0;

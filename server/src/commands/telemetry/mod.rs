@@ -3,7 +3,6 @@
 //! Owns: the command line over `lacuna_telemetry`, where the store lies, sending an export to a
 //! collector that the user names. Does not own: metrics, statistics, formats.
 
-mod bench;
 mod compare;
 mod demo;
 mod experiment;
@@ -17,8 +16,6 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
-
-pub use report::of_store as report_of_store;
 
 use crate::Answer;
 
@@ -41,7 +38,7 @@ enum Command {
     Demo(demo::Args),
     Simulate(simulate::Args),
     Compare(compare::Args),
-    Bench(bench::Args),
+    Bench(lacuna_bench::telemetry::Args),
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
@@ -55,7 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Compare(args) => compare::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => lacuna_bench::telemetry::run(args).map(|()| Answer::Yes),
     }
 }
 

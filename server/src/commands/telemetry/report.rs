@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use lacuna_serving::store::report;
 use lacuna_telemetry::exchange::Merged;
 use lacuna_telemetry::experiment::parse_arms;
 use lacuna_telemetry::metrics::Zone;
 use lacuna_telemetry::report::{Collector, Experiment, Report, to_json, to_page, to_table};
 use lacuna_telemetry::stats::Plan;
-use lacuna_telemetry::store::{Store, Window};
+
 use lacuna_telemetry::{Int, Text};
 
 use super::{configuration, parse_time, write_file};
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let zone = if args.utc { Zone::Utc } else { Zone::Local };
     let config = configuration()?;
     let report = if args.files.is_empty() {
-        of_store(&config, args.since, zone)?
+        report(&config, args.since, zone)?
     } else {
         of_files(&config, &args.files, args.since, zone)?
     };
@@ -64,28 +64,6 @@ pub fn deliver(
         write!(out, "{}", to_table(report))?;
     }
     Ok(Answer::Yes)
-}
-
-/// The report on this machine's store.
-pub fn of_store(
-    config: &lacuna_config::Config,
-    since: Option<i64>,
-    zone: Zone,
-) -> anyhow::Result<Report> {
-    let path = config.telemetry.store_path()?;
-    let experiments = stored(&Store::open_to_read(&path)?)?;
-    let window = since.map_or(Window::ALL, Window::since);
-    Ok(Collector::of_store(&path, &window, zone, &experiments)?.report(since, &Plan::default()))
-}
-
-/// The experiments of a store with their definitions.
-pub fn stored(store: &Store) -> anyhow::Result<Vec<Experiment>> {
-    let read = |e: lacuna_telemetry::store::StoredExperiment| {
-        let definition = serde_json::from_str(&e.definition)
-            .with_context(|| format!("experiment {} in the store", e.name))?;
-        Ok(Experiment { name: e.name, definition, started: e.started, stopped: e.stopped })
-    };
-    store.experiments()?.into_iter().map(read).collect()
 }
 
 /// The report on exports. Experiments whose definition did not come with them are looked up in the
