@@ -156,6 +156,26 @@ fn the_fuzzers_lock_file_knows_every_dependency() {
     }
 }
 
+/// A second device takes the place of the first one only if nobody goes around it.
+#[test]
+fn the_engine_computes_through_its_device_alone() {
+    let root = workspace().join("crates/engine/src");
+    let mut files = Vec::new();
+    rust_files(&root, &mut files);
+    assert!(files.len() > 20, "the engine is seen");
+    for file in files {
+        let shown = file.strip_prefix(&root).expect("below the root");
+        let source = std::fs::read_to_string(&file).expect("source is UTF-8");
+        // The crate's root hands on the settings of the machine.
+        let is_allowed = shown.starts_with("device") || shown == Path::new("lib.rs");
+        assert!(
+            is_allowed || !without_comments_and_strings(&source).contains("lacuna_kernels"),
+            "{} names the kernels",
+            shown.display()
+        );
+    }
+}
+
 #[test]
 fn machine_code_and_unsafe_stay_where_they_are_confined() {
     let root = workspace();

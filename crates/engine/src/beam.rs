@@ -9,11 +9,9 @@
 
 use std::time::Instant;
 
-use lacuna_kernels::ops;
-
 use crate::cancel::Cancel;
-use crate::error::PromptError;
-use crate::forward::Cancelled;
+use crate::device;
+use crate::error::{Cancelled, PromptError};
 use crate::generate::{Constraint, Finish, Times};
 use crate::kv::{KvCache, Sequence};
 use crate::model::Model;
@@ -527,7 +525,7 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
         let mut all = Vec::new();
         for (parent, hypothesis) in self.live.iter().enumerate() {
             let logits = hypothesis.cache.logits();
-            let normaliser = ops::log_sum_exp(logits);
+            let normaliser = device::log_sum_exp(logits);
             if !normaliser.is_finite() {
                 return Err(PromptError::NotFinite);
             }
@@ -557,7 +555,7 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
             if closes {
                 let ends: Vec<f32> = self.closers.iter().map(|id| choice.mixed(*id)).collect();
                 let together =
-                    if ends.is_empty() { f32::NEG_INFINITY } else { ops::log_sum_exp(&ends) };
+                    if ends.is_empty() { f32::NEG_INFINITY } else { device::log_sum_exp(&ends) };
                 if together.is_finite() {
                     most_closing = ends.iter().copied().fold(most_closing, f32::max);
                     all.push(of(None, together, together, most_closing >= most));

@@ -1,86 +1,59 @@
-//! Moving keys and values to other positions, and choosing which moved tokens are computed again.
+//! Text that is moved: what a prefill takes over from other positions, and the repair of it.
 //!
-//! Keys are held rotated to their positions (RoPE). A key at position `p` is moved by `δ` by
-//! rotating it once more, `R(δ)·R(p) = R(p+δ)`, in f32, and rounding it to the store's type again.
-//! INT8 keys keep rotation pairs in one group, so that the scale of a group hardly changes and the
-//! error of a move is that of one more rounding; `runs::MAX_MOVES` bounds how many add up. Values
-//! are not rotated. Holding keys unrotated instead would make moves free of rounding, but attention
-//! would rotate every key at every token.
-//!
-//! Repair follows CacheBlend (arXiv 2405.16444): layer 0 is computed in full, at layer 1 the values
-//! of moved tokens are compared with what was moved, and above only the tokens that deviate most go
-//! on, beside those that were not moved at all.
+//! The one seam for it: the prefill asks for runs ([`take_over`]) and for the repair of a chunk
+//! ([`repair`]); the pass does not know of either. Which runs there are is found in `runs`; how keys
+//! are moved, and which tokens deviate most, is the device's ([`MovedText`]).
 
-use lacuna_kernels::kv::KvStore;
-use lacuna_kernels::ops;
-
+use crate::device::{Active, Device, MovedText};
 use crate::kv::Sequence;
 use crate::model::Model;
+use crate::pass::Pass;
 use crate::runs::Run;
-use crate::workspace::Workspace;
 
-/// The layer at which moved tokens are compared: the keys and values of layer 0 depend on the token
-/// and its position only.
-pub(crate) const CHECK_LAYER: usize = 1;
+/// The half of a layer at which the moved tokens to repair are chosen.
+pub(crate) const CHECK_HALF: usize = 2 * Active::CHECK_LAYER;
 
-/// Copies a run of `source` to its place in `target`, in all layers. The target is grown as needed.
-pub(crate) fn move_run(model: &Model, target: &mut Sequence, source: &Sequence, run: &Run) {
-    let width = model.spec.kv_width();
-    let (mut k, mut v) = (vec![0f32; width], vec![0f32; width]);
-    let (mut cos, mut sin) = (Vec::new(), Vec::new());
-    let distance = run.at as i64 - run.from as i64;
-    model.rope.fill_distance(distance, &mut cos, &mut sin);
-    for (target, source) in target.layers.iter_mut().zip(&source.layers) {
-        target.grow(run.target().end);
-        for (from, at) in run.source().zip(run.target()) {
-            source.read(from, &mut k, &mut v);
-            if distance != 0 {
-                ops::rope(&mut k, &cos, &sin);
-            }
-            target.put(at, &k, &v);
-        }
-    }
-}
-
-/// Rows to go on with: all that were not moved (`moves` is 0 at their position) and the share
-/// `ratio` of the others whose values in `w.qkv` are farthest, in squares, from those in the store.
-pub(crate) fn choose(
+/// Copies keys and values of `runs` to their places in `target`; how many tokens those are.
+pub(crate) fn take_over(
     model: &Model,
-    kv: &KvStore,
-    positions: &[usize],
-    moves: &[u8],
-    ratio: f32,
-    w: &Workspace,
-) -> Vec<usize> {
-    let (q_width, kv_width) = (model.spec.q_width(), model.spec.kv_width());
-    let width = q_width + 2 * kv_width;
-    let (mut k, mut old) = (vec![0f32; kv_width], vec![0f32; kv_width]);
-    let (moved, mut chosen): (Vec<usize>, Vec<usize>) =
-        (0..positions.len()).partition(|row| moves[positions[*row]] > 0);
-    let mut by_deviation: Vec<(f32, usize)> = Vec::with_capacity(moved.len());
-    for row in moved {
-        kv.read(positions[row], &mut k, &mut old);
-        let new = &w.qkv[row * width + q_width + kv_width..][..kv_width];
-        by_deviation.push((new.iter().zip(&old).map(|(a, b)| (a - b) * (a - b)).sum(), row));
+    target: &mut Sequence,
+    runs: &[Run],
+    donors: &[&Sequence],
+) -> usize {
+    if let Some(first) = runs.first() {
+        target.exact = target.exact.min(first.at);
     }
-    by_deviation.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    // Rounded up, but for what rounding of the product adds.
-    let n = (ratio * by_deviation.len() as f32 - 1e-3).ceil() as usize;
-    chosen.extend(by_deviation.iter().take(n).map(|(_, row)| row));
-    chosen.sort_unstable();
-    chosen
+    for run in runs {
+        let source = donors[run.donor];
+        move_run(model, target, source, run);
+        for (moves, before) in
+            target.moves[run.target()].iter_mut().zip(&source.moves[run.source()])
+        {
+            *moves = before + 1;
+        }
+    }
+    runs.iter().map(|run| run.len).sum()
 }
 
-/// Drops all rows of `w.x` and `w.qkv` but `rows` (ascending).
-pub(crate) fn keep_rows(model: &Model, rows: &[usize], w: &mut Workspace) {
-    let keep = |all: &mut Vec<f32>, width: usize| {
-        for (to, from) in rows.iter().enumerate() {
-            all.copy_within(from * width..(from + 1) * width, to * width);
-        }
-        all.truncate(rows.len() * width);
-    };
-    keep(&mut w.x, model.spec.hidden);
-    keep(&mut w.qkv, model.spec.q_width() + 2 * model.spec.kv_width());
+fn move_run(model: &Model, target: &mut Sequence, source: &Sequence, run: &Run) {
+    model.device.move_run(&mut target.kv, run.at, &source.kv, run.source());
+}
+
+/// Half [`CHECK_HALF`] of a pass over tokens of `sequence`, after which the share `ratio` of the
+/// moved ones goes on; how many those are. They count as moved no longer.
+pub(crate) fn repair(
+    model: &Model,
+    pass: &mut Pass<Active>,
+    sequence: &mut Sequence,
+    ratio: f32,
+    buffers: &mut <Active as Device>::Buffers,
+) -> usize {
+    let Sequence { kv, moves, .. } = sequence;
+    model.device.repair_half(&mut pass.batch, moves, ratio, kv, &mut pass.x, buffers);
+    pass.half += 1;
+    let repaired = pass.batch.positions.iter().filter(|position| moves[**position] > 0).count();
+    pass.batch.positions.iter().for_each(|position| moves[*position] = 0);
+    repaired
 }
 
 #[cfg(test)]
@@ -88,7 +61,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{Cancel, KvCache, KvDtype, Precision, prefill};
+    use crate::device::KvDtype;
+    use crate::{Cancel, KvCache, Precision, prefill};
 
     fn model(name: &str) -> Model {
         Model::load(
@@ -101,10 +75,10 @@ mod tests {
     /// Largest difference of the keys and of the values of a layer, relative to the largest of
     /// each.
     fn difference(a: &Sequence, b: &Sequence, layer: usize, n: usize) -> (f32, f32) {
-        let width = a.layers[layer].kv_heads() * a.layers[layer].head_dim();
+        let width = a.kv.0[layer].kv_heads() * a.kv.0[layer].head_dim();
         let read = |s: &Sequence, p: usize| {
             let (mut k, mut v) = (vec![0f32; width], vec![0f32; width]);
-            s.layers[layer].read(p, &mut k, &mut v);
+            s.kv.0[layer].read(p, &mut k, &mut v);
             [k, v]
         };
         let (mut worst, mut largest) = ([0f32; 2], [0f32; 2]);
@@ -144,7 +118,7 @@ mod tests {
                     let (mut moved, mut returned) = (original.clone(), original.clone());
                     move_run(&model, &mut moved, &original, &there);
                     move_run(&model, &mut returned, &moved, &back);
-                    for layer in 0..original.layers.len() {
+                    for layer in 0..original.kv.0.len() {
                         let (k, v) = difference(&returned, &original, layer, 50);
                         assert!(
                             k <= 2.0 * rounding(dtype) && v <= 1e-6,
@@ -165,7 +139,7 @@ mod tests {
                         for (sequence, out) in [(&moved, &mut a), (&fresh.sequence, &mut b)] {
                             out.resize(2 * width, 0.0);
                             let (k, v) = out.split_at_mut(width);
-                            sequence.layers[0].read(p, k, v);
+                            sequence.kv.0[0].read(p, k, v);
                         }
                         for (a, b) in a.iter().zip(&b) {
                             worst = worst.max((a - b).abs());

@@ -18,3 +18,13 @@ pub enum PromptError {
     )]
     NotFinite,
 }
+
+/// A pass was cancelled.
+#[derive(Debug)]
+pub(crate) struct Cancelled;
+
+impl From<Cancelled> for PromptError {
+    fn from(_: Cancelled) -> Self {
+        PromptError::Cancelled
+    }
+}

@@ -8,14 +8,13 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use lacuna_kernels::ops;
-
 use crate::cancel::Cancel;
+use crate::device::{self, Precision};
 use crate::draft::{DraftStats, Drafter, MAX_DRAFT};
-use crate::error::PromptError;
-use crate::forward::{Cancelled, extend};
+use crate::error::{Cancelled, PromptError};
+use crate::forward::extend;
 use crate::kv::KvCache;
-use crate::model::{Model, Precision};
+use crate::model::Model;
 use crate::prefill::{PrefillOptions, PrefillStats, prefill_in};
 use crate::sample::{self, Random, Sampling};
 use crate::workspace;
@@ -207,7 +206,7 @@ pub(crate) fn next_token(
     active: Option<&dyn Constraint>,
     random: &mut Random,
 ) -> Result<Option<Token>, PromptError> {
-    let top = ops::top(logits);
+    let top = device::top(logits);
     if !top.log_sum_exp.is_finite() {
         return Err(PromptError::NotFinite);
     }

@@ -3,14 +3,14 @@
 //!
 //! What is visible (`ids`, `logits`) changes only when an evaluation has succeeded: a prefill
 //! writes to a sequence of its own that shares the blocks it keeps (`prefill`). How blocks are laid
-//! out and shared is `lacuna_kernels::kv`'s.
+//! out and shared is the device's.
 
 use std::sync::Arc;
 
-use lacuna_kernels::kv::{KvDtype, KvMemory, KvStore};
-
-use crate::model::{Model, Precision};
+use crate::device::{Device, KeysValues, Kv, KvDtype, KvMemory, Precision};
+use crate::model::Model;
 use crate::prefill::Unfinished;
+use crate::route::Route;
 
 /// How the keys and values of an INT4 model are held, unless the caller says otherwise. Those of an
 /// f32 model stay f32.
@@ -44,8 +44,9 @@ pub(crate) struct Sequence {
     pub(crate) moves: Vec<u8>,
     /// Leading tokens whose keys and values are what a cold prefill computes.
     pub(crate) exact: usize,
-    /// One a layer.
-    pub(crate) layers: Vec<KvStore>,
+    /// In the layers of the route.
+    pub(crate) kv: Kv,
+    pub(crate) route: Route,
 }
 
 impl Sequence {
@@ -53,6 +54,13 @@ impl Sequence {
     pub(crate) fn common_prefix(&self, ids: &[u32], exact_only: bool) -> usize {
         let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
         if exact_only { common.min(self.exact) } else { common }
+    }
+
+    /// How many leading tokens of `ids` can be taken over for work along `route`: not the last one,
+    /// which is computed for its logits.
+    pub(crate) fn usable(&self, ids: &[u32], route: &Route, exact_only: bool) -> usize {
+        let is_same = self.route == *route;
+        if is_same { self.common_prefix(ids, exact_only).min(ids.len() - 1) } else { 0 }
     }
 
     pub(crate) fn truncate(&mut self, len: usize) {
@@ -72,12 +80,8 @@ impl Sequence {
     pub(crate) fn branch(&self, len: usize) -> Sequence {
         let mut branch = self.clone();
         branch.truncate(len);
-        branch.layers.iter_mut().for_each(|layer| layer.rewrite(len));
+        branch.kv.rewrite(len);
         branch
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.layers.iter().map(KvStore::bytes).sum()
     }
 }
 
@@ -117,17 +121,14 @@ impl KvCache {
         dtype: KvDtype,
         memory: &KvMemory,
     ) -> Self {
-        let spec = model.spec();
-        let store =
-            KvStore::counted(dtype, spec.attention().kv_heads, spec.attention().head_dim, memory);
-        let layers = vec![store; spec.layers()];
+        let (kv, route) = (model.device.new_kv(dtype, memory), Route::default());
         KvCache {
             model: model.id,
-            capacity: capacity.min(spec.max_positions),
-            sequence: Sequence { ids: Vec::new(), moves: Vec::new(), exact: 0, layers },
+            capacity: capacity.min(model.spec.max_positions),
+            sequence: Sequence { ids: Vec::new(), moves: Vec::new(), exact: 0, kv, route },
             logits: Vec::new(),
             logits_row: 0,
-            n_vocab: spec.n_vocab,
+            n_vocab: model.spec.n_vocab,
             unfinished: Vec::new(),
         }
     }
@@ -157,14 +158,14 @@ impl KvCache {
 
     /// How keys and values are held.
     pub fn dtype(&self) -> KvDtype {
-        self.sequence.layers[0].dtype()
+        self.sequence.kv.dtype()
     }
 
     /// Bytes that keys and values, logits and unfinished prefills take now; shared blocks count in
     /// full.
     pub fn bytes(&self) -> usize {
         let unfinished: usize = self.unfinished.iter().map(Unfinished::bytes).sum();
-        self.sequence.bytes() + unfinished + size_of_val(&self.logits[..])
+        self.sequence.kv.bytes() + unfinished + size_of_val(&self.logits[..])
     }
 
     /// How many leading tokens of `ids` are held.
@@ -193,8 +194,7 @@ impl KvCache {
     /// Gives back memory: what cancelled prefills have left and whole blocks that no token needs.
     pub fn shrink(&mut self) {
         self.unfinished.clear();
-        let n = self.sequence.ids.len();
-        self.sequence.layers.iter_mut().for_each(|layer| layer.shrink(n));
+        self.sequence.kv.shrink(self.sequence.ids.len());
         if self.logits.is_empty() {
             self.logits = Vec::new();
         }
@@ -232,7 +232,7 @@ impl KvCache {
         assert_eq!(self.model, donor.model, "a cache takes from caches of its model");
         assert_eq!(
             self.dtype(),
-            donor.sequence.layers[0].dtype(),
+            donor.sequence.kv.dtype(),
             "a cache takes from caches of its type"
         );
     }

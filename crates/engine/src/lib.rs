@@ -5,9 +5,11 @@
 //! [`KvCache`], then [`prefill`] and [`generate`]. Everything that can be long takes a [`Cancel`].
 //! Numeric work is in `lacuna-kernels`.
 
+mod batch;
 mod beam;
 mod blend;
 mod cancel;
+mod device;
 mod draft;
 mod error;
 mod forward;
@@ -16,19 +18,19 @@ mod kv;
 mod lookup;
 mod model;
 mod ngrams;
+mod pass;
 mod pool;
 mod prefill;
 mod prepack;
-mod ragged;
-mod rope;
+mod route;
 mod runs;
 mod sample;
 mod schedule;
-mod weights;
 mod workspace;
 
 pub use beam::{Beam, Continuation, Found, Rules, Start, Texts, Verdict, likeliest};
 pub use cancel::Cancel;
+pub use device::{KvDtype, Precision};
 pub use draft::{Confidence, DraftSource, DraftStats, Drafter, MAX_DRAFT};
 pub use error::PromptError;
 pub use forward::{forward_all, log_probs};
@@ -36,9 +38,8 @@ pub use generate::{
     Constraint, Finish, GenerateOptions, Generation, Times, Token, generate, generate_with,
 };
 pub use kv::{DEFAULT_KV, KvCache, KvSnapshot};
-pub use lacuna_kernels::kv::KvDtype;
 pub use lookup::Lookup;
-pub use model::{Info, Model, Precision};
+pub use model::{Info, Model};
 pub use ngrams::{Count, Counts, MAX_ORDER, Mixture, Ngrams, Weights};
 pub use pool::{KvLease, KvPool, OverBudget, PoolStats};
 pub use prefill::{PrefillOptions, PrefillStats, Reuse, prefill, prefill_with};

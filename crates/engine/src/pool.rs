@@ -10,8 +10,7 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use lacuna_kernels::kv::{KvDtype, KvMemory, KvStore};
-
+use crate::device::{KeysValues, Kv, KvDtype, KvMemory};
 use crate::kv::{KvCache, KvSnapshot, default_dtype};
 use crate::model::Model;
 use crate::prefill::PrefillStats;
@@ -166,7 +165,7 @@ impl KvPool {
     pub fn stats(&self) -> PoolStats {
         let table = self.lock();
         PoolStats {
-            bytes: self.memory.bytes(),
+            bytes: Kv::counted(&self.memory),
             budget: self.budget,
             caches: table.entries.len(),
             held: table
@@ -224,7 +223,7 @@ impl KvPool {
     /// or of these first.
     fn make_room(&self, table: &mut Table, wanted: usize, spare_only: bool) -> bool {
         loop {
-            let before = self.memory.bytes();
+            let before = Kv::counted(&self.memory);
             if before + table.reserved + wanted <= self.budget {
                 return true;
             }
@@ -243,7 +242,7 @@ impl KvPool {
             if gone {
                 table.entries.remove(&key);
             }
-            table.evicted_bytes += before.saturating_sub(self.memory.bytes()) as u64;
+            table.evicted_bytes += before.saturating_sub(Kv::counted(&self.memory)) as u64;
         }
     }
 }
@@ -254,7 +253,7 @@ fn give_back(cache: &mut KvCache) -> bool {
     if !cache.unfinished.is_empty() {
         cache.shrink();
     } else {
-        let (_, positions) = cache.sequence.layers[0].block_size();
+        let (positions, _) = cache.sequence.kv.block();
         let keep = cache.ids().len().saturating_sub(1) / positions * positions;
         cache.truncate(keep);
         cache.shrink();
@@ -307,7 +306,7 @@ impl KvLease {
         if !fits {
             return Err(OverBudget {
                 needed,
-                held: pool.memory.bytes() + table.reserved,
+                held: Kv::counted(&pool.memory) + table.reserved,
                 budget: pool.budget,
             });
         }
@@ -319,10 +318,10 @@ impl KvLease {
 
 /// Bytes of the blocks that a prefill of `ids` and `more` tokens makes at most.
 fn new_bytes(cache: &KvCache, ids: &[u32], more: usize) -> usize {
-    let (bytes, positions) = cache.sequence.layers.first().map_or((0, 1), KvStore::block_size);
+    let (positions, bytes) = cache.sequence.kv.block();
     let tokens = (ids.len() + more).min(cache.capacity());
     let kept = cache.common_prefix(ids).min(cache.exact()) / positions;
-    (tokens.div_ceil(positions) - kept) * bytes * cache.sequence.layers.len()
+    (tokens.div_ceil(positions) - kept) * bytes
 }
 
 impl Deref for KvLease {

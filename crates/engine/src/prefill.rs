@@ -2,22 +2,25 @@
 //! cancelled.
 //!
 //! A prefill works on a sequence of its own ([`Unfinished`]) that shares the blocks it builds on,
-//! and proceeds in chunks and layers: `(chunk in flight, next half of a layer, residual stream)` is
-//! all its state. When it is done, its sequence becomes the visible one; when it is cancelled, the
-//! state is put aside, and a later prompt that begins with the same tokens goes on from that layer.
+//! and proceeds in chunks, each a [`Pass`] that stops before any half of a layer. When it is done, its
+//! sequence becomes the visible one; when it is cancelled, sequence and pass are put aside, and a
+//! later prompt that begins with the same tokens goes on from that layer.
 //! Rows of the chunk in flight depend only on tokens before them, so its agreeing part is kept even
 //! when the rest of the prompt has changed.
 //!
-//! Start at [`prefill_with`]. Which text is moved from other positions is found in `runs`, moved
-//! and repaired in `blend`.
+//! Start at [`prefill_with`]. Text that is moved from other positions is `blend`'s.
 
+use crate::batch::CHUNK;
 use crate::blend;
 use crate::cancel::Cancel;
-use crate::error::PromptError;
-use crate::forward::{self, At, CHUNK, Cancelled};
+use crate::device::{Active, Device, KeysValues, States};
+use crate::error::{Cancelled, PromptError};
+use crate::forward;
 use crate::kv::{KvCache, KvSnapshot, Sequence};
 use crate::model::Model;
-use crate::runs::{Run, find_runs};
+use crate::pass::{Pass, Stops};
+use crate::route::{All, Route, Router};
+use crate::runs::find_runs;
 use crate::workspace::{self, Workspace};
 
 /// What a prefill may take over from tokens that it has seen before.
@@ -111,17 +114,19 @@ pub(crate) fn prefill_in(
         return Err(PromptError::TooLong { tokens: ids.len(), capacity: kv.capacity() });
     }
     let mut stats = PrefillStats::default();
-    let mut work = begin(kv, ids, options, &mut stats);
+    let mut work = begin(kv, ids, All.route(model.spec.layers(), ids), options, &mut stats);
     if let Reuse::Shift { min_run } | Reuse::Blend { min_run, .. } = options.reuse {
         let mut donors: Vec<&Sequence> = vec![&kv.sequence];
         donors.extend(options.donors.iter().map(|donor| &*donor.sequence));
+        donors.retain(|donor| donor.route == work.sequence.route);
         // The last token is computed for its logits.
         let runs = find_runs(ids, work.reached()..ids.len() - 1, &donors, min_run);
-        stats.shifted = work.take_over(model, &runs, &donors);
+        stats.shifted = blend::take_over(model, &mut work.sequence, &runs, &donors);
     }
     match work.run(model, options.reuse, cancel, w, &mut stats) {
         Ok(()) => {
-            forward::last_logits(model, w, kv.logits_mut(1));
+            let (x, buffers) = (&w.pass.x, &mut w.buffers);
+            model.device.head(x, x.rows() - 1..x.rows(), kv.logits_mut(1), buffers);
             kv.sequence = work.sequence;
             let held = &kv.sequence;
             kv.unfinished.retain(|work| !work.is_covered_by(held));
@@ -135,29 +140,32 @@ pub(crate) fn prefill_in(
     }
 }
 
-/// The work on `ids`, from the best that there is: visible, left by a cancelled prefill, or a
-/// donor's.
+/// The work on `ids` along `route`, from the best that there is: visible, left by a cancelled
+/// prefill, or a donor's.
 fn begin(
     kv: &mut KvCache,
     ids: &[u32],
+    route: Route,
     options: &PrefillOptions,
     stats: &mut PrefillStats,
 ) -> Unfinished {
     let exact_only = options.reuse.is_exact();
-    let most = ids.len() - 1;
-    let held = kv.sequence.common_prefix(ids, exact_only).min(most);
-    let of_donor = |donor: &KvSnapshot| donor.sequence.common_prefix(ids, exact_only).min(most);
-    let (donated, donor) =
-        options.donors.iter().map(|donor| (of_donor(donor), donor)).max_by_key(|(n, _)| *n).unzip();
+    let held = kv.sequence.usable(ids, &route, exact_only);
+    let donors = options.donors.iter().map(|donor| &*donor.sequence);
+    let (donated, donor) = donors
+        .map(|donor| (donor.usable(ids, &route, exact_only), donor))
+        .max_by_key(|(n, _)| *n)
+        .unzip();
     let cached = held.max(donated.unwrap_or(0));
     let usable = kv
         .unfinished
         .iter()
-        .map(|work| work.usable(ids, exact_only))
         .enumerate()
+        .filter(|(_, work)| work.sequence.route == route)
+        .map(|(i, work)| (i, work.usable(ids, exact_only)))
         .max_by_key(|(_, usable)| usable.progress);
     if let Some((i, usable)) = usable
-        && usable.progress > cached * 2 * kv.sequence.layers.len()
+        && usable.progress > cached * 2 * kv.sequence.kv.layers()
     {
         let mut work = kv.unfinished.remove(i);
         work.adapt(ids, usable);
@@ -166,8 +174,8 @@ fn begin(
         return work;
     }
     stats.cached = cached;
-    let source = donor.filter(|_| cached > held).map_or(&kv.sequence, |donor| &*donor.sequence);
-    Unfinished::new(source.branch(cached), ids)
+    let source = donor.filter(|_| cached > held).unwrap_or(&kv.sequence);
+    Unfinished::new(Sequence { route, ..source.branch(cached) }, ids)
 }
 
 /// A prefill in progress.
@@ -176,18 +184,12 @@ pub(crate) struct Unfinished {
     /// tokens beyond.
     sequence: Sequence,
     done: usize,
-    flight: Option<Flight>,
+    chunk: Option<Chunk>,
 }
 
 /// A chunk on its way through the layers.
-struct Flight {
-    /// Ascending.
-    positions: Vec<usize>,
-    /// The next half of a layer: `2 l` is the attention of layer `l`, `2 l + 1` its feed-forward
-    /// half.
-    half: usize,
-    /// The residual stream `[positions, hidden]` while the chunk waits.
-    x: Vec<f32>,
+struct Chunk {
+    pass: Pass<Active>,
     /// Everything before this position is complete when the chunk is.
     end: usize,
     /// The share of moved tokens to repair, while these are not chosen yet.
@@ -199,7 +201,7 @@ struct Flight {
 pub(crate) struct Usable {
     /// Tokens of the prompt that are complete.
     pub(crate) done: usize,
-    /// Rows of the chunk in flight.
+    /// Rows of the chunk on its way.
     rows: usize,
     /// Positions that agree.
     agree: usize,
@@ -215,21 +217,21 @@ impl Unfinished {
         if sequence.exact == done {
             sequence.exact = ids.len();
         }
-        Unfinished { sequence, done, flight: None }
+        Unfinished { sequence, done, chunk: None }
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.sequence.bytes() + self.flight.as_ref().map_or(0, |flight| size_of_val(&flight.x[..]))
+        self.sequence.kv.bytes() + self.chunk.as_ref().map_or(0, |chunk| chunk.pass.x.bytes())
     }
 
     /// Whether there is nothing to go on from.
     pub(crate) fn is_empty(&self) -> bool {
-        self.done == 0 && self.flight.is_none()
+        self.done == 0 && self.chunk.is_none()
     }
 
     /// Where the tokens begin that nothing has been done for.
     fn reached(&self) -> usize {
-        self.flight.as_ref().map_or(self.done, |flight| flight.end)
+        self.chunk.as_ref().map_or(self.done, |chunk| chunk.end)
     }
 
     /// Whether a held sequence makes this work useless.
@@ -247,55 +249,30 @@ impl Unfinished {
             agree = most;
         }
         let done = self.done.min(agree).min(most);
-        let in_flight = self.flight.as_ref().filter(|_| self.done <= most);
-        let rows = in_flight
-            .map_or(0, |flight| flight.positions.partition_point(|position| *position < agree));
-        let halves = in_flight.map_or(0, |flight| flight.half);
-        Usable {
-            done,
-            rows,
-            agree,
-            progress: done * 2 * self.sequence.layers.len() + rows * halves,
-        }
+        let begun = self.chunk.as_ref().filter(|_| self.done <= most).map(|chunk| &chunk.pass);
+        let rows = begun.map_or(0, |pass| pass.batch.positions.partition_point(|p| *p < agree));
+        let halves = begun.map_or(0, |pass| pass.half);
+        Usable { done, rows, agree, progress: done * 2 * self.sequence.kv.layers() + rows * halves }
     }
 
     /// Makes this the work on `ids`, of which `usable` was found.
     fn adapt(&mut self, ids: &[u32], usable: Usable) {
         let Usable { done, rows, agree, .. } = usable;
-        self.flight = self.flight.take().filter(|_| rows > 0).map(|mut flight| {
-            let hidden = flight.x.len() / flight.positions.len();
-            flight.positions.truncate(rows);
-            flight.x.truncate(rows * hidden);
-            flight.end = flight.end.min(agree);
-            flight
+        self.chunk = self.chunk.take().filter(|_| rows > 0).map(|mut chunk| {
+            chunk.pass.truncate(rows);
+            chunk.end = chunk.end.min(agree);
+            chunk
         });
         self.done = done;
-        // Moved text beyond the chunk in flight is looked for again: it is quickly moved.
+        // Moved text beyond the chunk is looked for again: it is quickly moved.
         let kept = self.reached();
         self.sequence.truncate(kept);
-        self.sequence.layers.iter_mut().for_each(|layer| layer.rewrite(kept));
+        self.sequence.kv.rewrite(kept);
         self.sequence.ids.extend_from_slice(&ids[kept..]);
         self.sequence.moves.resize(ids.len(), 0);
         if self.sequence.exact == kept {
             self.sequence.exact = ids.len();
         }
-    }
-
-    /// Moves the keys and values of `runs` here; returns how many tokens those are.
-    fn take_over(&mut self, model: &Model, runs: &[Run], donors: &[&Sequence]) -> usize {
-        let Some(first) = runs.first() else { return 0 };
-        let sequence = &mut self.sequence;
-        sequence.exact = sequence.exact.min(first.at);
-        for run in runs {
-            let source = donors[run.donor];
-            blend::move_run(model, sequence, source, run);
-            for (moves, before) in
-                sequence.moves[run.target()].iter_mut().zip(&source.moves[run.source()])
-            {
-                *moves = before + 1;
-            }
-        }
-        runs.iter().map(|run| run.len).sum()
     }
 
     /// Computes what is missing. The last token's state is left in the workspace.
@@ -309,113 +286,68 @@ impl Unfinished {
     ) -> Result<(), Cancelled> {
         while self.done < self.sequence.ids.len() {
             // Tokens of a chunk that was taken up again are counted as resumed.
-            let mut repaired = Some(&mut stats.repaired);
-            let flight = match &mut self.flight {
-                Some(flight) => {
-                    std::mem::swap(&mut w.x, &mut flight.x);
-                    repaired = None;
-                    flight
-                }
-                None => {
-                    let flight = self.next_chunk(reuse);
-                    forward::embed(
-                        model,
-                        flight.positions.iter().map(|p| self.sequence.ids[*p]),
-                        w,
-                    );
-                    let moved =
-                        flight.positions.iter().filter(|p| self.sequence.moves[**p] > 0).count();
-                    stats.prefilled += flight.positions.len() - moved;
-                    self.flight.insert(flight)
-                }
-            };
-            model.rope.fill(flight.positions.iter().copied(), &mut w.cos, &mut w.sin);
-            let end = flight.end;
-            if let Err(Cancelled) = advance(model, flight, &mut self.sequence, cancel, w, repaired)
-            {
-                std::mem::swap(&mut w.x, &mut flight.x);
-                self.flight = self.flight.take().filter(|flight| flight.half > 0);
-                return Err(Cancelled);
+            let is_new = self.chunk.is_none();
+            let pass = std::mem::take(&mut w.pass);
+            let mut chunk = self.chunk.take().unwrap_or_else(|| self.next_chunk(reuse, pass));
+            if is_new {
+                let positions = &chunk.pass.batch.positions;
+                let moves = &self.sequence.moves;
+                stats.prefilled += positions.iter().filter(|p| moves[**p] == 0).count();
             }
-            self.done = end;
-            self.flight = None;
+            match chunk.advance(model, &mut self.sequence, cancel, w) {
+                Ok(repaired) => stats.repaired += if is_new { repaired } else { 0 },
+                Err(Cancelled) => {
+                    self.chunk = Some(chunk).filter(|chunk| chunk.pass.half > 0);
+                    return Err(Cancelled);
+                }
+            }
+            self.done = chunk.end;
+            w.pass = chunk.pass;
         }
         Ok(())
     }
 
     /// The next tokens to compute, [`CHUNK`] at most.
-    fn next_chunk(&self, reuse: Reuse) -> Flight {
-        let (rest, moves) = (self.done..self.sequence.ids.len(), &self.sequence.moves);
+    fn next_chunk(&self, reuse: Reuse, mut pass: Pass<Active>) -> Chunk {
+        let Sequence { ids, moves, .. } = &self.sequence;
         let repair = match reuse {
             Reuse::Blend { ratio, .. } if ratio > 0.0 => Some(ratio),
             _ => None,
         };
         let wanted = |position: &usize| repair.is_some() || moves[*position] == 0;
-        let mut positions: Vec<usize> = Vec::with_capacity(CHUNK.min(rest.len()));
-        positions.extend(rest.clone().filter(wanted).take(CHUNK));
-        let end = if positions.len() < CHUNK { rest.end } else { positions[CHUNK - 1] + 1 };
-        let repair = repair.filter(|_| positions.iter().any(|position| moves[*position] > 0));
-        Flight { positions, half: 0, x: Vec::new(), end, repair }
+        let rest = self.done..ids.len();
+        let batch = pass.begin(Stops::Halves);
+        batch.push(0, rest.clone().filter(wanted).take(CHUNK).map(|at| (at, ids[at])));
+        let end = if batch.len() < CHUNK { rest.end } else { batch.positions[CHUNK - 1] + 1 };
+        let repair = repair.filter(|_| batch.positions.iter().any(|at| moves[*at] > 0));
+        Chunk { pass, end, repair }
     }
 }
 
-/// Takes the chunk in `w.x` through the layers that it has not seen; adds to `repaired`.
-fn advance(
-    model: &Model,
-    flight: &mut Flight,
-    sequence: &mut Sequence,
-    cancel: &Cancel,
-    w: &mut Workspace,
-    mut repaired: Option<&mut usize>,
-) -> Result<(), Cancelled> {
-    for half in flight.half..2 * model.layers.len() {
-        if cancel.checkpoint(half == 0) {
-            return Err(Cancelled);
+impl Chunk {
+    /// Takes the chunk through the layers that it has not seen; how many moved tokens were
+    /// repaired.
+    fn advance(
+        &mut self,
+        model: &Model,
+        sequence: &mut Sequence,
+        cancel: &Cancel,
+        w: &mut Workspace,
+    ) -> Result<usize, Cancelled> {
+        let (device, pass, buffers) = (&model.device, &mut self.pass, &mut w.buffers);
+        let mut repaired = 0;
+        if let Some(ratio) = self.repair
+            && device.layers() > blend::CHECK_HALF / 2
+        {
+            let Sequence { kv, route, .. } = &mut *sequence;
+            pass.advance(device, &mut [kv], route, blend::CHECK_HALF, cancel, buffers)?;
+            if cancel.checkpoint(false) {
+                return Err(Cancelled);
+            }
+            repaired = blend::repair(model, pass, sequence, ratio, buffers);
+            self.repair = None;
         }
-        let l = half / 2;
-        if half % 2 == 0 {
-            attend(model, l, flight, sequence, w, &mut repaired);
-        } else {
-            forward::feed_forward_half(model, &model.layers[l], w);
-        }
-        flight.half = half + 1;
-    }
-    Ok(())
-}
-
-/// The attention half of layer `l`; at [`blend::CHECK_LAYER`] the moved tokens to repair are chosen
-/// first.
-fn attend(
-    model: &Model,
-    l: usize,
-    flight: &mut Flight,
-    sequence: &mut Sequence,
-    w: &mut Workspace,
-    repaired: &mut Option<&mut usize>,
-) {
-    let (layer, kv) = (&model.layers[l], &mut sequence.layers[l]);
-    let Some(ratio) = flight.repair.filter(|_| l == blend::CHECK_LAYER) else {
-        return forward::attention_half(model, layer, kv, place(&flight.positions), w);
-    };
-    forward::project(model, layer, w);
-    let chosen = blend::choose(model, kv, &flight.positions, &sequence.moves, ratio, w);
-    forward::put(model, kv, At::Each(&flight.positions), w);
-    if let Some(repaired) = repaired {
-        **repaired +=
-            chosen.iter().filter(|row| sequence.moves[flight.positions[**row]] > 0).count();
-    }
-    blend::keep_rows(model, &chosen, w);
-    flight.positions = chosen.iter().map(|row| flight.positions[*row]).collect();
-    flight.positions.iter().for_each(|position| sequence.moves[*position] = 0);
-    flight.repair = None;
-    model.rope.fill(flight.positions.iter().copied(), &mut w.cos, &mut w.sin);
-    forward::attend(model, layer, kv, At::Each(&flight.positions), w);
-}
-
-fn place(positions: &[usize]) -> At<'_> {
-    match positions {
-        [first, .., last] if last - first + 1 == positions.len() => At::From(*first),
-        [only] => At::From(*only),
-        _ => At::Each(positions),
+        pass.run(device, &mut [&mut sequence.kv], &sequence.route, cancel, buffers)?;
+        Ok(repaired)
     }
 }

@@ -11,24 +11,21 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use lacuna_kernels::kv::KvStore;
-use lacuna_kernels::ops;
-
+use crate::batch::{Batch, CHUNK, Part};
 use crate::cancel::Cancel;
+use crate::device::{Active, Device, States, log_sum_exp};
 use crate::draft::DraftStats;
-use crate::error::PromptError;
-use crate::forward::{self, Cancelled};
+use crate::error::{Cancelled, PromptError};
+use crate::forward;
 use crate::generate::{Constraint, Finish, Generation, Times, Token, next_token};
 use crate::kv::{KvCache, Sequence};
 use crate::model::Model;
+use crate::pass::Stops;
 use crate::prefill::{PrefillStats, prefill};
-use crate::ragged::{self, Segment};
+use crate::route::{All, Router};
 use crate::sample::{Random, Sampling};
 use crate::workspace::{self, Workspace};
 
-/// Tokens of one pass at most. More than a lone prefill takes at once: the passes of many prompts
-/// are full.
-const PACK: usize = 512;
 /// Sequences whose logits are held at once.
 const HEADS: usize = 64;
 
@@ -52,24 +49,25 @@ pub fn prefill_packed(
         }
     }
     let _working = cancel.enter();
-    let cached: Vec<usize> = caches
+    let (cached, mut branches): (Vec<usize>, Vec<Sequence>) = caches
         .iter()
         .zip(prompts)
-        .map(|(kv, ids)| kv.sequence.common_prefix(ids, true).min(ids.len() - 1))
-        .collect();
-    // Written to in place of the visible sequences, on the same blocks.
-    let mut branches: Vec<Sequence> =
-        caches.iter().zip(&cached).map(|(kv, n)| kv.sequence.branch(*n)).collect();
-    let mut stores: Vec<&mut [KvStore]> = branches.iter_mut().map(|b| &mut b.layers[..]).collect();
+        .map(|(kv, ids)| {
+            let route = All.route(model.spec.layers(), ids);
+            let cached = kv.sequence.usable(ids, &route, true);
+            // Written to in place of the visible sequence, on the same blocks.
+            (cached, Sequence { route, ..kv.sequence.branch(cached) })
+        })
+        .unzip();
     let mut w = workspace::borrow();
-    let d = model.spec.hidden;
-    let parts: Vec<(usize, &[u32])> =
-        prompts.iter().zip(&cached).map(|(ids, n)| (*n, &ids[*n..])).collect();
-    let mut last = vec![0.0; prompts.len() * d];
-    passes(model, &mut stores, &parts, cancel, &mut w, &mut |segments, w| {
-        // Of a prompt in several passes the last one counts.
-        for Segment { sequence, rows, .. } in segments {
-            last[sequence * d..][..d].copy_from_slice(&w.x[(rows.end - 1) * d..][..d]);
+    let parts: Vec<&[u32]> = prompts.iter().zip(&cached).map(|(ids, n)| &ids[*n..]).collect();
+    // The states of the last tokens, in the order of the prompts.
+    let mut last = Rows::default();
+    passes(model, &mut branches, &parts, cancel, &mut w, &mut |batch, x, _| {
+        for Part { sequence, rows } in &batch.parts {
+            if batch.positions[rows.end - 1] + 1 == prompts[*sequence].len() {
+                last.push(x, rows.end - 1);
+            }
         }
         Ok(())
     })?;
@@ -84,51 +82,64 @@ pub fn prefill_packed(
         kv.drop_unfinished();
         ids[*n..].iter().for_each(|id| kv.push(*id, 0));
     }
-    logits(model, caches, &last, &mut w);
+    logits(model, caches, &last, &mut w.buffers);
     Ok(stats.collect())
 }
 
-/// Hears of every pass: its segments, and their states in `w.x`.
-type Seen<'a> = dyn FnMut(&[Segment], &mut Workspace) -> Result<(), PromptError> + 'a;
+/// Hears of every pass: its rows and their states.
+type Seen<'a> = dyn FnMut(&Batch, &Rows, &mut Buffers) -> Result<(), PromptError> + 'a;
+type Rows = <Active as Device>::States;
+type Buffers = <Active as Device>::Buffers;
 
-/// Evaluates the tokens of each part, which begin at its position, in passes that are as full as
-/// can be.
+/// Evaluates the tokens of each part behind those of its sequence, in passes that are as full as
+/// can be. Panics: the sequences have several routes.
 fn passes(
     model: &Model,
-    stores: &mut [&mut [KvStore]],
-    parts: &[(usize, &[u32])],
+    sequences: &mut [Sequence],
+    parts: &[&[u32]],
     cancel: &Cancel,
     w: &mut Workspace,
     seen: &mut Seen<'_>,
 ) -> Result<(), PromptError> {
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut ids: Vec<u32> = Vec::with_capacity(PACK);
-    let mut evaluate =
-        |segments: &mut Vec<Segment>, ids: &mut Vec<u32>| -> Result<(), PromptError> {
-            ragged::pass(model, stores, segments, ids, cancel, w)
-                .map_err(|Cancelled| PromptError::Cancelled)?;
-            seen(segments, w)?;
-            segments.clear();
-            ids.clear();
-            Ok(())
-        };
-    for (sequence, (position, part)) in parts.iter().enumerate() {
-        let mut done = 0;
-        while done < part.len() {
-            let n = (part.len() - done).min(PACK - ids.len());
-            segments.push(Segment {
-                sequence,
-                start: position + done,
-                rows: ids.len()..ids.len() + n,
-            });
-            ids.extend_from_slice(&part[done..done + n]);
-            done += n;
-            if ids.len() == PACK {
-                evaluate(&mut segments, &mut ids)?;
+    let mut rest: Vec<(usize, usize, &[u32])> = sequences
+        .iter()
+        .zip(parts)
+        .enumerate()
+        .map(|(i, (sequence, part))| (i, sequence.ids.len(), *part))
+        .filter(|(_, _, part)| !part.is_empty())
+        .collect();
+    rest.reverse();
+    while !rest.is_empty() {
+        let batch = w.pass.begin(Stops::Layers);
+        while let Some((sequence, position, part)) = rest.pop() {
+            let (now, later) = part.split_at(part.len().min(CHUNK - batch.len()));
+            batch.push(sequence, (position..).zip(now.iter().copied()));
+            if !later.is_empty() {
+                rest.push((sequence, position + now.len(), later));
+                break;
+            }
+            if batch.len() == CHUNK {
+                break;
             }
         }
+        together(model, sequences.iter_mut(), cancel, w)?;
+        seen(&w.pass.batch, &w.pass.x, &mut w.buffers)?;
     }
-    if ids.is_empty() { Ok(()) } else { evaluate(&mut segments, &mut ids) }
+    Ok(())
+}
+
+/// Runs all layers over the batch in the workspace. Panics: the sequences have several routes.
+fn together<'a>(
+    model: &Model,
+    sequences: impl Iterator<Item = &'a mut Sequence>,
+    cancel: &Cancel,
+    w: &mut Workspace,
+) -> Result<(), Cancelled> {
+    let (mut kv, routes): (Vec<_>, Vec<_>) =
+        sequences.map(|sequence| (&mut sequence.kv, &sequence.route)).unzip();
+    let route = routes[0];
+    assert!(routes.iter().all(|other| *other == route), "sequences of one pass have one route");
+    w.pass.run(&model.device, &mut kv, route, cancel, &mut w.buffers)
 }
 
 /// Log-probability of every token of each continuation after its prompt and the tokens before it:
@@ -230,39 +241,47 @@ fn read_on(
         .iter()
         .map(|text| if text.from < text.ids.len() { &text.ids[..text.ids.len() - 1] } else { &[] });
     let starts: Vec<usize> = sequences.iter().map(|sequence| sequence.ids.len()).collect();
-    let parts: Vec<(usize, &[u32])> = starts.iter().copied().zip(inputs).collect();
-    let mut stores: Vec<&mut [KvStore]> =
-        sequences.iter_mut().map(|sequence| &mut sequence.layers[..]).collect();
-    let (d, n_vocab) = (model.spec.hidden, model.spec.n_vocab);
+    let parts: Vec<&[u32]> = inputs.collect();
+    let n_vocab = model.spec.n_vocab;
     let mut scores: Vec<Vec<f32>> = vec![Vec::new(); texts.len()];
-    let (mut logits, mut states) = (Vec::new(), Vec::new());
+    let (mut logits, mut states) = (Vec::new(), Rows::default());
     let _working = cancel.enter();
-    passes(model, &mut stores, &parts, cancel, &mut workspace::borrow(), &mut |segments, w| {
-        // The head is the dearest part of a small model: only where it is wanted.
-        let mut wanted: Vec<(usize, u32)> = Vec::new();
-        states.clear();
-        for Segment { sequence, start, rows } in segments {
-            let text = &texts[*sequence];
-            let next = start - starts[*sequence] + 1;
-            for (next, row) in (next..).zip(rows.clone()).filter(|(next, _)| *next >= text.from) {
-                wanted.push((*sequence, text.ids[next]));
-                states.extend_from_slice(&w.x[row * d..][..d]);
+    passes(
+        model,
+        &mut sequences,
+        &parts,
+        cancel,
+        &mut workspace::borrow(),
+        &mut |batch, x, buffers| {
+            // The head is the dearest part of a small model: only where it is wanted.
+            let mut wanted: Vec<(usize, u32)> = Vec::new();
+            states.truncate(0);
+            for Part { sequence, rows } in &batch.parts {
+                let text = &texts[*sequence];
+                for row in rows.clone() {
+                    let next = batch.positions[row] - starts[*sequence] + 1;
+                    if next >= text.from {
+                        wanted.push((*sequence, text.ids[next]));
+                        states.push(x, row);
+                    }
+                }
             }
-        }
-        for (states, wanted) in states.chunks(HEADS * d).zip(wanted.chunks(HEADS)) {
-            logits.resize(wanted.len() * n_vocab, 0.0);
-            forward::head(model, states, &mut logits, &mut w.product);
-            for (logits, (sequence, next)) in logits.chunks_exact(n_vocab).zip(wanted) {
-                scores[*sequence].push(log_probability(logits, *next)?);
+            for (i, wanted) in wanted.chunks(HEADS).enumerate() {
+                logits.resize(wanted.len() * n_vocab, 0.0);
+                let rows = i * HEADS..i * HEADS + wanted.len();
+                model.device.head(&states, rows, &mut logits, buffers);
+                for (logits, (sequence, next)) in logits.chunks_exact(n_vocab).zip(wanted) {
+                    scores[*sequence].push(log_probability(logits, *next)?);
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     Ok(scores)
 }
 
 fn log_probability(logits: &[f32], id: u32) -> Result<f32, PromptError> {
-    let normaliser = ops::log_sum_exp(logits);
+    let normaliser = log_sum_exp(logits);
     if normaliser.is_finite() {
         Ok(logits[id as usize] - normaliser)
     } else {
@@ -279,34 +298,26 @@ pub(crate) fn extend(
     cancel: &Cancel,
     w: &mut Workspace,
 ) -> Result<(), Cancelled> {
-    let segments: Vec<Segment> = caches
-        .iter()
-        .enumerate()
-        .map(|(sequence, kv)| Segment {
-            sequence,
-            start: kv.ids().len(),
-            rows: sequence..sequence + 1,
-        })
-        .collect();
-    let mut stores: Vec<&mut [KvStore]> =
-        caches.iter_mut().map(|kv| &mut kv.sequence.layers[..]).collect();
-    ragged::pass(model, &mut stores, &segments, ids, cancel, w)?;
+    let batch = w.pass.begin(Stops::Layers);
+    for (sequence, (kv, id)) in caches.iter().zip(ids).enumerate() {
+        batch.push(sequence, std::iter::once((kv.ids().len(), *id)));
+    }
+    together(model, caches.iter_mut().map(|kv| &mut kv.sequence), cancel, w)?;
     for (kv, id) in caches.iter_mut().zip(ids) {
         kv.push(*id, 0);
     }
-    let states = std::mem::take(&mut w.x);
-    logits(model, caches, &states, w);
-    w.x = states;
+    logits(model, caches, &w.pass.x, &mut w.buffers);
     Ok(())
 }
 
-/// Logits of the states `[caches, hidden]` into the caches.
-fn logits(model: &Model, caches: &mut [&mut KvCache], states: &[f32], w: &mut Workspace) {
-    let (d, n_vocab) = (model.spec.hidden, model.spec.n_vocab);
+/// Logits of the states, a row for each cache, into the caches.
+fn logits(model: &Model, caches: &mut [&mut KvCache], states: &Rows, buffers: &mut Buffers) {
+    let n_vocab = model.spec.n_vocab;
     let mut all = Vec::new();
-    for (caches, states) in caches.chunks_mut(HEADS).zip(states.chunks(HEADS * d)) {
+    for (i, caches) in caches.chunks_mut(HEADS).enumerate() {
         all.resize(caches.len() * n_vocab, 0.0);
-        forward::head(model, states, &mut all, &mut w.product);
+        let rows = i * HEADS..i * HEADS + caches.len();
+        model.device.head(states, rows, &mut all, buffers);
         for (kv, logits) in caches.iter_mut().zip(all.chunks_exact(n_vocab)) {
             kv.logits_mut(1).copy_from_slice(logits);
         }

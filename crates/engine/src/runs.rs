@@ -112,10 +112,18 @@ fn value(id: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Kv;
+    use crate::route::Route;
 
     fn held(text: &str) -> Sequence {
         let ids: Vec<u32> = text.bytes().map(u32::from).collect();
-        Sequence { moves: vec![0; ids.len()], exact: ids.len(), ids, layers: Vec::new() }
+        Sequence {
+            moves: vec![0; ids.len()],
+            exact: ids.len(),
+            ids,
+            kv: Kv::default(),
+            route: Route::default(),
+        }
     }
 
     fn found(

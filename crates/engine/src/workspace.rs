@@ -3,18 +3,14 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use crate::weights::ProductBuffers;
+use crate::device::{Active, Device};
+use crate::pass::Pass;
 
-/// Buffers of a forward pass, reused from call to call.
+/// A pass with its buffers, reused from call to call.
 #[derive(Default)]
 pub(crate) struct Workspace {
-    pub(crate) product: ProductBuffers,
-    /// The residual stream, `[m, hidden]`.
-    pub(crate) x: Vec<f32>,
-    pub(crate) qkv: Vec<f32>,
-    pub(crate) attended: Vec<f32>,
-    pub(crate) cos: Vec<f32>,
-    pub(crate) sin: Vec<f32>,
+    pub(crate) pass: Pass<Active>,
+    pub(crate) buffers: <Active as Device>::Buffers,
 }
 
 /// Workspaces nobody uses now.

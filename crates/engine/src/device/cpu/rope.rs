@@ -15,17 +15,12 @@ impl Rope {
     }
 
     /// Writes cos and sin of each position to `cos` and `sin`, `[positions, head_dim/2]` each.
-    pub(crate) fn fill(
-        &self,
-        positions: impl Iterator<Item = usize>,
-        cos: &mut Vec<f32>,
-        sin: &mut Vec<f32>,
-    ) {
+    pub(crate) fn fill(&self, positions: &[usize], cos: &mut Vec<f32>, sin: &mut Vec<f32>) {
         cos.clear();
         sin.clear();
         for position in positions {
             for frequency in &self.inverse_frequencies {
-                let (s, c) = (position as f32 * frequency).sin_cos();
+                let (s, c) = (*position as f32 * frequency).sin_cos();
                 cos.push(c);
                 sin.push(s);
             }
