@@ -1,8 +1,8 @@
 //! The caches of many documents under one budget of bytes: least recently used first out, block by
 //! block from the end.
 //!
-//! A cache is leased for the length of a request; leased and pinned caches are not touched, so
-//! giving memory back never breaks a running request. Blocks are counted once however many caches
+//! A cache is leased for the length of a request; leased caches are not touched, so giving
+//! memory back never breaks a running request. Blocks are counted once however many caches
 //! share them ([`KvMemory`]). One lock guards the table: what it does is short, and the budget is a
 //! question about all documents at once. Spare caches ([`KvLease::spare`]) go before all others.
 
@@ -13,7 +13,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::device::{KeysValues, Kv, KvDtype, KvMemory};
 use crate::kv::{KvCache, KvSnapshot, default_dtype};
 use crate::model::Model;
-use crate::prefill::PrefillStats;
 
 /// Caches by document.
 pub struct KvPool {
@@ -36,8 +35,6 @@ struct Table {
     reserved: usize,
     hits: u64,
     misses: u64,
-    reused_tokens: u64,
-    computed_tokens: u64,
     evicted_bytes: u64,
 }
 
@@ -47,7 +44,6 @@ struct Entry {
     /// `None` while it is leased.
     cache: Option<KvCache>,
     last_used: u64,
-    pinned: bool,
     is_spare: bool,
 }
 
@@ -58,21 +54,18 @@ pub struct PoolStats {
     pub bytes: usize,
     pub budget: usize,
     pub caches: usize,
-    /// Leased or pinned.
+    /// Leased.
     pub held: usize,
     /// Leases that found a cache with tokens, and others.
     pub hits: u64,
     pub misses: u64,
-    /// Prompt tokens that were not computed, and those that were; see [`KvPool::record`].
-    pub reused_tokens: u64,
-    pub computed_tokens: u64,
     pub evicted_bytes: u64,
 }
 
 /// A prompt does not fit beside what must stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{needed} bytes of keys and values are needed, but {held} of {budget} are held by running requests and pinned documents: \
+    "{needed} bytes of keys and values are needed, but {held} of {budget} are held by running requests: \
      raise kv.budget_mb or lower the prompt's length"
 )]
 pub struct OverBudget {
@@ -142,24 +135,10 @@ impl KvPool {
         others.iter().take(n).map(|(_, cache)| cache.snapshot()).collect()
     }
 
-    /// Keeps a document's cache from being given back, or lets it go again.
-    pub fn pin(&self, key: &str, pinned: bool) {
-        if let Some(entry) = self.lock().entries.get_mut(key) {
-            entry.pinned = pinned;
-        }
-    }
-
     /// Forgets a document. A lease of it goes on; its cache goes when that ends.
     pub fn remove(&self, key: &str) {
         self.lock().entries.remove(key);
         self.returned.notify_all();
-    }
-
-    /// Counts what became of a prompt.
-    pub fn record(&self, stats: &PrefillStats) {
-        let mut table = self.lock();
-        table.reused_tokens += (stats.cached + stats.resumed + stats.shifted) as u64;
-        table.computed_tokens += (stats.repaired + stats.prefilled) as u64;
     }
 
     pub fn stats(&self) -> PoolStats {
@@ -168,15 +147,9 @@ impl KvPool {
             bytes: Kv::counted(&self.memory),
             budget: self.budget,
             caches: table.entries.len(),
-            held: table
-                .entries
-                .values()
-                .filter(|entry| entry.pinned || entry.cache.is_none())
-                .count(),
+            held: table.entries.values().filter(|entry| entry.cache.is_none()).count(),
             hits: table.hits,
             misses: table.misses,
-            reused_tokens: table.reused_tokens,
-            computed_tokens: table.computed_tokens,
             evicted_bytes: table.evicted_bytes,
         }
     }
@@ -199,7 +172,7 @@ impl KvPool {
                 let id = table.next_id;
                 table.entries.insert(
                     key.to_owned(),
-                    Entry { id, cache: None, last_used: now, pinned: false, is_spare: false },
+                    Entry { id, cache: None, last_used: now, is_spare: false },
                 );
                 (id, new())
             }
@@ -227,10 +200,7 @@ impl KvPool {
             if before + table.reserved + wanted <= self.budget {
                 return true;
             }
-            let free = table
-                .entries
-                .iter_mut()
-                .filter(|(_, entry)| !entry.pinned && entry.cache.is_some());
+            let free = table.entries.iter_mut().filter(|(_, entry)| entry.cache.is_some());
             let free = free.filter(|(_, entry)| entry.is_spare || !spare_only);
             let Some((key, entry)) =
                 free.min_by_key(|(_, entry)| (!entry.is_spare, entry.last_used))
@@ -348,7 +318,7 @@ impl Drop for KvLease {
         let empty = cache.ids().is_empty() && cache.unfinished.is_empty();
         let ours = table.entries.get_mut(&self.key).filter(|entry| entry.id == self.id);
         match ours {
-            Some(entry) if !empty || entry.pinned => entry.cache = Some(cache),
+            Some(entry) if !empty => entry.cache = Some(cache),
             Some(_) => drop(table.entries.remove(&self.key)),
             None => drop(cache),
         }

@@ -36,8 +36,7 @@ fn the_budget_holds_whatever_happens() {
             let key = format!("file {}", random.below(12));
             match random.below(8) {
                 0 => pool.remove(&key),
-                1 => pool.pin(&key, random.below(3) == 0),
-                2 => held.clear(),
+                1 => held.clear(),
                 _ => {}
             }
             let Some(mut lease) = pool.try_lease(&key) else { continue };
@@ -60,8 +59,7 @@ fn the_budget_holds_whatever_happens() {
                 Cancel::new()
             };
             let options = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
-            if let Ok(stats) = prefill_with(&model, &mut lease, &ids, &options, &cancel) {
-                pool.record(&stats);
+            if prefill_with(&model, &mut lease, &ids, &options, &cancel).is_ok() {
                 let mut cold = KvCache::new(&model, 128);
                 prefill(&model, &mut cold, &ids, &Cancel::new()).expect("fits");
                 let difference = fixtures::relative_l2(lease.logits(), cold.logits());
@@ -79,10 +77,7 @@ fn the_budget_holds_whatever_happens() {
         drop(held);
         let stats = pool.stats();
         assert!(
-            stats.bytes <= budget
-                && stats.hits > 0
-                && stats.misses > 0
-                && stats.computed_tokens > 0,
+            stats.bytes <= budget && stats.hits > 0 && stats.misses > 0,
             "seed {seed}: {stats:?}"
         );
         assert!(refused > 0 || budget > 4 * block, "seed {seed}: a small budget refuses sometimes");
@@ -140,17 +135,17 @@ fn fill(model: &Model, pool: &Arc<KvPool>, key: &str) {
 }
 
 #[test]
-fn the_least_recently_used_goes_first_and_pinned_ones_stay() {
+fn the_least_recently_used_goes_first_and_leased_ones_stay() {
     let model = model();
     let pool = KvPool::new(Arc::clone(&model), Some(KvDtype::Int8), 128, 3 * block(&model));
     for key in ["a", "bb", "ccc"] {
         fill(&model, &pool, key);
     }
-    pool.pin("a", true);
+    let a = pool.lease("a");
     drop(pool.lease("bb"));
     fill(&model, &pool, "dddd");
     let tokens = |key: &str| pool.lease(key).ids().len();
-    assert_eq!((tokens("a"), tokens("bb"), tokens("ccc"), tokens("dddd")), (20, 20, 0, 20));
+    assert_eq!((a.ids().len(), tokens("bb"), tokens("ccc"), tokens("dddd")), (20, 20, 0, 20));
     let stats = pool.stats();
     assert_eq!((stats.caches, stats.held, stats.evicted_bytes), (3, 1, block(&model) as u64));
     // What is leased cannot be taken: with everything held, a prompt is refused with a remedy.
