@@ -10,7 +10,8 @@
 Logistic regression over the signs that the program names and over some products of two, by Newton's method with a penalty on large weights:
 plain NumPy, no chance, always the same result. A sign of which the direction is known without data (a likelier line is no less likely right)
 never gets a weight of the other direction. The second file is only reported on, but for the levels of `show.min_confidence`: three numbers that are
-chosen on both files, from probabilities that were fitted on other packages: the least at which the asked share of what is shown is right.
+chosen on both files, from probabilities that were fitted on other packages: the least at which the asked share of what is shown where people
+write most, behind the last thing on a line, is right.
 
 Rows are places where something is missing, and the same places with it there: ends of finished lines and places inside of them, where whatever
 is shown is wrong.
@@ -29,6 +30,8 @@ LANGUAGES = ("python", "javascript", "typescript", "java", "rust", "go", "c")
 BINS = 10
 # Places where nothing is missing.
 COMPLETE = ("end", "inside")
+# Where people write most: the levels are chosen on these. Holes in words are nearly always filled right, and would let worse lines pass.
+WRITTEN = ("line", "rest", "word", "block", "end")
 # Shares of what is shown that shall be right.
 LEVELS = {"low": 0.65, "normal": 0.5, "high": 0.35}
 # Products of two signs.
@@ -237,10 +240,11 @@ def main():
     used = list(rounded)
     p = logistic(round(float(bias), 3) + matrix(reported.names, reported.signs, used) @ np.array([rounded[term] for term in used]))
     held_out, right = np.concatenate([crossed(fitted, which), p]), np.concatenate([fitted.right, reported.right])
-    levels = {name: level(held_out, right, wanted) for name, wanted in LEVELS.items()}
-    written = {"version": 1, "bias": round(float(bias), 3), "weights": rounded, "levels": levels}
+    written = np.concatenate([fitted.of(*WRITTEN), reported.of(*WRITTEN)])
+    levels = {name: level(held_out[written], right[written], wanted) for name, wanted in LEVELS.items()}
+    confidence = {"version": 1, "bias": round(float(bias), 3), "weights": rounded, "levels": levels}
     if arguments.weights:
-        arguments.weights.write_text(json.dumps(written, indent=1) + "\n")
+        arguments.weights.write_text(json.dumps(confidence, indent=1) + "\n")
     n_complete = fitted.asked_at(*COMPLETE)
     told = f"{fitted.asked - n_complete} places where something is missing and {n_complete} where nothing is, of {len(set(fitted.group))} packages"
     text, parts = report(reported, p, levels, told)

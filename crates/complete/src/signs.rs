@@ -79,6 +79,8 @@ pub struct Signs {
     pub foretold: f32,
     pub order: f32,
     pub stand: Stand,
+    /// Letters stand on both sides of the cursor.
+    pub is_in_word: bool,
     /// Characters before the cursor on its line.
     pub n_left: usize,
     /// Nothing stands right of the cursor on its line.
@@ -93,7 +95,7 @@ pub struct Signs {
 }
 
 /// How many signs have a name.
-pub const N_SIGNS: usize = 47;
+pub const N_SIGNS: usize = 48;
 
 impl Signs {
     /// The signs as numbers of about the same size, by name.
@@ -141,6 +143,7 @@ impl Signs {
             ("after_blank", at(Stand::Blank)),
             ("after_dot", at(Stand::Dot)),
             ("after_opener", at(Stand::Opener)),
+            ("in_word", flag(self.is_in_word)),
             ("left", log(self.n_left)),
             ("rest_empty", flag(self.is_rest_empty)),
             ("block", flag(self.is_block)),
@@ -208,6 +211,9 @@ impl Signs {
             foretold,
             order,
             stand: stand(language, left),
+            is_in_word: [left.chars().next_back(), after.chars().next()]
+                .into_iter()
+                .all(|c| c.is_some_and(|c| language.is_word_char(c))),
             n_left: left.trim_start().chars().count(),
             is_rest_empty: after.lines().next().unwrap_or("").trim().is_empty(),
             is_block: found.extent != Extent::Line,
