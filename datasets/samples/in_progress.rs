@@ -1,5 +1,4 @@
-//! A queue of tasks; some lines are left unfinished on purpose: they are what Lacuna is asked to
-//! complete.
+//! A queue of tasks; some lines are left unfinished on purpose: they are what Lacuna is asked to complete.
 
 use std::collections::VecDeque;
 

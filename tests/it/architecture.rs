@@ -208,7 +208,7 @@ fn machine_code_and_unsafe_stay_where_they_are_confined() {
     }
 }
 
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+pub fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() && path.file_name().is_some_and(|n| n != "target") {
@@ -228,7 +228,7 @@ fn has_word(code: &str, word: &str) -> bool {
 
 /// The code of a file with comments and the insides of string literals blanked. Good enough for
 /// rustfmt-formatted source.
-fn without_comments_and_strings(source: &str) -> String {
+pub fn without_comments_and_strings(source: &str) -> String {
     let mut code = String::new();
     let mut rest = source;
     while let Some(c) = rest.chars().next() {

@@ -1,7 +1,7 @@
 //! The real binary over real pipes: what a user types, what an editor sends, what a hostile file
 //! holds.
 //!
-//! Start reading at [`cli`] and [`lsp`]; [`architecture`] checks the source tree itself.
+//! Start reading at [`cli`] and [`lsp`]; [`architecture`] and [`modules`] check the source tree itself.
 
 mod accepted;
 mod architecture;
@@ -16,6 +16,7 @@ mod http;
 mod latency;
 mod lsp;
 mod model;
+mod modules;
 mod replay;
 mod sets;
 mod telemetry;

@@ -5,19 +5,19 @@
 //! limits of the machine are measured before every group of tests: on a virtual machine they move
 //! with the neighbours.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, bail};
 use lacuna_engine::{DEFAULT_KV, KvDtype, Model, Precision, set_threads};
 use lacuna_kernels::isa::{self, ISA_VARIABLE, Isa};
 use lacuna_kernels::threads;
-use lacuna_model::PACKED_SUFFIX;
-use lacuna_model::synth::{SHAPES, shape};
 
 use super::machine::{self, Machine, limits_of};
+use super::made::{self, gguf_file, made, packed};
 use super::ours::Ours;
 use super::peer::{self, Peer};
+use super::plan::Plan;
 use super::record::{Decode, Engine, Record, Test};
 use super::timing::Spread;
 use super::weights;
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "against", value_delimiter = ',')]
     gguf: Vec<PathBuf>,
     /// Kernel row for us, and the build of llama.cpp for the same instruction set
-    #[arg(long, value_name = "ROW", value_parser = super::parse_isa)]
+    #[arg(long, value_name = "ROW", value_parser = super::machine::parse_isa)]
     isa: Option<Isa>,
     /// How our keys and values are held [default: as in serving]
     #[arg(long, value_name = "TYPE", value_parser = parse_kv)]
@@ -83,53 +83,6 @@ enum Against {
     LlamaCpp,
 }
 
-/// One test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// One token after another, instead of all in one go.
-    pub generate: bool,
-    pub tokens: usize,
-    /// Tokens that are in the cache before.
-    pub depth: usize,
-}
-
-impl Plan {
-    fn parse(text: &str) -> Result<Plan, String> {
-        let parsed = || {
-            let (name, depth) = text.split_once('@').unwrap_or((text, "0"));
-            let (kind, tokens) = name.split_at_checked(2)?;
-            let (tokens, depth) = (tokens.parse().ok()?, depth.parse().ok()?);
-            let plan = Plan { generate: kind == "tg", tokens, depth };
-            (matches!(kind, "pp" | "tg") && (1..=1 << 20).contains(&tokens) && depth <= 1 << 20)
-                .then_some(plan)
-        };
-        parsed()
-            .ok_or_else(|| "use ppN or tgN, N tokens from 1, with @D for D tokens before them; for example pp512 or tg32@4096".to_owned())
-    }
-
-    pub fn name(&self) -> String {
-        let kind = if self.generate { "tg" } else { "pp" };
-        let depth = if self.depth > 0 { format!("@{}", self.depth) } else { String::new() };
-        format!("{kind}{}{depth}", self.tokens)
-    }
-
-    /// Repeats in a round: short tests more often.
-    fn repeats(&self) -> usize {
-        let work = if self.generate { 16 * self.tokens } else { self.tokens };
-        match work {
-            0..=16 => 8,
-            17..=64 => 4,
-            65..=512 => 2,
-            _ => 1,
-        }
-    }
-
-    /// Tokens that must fit into the cache.
-    fn capacity(&self) -> usize {
-        self.depth + self.tokens + 1
-    }
-}
-
 fn parse_kv(text: &str) -> Result<KvDtype, String> {
     KvDtype::ALL
         .into_iter()
@@ -154,7 +107,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (fits, too_long): (Vec<Plan>, Vec<Plan>) =
         args.tests.iter().partition(|plan| plan.capacity() <= limit + 1);
     for plan in &too_long {
-        super::note(&format!("{} is left out: the model has {limit} positions", plan.name()));
+        super::output::note(&format!(
+            "{} is left out: the model has {limit} positions",
+            plan.name()
+        ));
     }
     let Some(capacity) = fits.iter().map(Plan::capacity).max() else {
         bail!("--tests: none fits into the model's {limit} positions");
@@ -162,7 +118,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let peers: Vec<Peer> = program.into_iter().flat_map(|program| files.peers(program)).collect();
     let ours = Ours::new(model, args.kv.unwrap_or(DEFAULT_KV), capacity);
     let record = compare(args, active, ours, &peers, &fits, &files.name)?;
-    super::deliver(&Record::Decode(record), args.output.as_deref(), args.json)
+    super::output::deliver(&Record::Decode(record), args.output.as_deref(), args.json)
 }
 
 /// Runs this command again on another row, which a process chooses once.
@@ -195,7 +151,12 @@ fn compare(
     for round in 0..args.rounds {
         for group in groups(plans) {
             let names: Vec<String> = group.iter().map(|i| plans[*i].name()).collect();
-            super::note(&format!("round {} of {}: {}", round + 1, args.rounds, names.join(" ")));
+            super::output::note(&format!(
+                "round {} of {}: {}",
+                round + 1,
+                args.rounds,
+                names.join(" ")
+            ));
             let measured = machine::measure_limits(isa, n_threads, limit_bytes);
             limits.push(measured);
             let repeats = plans[group[0]].repeats();
@@ -324,7 +285,7 @@ impl Files {
                 gguf.push((file.clone(), head.to_owned()));
             }
             if gguf.is_empty() {
-                self::gguf(&dir, HEADS[0].0)?;
+                made::gguf(&dir, HEADS[0].0)?;
                 let all = HEADS.map(|(head, _)| (gguf_file(&dir, head), head.to_owned()));
                 gguf.extend(all.into_iter().filter(|(file, _)| file.is_file()));
             }
@@ -342,93 +303,6 @@ impl Files {
             })
             .collect()
     }
-}
-
-/// The Q4_0 file of a directory with this encoding of the vocabulary projection.
-fn gguf_file(dir: &Path, head: &str) -> PathBuf {
-    beside(dir, &format!("-q4_0-head-{head}.gguf"))
-}
-
-/// As [`gguf_file`]; made when it is not there.
-pub(super) fn gguf(dir: &Path, head: &str) -> anyhow::Result<PathBuf> {
-    let file = gguf_file(dir, head);
-    if !file.is_file() {
-        ourselves(&[
-            "model".as_ref(),
-            "convert".as_ref(),
-            dir.as_os_str(),
-            "--to".as_ref(),
-            "gguf".as_ref(),
-            "--type".as_ref(),
-            "q4_0".as_ref(),
-            "--head".as_ref(),
-            head.as_ref(),
-            "-o".as_ref(),
-            file.as_os_str(),
-        ])?;
-    }
-    Ok(file)
-}
-
-/// `DIR` and more as one name.
-fn beside(dir: &Path, more: &str) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(more);
-    PathBuf::from(name)
-}
-
-/// The directory with the random weights of a shape.
-pub(super) fn made(like: &str, cache: &Path) -> anyhow::Result<PathBuf> {
-    if shape(like).is_none() {
-        let names: Vec<&str> = SHAPES.iter().map(|s| s.name).collect();
-        bail!("--like {like}: no such shape; use one of {}", names.join(", "));
-    }
-    let dir = cache.join(like);
-    if !dir.join("config.json").is_file() {
-        std::fs::create_dir_all(cache)
-            .with_context(|| format!("--cache {} cannot be created", cache.display()))?;
-        ourselves(&[
-            "model".as_ref(),
-            "synth".as_ref(),
-            "--like".as_ref(),
-            like.as_ref(),
-            "-o".as_ref(),
-            dir.as_os_str(),
-        ])?;
-    }
-    Ok(dir)
-}
-
-/// The INT4 file of the same weights: quantised once, not at every run.
-pub(super) fn packed(dir: &Path) -> anyhow::Result<PathBuf> {
-    let folder = beside(dir, "-int4");
-    let file = folder.join(format!("model{PACKED_SUFFIX}"));
-    if !file.is_file() {
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("{} cannot be created", folder.display()))?;
-        ourselves(&[
-            "model".as_ref(),
-            "pack".as_ref(),
-            dir.as_os_str(),
-            "-o".as_ref(),
-            file.as_os_str(),
-        ])?;
-    }
-    Ok(file)
-}
-
-/// Runs another command of this binary.
-fn ourselves(args: &[&std::ffi::OsStr]) -> anyhow::Result<()> {
-    let status = Command::new(std::env::current_exe()?)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()?;
-    if !status.success() {
-        let shown: Vec<_> = args.iter().map(|a| a.to_string_lossy()).collect();
-        bail!("lacuna {} failed; its message is above", shown.join(" "));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

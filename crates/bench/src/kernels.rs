@@ -18,8 +18,8 @@ use lacuna_kernels::{Activations, Int4Matrix, matmul_int4, threads};
 use lacuna_model::ModelSpec;
 use lacuna_model::synth::{SHAPES, shape};
 
-use super::machine::{self, Machine, limits_of};
-use super::record::{KernelCase, KernelRow, Kernels, Limits, Record};
+use super::machine::{self, Limits, Machine, limits_of};
+use super::record::{KernelCase, KernelRow, Kernels, Record};
 use super::timing::{Case, Spread, in_turn};
 use super::weights::{Random, products, random_matrix};
 
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "SHAPE", value_delimiter = ',', default_values = ["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "embedded"])]
     like: Vec<String>,
     /// Kernel rows to time [default: all that this machine runs]
-    #[arg(long, value_name = "ROW", value_delimiter = ',', value_parser = super::parse_isa)]
+    #[arg(long, value_name = "ROW", value_delimiter = ',', value_parser = super::machine::parse_isa)]
     isa: Vec<Isa>,
     /// Threads to use; 0 is all cores
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for isa in wanted {
         rows.push(if isa == active { measure(args, isa, &machine) } else { in_child(args, isa)? });
     }
-    super::deliver(
+    super::output::deliver(
         &Record::Kernels(Kernels { machine, threads: threads::threads(), rows }),
         args.output.as_deref(),
         args.json,
@@ -137,7 +137,7 @@ struct About {
 
 /// Times all operations on the active row.
 fn measure(args: &Args, isa: Isa, machine: &Machine) -> KernelRow {
-    super::note(&format!("{isa}, {} threads", threads::threads()));
+    super::output::note(&format!("{isa}, {} threads", threads::threads()));
     let tiny = args.like.iter().all(|name| name.starts_with("tiny"));
     let limit_bytes = if tiny { 1 << 24 } else { machine::limit_bytes(machine) };
     let limits_now = || machine::measure_limits(isa, threads::threads(), limit_bytes);

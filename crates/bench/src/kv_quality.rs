@@ -223,7 +223,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); switches.len()];
     for (i, case) in cases.iter().enumerate() {
-        super::note(&format!("{} of {}: {}, {}", i + 1, cases.len(), case.file, case.edit.name()));
+        super::output::note(&format!(
+            "{} of {}: {}, {}",
+            i + 1,
+            cases.len(),
+            case.file,
+            case.edit.name()
+        ));
         let all = compare(&loaded, case, &switches, usize::from(args.tokens))?;
         for (samples, sample) in samples.iter_mut().zip(all) {
             samples.push(sample);

@@ -5,11 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lacuna_kernels::isa::Isa;
+use lacuna_kernels::isa::{self, Isa};
 use lacuna_kernels::limits;
 use serde::{Deserialize, Serialize};
 
-use super::record::Limits;
 use super::timing::Spread;
 
 /// What a figure is worth nothing without.
@@ -159,6 +158,46 @@ fn date(at: SystemTime) -> String {
     format!("{:04}-{month:02}-{day:02}", era * 400 + year + u64::from(month <= 2))
 }
 
+/// What the machine can do with the threads of the run, measured in the run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Limits {
+    /// Gigabytes read a second.
+    pub read_gbs: Spread,
+    /// 10¹² integer operations a second with the row's multiply-add; `None` where there is no loop
+    /// for it.
+    pub tops: Option<Spread>,
+}
+
+impl Limits {
+    /// Seconds that reading `bytes` and doing `ops` operations take at least, and which of the two
+    /// it is. A limit is the best that was reached: a measurement that a neighbour disturbed must
+    /// not flatter what is held against it.
+    pub fn bound(&self, bytes: f64, ops: f64) -> (f64, Bound) {
+        let read = bytes / self.read_gbs.most / 1e9;
+        match &self.tops {
+            Some(tops) if ops / tops.most / 1e12 > read => (ops / tops.most / 1e12, Bound::Integer),
+            _ => (read, Bound::Read),
+        }
+    }
+}
+
+/// What keeps an operation from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    Read,
+    Integer,
+}
+
+impl Bound {
+    pub fn name(self) -> &'static str {
+        match self {
+            Bound::Read => "read",
+            Bound::Integer => "integer",
+        }
+    }
+}
+
 /// One measurement of read bandwidth (GB/s) over `bytes` and of the row's integer peak (TOPS).
 pub fn measure_limits(isa: Isa, threads: usize, bytes: usize) -> (f64, Option<f64>) {
     let time = Duration::from_millis(if bytes < 1 << 28 { 10 } else { 200 });
@@ -175,6 +214,13 @@ pub fn limits_of(measured: &[(f64, Option<f64>)]) -> Limits {
 /// Bytes over which read bandwidth is measured: a gigabyte, or four times the last cache.
 pub fn limit_bytes(machine: &Machine) -> usize {
     (4 * machine.last_cache).max(1 << 30)
+}
+
+/// What `--isa` takes: a row that this machine can run.
+pub fn parse_isa(name: &str) -> Result<Isa, String> {
+    isa::choose(Some(name))
+        .map(|row| row.isa())
+        .map_err(|error| error.to_string().replace(isa::ISA_VARIABLE, "--isa"))
 }
 
 #[cfg(test)]

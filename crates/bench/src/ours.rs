@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use lacuna_engine::{Cancel, KvCache, KvDtype, Model, Sampling, generate, prefill};
 
-use super::decode::Plan;
+use super::plan::Plan;
 use super::weights::Random;
 
 /// A model, a cache for the longest test, and ids to feed it with.

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use lacuna_kernels::isa::Isa;
 use serde_json::Value;
 
-use super::decode::Plan;
+use super::plan::Plan;
 
 /// Names the program where `--llama-bench` does not.
 pub const VARIABLE: &str = "LACUNA_LLAMA_BENCH";

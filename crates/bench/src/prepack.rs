@@ -23,10 +23,10 @@ use lacuna_prompt::{Input, Options, build};
 use lacuna_serving::models::{self, Loaded};
 use lacuna_serving::say;
 
-use super::decode;
 use super::machine::Machine;
+use super::made;
+use super::output::{note, write};
 use super::timing::Spread;
-use super::{note, write};
 
 /// Batched evaluation of mixed-length prompts beside one by one and beside padding
 #[derive(ClapArgs)]
@@ -139,10 +139,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     add(&models::load(&args.model)?)?;
     for like in &args.like {
-        let dir = decode::made(like, &args.cache)?;
+        let dir = made::made(like, &args.cache)?;
         add(&models::load_apart(
             &format!("{like} (random weights)"),
-            &decode::packed(&dir)?,
+            &made::packed(&dir)?,
             &dir.join("tokenizer.json"),
         )?)?;
     }

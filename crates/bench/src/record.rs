@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::Machine;
-use super::replay::Replay;
+use super::machine::{Bound, Limits, Machine};
+use super::replay::summary::{Level, Side};
 use super::timing::Spread;
 
 /// A run of `bench kernels`, `bench decode` or `bench replay`.
@@ -14,46 +14,6 @@ pub enum Record {
     Kernels(Kernels),
     Decode(Decode),
     Replay(Replay),
-}
-
-/// What the machine can do with the threads of the run, measured in the run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Limits {
-    /// Gigabytes read a second.
-    pub read_gbs: Spread,
-    /// 10¹² integer operations a second with the row's multiply-add; `None` where there is no loop
-    /// for it.
-    pub tops: Option<Spread>,
-}
-
-impl Limits {
-    /// Seconds that reading `bytes` and doing `ops` operations take at least, and which of the two
-    /// it is. A limit is the best that was reached: a measurement that a neighbour disturbed must
-    /// not flatter what is held against it.
-    pub fn bound(&self, bytes: f64, ops: f64) -> (f64, Bound) {
-        let read = bytes / self.read_gbs.most / 1e9;
-        match &self.tops {
-            Some(tops) if ops / tops.most / 1e12 > read => (ops / tops.most / 1e12, Bound::Integer),
-            _ => (read, Bound::Read),
-        }
-    }
-}
-
-/// What keeps an operation from being faster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Bound {
-    Read,
-    Integer,
-}
-
-impl Bound {
-    pub fn name(self) -> &'static str {
-        match self {
-            Bound::Read => "read",
-            Bound::Integer => "integer",
-        }
-    }
 }
 
 /// A run of `bench kernels`.
@@ -109,6 +69,25 @@ pub struct Decode {
     pub ours: Engine,
     pub peers: Vec<Engine>,
     pub tests: Vec<Test>,
+}
+
+/// A run of `bench replay`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Replay {
+    pub machine: Machine,
+    pub threads: usize,
+    /// Shape or name of the model.
+    pub like: String,
+    pub isa: String,
+    pub real_time: bool,
+    /// Tokens generated at each request, if that was fixed.
+    pub tokens: Option<usize>,
+    pub traces: usize,
+    pub keystrokes: usize,
+    pub sides: Vec<Side>,
+    /// Ours at each level of eagerness; the first is that of `sides`.
+    #[serde(default)]
+    pub levels: Vec<Level>,
 }
 
 /// One of the engines that ran.

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::record::{Decode, Kernels, Record};
-use super::replay::Replay;
+use super::record::{Decode, Kernels, Record, Replay};
 use super::svg::{self, Bars, Series};
 use super::tables;
 
@@ -93,10 +92,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .map(|(file, head, text)| page(&dir.join(file), head, &text))
         .collect::<anyhow::Result<_>>()?;
     for graph in &graphs {
-        super::write(&dir.join(&graph.file), &graph.svg)?;
+        super::output::write(&dir.join(&graph.file), &graph.svg)?;
     }
     for (path, text) in &pages {
-        super::write(path, text)?;
+        super::output::write(path, text)?;
         lacuna_serving::say(&format!("wrote {}", path.display()));
     }
     Ok(())

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::record::{Bound, Decode, Engine, KernelCase, KernelRow, Kernels, Limits, Record, Test};
-use super::replay::Replay;
+use super::machine::{Bound, Limits};
+use super::record::{Decode, Engine, KernelCase, KernelRow, Kernels, Record, Replay, Test};
 use super::replay::summary::Side;
 use super::timing::Spread;
 

@@ -24,7 +24,7 @@ use lacuna_text::{Encoding, Position, Range};
 use serde::Serialize;
 
 use super::machine::Machine;
-use super::write;
+use super::output::write;
 
 /// Measure what recording costs a request, and the report over many rows (in a temporary folder)
 #[derive(clap::Args)]

@@ -2,7 +2,7 @@
 //!
 //! Owns: places of mistakes and the words for them. A key that cannot be understood is left out and
 //! named, the others hold: a typo is no reason to be without completions. Does not own: which layer
-//! wins ([`super::resolve`]).
+//! wins ([`super::resolve()`]).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,27 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use super::names::{doubtful_language, nearest};
 use super::schema::{self, setting, settings};
-use super::{Config, Origin, TRAINED};
+use super::settings::{Config, TRAINED};
+
+/// Where a value was set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    Default,
+    File(PathBuf),
+    Editor,
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Editor => f.write_str("editor"),
+            Origin::Flag => f.write_str("flag"),
+        }
+    }
+}
 
 /// Something in the configuration that does not do what it was written for.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ use super::trust::{Reach, reach};
 
 const HEAD: &str = "\
 # Settings
-<!-- Made by `lacuna config docs`: change the doc comments in crates/config/src/lib.rs instead. -->
+<!-- Made by `lacuna config docs`: change the doc comments in crates/config/src/settings.rs instead. -->
 
 | where | applies to |
 |---|---|

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::Config;
 use super::names::nearest;
+use super::settings::Config;
 use super::trust;
 
 /// One setting, `area.key`.

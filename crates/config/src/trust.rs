@@ -6,7 +6,7 @@
 //! the user's own file lists under `[trust] folders` may do the same.
 //!
 //! Owns: the table, where a workspace's file is looked for, whose it may be. Does not own: layers
-//! and errors ([`super::resolve`]).
+//! and errors ([`super::resolve()`]).
 
 use std::fs::File;
 use std::io::Read;

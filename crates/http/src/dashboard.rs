@@ -4,13 +4,10 @@
 //! requests, and serves everybody for ten times as long as it took, so that no number of reloads
 //! costs more than a tenth of one core.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use lacuna_config::Config;
 use lacuna_serving::store;
 use lacuna_telemetry::metrics::Zone;
@@ -19,12 +16,9 @@ use lacuna_telemetry::store::StoreError;
 use tokio::sync::Mutex;
 
 use super::error::ApiError;
-use super::state::Shared;
 
 /// A page is as good as new for so many times as long as it took to make.
 const FRESH: u32 = 10;
-/// The page holds its own script and style, and nothing may frame it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub struct Dashboard {
     config: Config,
@@ -43,7 +37,7 @@ impl Dashboard {
     }
 
     /// The page; who comes while it is made waits for it.
-    async fn page(&self) -> Result<(StatusCode, Bytes), ApiError> {
+    pub async fn page(&self) -> Result<(StatusCode, Bytes), ApiError> {
         let mut page = self.page.lock().await;
         if let Some(page) = page.as_ref().filter(|p| Instant::now() < p.until) {
             return Ok((page.status, page.text.clone()));
@@ -80,21 +74,4 @@ fn make(config: &Config) -> (StatusCode, String) {
             )
         }
     }
-}
-
-pub async fn page(State(shared): State<Arc<Shared>>) -> Result<Response, ApiError> {
-    let (status, text) = shared.dashboard.page().await?;
-    let mut response = (status, text).into_response();
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        // What was kept is nobody else's business, a proxy's or a browser's disk included.
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    for (name, value) in headers {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    Ok(response)
 }

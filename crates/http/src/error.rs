@@ -6,6 +6,9 @@ use axum::response::{IntoResponse, Response};
 use lacuna_complete::FillError;
 use serde_json::json;
 
+/// Largest body of a request.
+pub const MAX_BODY_BYTES: usize = 4 << 20;
+
 /// A refusal: an HTTP status, a kind for programs, a message for people.
 #[derive(Debug)]
 pub struct ApiError {
@@ -61,7 +64,7 @@ impl ApiError {
     }
 
     pub fn too_large() -> ApiError {
-        let message = format!("the body is larger than {} bytes", super::run::MAX_BODY_BYTES);
+        let message = format!("the body is larger than {} bytes", MAX_BODY_BYTES);
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
     }
 

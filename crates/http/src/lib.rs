@@ -13,6 +13,7 @@ mod llama;
 mod metrics;
 mod ollama;
 mod openai;
+mod pages;
 mod run;
 mod state;
 mod stream;
@@ -119,10 +120,10 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/tags", get(ollama::tags))
         .route("/api/show", post(ollama::show))
         .route("/api/version", get(ollama::version))
-        .route("/metrics", get(metrics::page))
+        .route("/metrics", get(pages::metrics))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::token));
     let looked_at = Router::new()
-        .route("/dashboard", get(dashboard::page))
+        .route("/dashboard", get(pages::dashboard))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::password));
     // Whether we are there may be asked without a token: load balancers do.
     Router::new()
@@ -133,9 +134,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(looked_at)
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
-        .layer(DefaultBodyLimit::max(run::MAX_BODY_BYTES))
+        .layer(DefaultBodyLimit::max(error::MAX_BODY_BYTES))
         .layer(from_fn_with_state(Arc::clone(&shared), guard::no_browsers))
-        .layer(from_fn_with_state(Arc::clone(&shared), metrics::count))
+        .layer(from_fn_with_state(Arc::clone(&shared), pages::count))
         .with_state(shared)
 }
 

@@ -28,8 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tower_service::Service;
 
-use super::error::ApiError;
-use super::run::MAX_BODY_BYTES;
+use super::error::{ApiError, MAX_BODY_BYTES};
 
 /// What connections are held to.
 #[derive(Clone, Copy)]

@@ -3,16 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use lacuna_complete::Filled;
-
-use super::state::Shared;
+use lacuna_complete::{Completer, Filled};
 
 /// Upper bounds of the latency buckets, seconds.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -44,7 +37,7 @@ impl Metrics {
         add(&self.generated_tokens, filled.tokens.generated);
     }
 
-    fn answered(&self, route: &str, status: u16, seconds: f64) {
+    pub fn answered(&self, route: &str, status: u16, seconds: f64) {
         *self
             .requests
             .lock()
@@ -60,7 +53,8 @@ impl Metrics {
         histogram.n += 1;
     }
 
-    fn text(&self, shared: &Shared) -> String {
+    /// `completer`: once it is there.
+    pub fn text(&self, completer: Option<&Completer>) -> String {
         let mut out = String::new();
         head(&mut out, "lacuna_requests_total", "counter", "Requests by route and status.");
         for ((route, status), n) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -102,8 +96,8 @@ impl Metrics {
             head(&mut out, name, "counter", help);
             let _ = writeln!(out, "{name} {}", counter.load(Ordering::Relaxed));
         }
-        if let Ok(engine) = shared.engine() {
-            let kv = engine.completer.kv();
+        if let Some(completer) = completer {
+            let kv = completer.kv();
             for (name, kind, help, value) in [
                 ("lacuna_kv_bytes", "gauge", "Memory of keys and values.", kv.bytes as u64),
                 ("lacuna_kv_budget_bytes", "gauge", "Its limit.", kv.budget as u64),
@@ -124,24 +118,4 @@ impl Metrics {
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-/// Counts every answer by its route; what matches none goes under one name, so that a client cannot
-/// make us remember its paths.
-pub async fn count(
-    State(shared): State<Arc<Shared>>,
-    path: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let start = Instant::now();
-    let response = next.run(request).await;
-    let route = path.as_ref().map_or("other", MatchedPath::as_str);
-    shared.metrics.answered(route, response.status().as_u16(), start.elapsed().as_secs_f64());
-    response
-}
-
-pub async fn page(State(shared): State<Arc<Shared>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.text(&shared))
-        .into_response()
 }

@@ -12,8 +12,6 @@ use lacuna_serving::RaiseOnDrop;
 use super::error::ApiError;
 use super::state::Shared;
 
-/// Largest body of a request.
-pub const MAX_BODY_BYTES: usize = 4 << 20;
 /// However much a client allows, an answer takes no longer.
 const LONGEST: Duration = Duration::from_secs(120);
 /// Clients without a connection identity share this many KV caches, chosen by what they ask for.

@@ -16,13 +16,13 @@ use lacuna_serving::RaiseOnDrop;
 use serde::Serialize;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 
-use super::dialects::{COPILOT_ACCEPTED, Event};
 use super::documents::{Open, Ticket};
-use super::inline::{ACCEPTED, Params, Place, Site, WireItem, site};
+use super::event::Event;
+use super::inline::{Params, Place, Site, WireItem, site};
 use super::manners::{Asking, waited};
 use super::reasons::{Quiet, quiet_advice};
 use super::secrets::{has_secret, keep_secrets};
-use super::server::{Family, Server, Session, error};
+use super::server::{Server, Session, error};
 use super::status::EventParams;
 use super::telemetry::Answered as Observation;
 
@@ -56,14 +56,13 @@ impl Answered {
 impl Server {
     /// `textDocument/inlineCompletion`.
     pub async fn inline_completion(&self, params: Params) -> Result<ItemList> {
+        let dialect = self.session.get().ok_or_else(Error::invalid_request)?.dialect;
         let Answered { place, texts, ids } = self.answer(&params).await?;
-        let family = self.session.get().map_or(Family::Lsp, |s| s.family);
-        let command = if family == Family::Copilot { COPILOT_ACCEPTED } else { ACCEPTED };
         let item = |(text, id): (String, String)| {
-            WireItem::new(&place, &text, id, command, family == Family::Tabby)
+            WireItem::new(&place, &text, dialect.data(&id), id, dialect.accepted())
         };
-        let is_incomplete = (family == Family::Tabby).then_some(false);
-        Ok(ItemList { is_incomplete, items: texts.into_iter().zip(ids).map(item).collect() })
+        let items = texts.into_iter().zip(ids).map(item).collect();
+        Ok(ItemList { is_incomplete: dialect.is_incomplete(), items })
     }
 
     /// Completes at a place. One reply each; superseded requests end in an error that clients

@@ -25,7 +25,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore};
 
-use super::{Connection, transport};
+use super::server::Connection;
+use super::transport;
 
 /// Longest wait for an engine that was just started: the weights of a large model are read before
 /// it listens.

@@ -4,8 +4,8 @@ use serde_json::Value;
 use tower_lsp::jsonrpc::{Error, Result};
 use tower_lsp::ls_types::{ExecuteCommandParams, LSPAny};
 
-use super::dialects::{COPILOT_ACCEPTED, Event};
-use super::inline::ACCEPTED;
+use super::dialects;
+use super::event::Event;
 use super::server::Server;
 use super::status::{PAUSE, RESUME, SNOOZE, STATUS, StatusNotification};
 
@@ -13,15 +13,19 @@ use super::status::{PAUSE, RESUME, SNOOZE, STATUS, StatusNotification};
 const DISMISSED: &str = "lacuna.dismissed";
 
 /// What there is.
-pub const COMMANDS: [&str; 7] =
-    [ACCEPTED, COPILOT_ACCEPTED, DISMISSED, PAUSE, RESUME, SNOOZE, STATUS];
+pub fn commands() -> Vec<String> {
+    let mut all: Vec<&str> = dialects::ALL.map(|dialect| dialect.accepted()).to_vec();
+    all.dedup();
+    all.extend([DISMISSED, PAUSE, RESUME, SNOOZE, STATUS]);
+    all.into_iter().map(str::to_owned).collect()
+}
 
 impl Server {
     pub(super) async fn execute(&self, params: &ExecuteCommandParams) -> Result<Option<LSPAny>> {
         let arguments = &params.arguments;
         let id = || arguments.first().and_then(LSPAny::as_str).map(str::to_owned);
         match params.command.as_str() {
-            ACCEPTED | COPILOT_ACCEPTED => {
+            accepted if dialects::ALL.iter().any(|dialect| dialect.accepted() == accepted) => {
                 id().into_iter().for_each(|id| self.note(&Event::Accepted { id }));
                 Ok(None)
             }
@@ -38,7 +42,7 @@ impl Server {
             }
             other => Err(Error::invalid_params(format!(
                 "unknown command {other}: this server knows {}",
-                COMMANDS.join(", ")
+                commands().join(", ")
             ))),
         }
     }

@@ -17,7 +17,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::{Connection, transport};
+use super::server::Connection;
+use super::transport;
 
 /// The first message has to be here by then.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use lacuna_context::{Excerpt, cursor_facts};
 use lacuna_engine::Cancel;
 use lacuna_text::{Document, Encoding, Position};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::documents::Open;
 use super::wire::or_default;
@@ -72,16 +72,15 @@ pub struct WireItem {
 }
 
 impl WireItem {
-    /// `accepted`: the command that the client runs after accepting. `event_ids`: whether it sends
-    /// tabby's events.
+    /// `data`: what the client sends back in its events; `accepted`: the command that it runs after
+    /// accepting.
     pub fn new(
         place: &Place,
         text: &str,
+        data: Option<Value>,
         id: String,
         accepted: &'static str,
-        event_ids: bool,
     ) -> WireItem {
-        let data = event_ids.then(|| json!({"eventId": {"completionId": id, "choiceIndex": 0}}));
         let insert_text = format!("{}{text}", place.restated);
         WireItem {
             insert_text,

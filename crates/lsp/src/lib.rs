@@ -1,6 +1,6 @@
 //! `lacuna lsp`: the language server.
 //!
-//! Start reading at [`answer`] for the one request that matters, [`server::Server`] for documents,
+//! Start reading at [`answer`] for the one request that matters, [`sync`] for documents,
 //! [`transport`] for how messages come and go, [`status`] and [`manners`] for why nothing may be
 //! answered.
 
@@ -9,8 +9,10 @@ mod answer;
 mod attach;
 mod commands;
 mod configuration;
+mod dialect;
 mod dialects;
 pub mod documents;
+mod event;
 mod experiments;
 mod gate;
 pub mod inline;
@@ -20,12 +22,14 @@ mod memory;
 mod neighbours;
 pub mod notebooks;
 mod parent;
+mod protocol;
 mod reasons;
 mod record;
 mod secrets;
 mod server;
 pub mod settings;
 mod status;
+mod sync;
 pub mod telemetry;
 pub mod trace;
 mod transport;
@@ -47,6 +51,7 @@ pub use status::Status;
 pub use transport::read_messages;
 
 use self::record::Recorder;
+use self::server::Connection;
 
 /// Run the language server on standard input and output
 #[derive(clap::Args)]
@@ -174,13 +179,4 @@ pub fn describe_engine(model: &str) -> String {
     return attach::describe(model);
     #[cfg(not(unix))]
     return format!("not on this system (model {model})");
-}
-
-/// What every client's server is made from.
-#[derive(Clone)]
-pub struct Connection {
-    pub loaded: Arc<models::Loaded>,
-    /// The flag `--model`.
-    pub model: Option<String>,
-    pub recorder: Option<Arc<Recorder>>,
 }

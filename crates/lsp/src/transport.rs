@@ -22,8 +22,8 @@ use tower_lsp::{ExitedError, LspService};
 use tower_service::Service;
 
 use super::parent::{self, Parent};
-use super::server::Server;
-use super::{Connection, dialects, json as lossy, wire};
+use super::server::{Connection, Server};
+use super::{dialects, json as lossy, wire};
 
 /// A longer message is refused: no editor sends a larger file than we complete.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;

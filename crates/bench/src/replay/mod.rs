@@ -19,7 +19,6 @@ use lacuna_config::{Eagerness, ShowConfig};
 use lacuna_engine::set_threads;
 use lacuna_kernels::{isa, threads};
 use lacuna_serving::models;
-use serde::{Deserialize, Serialize};
 
 use self::editor::Editor;
 use self::ours::Ours;
@@ -27,8 +26,8 @@ use self::peer::{LlamaServer, LlamaVim};
 use self::summary::{How, Key, Level, Screen, Side};
 use self::trace::{Event, Kind, Trace};
 use super::machine::Machine;
-use super::record::Record;
-use super::{decode, peer as llama_bench};
+use super::record::{Record, Replay};
+use super::{made, peer as llama_bench};
 
 /// Replay keystroke traces: latency, reuse of the cache, flicker, waste; beside llama-server
 ///
@@ -95,25 +94,6 @@ enum Against {
     LlamaServer,
 }
 
-/// A run of `bench replay`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Replay {
-    pub machine: Machine,
-    pub threads: usize,
-    /// Shape or name of the model.
-    pub like: String,
-    pub isa: String,
-    pub real_time: bool,
-    /// Tokens generated at each request, if that was fixed.
-    pub tokens: Option<usize>,
-    pub traces: usize,
-    pub keystrokes: usize,
-    pub sides: Vec<Side>,
-    /// Ours at each level of eagerness; the first is that of `sides`.
-    #[serde(default)]
-    pub levels: Vec<Level>,
-}
-
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let active = isa::selected().map_err(Clone::clone)?.isa();
     set_threads(usize::from(args.threads));
@@ -155,7 +135,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let server = match (&model.gguf, args.against) {
         (Some(gguf), Some(Against::LlamaServer)) => {
             let program = llama_server(args)?;
-            super::note(&format!("starting {}", program.display()));
+            super::output::note(&format!("starting {}", program.display()));
             Some((LlamaServer::start(&program, gguf, threads::threads())?, gguf.clone()))
         }
         _ => None,
@@ -165,7 +145,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (mut our_lines, mut peer_lines) = (Vec::new(), Vec::new());
     let mut cpu = 0.0;
     for (index, trace) in traces.iter().enumerate() {
-        super::note(&format!("trace {} of {}: {}", index + 1, traces.len(), trace.path));
+        super::output::note(&format!("trace {} of {}: {}", index + 1, traces.len(), trace.path));
         let events = &trace.events[..trace.events.len().min(args.max_events)];
         let of_trace = || format!("trace {} ({})", trace.id, trace.path);
         cpu += our_keystrokes(
@@ -186,7 +166,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let keystrokes = our_keys.len();
     let mut levels = vec![Level::of(first, &our_keys, cpu)];
     for level in eagerness {
-        super::note(&format!("once more, with show.eagerness = {level:?}"));
+        super::output::note(&format!("once more, with show.eagerness = {level:?}"));
         let (ours, mut keys, mut cpu) = (at(level), Vec::new(), 0.0);
         for (index, trace) in traces.iter().enumerate() {
             let events = &trace.events[..trace.events.len().min(args.max_events)];
@@ -226,7 +206,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         sides,
         levels,
     };
-    super::deliver(&Record::Replay(record), args.output.as_deref(), args.json)
+    super::output::deliver(&Record::Replay(record), args.output.as_deref(), args.json)
 }
 
 /// The keystrokes of a trace on our side, and, where they are asked for, lines inserted above the
@@ -383,19 +363,19 @@ struct Files {
 impl Files {
     fn of(args: &Args) -> anyhow::Result<Files> {
         let dir = match (&args.like, &args.model) {
-            (Some(like), _) => decode::made(like, &args.cache)?,
+            (Some(like), _) => made::made(like, &args.cache)?,
             (None, Some(model)) => PathBuf::from(model),
             (None, None) => PathBuf::new(),
         };
         let gguf = match args.against {
-            Some(_) if dir.is_dir() => Some(decode::gguf(&dir, "q8_0")?),
+            Some(_) if dir.is_dir() => Some(made::gguf(&dir, "q8_0")?),
             Some(_) => bail!(
                 "--against needs weights that both sides load: give --like SHAPE, or --model DIR in Hugging Face layout"
             ),
             None => None,
         };
         let packed = match &args.like {
-            Some(_) => Some((decode::packed(&dir)?, dir.join("tokenizer.json"))),
+            Some(_) => Some((made::packed(&dir)?, dir.join("tokenizer.json"))),
             None => None,
         };
         let name = args

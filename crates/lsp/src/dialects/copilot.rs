@@ -3,22 +3,22 @@
 //!
 //! There is no account here: whoever asks is told that all is well.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tower_lsp::LspServiceBuilder;
 use tower_lsp::jsonrpc::Result;
 use tower_lsp::ls_types::notification::Notification;
+use tower_lsp::{Client, LspServiceBuilder};
 
-use super::Event;
 use crate::answer::Answered;
+use crate::dialect::Dialect;
+use crate::event::Event;
 use crate::inline::{Params, Place, WirePosition, WireRange};
 use crate::server::Server;
 
-/// Command of an item that its clients run after accepting.
-pub const ACCEPTED: &str = "github.copilot.didAcceptCompletionItem";
-
 /// What its clients show in a status line.
-pub enum CopilotStatus {}
+enum CopilotStatus {}
 
 impl Notification for CopilotStatus {
     type Params = Value;
@@ -27,38 +27,52 @@ impl Notification for CopilotStatus {
 
 impl CopilotStatus {
     /// There is no account and no network that could fail.
-    pub fn ready() -> Value {
+    fn ready() -> Value {
         json!({"busy": false, "message": "", "kind": "Normal"})
     }
 }
 
-/// Whether `initializationOptions` are those that the family's clients send.
-pub fn is_copilot_client(options: Option<&Value>) -> bool {
-    options.is_some_and(|o| o.get("editorPluginInfo").is_some())
-}
+pub struct Copilot;
 
-pub fn register(builder: LspServiceBuilder<Server>) -> LspServiceBuilder<Server> {
-    builder
-        .custom_method("checkStatus", Server::copilot_status)
-        .custom_method("getVersion", Server::copilot_version)
-        .custom_method("setEditorInfo", Server::copilot_ok)
-        .custom_method("signIn", Server::copilot_signed_in)
-        .custom_method("signInInitiate", Server::copilot_signed_in)
-        .custom_method("signInConfirm", Server::copilot_status)
-        .custom_method("signOut", Server::copilot_ok)
-        .custom_method("copilot/models", Server::copilot_models)
-        .custom_method("getCompletions", Server::copilot_completions)
-        .custom_method("getCompletionsCycling", Server::copilot_cycling)
-        .custom_method("getPanelCompletions", Server::copilot_cycling)
-        .custom_method("notifyShown", Server::copilot_shown)
-        .custom_method("notifyAccepted", Server::copilot_accepted)
-        .custom_method("notifyRejected", Server::copilot_rejected)
-        .custom_method("textDocument/copilotPanelCompletion", Server::copilot_panel)
-        .custom_method("textDocument/copilotInlineEdit", Server::copilot_inline_edit)
-        .custom_method("textDocument/didShowCompletion", Server::did_show)
-        .custom_method("textDocument/didPartiallyAcceptCompletion", Server::did_partially_accept)
-        .custom_method("textDocument/didShowInlineEdit", Server::copilot_ignored)
-        .custom_method("textDocument/didFocus", Server::copilot_ignored)
+impl Dialect<Server> for Copilot {
+    fn claims(&self, options: &Value) -> bool {
+        options.get("editorPluginInfo").is_some()
+    }
+
+    fn accepted(&self) -> &'static str {
+        "github.copilot.didAcceptCompletionItem"
+    }
+
+    fn greet<'a>(&self, client: &'a Client) -> BoxFuture<'a, ()> {
+        client.send_notification::<CopilotStatus>(CopilotStatus::ready()).boxed()
+    }
+
+    fn register(&self, builder: LspServiceBuilder<Server>) -> LspServiceBuilder<Server> {
+        builder
+            .custom_method("checkStatus", Server::copilot_status)
+            .custom_method("getVersion", Server::copilot_version)
+            .custom_method("setEditorInfo", Server::copilot_ok)
+            .custom_method("signIn", Server::copilot_signed_in)
+            .custom_method("signInInitiate", Server::copilot_signed_in)
+            .custom_method("signInConfirm", Server::copilot_status)
+            .custom_method("signOut", Server::copilot_ok)
+            .custom_method("copilot/models", Server::copilot_models)
+            .custom_method("getCompletions", Server::copilot_completions)
+            .custom_method("getCompletionsCycling", Server::copilot_cycling)
+            .custom_method("getPanelCompletions", Server::copilot_cycling)
+            .custom_method("notifyShown", Server::copilot_shown)
+            .custom_method("notifyAccepted", Server::copilot_accepted)
+            .custom_method("notifyRejected", Server::copilot_rejected)
+            .custom_method("textDocument/copilotPanelCompletion", Server::copilot_panel)
+            .custom_method("textDocument/copilotInlineEdit", Server::copilot_inline_edit)
+            .custom_method("textDocument/didShowCompletion", Server::did_show)
+            .custom_method(
+                "textDocument/didPartiallyAcceptCompletion",
+                Server::did_partially_accept,
+            )
+            .custom_method("textDocument/didShowInlineEdit", Server::copilot_ignored)
+            .custom_method("textDocument/didFocus", Server::copilot_ignored)
+    }
 }
 
 /// `getCompletions`: the place stands under `doc`, or at the top beside `textDocument`.

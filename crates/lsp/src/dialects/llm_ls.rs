@@ -6,16 +6,26 @@ use serde_json::Value;
 use tower_lsp::LspServiceBuilder;
 use tower_lsp::jsonrpc::Result;
 
-use super::Event;
 use crate::answer::Answered;
+use crate::dialect::Dialect;
+use crate::event::Event;
 use crate::inline::{Params, TextDocument, WirePosition};
 use crate::server::Server;
 
-pub fn register(builder: LspServiceBuilder<Server>) -> LspServiceBuilder<Server> {
-    builder
-        .custom_method("llm-ls/getCompletions", Server::llm_ls_completions)
-        .custom_method("llm-ls/acceptCompletion", Server::llm_ls_accepted)
-        .custom_method("llm-ls/rejectCompletion", Server::llm_ls_rejected)
+pub struct LlmLs;
+
+impl Dialect<Server> for LlmLs {
+    /// Its clients use nothing of LSP's but documents.
+    fn claims(&self, _: &Value) -> bool {
+        false
+    }
+
+    fn register(&self, builder: LspServiceBuilder<Server>) -> LspServiceBuilder<Server> {
+        builder
+            .custom_method("llm-ls/getCompletions", Server::llm_ls_completions)
+            .custom_method("llm-ls/acceptCompletion", Server::llm_ls_accepted)
+            .custom_method("llm-ls/rejectCompletion", Server::llm_ls_rejected)
+    }
 }
 
 #[derive(Deserialize)]

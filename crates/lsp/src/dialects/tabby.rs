@@ -6,25 +6,35 @@ use serde_json::{Value, json};
 use tower_lsp::LspServiceBuilder;
 use tower_lsp::jsonrpc::Result;
 
-use super::Event;
+use crate::dialect::Dialect;
+use crate::event::Event;
 use crate::server::Server;
 
-/// Whether `initializationOptions` are those that the family's clients send.
-pub fn is_tabby_client(options: Option<&Value>) -> bool {
-    options.is_some_and(|o| {
-        o.get("clientCapabilities").is_some_and(|c| c.get("tabby").is_some())
-            || o["clientInfo"].get("tabbyPlugin").is_some()
-    })
-}
+pub struct Tabby;
 
-pub fn register(builder: LspServiceBuilder<Server>) -> LspServiceBuilder<Server> {
-    builder
-        .custom_method("tabby/status", Server::tabby_status)
-        .custom_method("tabby/status/showHelpMessage", Server::tabby_no)
-        .custom_method("tabby/status/ignoredIssues/edit", Server::tabby_no)
-        .custom_method("tabby/config", Server::tabby_config)
-        .custom_method("tabby/telemetry/event", Server::tabby_event)
-        .custom_method("tabby/editors/didChangeActiveEditor", Server::tabby_ignored)
+impl Dialect<Server> for Tabby {
+    fn claims(&self, options: &Value) -> bool {
+        options.get("clientCapabilities").is_some_and(|c| c.get("tabby").is_some())
+            || options["clientInfo"].get("tabbyPlugin").is_some()
+    }
+
+    fn data(&self, id: &str) -> Option<Value> {
+        Some(json!({"eventId": {"completionId": id, "choiceIndex": 0}}))
+    }
+
+    fn is_incomplete(&self) -> Option<bool> {
+        Some(false)
+    }
+
+    fn register(&self, builder: LspServiceBuilder<Server>) -> LspServiceBuilder<Server> {
+        builder
+            .custom_method("tabby/status", Server::tabby_status)
+            .custom_method("tabby/status/showHelpMessage", Server::tabby_no)
+            .custom_method("tabby/status/ignoredIssues/edit", Server::tabby_no)
+            .custom_method("tabby/config", Server::tabby_config)
+            .custom_method("tabby/telemetry/event", Server::tabby_event)
+            .custom_method("tabby/editors/didChangeActiveEditor", Server::tabby_ignored)
+    }
 }
 
 #[derive(Deserialize)]

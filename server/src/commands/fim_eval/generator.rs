@@ -15,7 +15,7 @@ use lacuna_prompt::Order;
 use lacuna_serving::languages::Languages;
 use lacuna_serving::{models, private};
 
-use super::run::{Args, Part};
+use super::args::{Args, OrderFlag, Part};
 
 /// Longest key file that is read.
 const MAX_KEY_BYTES: u64 = 64 << 10;
@@ -25,9 +25,6 @@ pub struct Chosen {
     pub generator: Option<Box<dyn Generator>>,
     pub model: ModelId,
 }
-
-/// Modes beside the model's.
-pub const BASELINES: [&str; 4] = ["empty", "copy-line", "close-bracket", "ngram"];
 
 /// Builds the generator; fills in the fields of `config` that depend on it.
 pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Result<Chosen> {
@@ -51,8 +48,8 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     let mut settings = lacuna_config::resolve_here(args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = args.deadline.unwrap_or(0);
     match args.order {
-        Some(super::run::OrderFlag::Psm) => settings.model.order = OrderSetting::Psm,
-        Some(super::run::OrderFlag::Spm) => settings.model.order = OrderSetting::Spm,
+        Some(OrderFlag::Psm) => settings.model.order = OrderSetting::Psm,
+        Some(OrderFlag::Spm) => settings.model.order = OrderSetting::Spm,
         None => {}
     }
     settings.model.heal = args.heal.or(settings.model.heal);

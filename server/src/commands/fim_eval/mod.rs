@@ -1,6 +1,7 @@
 //! `lacuna fim-eval`: sets of fill-in-the-middle examples, and scores with the completer that
 //! serves editors.
 
+mod args;
 mod build;
 mod compare;
 mod confidence;
@@ -25,7 +26,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     Build(build::Args),
-    Run(Box<run::Args>),
+    Run(Box<args::Args>),
     Compare(compare::Args),
     Report(report::Args),
     Confined(confined::Args),

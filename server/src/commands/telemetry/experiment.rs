@@ -11,7 +11,7 @@ use lacuna_telemetry::metrics::Zone;
 use lacuna_telemetry::report::{experiment_table, to_json};
 use lacuna_telemetry::store::Store;
 
-use super::{configured, resolved};
+use super::given::{configured, resolved};
 use crate::Answer;
 
 /// A/B tests on this machine: [experiment.NAME] in lacuna.toml says what is tried

@@ -10,7 +10,8 @@ use lacuna_telemetry::report::Experiment;
 use lacuna_telemetry::store::{Store, Window};
 use lacuna_telemetry::{Columns, Event, Names};
 
-use super::{configuration, otlp, parse_time, write_file};
+use super::given::{configuration, parse_time, write_file};
+use super::otlp;
 use crate::Answer;
 
 /// Write what was recorded for other tools (DuckDB, Postgres, ClickHouse), or send it to a

@@ -7,14 +7,12 @@ mod compare;
 mod demo;
 mod experiment;
 mod export;
+mod given;
 mod otlp;
 mod report;
 mod show;
 mod simulate;
 
-use std::path::Path;
-
-use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 
 use crate::Answer;
@@ -53,91 +51,5 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         Command::Simulate(args) => simulate::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => lacuna_bench::telemetry::run(args).map(|()| Answer::Yes),
-    }
-}
-
-/// The configuration that holds here.
-fn configuration() -> anyhow::Result<lacuna_config::Config> {
-    Ok(resolved()?.config)
-}
-
-fn resolved() -> anyhow::Result<lacuna_config::Resolved> {
-    lacuna_config::resolve_here(None)?.strict()
-}
-
-/// `2026-11-01`, `2026-11-01T08:00:00Z`, or an age: `7d`, `12h`, `30m`. Milliseconds since 1970.
-fn parse_time(text: &str) -> Result<i64, String> {
-    let age = text.strip_suffix(['d', 'h', 'm']).and_then(|number| number.parse::<u32>().ok());
-    if let Some(number) = age {
-        let unit = match text.as_bytes().last() {
-            Some(b'd') => 86_400_000,
-            Some(b'h') => 3_600_000,
-            _ => 60_000,
-        };
-        return Ok(lacuna_telemetry::system_ms() - i64::from(number) * unit);
-    }
-    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
-        return Ok(time.timestamp_millis());
-    }
-    let date = text.parse::<chrono::NaiveDate>().map_err(
-        |_| "give a date (2026-11-01), a time (2026-11-01T08:00:00Z) or an age (7d, 12h, 30m)",
-    )?;
-    let midnight =
-        date.and_hms_opt(0, 0, 0).and_then(|t| t.and_local_timezone(chrono::Local).earliest());
-    midnight
-        .map(|t| t.timestamp_millis())
-        .ok_or_else(|| format!("{text} has no midnight in this time zone"))
-}
-
-/// Writes a file through a temporary one beside it.
-fn write_file(
-    path: &Path,
-    write: impl FnOnce(&mut std::fs::File) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut stage = path.as_os_str().to_owned();
-    stage.push(format!(".{}.tmp", std::process::id()));
-    let name = || format!("{} cannot be written: check that its folder exists", path.display());
-    let mut file = std::fs::File::create(&stage).with_context(name)?;
-    let written = write(&mut file)
-        .and_then(|()| Ok(file.sync_all()?))
-        .and_then(|()| Ok(std::fs::rename(&stage, path)?));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&stage);
-    }
-    written.with_context(name)
-}
-
-/// The experiment of that name in the configuration.
-fn configured<'a>(
-    config: &'a lacuna_config::Config,
-    name: &str,
-) -> anyhow::Result<&'a lacuna_telemetry::experiment::Definition> {
-    match config.experiment.get(name) {
-        Some(definition) => Ok(definition),
-        None if config.experiment.is_empty() => {
-            bail!("experiment {name} is not configured: add [experiment.{name}] to lacuna.toml")
-        }
-        None => {
-            let known: Vec<&str> = config.experiment.keys().map(String::as_str).collect();
-            bail!("experiment {name} is not configured: there are {}", known.join(", "))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times() {
-        assert_eq!(parse_time("1970-01-02T00:00:00Z"), Ok(86_400_000));
-        let now = lacuna_telemetry::system_ms();
-        for (text, age) in [("7d", 7 * 86_400_000), ("12h", 12 * 3_600_000), ("30m", 30 * 60_000)] {
-            assert!((now - age - parse_time(text).unwrap()).abs() < 5_000, "{text}");
-        }
-        assert!(parse_time("2026-11-01").is_ok());
-        for text in ["", "d", "yesterday", "2026-13-01", "-3d", "99999999999d"] {
-            assert!(parse_time(text).is_err(), "{text}");
-        }
     }
 }

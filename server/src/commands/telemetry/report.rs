@@ -12,7 +12,7 @@ use lacuna_telemetry::stats::Plan;
 
 use lacuna_telemetry::{Int, Text};
 
-use super::{configuration, parse_time, write_file};
+use super::given::{configuration, parse_time, write_file};
 use crate::Answer;
 
 /// What was shown, accepted and kept: this machine's, or that of exported files

@@ -7,7 +7,7 @@ use lacuna_telemetry::exchange::{Format, RowWriter};
 use lacuna_telemetry::store::{Store, StoreError, Window};
 use lacuna_telemetry::{Columns, Names, Text};
 
-use super::{configuration, parse_time};
+use super::given::{configuration, parse_time};
 use crate::Answer;
 
 /// What is stored on this machine: where, how much, and the newest rows in full

@@ -10,8 +10,7 @@ use lacuna_eval::build::Report;
 use lacuna_eval::example::ReadError;
 use lacuna_eval::format::{self, Format};
 
-use super::cancel_on_interrupt;
-use super::output::{Output, print_reasons};
+use super::output::{Output, cancel_on_interrupt, print_reasons};
 use crate::Answer;
 
 /// Bad rows that are named; a file of another kind has nothing else.

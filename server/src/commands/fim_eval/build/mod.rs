@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::{Args as ClapArgs, Subcommand};
 use lacuna_context::{Language, SpanKind};
-use lacuna_engine::Cancel;
 use lacuna_eval::build::{
     self as sets, AstOptions, CommitOptions, ContextLimits, Fetch, HoleLimits, SweBenchOptions,
 };
@@ -234,12 +233,4 @@ fn language(text: &str) -> Result<Language, String> {
 fn kind(text: &str) -> Result<SpanKind, String> {
     SpanKind::from_name(text)
         .ok_or_else(|| format!("known are {}", SpanKind::ALL.map(SpanKind::name).join(", ")))
-}
-
-/// Raised by Ctrl-C.
-fn cancel_on_interrupt() -> anyhow::Result<Cancel> {
-    let cancel = Cancel::new();
-    let raise = cancel.clone();
-    ctrlc::set_handler(move || raise.cancel())?;
-    Ok(cancel)
 }

@@ -11,7 +11,6 @@ use lacuna_eval::example::Writer;
 use lacuna_eval::table::write_parquet;
 use serde::Serialize;
 
-use super::cancel_on_interrupt;
 use crate::Answer;
 
 #[derive(ClapArgs)]
@@ -113,4 +112,12 @@ pub fn print_reasons(out: &mut impl Write, report: &Report) -> std::io::Result<(
         writeln!(out, "left out {count}: {reason}")?;
     }
     Ok(())
+}
+
+/// Raised by Ctrl-C.
+pub fn cancel_on_interrupt() -> anyhow::Result<Cancel> {
+    let cancel = Cancel::new();
+    let raise = cancel.clone();
+    ctrlc::set_handler(move || raise.cancel())?;
+    Ok(cancel)
 }
