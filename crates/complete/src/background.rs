@@ -2,8 +2,8 @@
 //! suggestion is prepared.
 //!
 //! One thread, behind every request (`Class::Warm`): a request of the same document stops it, one
-//! of another document goes first at the next layer. Of each kind at most one job waits for a
-//! document, the newest.
+//! of another document goes first at the next layer, and stops it if it needs the room that it
+//! holds. Of each kind at most one job waits for a document, the newest.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -162,7 +162,8 @@ fn run(core: &Core, job: Job) {
 /// plain text, then brings the spare cache to where the window will be soon.
 fn warm(core: &Core, snapshot: &Snapshot) {
     let state = core.states.of(&snapshot.key);
-    let cancel = state.begin_background().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
+    let working = core.states.begin_background(&state);
+    let cancel = working.cancel.clone().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
     let request = snapshot.request();
     let of = |ahead| {
         prepare(
@@ -204,7 +205,8 @@ fn warm(core: &Core, snapshot: &Snapshot) {
 /// Completes a text that is not there yet, and keeps the answer for when it is.
 fn complete_ahead(core: &Core, snapshot: &Snapshot) {
     let state = core.states.of(&snapshot.key);
-    let cancel = state.begin_background().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
+    let working = core.states.begin_background(&state);
+    let cancel = working.cancel.clone().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
     let request = snapshot.request();
     if lock(&state.ghosts).recall(request.document, request.cursor).is_some() {
         return;

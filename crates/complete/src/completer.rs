@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use lacuna_engine::{
-    Cancel, Class, KvLease, KvPool, KvSnapshot, Model, PoolStats, Reuse, Sampling, Scheduler,
+    Cancel, Class, KvLease, KvPool, KvSnapshot, Model, OverBudget, PoolStats, Reuse, Sampling,
+    Scheduler,
 };
 use lacuna_prompt::{Prompt, Sentinels, Tokenizer};
 
@@ -249,7 +250,7 @@ impl Core {
 
         let stage = Instant::now();
         let deadline = (!self.settings.deadline.is_zero()).then(|| start + self.settings.deadline);
-        let Planned { prepared, budget, mut lease, donors, is_small } =
+        let Planned { prepared, budget, mut lease, mut donors, is_small } =
             self.plan(request, deadline);
         let Prepared { prompt, extent, excerpts, context_time } = prepared;
         answer.ms.context = context_time.as_secs_f64() * 1e3;
@@ -263,7 +264,7 @@ impl Core {
         if is_small {
             jobs.push(Job::Warm(Box::new(snapshot(request))));
         }
-        if let Err(error) = lease.reserve(&prompt.ids, self.longest()) {
+        if let Err(error) = self.reserve(&mut lease, &mut donors, &prompt.ids, self.longest()) {
             tracing::warn!(%error, "no room for the prompt");
             return (Outcome::Silence(Reason::OverBudget), jobs);
         }
@@ -410,6 +411,24 @@ impl Core {
             donors: Vec::new(),
             is_small: true,
         }
+    }
+
+    /// [`KvLease::reserve`] for somebody who waits: where there is no room, what is held for speed
+    /// alone gives way, the sequences to take text from and work in the background. So an answer
+    /// does not depend on how far that work has come.
+    pub fn reserve(
+        &self,
+        lease: &mut KvLease,
+        donors: &mut Vec<KvSnapshot>,
+        ids: &[u32],
+        more: usize,
+    ) -> Result<(), OverBudget> {
+        if lease.reserve(ids, more).is_ok() {
+            return Ok(());
+        }
+        donors.clear();
+        let _alone = self.states.alone();
+        lease.reserve(ids, more)
     }
 
     /// Whether so many tokens can be prefilled and a few generated in the time that is left. What

@@ -150,14 +150,14 @@ impl Core {
         let warm = &*warm_key(fill.key);
         let (key, other) =
             if fill.sampling.max_tokens == 0 { (warm, fill.key) } else { (fill.key, warm) };
-        let donors: Vec<_> = self.pool.snapshot(other).into_iter().collect();
-        let prefill = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
+        let mut donors: Vec<_> = self.pool.snapshot(other).into_iter().collect();
         let mut lease = self.pool.lease(key);
         let room = lease.capacity().saturating_sub(prompt.ids.len());
         let mut sampling = fill.sampling.clone();
         sampling.max_tokens = sampling.max_tokens.min(room);
         sampling.stops.extend_from_slice(&self.sentinels.stops);
-        lease.reserve(&prompt.ids, sampling.max_tokens)?;
+        self.reserve(&mut lease, &mut donors, &prompt.ids, sampling.max_tokens)?;
+        let prefill = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
         let raised = cancel;
         let mut cancel = cancel.clone().with_turn(self.scheduler.turn(Class::Prefill, fill.client));
         if let Some(deadline) = fill.deadline {

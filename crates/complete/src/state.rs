@@ -37,7 +37,7 @@ impl DocumentState {
 
     /// A flag for work in the background; work that had one before is stopped. Raised at once while
     /// there are requests.
-    pub fn begin_background(&self) -> Cancel {
+    fn begin_background(&self) -> Cancel {
         let mut running = lock(&self.background);
         running.cancel();
         *running = Cancel::new();
@@ -71,14 +71,58 @@ impl Drop for Requesting {
     }
 }
 
-/// States by document key.
+/// States by document key, and what the background is at.
 #[derive(Default)]
 pub(crate) struct States {
     entries: DashMap<String, Arc<DocumentState>>,
     clock: AtomicU64,
+    /// Held while a piece of work in the background runs, whatever its document.
+    working: Mutex<()>,
+    /// Of that work.
+    running: Mutex<Cancel>,
+    /// Requests that need what it holds.
+    alone: AtomicUsize,
+}
+
+/// A piece of work in the background, until it is dropped.
+pub(crate) struct Working<'a> {
+    pub cancel: Cancel,
+    _one: MutexGuard<'a, ()>,
+}
+
+/// Nothing runs in the background until this is dropped.
+pub(crate) struct Alone<'a> {
+    states: &'a States,
+    _none: MutexGuard<'a, ()>,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.states.alone.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl States {
+    /// Begins a piece of work for a document. It is stopped at once while there are requests of
+    /// this document, or such as need what it would hold.
+    pub fn begin_background(&self, state: &DocumentState) -> Working<'_> {
+        let one = lock(&self.working);
+        let cancel = state.begin_background();
+        *lock(&self.running) = cancel.clone();
+        if self.alone.load(Ordering::SeqCst) > 0 {
+            cancel.cancel();
+        }
+        Working { cancel, _one: one }
+    }
+
+    /// Stops what runs in the background, for whatever document, and waits until it has given back
+    /// what it held: as long as half a layer takes.
+    pub fn alone(&self) -> Alone<'_> {
+        self.alone.fetch_add(1, Ordering::SeqCst);
+        lock(&self.running).cancel();
+        Alone { states: self, _none: lock(&self.working) }
+    }
+
     pub fn of(&self, key: &str) -> Arc<DocumentState> {
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
         if let Some(state) = self.entries.get(key) {

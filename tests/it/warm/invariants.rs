@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use lacuna_complete::{Calibration, Completer, Evidence, Outcome, Reason, Reply, Settings, Suffix};
+use lacuna_complete::{
+    Calibration, Completer, Evidence, Outcome, Reason, Reply, Settings, Snapshot, Suffix,
+};
+use lacuna_context::Language;
 use lacuna_engine::Cancel;
 use lacuna_tests::Random;
 
@@ -240,4 +243,37 @@ fn the_memory_of_all_documents_stays_below_its_budget() {
         buffer.complete(&tight, &Cancel::new()).outcome,
         Outcome::Silence(Reason::OverBudget)
     );
+}
+
+#[test]
+fn what_is_prepared_for_one_document_takes_no_room_from_a_request_of_another() {
+    let tiny = Tiny::new();
+    let random = &mut Random::new(3);
+    let text = program(60, random);
+    let buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
+    let alone = tiny.completer(by_the_model());
+    let expected = text_of(&buffer.complete(&alone, &Cancel::new()).outcome);
+    // Room for one document. Whether the work for the other one runs, waits or is done when the
+    // request comes is chance; the answer is not.
+    let completer = tiny.completer(Settings {
+        kv_budget_bytes: alone.kv().bytes,
+        background: true,
+        ..by_the_model()
+    });
+    for i in 0..100 {
+        let Buffer { document, tree, cursor } = buffer.clone();
+        completer.edited(Snapshot {
+            key: format!("prepared {i}"),
+            path: None,
+            language: Language::Python,
+            document,
+            tree,
+            cursor,
+            excerpts: Arc::default(),
+        });
+        let key = format!("asked {i}");
+        (0..i * 20).for_each(|_| std::thread::yield_now());
+        let reply = completer.complete(&buffer.request(&key, 1), &Cancel::new());
+        assert_eq!(text_of(&reply.outcome), expected, "{i}");
+    }
 }
