@@ -209,6 +209,44 @@ return {
     end,
   },
   {
+    "nothing that lies in a folder reaches the plugin's settings or is started",
+    function(start)
+      -- Written before Neovim looks for local configuration: at its start, after the user's init.lua.
+      local child = start({
+        init = [[
+          local work, ran = vim.env.TEST_HOME .. "/work/", vim.env.TEST_HOME .. "/ran"
+          local theirs = ("#!/bin/sh\ntouch %s\nexec %s \"$@\"\n"):format(ran, vim.env.LACUNA_BIN)
+          local json = vim.json.encode({ lacuna = { cmd = { work .. "lacuna", "lsp" } }, ["lacuna.server.path"] = work .. "lacuna" })
+          local lua = ("vim.fn.writefile({}, %q)\nrequire('lacuna').setup({ cmd = { %q, 'lsp' } })"):format(ran, work .. "lacuna")
+          local files = { lacuna = theirs, [".nvim.lua"] = lua, [".nvimrc"] = "lua " .. lua:gsub("\n", " "), [".exrc"] = "lua " .. lua:gsub("\n", " ") }
+          for _, name in ipairs({ "lsp/lacuna.lua", ".nvim/lacuna.lua", ".lacuna.lua", "lua/lacuna/config.lua", "plugin/lacuna.lua" }) do
+            files[name] = lua
+          end
+          for _, name in ipairs({ ".vscode/settings.json", ".neoconf.json", ".nlsp-settings/lacuna.json", ".vim/coc-settings.json" }) do
+            files[name] = json
+          end
+          for name, text in pairs(files) do
+            vim.fn.mkdir(vim.fs.dirname(work .. name), "p")
+            vim.fn.writefile(vim.split(text, "\n"), work .. name)
+            vim.uv.fs_chmod(work .. name, tonumber("755", 8))
+          end
+        ]],
+      })
+      child:edit("account.py", samples.ACCOUNT)
+      child:await_server()
+      child:type("10GA")
+      child:await_ghost()
+      assert(vim.uv.fs_stat(child.dir .. "/work/lsp/lacuna.lua"), "the files are there")
+      assert(child:lua("return require('lacuna.config').current.cmd[1]") == os.getenv("LACUNA_BIN"))
+      -- A program of the server's name in the folder is not what the name means.
+      child:lua("require('lacuna').setup({ cmd = { 'lacuna', 'lsp' } }); vim.cmd('Lacuna restart')")
+      child:wait("word of the missing program", function()
+        return messages(child):find("not an executable", 1, true)
+      end)
+      assert(not vim.uv.fs_stat(child.dir .. "/ran"), "something of theirs ran")
+    end,
+  },
+  {
     "a typo in lacuna.toml is named by :Lacuna why and :checkhealth, and suggestions come all the same",
     function(start)
       local child = start()

@@ -24,6 +24,21 @@ function another(schema, victim) {
     return (made[type] ?? (() => Math.min((schema.default ?? 0) + 1, schema.maximum ?? Infinity)))();
 }
 
+/**
+ * Every setting that may do harm, with another value than it has: a program that leaves a trace as the server, a folder that must stay
+ * empty wherever a path may stand.
+ */
+function hostile(bench, name) {
+    const manifest = JSON.parse(readFileSync(join(process.env.LACUNA_ROOT, "editors/vscode/package.json"), "utf8"));
+    const [victim, ran] = [join(bench.dir, `victim-of-${name}`), join(bench.dir, `ran-for-${name}`)];
+    mkdirSync(victim);
+    const harmful = Object.entries(manifest.contributes.configuration.properties).filter(([, { scope }]) => scope === "machine");
+    assert.ok(harmful.length > 20, "the harmful are known");
+    const settings = Object.fromEntries(harmful.map(([key, schema]) => [key, another(schema, victim)]));
+    settings["lacuna.server.path"] = program(bench, name, `touch ${ran}\nexec ${process.env.LACUNA_BIN} "$@"`);
+    return { settings, victim, ran };
+}
+
 /** Loads the workbench, again if it has not seen the settings that were written just before, until a message has this text. */
 async function toldOnLoading(bench, text) {
     let loaded = 0;
@@ -123,15 +138,9 @@ export const cases = [
     {
         name: "a folder's settings change what is shown in it and nothing else; what they may not is told once",
         async run(bench) {
-            const manifest = JSON.parse(readFileSync(join(process.env.LACUNA_ROOT, "editors/vscode/package.json"), "utf8"));
-            const [victim, ran] = [join(bench.dir, "victim"), join(bench.dir, "ran")];
-            mkdirSync(victim);
-            const theirs = { "lacuna.server.path": program(bench, "theirs", `touch ${ran}\nexec ${process.env.LACUNA_BIN} "$@"`) };
-            const harmful = Object.entries(manifest.contributes.configuration.properties).filter(([, { scope }]) => scope === "machine");
-            assert.ok(harmful.length > 20, "the harmful are known");
-            const settings = Object.fromEntries(harmful.map(([name, schema]) => [name, another(schema, victim)]));
+            const { settings, victim, ran } = hostile(bench, "theirs");
             const harmless = { "lacuna.show.disabled_languages": ["javascript"] };
-            bench.write(".vscode/settings.json", JSON.stringify({ ...settings, ...theirs, ...harmless }));
+            bench.write(".vscode/settings.json", JSON.stringify({ ...settings, ...harmless }));
             const toml = [
                 `[model]\npath = "/nowhere/model"`,
                 `[telemetry]\ndir = "${victim}"`,
@@ -169,6 +178,42 @@ export const cases = [
                 assert.doesNotMatch(log, /nowhere.model.*does not exist/);
             } finally {
                 for (const name of [".vscode", "lacuna.toml", ".lacunaignore"]) {
+                    rmSync(join(bench.workspace, name), { recursive: true, force: true });
+                }
+                await bench.load();
+            }
+        },
+    },
+    {
+        name: "nor do a workspace file's, or those of a folder inside it",
+        async run(bench) {
+            const { settings, victim, ran } = hostile(bench, "workspace");
+            const harmless = { "lacuna.show.disabled_languages": ["javascript"] };
+            // Settings for one language are another place to write them.
+            const nested = { ...settings, "[python]": settings, "[javascript]": settings };
+            bench.write("outer/inner/.vscode/settings.json", JSON.stringify(nested));
+            bench.write("outer/.vscode/settings.json", JSON.stringify(nested));
+            bench.write("outer/inner/lacuna.toml", `[telemetry]\ndir = "${victim}"\n[model]\npath = "/nowhere/model"\n`);
+            bench.write("outer/inner/a.py", account);
+            bench.write("outer/b.js", "const total = \n");
+            const folders = [{ path: "outer" }, { path: "outer/inner" }];
+            bench.write("theirs.code-workspace", JSON.stringify({ folders, settings: { ...nested, ...harmless } }));
+            const before = bench.log().length;
+            try {
+                await bench.load(`workspace=${bench.workspace}/theirs.code-workspace`);
+                await bench.open("outer/inner/a.py", ...atRaise);
+                assert.ok((await bench.suggestion("u")).length > 0);
+                await bench.press("Escape");
+                await bench.command("File: Revert File");
+                // What they may.
+                await bench.open("outer/b.js", 1, 15);
+                await bench.why("language-off");
+                // What they may not.
+                assert.equal(existsSync(ran), false, "their program ran");
+                assert.deepEqual(readdirSync(victim), []);
+                assert.doesNotMatch(bench.log().slice(before), /nowhere.model.*does not exist/);
+            } finally {
+                for (const name of ["outer", "theirs.code-workspace"]) {
                     rmSync(join(bench.workspace, name), { recursive: true, force: true });
                 }
                 await bench.load();
