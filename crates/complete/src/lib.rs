@@ -33,6 +33,7 @@ mod state;
 mod suffix;
 mod surroundings;
 mod trim;
+mod unseen;
 mod wishes;
 mod word;
 

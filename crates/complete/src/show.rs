@@ -15,6 +15,7 @@ use crate::trim::{
     before_opener_below, begins_as_the_rest, doubled_blanks, line_above_again, repeated_lines,
     repeated_rest_of_line,
 };
+use crate::unseen::before_unseen;
 use crate::word::before_word;
 use crate::{Filter, Reason, Request};
 
@@ -74,6 +75,11 @@ pub(crate) fn show(
     let before = document.slice(cursor.saturating_sub(BRACKET_WINDOW)..cursor);
     let after = text_after(document, cursor);
     let (prefix, suffix) = (tail(&before, BRACKET_WINDOW), head(&after, BRACKET_WINDOW));
+    let text = answer.filter("unseen", text, |t| before_unseen(prefix, t).to_owned());
+    if text.trim().is_empty() {
+        answer.dropped("unseen", &text);
+        return Err(Reason::Empty);
+    }
     let mut text = answer.filter("loop", text, |t| before_loop(prefix, t).to_owned());
     if text.trim().is_empty() {
         answer.dropped("loop", &text);
