@@ -404,6 +404,43 @@ fn what_is_not_a_request_is_refused_and_the_server_stays_up() {
 }
 
 #[test]
+fn halves_of_an_emoji_and_fields_of_null_are_read_in_every_dialect() {
+    let server = Server::start();
+    // A window that was cut at so many units of UTF-16 begins or ends in the middle of an emoji.
+    for (path, body) in [
+        (
+            "/infill",
+            r#"{"input_prefix": "\ude00 a = ", "input_suffix": "\n\ud83d", "n_predict": 3, "input_extra": [{"text": "\ud83d", "filename": null}]}"#,
+        ),
+        (
+            "/infill",
+            r#"{"input_prefix": "a = ", "input_suffix": "\n", "n_predict": 3, "input_extra": null, "prompt": null, "stream": null, "response_fields": null, "stop": null}"#,
+        ),
+        ("/v1/completions", r#"{"prompt": "\uDE00 a = ", "suffix": "\uD83D", "max_tokens": 3}"#),
+        (
+            "/v1/completions",
+            r#"{"prompt": "a = ", "suffix": null, "max_tokens": 3, "stream": null, "echo": null, "stop": null}"#,
+        ),
+        (
+            "/api/generate",
+            r#"{"model": null, "prompt": "\ude00 a = ", "suffix": null, "options": null, "stream": false}"#,
+        ),
+    ] {
+        let (status, reply) = server.ask("POST", path, "", body);
+        assert_eq!(status, 200, "{path} {body}: {reply}");
+    }
+    // Nor is a pair that is whole read as two halves, or what merely looks like one.
+    let whole =
+        r#"{"input_prefix": "s = '\ud83d\ude00\\ud83d", "input_suffix": "'", "n_predict": 3}"#;
+    let plain = r#"{"input_prefix": "s = '😀\\ud83d", "input_suffix": "'", "n_predict": 3}"#;
+    let answers = [whole, plain].map(|body| {
+        let reply = server.ask("POST", "/infill", "", body).1;
+        serde_json::from_str::<Value>(&reply).expect("JSON")["content"].clone()
+    });
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[test]
 fn web_pages_get_nothing() {
     let server = Server::start();
     let body = infill("a", "", "b").to_string();

@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use lacuna_serving::json;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -20,10 +21,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|_| ApiError::too_large())?;
-        serde_json::from_slice(&bytes)
+        // Who cuts a text at so many units of UTF-16 cuts emoji in two.
+        serde_json::from_str(&json::lossy(&bytes))
             .map(Body)
             .map_err(|e| ApiError::invalid(format!("the body is not what this route takes: {e}")))
     }
+}
+
+/// `null` is what leaving the field out is: some clients write out every field that they know.
+pub fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// One text or several.

@@ -13,7 +13,7 @@ use lacuna_engine::Sampling;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Body, MAX_ALTERNATIVES, alternatives, stops, tokens, within};
+use super::dialect::{Body, MAX_ALTERNATIVES, alternatives, or_default, stops, tokens, within};
 use super::error::ApiError;
 use super::run::{Job, nobody, run};
 use super::state::Shared;
@@ -25,10 +25,10 @@ use super::stream::{Format, respond};
 pub struct Infill {
     input_prefix: Option<String>,
     input_suffix: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     input_extra: Vec<Extra>,
     /// Text of the cursor's line; belongs to the prefix.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     prompt: String,
     /// −1: as many as the shape wants.
     n_predict: Option<i64>,
@@ -41,16 +41,16 @@ pub struct Infill {
     t_max_predict_ms: Option<i64>,
     id_slot: Option<i64>,
     n_cmpl: Option<usize>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     stream: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     response_fields: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Extra {
     text: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     filename: String,
 }
 

@@ -10,7 +10,7 @@ use lacuna_engine::Sampling;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Body, sides, stops, tokens, within};
+use super::dialect::{Body, or_default, sides, stops, tokens, within};
 use super::error::ApiError;
 use super::run::{Job, nobody, run};
 use super::state::Shared;
@@ -18,13 +18,13 @@ use super::stream::{Format, respond};
 
 #[derive(Deserialize)]
 pub struct Generate {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     model: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     prompt: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     suffix: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     options: Options,
     /// Ollama streams unless told otherwise.
     stream: Option<bool>,

@@ -11,7 +11,7 @@ use lacuna_engine::Sampling;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::dialect::{Body, alternatives, sides, stops, tokens, within};
+use super::dialect::{Body, alternatives, or_default, sides, stops, tokens, within};
 use super::error::ApiError;
 use super::run::{Job, nobody, run};
 use super::state::Shared;
@@ -29,9 +29,9 @@ pub struct Completion {
     n: Option<usize>,
     #[serde(default, deserialize_with = "stops")]
     stop: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     stream: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     echo: bool,
     #[serde(alias = "random_seed")]
     seed: Option<i64>,

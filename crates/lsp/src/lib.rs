@@ -16,7 +16,6 @@ mod event;
 mod experiments;
 mod gate;
 pub mod inline;
-pub mod json;
 pub mod manners;
 mod memory;
 mod neighbours;
@@ -45,6 +44,7 @@ use anyhow::bail;
 use lacuna_serving::Token;
 use lacuna_serving::models;
 
+pub use lacuna_serving::json;
 pub use reasons::{Advice, Quiet, quiet_advice};
 pub use secrets::{has_secret, keep_secrets};
 pub use status::Status;

@@ -4,6 +4,7 @@
 //! Start reading at [`models`]. Owns no protocol and no command line.
 
 pub mod costs;
+pub mod json;
 pub mod languages;
 pub mod left_alone;
 pub mod models;

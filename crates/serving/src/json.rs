@@ -24,6 +24,14 @@ pub fn readable(body: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// A body as JSON text, for those who count no units: each lone half is a U+FFFD.
+pub fn lossy(body: &[u8]) -> Cow<'_, str> {
+    match readable(body) {
+        Cow::Owned(escaped) => Cow::Owned(text(&escaped).as_str().to_owned()),
+        borrowed => borrowed,
+    }
+}
+
 /// The text that a string of a [`readable`] message means.
 pub fn text(string: &str) -> Utf16Text {
     let mut parts = string.split(ESCAPE);
