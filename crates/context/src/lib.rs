@@ -34,7 +34,7 @@ pub use names::{LineNames, Names, line_names};
 pub use others::{OtherFile, similar};
 pub use prose::{Prose, prose_at};
 pub use scope::{Scope, ScopeKind};
-pub use secret::{looks_secret, without_secrets};
+pub use secret::{inside_key, looks_secret, without_secrets};
 pub use spans::{MAX_SPANS, NodeSpan, SpanKind, spans};
 pub use stop::{SyntacticEnd, first_lines, first_syntactic_end, syntactic_end};
 pub use tree::{MAX_PARSE_BYTES, ParseLimit, SyntaxTree};

@@ -97,6 +97,26 @@ pub fn looks_secret(line: &str) -> bool {
         || assigned(line)
 }
 
+/// Whether a place lies inside of a private key that `before`, the text left of it, has begun: below
+/// the line that begins one, with nothing but the key since.
+pub fn inside_key(before: &str) -> bool {
+    let Some(begin) = before.rfind("-----BEGIN") else { return false };
+    let mut lines = before[begin..].lines();
+    let marks = |line: &str| {
+        let (_, rest) = line.split_once("PRIVATE KEY")?;
+        Some(is_of_key(rest.split_once("-----")?.1))
+    };
+    lines.next().and_then(marks) == Some(true) && lines.all(is_of_key)
+}
+
+/// A line of a key, as a file or as a literal of a program has it.
+fn is_of_key(line: &str) -> bool {
+    let line = line.trim().trim_matches(['"', '\'', '`', '+', ',', '.', '\\', ' ']);
+    let line = line.trim_end_matches("\\n").trim_end_matches("\\r");
+    ["Proc-Type:", "DEK-Info:", "Version:", "Comment:"].iter().any(|head| line.starts_with(head))
+        || line.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='))
+}
+
 /// `text` with the lines that look like secrets left out. Lines are kept apart: nothing joins that
 /// did not stand together.
 pub fn without_secrets(text: &str) -> String {
@@ -299,6 +319,27 @@ mod tests {
             "===================================",
         ] {
             assert!(!looks_secret(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_one_from_its_first_line_to_its_last() {
+        let begin = ["-----BEGIN RSA PRIVATE ", "KEY-----"].concat();
+        for body in [
+            "\n",
+            "\nMIIEpAIBAAKCAQEA",
+            "\r\nProc-Type: 4,ENCRYPTED\r\n\r\nMIIEpAIBAAKCAQEA\r\nabc+/d",
+            "\\n\" +\n    \"MIIEpAIBAAKCAQEA\\n\" +\n    \"abc",
+        ] {
+            assert!(inside_key(&format!("key = \"\"\"{begin}{body}")), "{body}");
+        }
+        for code in [
+            format!("if text.startswith(\"{begin}\"):\n    return "),
+            format!("KEY = \"\"\"{begin}\nMIIE\n-----END RSA PRIVATE KEY-----\"\"\"\nx = "),
+            ["-----BEGIN PUBLIC ", "KEY-----\nMIIE"].concat(),
+            "x = 1".to_owned(),
+        ] {
+            assert!(!inside_key(&code), "{code}");
         }
     }
 

@@ -1,16 +1,19 @@
 //! Lines with secrets are not completed, and completions do not make any.
 
 use lacuna_complete::{Outcome, Reason, Reply};
-use lacuna_context::looks_secret;
+use lacuna_context::{inside_key, looks_secret};
 use lacuna_text::Document;
 
 /// Bytes of a line around the cursor that are looked at.
 const MOST: usize = 4096;
+/// Bytes above the cursor in which a private key may have begun: the largest in use are shorter.
+const LONGEST_KEY: usize = 16 << 10;
 
 /// Whether the line of the cursor looks as if it held a key or a password.
 pub fn has_secret(document: &Document, cursor: usize) -> bool {
     let (before, after) = around(document, cursor);
     looks_secret(&format!("{before}{after}"))
+        || inside_key(&document.slice(cursor.saturating_sub(LONGEST_KEY)..cursor))
 }
 
 /// Takes suggestions out of an answer that would put into the text what looks like a secret: a copy
