@@ -256,7 +256,8 @@ fn bad_rows_are_named_and_the_run_goes_on() {
     assert_eq!(generations[1]["generation"]["outputs"][0]["silence"], "file-too-large");
 
     let bad = home.write("bad.jsonl", "nonsense\n");
-    home.lacuna(["fim-eval", "run", bad.to_str().expect("a plain path")]).expect_code(2);
+    let said = home.lacuna(["fim-eval", "run", bad.to_str().expect("a plain path")]);
+    said.expect_failure(&["no usable rows (1 skipped; ", "bad.jsonl:1:"]);
     home.lacuna(["fim-eval", "run", "nowhere.jsonl"]).expect_failure(&["nowhere.jsonl"]);
     for (args, text) in [
         (&["--samples", "2"][..], "--temperature"),

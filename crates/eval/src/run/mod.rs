@@ -63,8 +63,8 @@ pub enum RunError {
     NotARun { folder: PathBuf },
     #[error("{a} and {b} do not go together at row {row}: run again with --from {stage}", a = a.display(), b = b.display())]
     OutOfStep { a: PathBuf, b: PathBuf, row: u64, stage: &'static str },
-    #[error("the sets have no usable rows ({skipped} skipped)")]
-    Empty { skipped: u64 },
+    #[error("the sets have no usable rows ({skipped} skipped{first})")]
+    Empty { skipped: u64, first: String },
     #[error(
         "{n} examples in a row failed, the last with: {error}; what is done is kept, run again to go on"
     )]

@@ -65,7 +65,11 @@ pub fn select(run: &Run, sets: &[PathBuf]) -> Result<Selection, RunError> {
     })?;
     skipped.flush().map_err(io)?;
     if selection.rows == 0 {
-        return Err(RunError::Empty { skipped: selection.skipped });
+        let first = selection
+            .shown
+            .first()
+            .map_or_else(String::new, |bad| format!("; {}", bad.replace(char::is_control, " ")));
+        return Err(RunError::Empty { skipped: selection.skipped, first });
     }
     writer.finish()?;
     Ok(selection)
