@@ -47,20 +47,19 @@ pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
         );
         decade += 1.0;
     }
+    let mut numbers = Vec::new();
     for (i, p) in points.iter().enumerate() {
         let (cx, cy, c) = (x(p.ms), y(p.quality, top), colour(i));
         let (y1, y2) = (y(p.low, top), y(p.high, top));
+        let (tx, ty) = room_beside((cx, cy), &numbers);
+        numbers.push((tx, ty));
         let _ = write!(
             out,
-            r#"<line x1="{cx:.1}" x2="{cx:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{c}"/><circle cx="{cx:.1}" cy="{cy:.1}" r="4" fill="{c}"><title>{t}: {ms:.1} ms, {q:.3}</title></circle><text class="t" x="{tx:.1}" y="{ty:.1}" text-anchor="{anchor}" fill="{c}">{n}</text>"#,
+            r#"<line x1="{cx:.1}" x2="{cx:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{c}"/><circle cx="{cx:.1}" cy="{cy:.1}" r="4" fill="{c}"><title>{t}: {ms:.1} ms, {q:.3}</title></circle><text class="t" x="{tx:.1}" y="{ty:.1}" text-anchor="middle" fill="{c}">{n}</text>"#,
             t = super::html::escaped(&p.label),
             ms = p.ms,
             q = p.quality,
             n = i + 1,
-            // On the side where there is room.
-            anchor = if cx > WIDTH / 2.0 { "end" } else { "start" },
-            tx = if cx > WIDTH / 2.0 { cx - 6.0 } else { cx + 6.0 },
-            ty = cy - 5.0,
         );
     }
     let names = points
@@ -68,6 +67,21 @@ pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
         .enumerate()
         .map(|(i, p)| format!("{} {}: {:.1} ms, {:.1} %", i + 1, p.label, p.ms, 100.0 * p.quality));
     close(out, names)
+}
+
+/// Where a point's number stands: beside it, inside of the graph, and not on another number.
+fn room_beside((cx, cy): (f64, f64), numbers: &[(f64, f64)]) -> (f64, f64) {
+    const NUMBER: (f64, f64) = (16.0, 13.0);
+    let free = |(x, y): (f64, f64)| {
+        x > LEFT
+            && x < WIDTH
+            && numbers.iter().all(|(a, b)| (a - x).abs() >= NUMBER.0 || (b - y).abs() >= NUMBER.1)
+    };
+    let rows =
+        (0..8).flat_map(|row| [-1.0, 1.0].map(|side| cy + 4.0 + side * f64::from(row) * NUMBER.1));
+    rows.flat_map(|y| [(cx + 11.0, y), (cx - 11.0, y)])
+        .find(|at| free(*at))
+        .unwrap_or((cx + 11.0, cy))
 }
 
 /// One line a series over the same categories; `None`: nothing there.
@@ -97,18 +111,22 @@ pub(super) fn lines(
             values.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?))).collect();
         let path: Vec<String> =
             there.iter().map(|(i, v)| format!("{:.1},{:.1}", x(*i), y(*v, top))).collect();
+        // Where lines run together, the first ones show beside the last.
+        let under = (series.len() - 1 - s).min(3) as f64;
         let _ = write!(
             out,
-            r#"<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>"#,
+            r#"<polyline points="{}" fill="none" stroke="{}" stroke-width="{}"/>"#,
             path.join(" "),
-            colour(s)
+            colour(s),
+            2.0 + 3.0 * under
         );
         for (i, v) in &there {
             let _ = write!(
                 out,
-                r#"<circle cx="{:.1}" cy="{:.1}" r="3" fill="{}"/>"#,
+                r#"<circle cx="{:.1}" cy="{:.1}" r="{}" fill="{}"/>"#,
                 x(*i),
                 y(*v, top),
+                3.0 + 2.0 * under,
                 colour(s)
             );
         }
@@ -162,4 +180,23 @@ fn open(y_title: &str, x_title: &str, top: f64) -> String {
         super::html::escaped(x_title)
     );
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_points_stand_beside_each_other() {
+        for at in [(LEFT + 1.0, 100.0), (200.0, 60.0), (WIDTH - RIGHT, 200.0)] {
+            let mut numbers = Vec::new();
+            for _ in 0..12 {
+                let (x, y) = room_beside(at, &numbers);
+                assert!(x > LEFT && x < WIDTH, "{x}");
+                let near = |(a, b): &(f64, f64)| (a - x).abs() < 16.0 && (b - y).abs() < 13.0;
+                assert!(!numbers.iter().any(near), "{numbers:?}: {x}, {y}");
+                numbers.push((x, y));
+            }
+        }
+    }
 }

@@ -68,7 +68,7 @@ fn lines_of_width(
             place.get(5..).filter(|_| place.len() == 10).unwrap_or(place),
         );
     }
-    for line in lines {
+    for (nth, line) in lines.iter().enumerate() {
         let mut path = String::new();
         let mut gap = true;
         for (i, value) in line.values.iter().enumerate() {
@@ -82,9 +82,13 @@ fn lines_of_width(
         }
         let _ = write!(out, "<path class=\"line c{}\" d=\"{path}\"/>", line.colour);
         for (i, v) in line.values.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v))) {
+            // Where points lie on each other, the first ones show around the last.
+            let above = lines[nth + 1..].iter().filter_map(|other| *other.values.get(i)?);
+            let radius =
+                3.5 + 1.5 * above.filter(|other| (y(*other) - y(v)).abs() < 4.0).count() as f64;
             mark(&mut out, &format!("{}, {}: {}", places[i], line.name, tell(v)), |label| {
                 format!(
-                    "<circle class=\"mark f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\"{label}",
+                    "<circle class=\"mark f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"{label}",
                     line.colour,
                     x(i),
                     y(v)
@@ -121,12 +125,27 @@ fn distribution_of_width(
             )
         });
     }
-    let mut power = 10f64.powf(from.max(1e-3).log10().ceil());
-    while power <= to && power.is_finite() {
-        text(&mut out, x(power), height - 8.0, "middle", &format!("{power} ms"));
-        power *= 10.0;
+    for ms in ticks(from, to) {
+        text(&mut out, x(ms), height - 8.0, "middle", &format!("{ms} ms"));
     }
     out + "</svg>"
+}
+
+/// Round places on a logarithmic axis: powers of ten, with steps between them where these alone
+/// would leave the reader to guess.
+fn ticks(from: f64, to: f64) -> Vec<f64> {
+    let within = |steps: &[f64]| -> Vec<f64> {
+        let powers = (-3..12).map(|n| 10f64.powi(n));
+        let all = powers.flat_map(|power| steps.iter().map(move |step| step * power));
+        // 3 × 0.1 is not written 0.3.
+        let round = all.map(|ms| (ms * 1e3).round() / 1e3);
+        round.filter(|ms| (from..=to).contains(ms)).collect()
+    };
+    [&[1.0][..], &[1.0, 2.0, 5.0], &[1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0]]
+        .into_iter()
+        .map(within)
+        .find(|found| found.len() > 1)
+        .unwrap_or_default()
 }
 
 /// A row of [`bars`]: name, value, the value in words.
@@ -399,6 +418,23 @@ mod tests {
                 .count(),
             2 * 4
         );
+    }
+
+    #[test]
+    fn an_axis_of_times_has_more_than_one_figure_wherever_it_lies() {
+        assert_eq!(ticks(0.7, 2000.0), [1.0, 10.0, 100.0, 1000.0]);
+        assert_eq!(ticks(40.0, 300.0), [50.0, 100.0, 200.0]);
+        assert_eq!(ticks(140.0, 270.0), [150.0, 200.0, 250.0]);
+        assert!(ticks(110.0, 140.0).is_empty(), "too narrow for two round ones");
+        assert_eq!(ticks(0.19, 0.52), [0.2, 0.5]);
+        assert!(ticks(f64::MAX, 0.0).is_empty());
+    }
+
+    #[test]
+    fn points_that_lie_on_each_other_are_all_seen() {
+        let line = |name| Line { name, colour: 1, values: vec![Some(1.0)] };
+        let svg = lines("l", &["a"], &[line("under"), line("over")], |v| format!("{v}"));
+        assert!(svg.contains("r=\"5\"") && svg.contains("r=\"3.5\""), "{svg}");
     }
 
     #[test]

@@ -84,13 +84,13 @@ fn header(out: &mut String, report: &Report) {
         days.and_then(|d| Some(format!("{} to {}", d.keys().next()?, d.keys().next_back()?)));
     let _ = writeln!(
         out,
-        "<header>\n<h1>What was kept</h1>\n<p>{} · {} installation{} · {} requests · {} suggestions · {:.1} active hours</p>",
+        "<header>\n<h1>What was kept</h1>\n<p>{} · {} installation{} · {} requests · {} suggestions · {} active hours</p>",
         period.unwrap_or_else(|| "no rows".to_owned()),
         report.summary.installations,
         if report.summary.installations == 1 { "" } else { "s" },
         thousands(all.requests),
         thousands(all.suggestions),
-        all.active_ms as f64 / 3_600_000.0
+        hours(all.active_ms)
     );
     if report.simulated {
         *out += "<p class=\"simulated\"><strong>Simulated.</strong> These rows were made up by <code>lacuna telemetry demo</code>; nobody typed them.</p>\n";
@@ -129,7 +129,16 @@ fn tiles(out: &mut String, all: &Totals) {
 fn tile(metric: Metric, all: &Totals) -> String {
     match metric.value_of_enough(all) {
         None if metric.value(all).is_some() => "too few yet".to_owned(),
+        None => "none yet".to_owned(),
         told => value(metric, told),
+    }
+}
+
+/// What somebody typed for some minutes is not nothing.
+fn hours(active_ms: u64) -> String {
+    match active_ms as f64 / 3_600_000.0 {
+        hours if active_ms > 0 && hours < 0.1 => "under 0.1".to_owned(),
+        hours => format!("{hours:.1}"),
     }
 }
 
@@ -147,14 +156,22 @@ fn over_time(out: &mut String, report: &Report) {
         line("still there after 10 min", 2, Metric::PersistenceRate(3)),
         line("completed of all code", 3, Metric::CompletedRatio),
     ];
-    *out += &lines("Acceptance and retention by day", &places, &shares, |v| {
-        format!("{:.0} %", 100.0 * v)
-    });
+    if shares.iter().flat_map(|line| &line.values).all(Option::is_none) {
+        *out += "<p>No day tells them yet: that takes ten suggestions.</p>\n";
+    } else {
+        *out += &lines("Acceptance and retention by day", &places, &shares, |v| {
+            format!("{:.0} %", 100.0 * v)
+        });
+    }
     *out += "</figure>\n<figure>\n<figcaption>Characters kept an active hour, after 10 minutes</figcaption>\n";
     let kept = [line("kept characters an hour", 1, Metric::RetainedPerHour(3))];
-    *out += &lines("Kept characters an active hour by day", &places, &kept, |v| {
-        thousands(v.round().max(0.0) as u64)
-    });
+    if kept[0].values.iter().all(Option::is_none) {
+        *out += "<p>No day tells it yet: that takes ten suggestions, a quarter of an hour of typing, and ten minutes after them.</p>\n";
+    } else {
+        *out += &lines("Kept characters an active hour by day", &places, &kept, |v| {
+            thousands(v.round().max(0.0) as u64)
+        });
+    }
     *out += "</figure>\n";
     group_table(out, "Day by day", Grouping::Day, days);
     *out += "</section>\n";
