@@ -44,7 +44,7 @@ fn the_scan_sees_every_way_to_name_a_module() {
     assert_eq!(of(&[]), [names(&["b", "c"])]);
     assert_eq!(of(&["a"]), [names(&[]), names(&["b"]), names(&["b", "c"])]);
     assert_eq!(of(&["b"]), [names(&["a"]), names(&["b", "c"])]);
-    assert_eq!(of(&["b", "c"]), [names(&[]); 0]);
+    assert!(of(&["b", "c"]).is_empty());
     let in_circles: Vec<Module> = circles(arrows).into_keys().collect();
     assert_eq!(in_circles, [names(&["a"]), names(&["b"])]);
 }
