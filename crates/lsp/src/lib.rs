@@ -44,7 +44,6 @@ use anyhow::bail;
 use lacuna_serving::Token;
 use lacuna_serving::models;
 
-pub use lacuna_serving::json;
 pub use reasons::{Advice, Quiet, quiet_advice};
 pub use secrets::{has_secret, keep_secrets};
 pub use status::Status;

@@ -14,6 +14,7 @@ use std::task::Poll;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use lacuna_serving::json as lossy;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
@@ -23,7 +24,7 @@ use tower_service::Service;
 
 use super::parent::{self, Parent};
 use super::server::{Connection, Server};
-use super::{dialects, json as lossy, wire};
+use super::{dialects, wire};
 
 /// A longer message is refused: no editor sends a larger file than we complete.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;

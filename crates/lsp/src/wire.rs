@@ -1,11 +1,12 @@
 //! What editors say of their documents, read leniently: a message of which anything can be used is
 //! used, since a change that is dropped leaves the server with a text that nobody has.
 
+use lacuna_serving::json as lossy;
 use lacuna_text::{Position, Range, Utf16Text};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::{json as lossy, uris};
+use super::uris;
 
 /// Text in which halves of surrogate pairs may stand alone.
 #[derive(Debug, Default)]
