@@ -13,7 +13,7 @@ use lacuna_config::ContextConfig;
 use lacuna_context::Language;
 use lacuna_engine::{Model, Precision};
 use lacuna_lsp::documents::Documents;
-use lacuna_lsp::notebooks::{self, ChangedNotebook, Notebooks, OpenedNotebook};
+use lacuna_lsp::notebooks::{self, ChangedNotebook, OpenedNotebook};
 use lacuna_lsp::settings;
 use lacuna_lsp::wire::{self, Changed, Closed, Opened};
 use lacuna_serving::json;
@@ -62,37 +62,18 @@ fn lsp(bytes: &[u8]) {
 /// What editors say of documents, notebooks and settings: a message a line, and what the server's
 /// texts become by them.
 fn documents(bytes: &[u8]) {
-    let (documents, notebooks) = (Documents::default(), Notebooks::default());
+    let mut documents = Documents::default();
     let encodings = [Encoding::Utf8, Encoding::Utf16, Encoding::Utf32];
     for (i, line) in bytes.split(|b| *b == b'\n').take(64).enumerate() {
         let Ok(Value::Object(mut message)) = serde_json::from_str(&json::readable(line)) else {
             continue;
         };
         let mut params = message.remove("params").unwrap_or_default();
-        let open = |params: &Value| {
-            let Ok(Opened { text_document: document }) = Opened::deserialize(params) else {
-                return;
-            };
-            documents.open(
-                &document.identifier.uri,
-                Language::Python,
-                document.identifier.version.unwrap_or(0),
-                &document.text.0,
-            );
-        };
-        let change = |params: &Value| {
-            let Ok(Changed { text_document: document, content_changes }) =
-                Changed::deserialize(params)
-            else {
-                return;
-            };
-            let changes = wire::changes(&content_changes).unwrap_or_default();
-            drop(documents.change(&document.uri, document.version, &changes, encodings[i % 3]));
-        };
+        let encoding = encodings[i % 3];
         match message.get("method").and_then(Value::as_str).unwrap_or_default() {
             "initialize" => wire::mend_initialize(&mut params),
-            "textDocument/didOpen" => open(&params),
-            "textDocument/didChange" => change(&params),
+            "textDocument/didOpen" => open(&mut documents, &params),
+            "textDocument/didChange" => change(&mut documents, &params, encoding),
             "textDocument/didClose" => drop(
                 Closed::deserialize(&params)
                     .map(|closed| documents.close(&closed.text_document.uri)),
@@ -100,32 +81,44 @@ fn documents(bytes: &[u8]) {
             "workspace/didChangeConfiguration" => drop(settings::ours(&params)),
             "notebookDocument/didOpen" => {
                 let Ok(opened) = OpenedNotebook::deserialize(&params) else { continue };
-                notebooks.opened(opened.notebook_document);
-                opened
-                    .cell_text_documents
-                    .into_iter()
-                    .for_each(|cell| open(&notebooks::opening(cell)));
+                documents.notebooks.opened(opened.notebook_document);
+                for cell in opened.cell_text_documents {
+                    open(&mut documents, &notebooks::opening(cell));
+                }
             }
             "notebookDocument/didChange" => {
                 let Ok(changed) = ChangedNotebook::deserialize(&params) else { continue };
                 let cells = changed.change.cells;
-                cells.structure.into_iter().for_each(|structure| {
-                    notebooks.changed(&changed.notebook_document.uri, structure.array)
-                });
-                cells
-                    .text_content
-                    .into_iter()
-                    .for_each(|content| change(&notebooks::changing(content)));
+                if let Some(structure) = cells.structure {
+                    documents.notebooks.changed(&changed.notebook_document.uri, structure.array);
+                }
+                for content in cells.text_content {
+                    change(&mut documents, &notebooks::changing(content), encoding);
+                }
             }
             _ => drop(documents.lose_named_in(&String::from_utf8_lossy(line))),
         }
     }
-    for uri in documents.uris() {
-        let Some(open) = documents.current(&uri) else { continue };
-        let (own, end) = (open.document.text(), open.document.len_bytes());
-        let (joined, cursor) = notebooks.joined(&documents, &uri, open, end);
+    for document in documents.iter() {
+        let (own, end) = (document.view.document.text(), document.view.document.len_bytes());
+        let (joined, cursor) = documents.joined(&document.about.uri, document.view.clone(), end);
         assert!(joined.document.text()[..cursor].ends_with(&own), "a cell stands before its end");
     }
+}
+
+fn open(documents: &mut Documents, params: &Value) {
+    let Ok(Opened { text_document: document }) = Opened::deserialize(params) else { return };
+    let version = document.identifier.version.unwrap_or(0);
+    documents.open(&document.identifier.uri, Language::Python, version, &document.text.0);
+}
+
+fn change(documents: &mut Documents, params: &Value, encoding: Encoding) {
+    let Ok(Changed { text_document: document, content_changes }) = Changed::deserialize(params)
+    else {
+        return;
+    };
+    let changes = wire::changes(&content_changes).unwrap_or_default();
+    drop(documents.change(&document.uri, document.version, &changes, encoding));
 }
 
 /// Bodies of HTTP requests, in every dialect.

@@ -177,7 +177,7 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
     )?;
     let observer = Observer::start(&config, &models::load(models::EMBEDDED)?)
         .context("telemetry is off by default")?;
-    let documents = Documents::default();
+    let mut documents = Documents::default();
     let text: String = (0..250)
         .map(|i| {
             format!(
@@ -215,14 +215,14 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
         observer.changed(URI, &edited.edits);
         edits.push(begun.elapsed());
 
-        let open = &edited.open;
-        let cursor = open.document.offset(at(typed), Encoding::Utf8)?;
+        let view = &edited.view;
+        let cursor = view.document.offset(at(typed), Encoding::Utf8)?;
         let begun = Instant::now();
         let asked = observer.asked(URI, cursor, true);
         requests.push(begun.elapsed());
         let word =
-            lacuna_context::cursor_facts(&open.tree, open.document.rope(), cursor).word_start;
-        let restated = open.document.slice(word..cursor);
+            lacuna_context::cursor_facts(&view.tree, view.document.rope(), cursor).word_start;
+        let restated = view.document.slice(word..cursor);
         let reply = Reply {
             outcome: Outcome::Suggest(vec![Item {
                 text: item.to_owned(),
@@ -244,7 +244,7 @@ fn request_path(folder: &Path, keys: u32, team: &TeamRows) -> anyhow::Result<[Co
         };
         let answered = Answered {
             uri: URI,
-            open,
+            view,
             cursor,
             start: word,
             restated: &restated,

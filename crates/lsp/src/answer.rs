@@ -7,24 +7,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lacuna_complete::{Caller, Completer, Milliseconds, Outcome, Reason, Reply, Tokens};
+use lacuna_config::Eagerness;
 use lacuna_context::Excerpt;
 use lacuna_prompt::excerpts::other_files_bytes;
 use lacuna_serving::RaiseOnDrop;
 use serde::Serialize;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 
-use super::documents::{Open, Ticket};
+use super::about::About;
 use super::event::Event;
 use super::inline::{Params, Place, Site, WireItem, site};
 use super::manners::{Asking, waited};
 use super::reasons::{Quiet, quiet_advice};
+use super::requests::Ticket;
 use super::secrets::{has_secret, keep_secrets};
 use super::server::{Server, Session, error};
-use super::status::EventParams;
+use super::status::{EventParams, Last};
 use super::telemetry::Answered as Observation;
+use super::view::View;
 
 /// A superseded or cancelled request; clients keep what they show.
 const REQUEST_CANCELLED: i64 = -32800;
@@ -53,6 +56,29 @@ impl Answered {
     }
 }
 
+/// A request of which all is known that can be known at once.
+struct Begun {
+    about: Arc<About>,
+    /// The document as the client has it, and the client's cursor in it.
+    view: View,
+    cursor: usize,
+    /// Where the items go.
+    site: Site,
+    is_automatic: bool,
+    /// It is not answered, for this reason.
+    silence: Option<Quiet>,
+    /// It is held back so long.
+    delay: Duration,
+}
+
+/// What the user wants at a place.
+#[derive(Default)]
+struct Wishes {
+    /// Texts that were turned down there.
+    refused: Vec<String>,
+    eagerness: Eagerness,
+}
+
 impl Server {
     /// `textDocument/inlineCompletion`.
     pub async fn inline_completion(&self, params: Params) -> Result<ItemList> {
@@ -69,45 +95,21 @@ impl Server {
     /// ignore.
     pub async fn answer(&self, params: &Params) -> Result<Answered> {
         let session = self.session.get().ok_or_else(Error::invalid_request)?;
-        let uri = params.text_document.uri.clone();
         let ticket = Ticket::default();
-        let open = self.documents.begin(&uri, &ticket).ok_or_else(|| {
-            Error::invalid_params(format!(
-                "document {uri} is not open: send textDocument/didOpen first"
-            ))
-        })?;
-        let asked = open.clone();
-        let site = site(open, params, session.encoding);
-        self.documents.locate(&uri, &ticket, site.cursor());
-        if let Some(recorder) = &self.recorder {
-            recorder.asked(&uri, &asked, site.cursor());
-        }
+        let Begun { about, view, site, cursor, is_automatic, silence, delay } =
+            self.begin(session, params, &ticket)?;
+        let (uri, asking) = (&about.uri, Asking { view: &view, cursor, is_automatic });
         // Dropped with this handler when the client sends `$/cancelRequest`.
         let _raise = RaiseOnDrop(ticket.cancel.clone());
-        let path = self.shown_path(&uri, session);
-        let client_cursor = asked.document.offset_clamped(params.position.into(), session.encoding);
-        let asking = Asking {
-            uri: &uri,
-            open: &asked,
-            cursor: client_cursor,
-            is_automatic: params.is_automatic(),
-        };
-        let left_alone =
-            self.quiet(&asked, &uri, &path)
-                .or(has_secret(&asked.document, site.cursor()).then_some(Quiet::SecretLine));
-        let unwanted = || {
-            self.unwanted(&asking).inspect(|quiet| self.record_silence(session, &asking, *quiet))
-        };
-        if let Some(quiet) = left_alone.or_else(unwanted) {
+        if let Some(quiet) = silence {
             tracing::info!(silence = quiet_advice(quiet).code, "inlineCompletion");
-            self.status.note_quiet(&uri, quiet);
-            self.tell_status(&uri).await;
+            self.note(uri, Last::quiet(uri, quiet));
+            self.tell_status(uri).await;
             return Ok(Answered::nothing(site));
         }
-        let mut observed =
-            session.observer().map(|o| (o, o.asked(&uri, client_cursor, params.is_automatic())));
+        let mut observed = session.observer().map(|o| (o, o.asked(uri, cursor, is_automatic)));
         let held = Instant::now();
-        if !waited(self.manners.delay(&asking), &ticket).await {
+        if !waited(delay, &ticket).await {
             tracing::info!(silence = Reason::Cancelled.code(), "inlineCompletion");
             return Err(superseded());
         }
@@ -120,50 +122,38 @@ impl Server {
             }
             None => session.completer(),
         };
-        let (key, number) = (self.key(&uri), self.number);
-        let excerpts = self.excerpts(session, &completer, &uri, &asked, site.cursor());
-        self.neighbours.used(&uri, site.cursor());
         let own_cursor = site.cursor();
-        let lead = site.lead(&asked, client_cursor, session.encoding);
-        let refused: Vec<String> = self
-            .manners
-            .refused(&asking)
-            .iter()
-            .filter_map(|text| text.strip_prefix(&lead))
-            .map(str::to_owned)
-            .collect();
-        let eagerness = self.manners.eagerness(&self.status.language_id(&uri)).into();
-        let site =
-            site.within(|open, cursor| self.notebooks.joined(&self.documents, &uri, open, cursor));
+        let excerpts = self.excerpts(&completer, uri, own_cursor);
+        let lead = site.lead(&view, cursor, session.encoding);
+        let (site, wishes) = self.prepare(uri, site, &asking, &lead);
+        let (client, asked) = (self.number, Arc::clone(&about));
         let running = tokio::task::spawn_blocking(move || {
-            let caller = Caller {
-                client: number,
-                flight: Some(&ticket.flight),
-                refused: &refused,
-                eagerness,
-            };
-            let reply = site.complete(&completer, (&key, &path), &excerpts, caller, &ticket.cancel);
+            let Wishes { refused, eagerness } = &wishes;
+            let (flight, eagerness) = (Some(&*ticket.flight), (*eagerness).into());
+            let caller = Caller { client, flight, refused, eagerness };
+            let names = (asked.key.as_str(), asked.path.as_str());
+            let reply = site.complete(&completer, names, &excerpts, caller, &ticket.cancel);
             (site, reply, ticket)
         });
         let (site, mut reply, ticket) = running.await.map_err(|e| {
             tracing::error!(error = %e, "completion failed");
             Error::internal_error()
         })?;
-        keep_secrets(&asked.document, own_cursor, &mut reply);
+        keep_secrets(&view.document, own_cursor, &mut reply);
         if !ticket.is_stale() && reply.outcome != Outcome::Silence(Reason::Cancelled) {
-            self.status.note(&uri, &reply);
-            self.tell_status(&uri).await;
+            self.note(uri, Last::of_reply(uri, &reply));
+            self.tell_status(uri).await;
         }
         // Asked for again: other messages were handled meanwhile.
         let stale = ticket.is_stale();
         log(&reply, stale);
         let ids = observed.map_or_else(Vec::new, |(observer, observed)| {
             let (start, restated) = site.restated();
-            let start = asked.document.offset_clamped(start, session.encoding).min(client_cursor);
+            let start = view.document.offset_clamped(start, session.encoding).min(cursor);
             let answered = Observation {
-                uri: &uri,
-                open: &asked,
-                cursor: client_cursor,
+                uri,
+                view: &view,
+                cursor,
                 start,
                 restated,
                 reply: &reply,
@@ -190,86 +180,82 @@ impl Server {
             )
         };
         let ids: Vec<String> = texts.iter().map(id).collect();
-        self.manners.offered(
-            &asking,
-            ids.iter().cloned().zip(texts.iter().map(|text| format!("{lead}{text}"))),
-        );
+        if let Some(document) = self.documents().get_mut(uri) {
+            let right = texts.iter().map(|text| format!("{lead}{text}"));
+            document.manners.offered(&asking, ids.iter().cloned().zip(right));
+        }
         Ok(Answered { place: site.into_place(), texts, ids })
     }
 
-    /// Why a request in a document that is completed is not answered, whatever the model would say.
-    fn unwanted(&self, asking: &Asking<'_>) -> Option<Quiet> {
-        let snoozed = (asking.is_automatic && self.status.is_snoozed()).then_some(Quiet::Snoozed);
-        snoozed.or_else(|| self.manners.objection(asking))
+    /// Takes a view of the document and decides what can be decided without a model.
+    fn begin(&self, session: &Session, params: &Params, ticket: &Ticket) -> Result<Begun> {
+        let uri = &params.text_document.uri;
+        let mut documents = self.documents();
+        let document = documents.get_mut(uri).ok_or_else(|| {
+            Error::invalid_params(format!(
+                "document {uri} is not open: send textDocument/didOpen first"
+            ))
+        })?;
+        let view = document.begin(ticket);
+        let site = site(view.clone(), params, session.encoding);
+        document.locate(ticket, site.cursor());
+        let cursor = view.document.offset_clamped(params.position.into(), session.encoding);
+        let (about, is_automatic) = (Arc::clone(&document.about), params.is_automatic());
+        let asking = Asking { view: &view, cursor, is_automatic };
+        let delay = document.manners.delay(&document.show, &asking);
+        let left_alone = document
+            .out_of_step
+            .then_some(Quiet::OutOfStep)
+            .or_else(|| self.status.quiet(&about))
+            .or_else(|| has_secret(&view.document, site.cursor()).then_some(Quiet::SecretLine));
+        // Why a request in a document that is completed is not answered, whatever the model says.
+        let unwanted = || {
+            let snoozed = (is_automatic && self.status.is_snoozed()).then_some(Quiet::Snoozed);
+            let quiet = snoozed.or_else(|| document.manners.objection(&document.show, &asking));
+            quiet.inspect(|quiet| record_silence(session, uri, &asking, *quiet))
+        };
+        let silence = left_alone.or_else(unwanted);
+        Ok(Begun { about, view, site, cursor, is_automatic, silence, delay })
     }
 
-    fn record_silence(&self, session: &Session, asking: &Asking<'_>, quiet: Quiet) {
-        let Some(observer) = session.observer() else { return };
-        let Asking { uri, open, cursor, is_automatic } = *asking;
-        let outcome = Outcome::Silence(Reason::Empty);
-        let reply = Reply {
-            outcome,
-            from_memory: false,
-            probability: None,
-            tokens: Tokens::default(),
-            ms: Milliseconds::default(),
-            explanation: None,
-        };
-        let quiet = Some(quiet_advice(quiet).code);
-        let answered = Observation {
-            uri,
-            open,
-            cursor,
-            start: cursor,
-            restated: "",
-            reply: &reply,
-            quiet,
-            stale: false,
-        };
-        observer.answered(&observer.asked(uri, cursor, is_automatic), &answered);
+    /// What the completer is to know: the text around the document's own, and what the user wants.
+    fn prepare(&self, uri: &str, site: Site, asking: &Asking<'_>, lead: &str) -> (Site, Wishes) {
+        let mut documents = self.documents();
+        let mut wishes = Wishes::default();
+        if let Some(document) = documents.get_mut(uri) {
+            document.used_at(site.cursor());
+            let refused = document.manners.refused(asking);
+            let rests = refused.iter().filter_map(|text| text.strip_prefix(lead));
+            wishes = Wishes {
+                refused: rests.map(str::to_owned).collect(),
+                eagerness: document.show.eagerness_in(&document.about.language_id),
+            };
+        }
+        (site.within(|view, cursor| documents.joined(uri, view, cursor)), wishes)
     }
 
     /// What prompts for this place show of other open documents, where that is wanted.
     pub(super) fn excerpts(
         &self,
-        session: &Session,
         completer: &Completer,
         uri: &str,
-        open: &Open,
         cursor: usize,
     ) -> Arc<[Excerpt]> {
         let settings = completer.settings();
         if !settings.other_files {
             return Arc::default();
         }
-        let path = self.shown_path(uri, session);
-        self.neighbours.excerpts(
-            uri,
-            &path,
-            open,
-            cursor,
-            other_files_bytes(settings.prompt_tokens),
-            |other| {
-                let path = self.shown_path(other, session);
-                // What is ignored, because it may hold secrets, is not shown elsewhere either, nor
-                // what git does not keep. Cells of the same notebook are there as text above and
-                // below.
-                let is_quiet = self.status.quiet(other, &path).is_some()
-                    || self.status.stays_home(other, &path)
-                    || self.notebooks.share(uri, other);
-                self.documents
-                    .current(other)
-                    .filter(|open| !is_quiet && !open.out_of_step)
-                    .map(|open| (path, open))
-            },
-        )
+        // What is ignored, because it may hold secrets, is not shown elsewhere either.
+        let is_quiet = |about: &About| self.status.quiet(about).is_some();
+        let max_bytes = other_files_bytes(settings.prompt_tokens);
+        self.documents().excerpts(uri, cursor, max_bytes, is_quiet)
     }
 
     /// What a client says of a suggestion.
-    pub fn note(&self, event: &Event) {
+    pub fn told_of(&self, event: &Event) {
         tracing::info!(?event, "suggestion");
         if let Event::Dismissed { id } = event {
-            self.manners.dismissed(id);
+            self.documents().iter_mut().for_each(|document| document.manners.dismissed(id));
         }
         let Some(observer) = self.observer() else { return };
         match event {
@@ -283,23 +269,47 @@ impl Server {
     /// `textDocument/didShowCompletion`.
     pub async fn did_show(&self, params: EventParams) {
         if let Some(id) = params.id() {
-            self.note(&Event::Shown { id: id.to_owned() });
+            self.told_of(&Event::Shown { id: id.to_owned() });
         }
     }
 
     /// `textDocument/didPartiallyAcceptCompletion`.
     pub async fn did_partially_accept(&self, params: EventParams) {
         if let (Some(id), Some(utf16)) = (params.id(), params.accepted_length) {
-            self.note(&Event::PartlyAccepted { id: id.to_owned(), utf16: Some(utf16 as usize) });
+            self.told_of(&Event::PartlyAccepted { id: id.to_owned(), utf16: Some(utf16 as usize) });
         }
     }
 
     /// `lacuna/didDismissCompletion`.
     pub async fn did_dismiss(&self, params: EventParams) {
         if let Some(id) = params.id() {
-            self.note(&Event::Dismissed { id: id.to_owned() });
+            self.told_of(&Event::Dismissed { id: id.to_owned() });
         }
     }
+}
+
+fn record_silence(session: &Session, uri: &str, asking: &Asking<'_>, quiet: Quiet) {
+    let Some(observer) = session.observer() else { return };
+    let Asking { view, cursor, is_automatic } = *asking;
+    let reply = Reply {
+        outcome: Outcome::Silence(Reason::Empty),
+        from_memory: false,
+        probability: None,
+        tokens: Tokens::default(),
+        ms: Milliseconds::default(),
+        explanation: None,
+    };
+    let answered = Observation {
+        uri,
+        view,
+        cursor,
+        start: cursor,
+        restated: "",
+        reply: &reply,
+        quiet: Some(quiet_advice(quiet).code),
+        stale: false,
+    };
+    observer.answered(&observer.asked(uri, cursor, is_automatic), &answered);
 }
 
 fn superseded() -> Error {

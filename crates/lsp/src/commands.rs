@@ -26,11 +26,11 @@ impl Server {
         let id = || arguments.first().and_then(LSPAny::as_str).map(str::to_owned);
         match params.command.as_str() {
             accepted if dialects::ALL.iter().any(|dialect| dialect.accepted() == accepted) => {
-                id().into_iter().for_each(|id| self.note(&Event::Accepted { id }));
+                id().into_iter().for_each(|id| self.told_of(&Event::Accepted { id }));
                 Ok(None)
             }
             DISMISSED => {
-                id().into_iter().for_each(|id| self.note(&Event::Dismissed { id }));
+                id().into_iter().for_each(|id| self.told_of(&Event::Dismissed { id }));
                 Ok(None)
             }
             PAUSE => self.told(PAUSE, self.status.pause(arguments)).await,
@@ -38,7 +38,7 @@ impl Server {
             SNOOZE => self.told(SNOOZE, self.status.snooze(arguments)).await,
             STATUS => {
                 let uri = arguments.first().and_then(|argument| argument["uri"].as_str());
-                Ok(Some(self.status.report(uri).into_value()))
+                Ok(Some(self.report(uri).into_value()))
             }
             other => Err(Error::invalid_params(format!(
                 "unknown command {other}: this server knows {}",
@@ -54,7 +54,7 @@ impl Server {
         done: std::result::Result<(), String>,
     ) -> Result<Option<Value>> {
         done.map_err(|e| Error::invalid_params(format!("{command}: {e}")))?;
-        let report = self.status.report(None).into_value();
+        let report = self.report(None).into_value();
         if self.status.wants_notifications() {
             self.client.send_notification::<StatusNotification>(report.clone()).await;
         }

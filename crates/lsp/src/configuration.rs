@@ -70,10 +70,7 @@ impl Server {
             session.folders(),
             self.status.wants_notifications(),
         );
-        self.manners.configure(&resolved.config.show);
-        for uri in self.documents.uris() {
-            self.status.look_at(&uri, &self.shown_path(&uri, session));
-        }
+        self.documents().iter_mut().for_each(|document| self.look_at(document));
         self.record_or_not(session, &resolved.config);
         let mut notices = notices_of(&resolved);
         let told = changed.told().map(|text| (MessageType::INFO, text));
@@ -96,11 +93,14 @@ impl Server {
         let Some(observer) = &session.observer else { return };
         observer.reconfigure(config);
         let was = session.is_recorded.swap(config.telemetry.enabled, Ordering::AcqRel);
-        for uri in self.documents.uris().into_iter().filter(|_| was != config.telemetry.enabled) {
+        if was == config.telemetry.enabled {
+            return;
+        }
+        for document in self.documents().iter() {
             if was {
-                observer.closed(&uri, None);
-            } else if let Some(open) = self.documents.current(&uri) {
-                observer.opened(&uri, open.language);
+                observer.closed(&document.about.uri, None);
+            } else {
+                observer.opened(&document.about.uri, document.view.language);
             }
         }
     }

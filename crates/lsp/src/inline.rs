@@ -8,7 +8,7 @@ use lacuna_text::{Document, Encoding, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::documents::Open;
+use super::view::View;
 use super::wire::or_default;
 
 /// Command that clients run after accepting; its only argument is the item's id.
@@ -153,55 +153,55 @@ pub struct Place {
 
 /// Where the items go.
 pub struct Site {
-    open: Open,
+    view: View,
     cursor: usize,
     place: Place,
     asked: Asked,
 }
 
 /// Finds the place of the request in a snapshot of the document.
-pub fn site(mut open: Open, params: &Params, encoding: Encoding) -> Site {
+pub fn site(mut view: View, params: &Params, encoding: Encoding) -> Site {
     let asked = if params.is_automatic() { Asked::Automatically } else { Asked::Explicitly };
     if let Some(selected) = &params.context.selected_completion_info
-        && let Some(cursor) = select(&mut open, selected, encoding)
+        && let Some(cursor) = select(&mut view, selected, encoding)
     {
         let place = Place { range: selected.range, restated: selected.text.clone() };
-        return Site { open, cursor, place, asked };
+        return Site { view, cursor, place, asked };
     }
-    let cursor = open.document.offset_clamped(params.position.into(), encoding);
-    let facts = cursor_facts(&open.tree, open.document.rope(), cursor);
-    let word = open.document.slice(facts.word_start..cursor).into_owned();
-    let start = open.document.position(facts.word_start, encoding);
+    let cursor = view.document.offset_clamped(params.position.into(), encoding);
+    let facts = cursor_facts(&view.tree, view.document.rope(), cursor);
+    let word = view.document.slice(facts.word_start..cursor).into_owned();
+    let start = view.document.position(facts.word_start, encoding);
     let range =
-        WireRange { start: start.into(), end: open.document.position(cursor, encoding).into() };
-    Site { open, cursor, place: Place { range, restated: word }, asked }
+        WireRange { start: start.into(), end: view.document.position(cursor, encoding).into() };
+    Site { view, cursor, place: Place { range, restated: word }, asked }
 }
 
 /// Puts the selected entry into the snapshot, as if it had been accepted. Returns the cursor behind
 /// it.
-fn select(open: &mut Open, selected: &Selected, encoding: Encoding) -> Option<usize> {
+fn select(view: &mut View, selected: &Selected, encoding: Encoding) -> Option<usize> {
     let range =
         lacuna_text::Range { start: selected.range.start.into(), end: selected.range.end.into() };
     // A list that was made for another text.
     if range.start.line != range.end.line
         || range.end < range.start
-        || range.end.line as usize >= open.document.n_lines()
+        || range.end.line as usize >= view.document.n_lines()
     {
         return None;
     }
-    let mut document: Document = open.document.clone();
+    let mut document: Document = view.document.clone();
     let edit = document.apply(range, encoding, &selected.text);
-    open.tree.edit(&edit);
-    open.tree.reparse(document.rope());
-    open.document = document;
+    view.tree.edit(&edit);
+    view.tree.reparse(document.rope());
+    view.document = document;
     Some(edit.new_end_byte)
 }
 
 impl Site {
     /// The same place in a larger text, which `embed` makes of the document and a byte of it.
-    pub fn within(self, embed: impl FnOnce(Open, usize) -> (Open, usize)) -> Site {
-        let (open, cursor) = embed(self.open, self.cursor);
-        Site { open, cursor, ..self }
+    pub fn within(self, embed: impl FnOnce(View, usize) -> (View, usize)) -> Site {
+        let (view, cursor) = embed(self.view, self.cursor);
+        Site { view, cursor, ..self }
     }
 
     /// Where the items begin to replace, and what each begins with.
@@ -211,7 +211,7 @@ impl Site {
 
     /// What each item's text is preceded by right of the client's cursor, byte `cursor` of `asked`:
     /// the part of the restated text that is not there yet.
-    pub fn lead(&self, asked: &Open, cursor: usize, encoding: Encoding) -> String {
+    pub fn lead(&self, asked: &View, cursor: usize, encoding: Encoding) -> String {
         let start =
             asked.document.offset_clamped(self.place.range.start.into(), encoding).min(cursor);
         let stem = asked.document.slice(start..cursor);
@@ -235,9 +235,9 @@ impl Site {
         let request = Request {
             key,
             path: Some(path),
-            language: self.open.language,
-            document: &self.open.document,
-            tree: &self.open.tree,
+            language: self.view.language,
+            document: &self.view.document,
+            tree: &self.view.tree,
             cursor: self.cursor,
             excerpts,
             n: if self.asked == Asked::Explicitly { ALTERNATIVES } else { 1 },

@@ -4,6 +4,7 @@
 //! [`transport`] for how messages come and go, [`status`] and [`manners`] for why nothing may be
 //! answered.
 
+mod about;
 mod answer;
 #[cfg(unix)]
 mod attach;
@@ -11,6 +12,7 @@ mod commands;
 mod configuration;
 mod dialect;
 mod dialects;
+pub mod document;
 pub mod documents;
 mod event;
 mod experiments;
@@ -24,6 +26,7 @@ mod parent;
 mod protocol;
 mod reasons;
 mod record;
+pub mod requests;
 mod secrets;
 mod server;
 pub mod settings;
@@ -33,6 +36,7 @@ pub mod telemetry;
 pub mod trace;
 mod transport;
 mod uris;
+pub mod view;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -44,6 +48,7 @@ use anyhow::bail;
 use lacuna_serving::Token;
 use lacuna_serving::models;
 
+pub use about::About;
 pub use reasons::{Advice, Quiet, quiet_advice};
 pub use secrets::{has_secret, keep_secrets};
 pub use status::Status;
@@ -114,7 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     }
     let loaded = Arc::new(models::load(&resolved.config.model.path)?);
     let recorder = args.record.as_deref().map(Recorder::new).transpose()?.map(Arc::new);
-    let connection = Connection { loaded, model: args.model.clone(), recorder: recorder.clone() };
+    let connection = Connection { loaded, model: args.model.clone(), recorder };
     #[cfg(unix)]
     if let Some(socket) = &args.engine {
         runtime.block_on(attach::serve_engine(
@@ -137,9 +142,6 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             Some((address, token)) => gate::serve_tcp(address, Arc::new(token), connection).await,
         }
     })?;
-    if let Some(recorder) = recorder {
-        recorder.finish();
-    }
     // A read of standard input that is still blocked must not keep the process alive after `exit`.
     runtime.shutdown_background();
     Ok(clean)

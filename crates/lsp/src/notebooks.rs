@@ -1,17 +1,13 @@
 //! Notebooks: their cells are documents of their own, and each sees the others as text above and
 //! below itself.
 //!
-//! Owns: which cells belong to which notebook, and in which order. The cells' texts are in
-//! [`Documents`], like all texts.
+//! Owns: which cells belong to which notebook, and in which order. The cells' texts are with the
+//! other documents ([`super::documents`]).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use lacuna_context::SyntaxTree;
-use lacuna_text::Document;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::documents::{Documents, Open};
+use super::view::View;
 use super::wire::{Identifier, or_default};
 
 /// So much of the other cells is looked at on each side: more than prompts show.
@@ -111,105 +107,82 @@ pub fn closing(cell: &Identifier) -> Value {
 /// Open notebooks: their URI, and those of their cells in order.
 #[derive(Default)]
 pub struct Notebooks {
-    all: Mutex<Vec<(String, Vec<String>)>>,
+    all: Vec<(String, Vec<String>)>,
 }
 
 impl Notebooks {
-    pub fn opened(&self, notebook: Notebook) {
+    pub fn opened(&mut self, notebook: Notebook) {
         let cells = notebook.cells.into_iter().map(|cell| cell.document).collect();
         self.closed(&notebook.uri);
-        self.lock().push((notebook.uri, cells));
+        self.all.push((notebook.uri, cells));
     }
 
-    pub fn closed(&self, uri: &str) {
-        self.lock().retain(|(other, _)| other != uri);
+    pub fn closed(&mut self, uri: &str) {
+        self.all.retain(|(other, _)| other != uri);
     }
 
     /// Takes a change of the order over. Numbers beyond the last cell mean the end.
-    pub fn changed(&self, uri: &str, array: CellArray) {
-        let mut all = self.lock();
-        let Some((_, cells)) = all.iter_mut().find(|(other, _)| other == uri) else { return };
+    pub fn changed(&mut self, uri: &str, array: CellArray) {
+        let Some((_, cells)) = self.all.iter_mut().find(|(other, _)| other == uri) else { return };
         let start = array.start.min(cells.len());
         let end = start.saturating_add(array.delete_count).min(cells.len());
         cells.splice(start..end, array.cells.into_iter().map(|cell| cell.document));
     }
 
     /// The documents of a notebook's cells, in order.
-    pub fn cells(&self, uri: &str) -> Vec<String> {
-        self.lock()
-            .iter()
-            .find(|(other, _)| other == uri)
-            .map_or_else(Vec::new, |(_, cells)| cells.clone())
+    pub fn cells(&self, uri: &str) -> &[String] {
+        self.all.iter().find(|(other, _)| other == uri).map_or(&[], |(_, cells)| cells)
     }
 
     /// The notebook that a document is a cell of.
-    pub fn of(&self, cell: &str) -> Option<String> {
-        self.lock()
-            .iter()
-            .find(|(_, cells)| cells.iter().any(|other| other == cell))
-            .map(|(uri, _)| uri.clone())
+    pub fn of(&self, cell: &str) -> Option<&str> {
+        let has = |cells: &[String]| cells.iter().any(|other| other == cell);
+        self.all.iter().find(|(_, cells)| has(cells)).map(|(uri, _)| uri.as_str())
     }
 
     /// The cells above and below one, in order. `None`: the document is no cell.
-    fn around(&self, uri: &str) -> Option<(Vec<String>, Vec<String>)> {
-        let all = self.lock();
-        let (cells, at) = all
-            .iter()
-            .find_map(|(_, cells)| Some((cells, cells.iter().position(|cell| cell == uri)?)))?;
-        Some((cells[..at].to_vec(), cells[at + 1..].to_vec()))
+    pub fn around(&self, uri: &str) -> Option<(&[String], &[String])> {
+        self.all.iter().find_map(|(_, cells)| {
+            let at = cells.iter().position(|cell| cell == uri)?;
+            Some((&cells[..at], &cells[at + 1..]))
+        })
     }
 
     /// Whether two documents are cells of one notebook.
     pub fn share(&self, uri: &str, other: &str) -> bool {
-        let has = |cells: &[String], uri: &str| cells.iter().any(|cell| cell == uri);
-        self.lock().iter().any(|(_, cells)| has(cells, uri) && has(cells, other))
+        self.of(uri).is_some_and(|notebook| self.of(other) == Some(notebook))
     }
+}
 
-    /// The document of a cell between the texts of the other cells of its language, and byte
-    /// `cursor` of the cell in it. Any other document as it is.
-    pub fn joined(
-        &self,
-        documents: &Documents,
-        uri: &str,
-        open: Open,
-        cursor: usize,
-    ) -> (Open, usize) {
-        let Some((above, below)) = self.around(uri) else { return (open, cursor) };
-        let text = |cell: &String| {
-            let other = documents
-                .current(cell)
-                .filter(|other| other.language == open.language && !other.out_of_step)?;
-            let mut text = other.document.text();
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
-            Some(text)
-        };
-        let mut before: Vec<String> = nearest(above.iter().rev().filter_map(text), last_lines);
-        before.reverse();
-        let (before, after) =
-            (before.concat(), nearest(below.iter().filter_map(text), first_lines).concat());
-        if before.is_empty() && after.is_empty() {
-            return (open, cursor);
-        }
-        let own = open.document.text();
-        let newline = if own.ends_with('\n') || after.is_empty() { "" } else { "\n" };
-        let document =
-            Document::new(&format!("{before}{own}{newline}{after}"), open.document.version());
-        let tree = SyntaxTree::parse(open.language, document.rope());
-        (Open { document, tree, ..open }, before.len() + cursor)
+/// The text of a cell between those of others, and byte `cursor` of the cell in it. `above` and
+/// `below`: the nearest first.
+pub fn joined(
+    view: View,
+    cursor: usize,
+    above: impl Iterator<Item = String>,
+    below: impl Iterator<Item = String>,
+) -> (View, usize) {
+    let mut before = nearest(above, last_lines);
+    before.reverse();
+    let (before, after) = (before.concat(), nearest(below, first_lines).concat());
+    if before.is_empty() && after.is_empty() {
+        return (view, cursor);
     }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(String, Vec<String>)>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    let own = view.document.text();
+    let newline = if own.ends_with('\n') || after.is_empty() { "" } else { "\n" };
+    let text = format!("{before}{own}{newline}{after}");
+    let joined = View::new(view.language, view.document.version(), &text.as_str().into());
+    (joined, before.len() + cursor)
 }
 
 /// Texts as they come, as far as [`MAX_SIDE_BYTES`] allow; `part` gives what still goes of the
 /// first that does not fit.
 fn nearest(texts: impl Iterator<Item = String>, part: fn(&str, usize) -> &str) -> Vec<String> {
     let (mut all, mut left) = (Vec::new(), MAX_SIDE_BYTES);
-    for text in texts {
+    for mut text in texts {
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
         if text.len() > left {
             all.push(part(&text, left).to_owned());
             break;
@@ -241,6 +214,14 @@ mod tests {
     use lacuna_context::Language;
 
     use super::*;
+    use crate::documents::Documents;
+
+    /// The text of a cell as its prompts see it, and where its own byte `cursor` is there.
+    fn joined(documents: &Documents, uri: &str, cursor: usize) -> (String, usize) {
+        let (view, cursor) =
+            documents.joined(uri, documents.get(uri).unwrap().view.clone(), cursor);
+        (view.document.text(), cursor)
+    }
 
     fn array(start: usize, delete_count: usize, cells: &[&str]) -> CellArray {
         CellArray { start, delete_count, cells: named(cells) }
@@ -252,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_cell_sees_those_of_its_language_in_their_order() {
-        let (documents, notebooks) = (Documents::default(), Notebooks::default());
+        let mut documents = Documents::default();
         for (uri, language, text) in [
             ("a", Language::Python, "import os\n"),
             ("b", Language::Text, "# Notes"),
@@ -261,32 +242,31 @@ mod tests {
         ] {
             documents.open(uri, language, 1, &text.into());
         }
-        notebooks.opened(Notebook { uri: "n".to_owned(), cells: named(&["a", "b", "c", "d"]) });
-        let joined = |uri: &str| {
-            let (open, cursor) =
-                notebooks.joined(&documents, uri, documents.current(uri).unwrap(), 1);
-            (open.document.text(), cursor)
-        };
-        assert_eq!(joined("c"), ("import os\nx = 1\nprint(x)\n".to_owned(), 11));
-        assert_eq!(joined("a"), ("import os\nx = 1\nprint(x)\n".to_owned(), 1));
-        assert_eq!(joined("d"), ("import os\nx = 1\nprint(x)".to_owned(), 17));
-        assert_eq!(joined("b"), ("# Notes".to_owned(), 1));
-        assert_eq!((notebooks.of("c").as_deref(), notebooks.of("x")), (Some("n"), None));
-        assert!(notebooks.share("a", "d") && !notebooks.share("a", "elsewhere"));
-        notebooks.changed("n", array(0, 1, &[]));
-        assert_eq!(joined("c").0, "x = 1\nprint(x)\n");
-        notebooks.changed("n", array(9, 9, &["a"]));
-        assert_eq!(joined("c").0, "x = 1\nprint(x)\nimport os\n");
+        documents
+            .notebooks
+            .opened(Notebook { uri: "n".to_owned(), cells: named(&["a", "b", "c", "d"]) });
+        assert_eq!(joined(&documents, "c", 1), ("import os\nx = 1\nprint(x)\n".to_owned(), 11));
+        assert_eq!(joined(&documents, "a", 1), ("import os\nx = 1\nprint(x)\n".to_owned(), 1));
+        assert_eq!(joined(&documents, "d", 1), ("import os\nx = 1\nprint(x)".to_owned(), 17));
+        assert_eq!(joined(&documents, "b", 1), ("# Notes".to_owned(), 1));
+        assert_eq!((documents.notebooks.of("c"), documents.notebooks.of("x")), (Some("n"), None));
+        assert!(
+            documents.notebooks.share("a", "d") && !documents.notebooks.share("a", "elsewhere")
+        );
+        documents.notebooks.changed("n", array(0, 1, &[]));
+        assert_eq!(joined(&documents, "c", 1).0, "x = 1\nprint(x)\n");
+        documents.notebooks.changed("n", array(9, 9, &["a"]));
+        assert_eq!(joined(&documents, "c", 1).0, "x = 1\nprint(x)\nimport os\n");
         // One whose text is not known is not shown.
-        documents.lose("d");
-        assert_eq!(joined("c").0, "x = 1\nimport os\n");
-        notebooks.closed("n");
-        assert_eq!(joined("c").0, "x = 1");
+        documents.get_mut("d").unwrap().lose();
+        assert_eq!(joined(&documents, "c", 1).0, "x = 1\nimport os\n");
+        documents.notebooks.closed("n");
+        assert_eq!(joined(&documents, "c", 1).0, "x = 1");
     }
 
     #[test]
     fn of_many_and_large_cells_the_nearest_whole_lines_are_seen() {
-        let (documents, notebooks) = (Documents::default(), Notebooks::default());
+        let mut documents = Documents::default();
         let cell = |name: &str| (0..6000).map(|i| format!("{name}é{i}\n")).collect::<String>();
         let (above, below) = (cell("a"), cell("b"));
         for (uri, text) in [
@@ -298,12 +278,11 @@ mod tests {
         ] {
             documents.open(uri, Language::Python, 1, &text.into());
         }
-        notebooks.opened(Notebook {
+        documents.notebooks.opened(Notebook {
             uri: "n".to_owned(),
             cells: named(&["far", "a", "near", "c", "b", "far"]),
         });
-        let (open, cursor) = notebooks.joined(&documents, "c", documents.current("c").unwrap(), 0);
-        let text = open.document.text();
+        let (text, cursor) = joined(&documents, "c", 0);
         let (before, after) = (&text[..cursor], text[cursor..].strip_prefix("x = 1\n").unwrap());
         for side in [before, after] {
             assert!((MAX_SIDE_BYTES - 16..=MAX_SIDE_BYTES).contains(&side.len()), "{}", side.len());
@@ -317,8 +296,9 @@ mod tests {
             1,
             &format!("{}\n", "x".repeat(2 * MAX_SIDE_BYTES)).as_str().into(),
         );
-        notebooks.opened(Notebook { uri: "n".to_owned(), cells: named(&["a", "c", "a"]) });
-        let (open, cursor) = notebooks.joined(&documents, "c", documents.current("c").unwrap(), 0);
-        assert_eq!((open.document.text().as_str(), cursor), ("x = 1\n", 0));
+        documents
+            .notebooks
+            .opened(Notebook { uri: "n".to_owned(), cells: named(&["a", "c", "a"]) });
+        assert_eq!(joined(&documents, "c", 0), ("x = 1\n".to_owned(), 0));
     }
 }

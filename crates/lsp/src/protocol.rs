@@ -73,7 +73,6 @@ impl LanguageServer for Server {
                 == Some(true),
         });
         self.status.configure(&resolved.config, session.folders(), notify);
-        self.manners.configure(&resolved.config.show);
         self.status.set_notices(notices_of(&resolved));
         Ok(InitializeResult {
             capabilities: ServerCapabilities {
@@ -129,7 +128,8 @@ impl LanguageServer for Server {
     /// What was accepted in a file that is deleted was not kept.
     async fn did_delete_files(&self, params: DeleteFilesParams) {
         let Some(observer) = self.observer() else { return };
-        let gone = params.files.iter().flat_map(|file| self.documents.at_or_below(&file.uri));
+        let documents = self.documents();
+        let gone = params.files.iter().flat_map(|file| documents.at_or_below(&file.uri));
         gone.for_each(|uri| observer.deleted(&uri));
     }
 
@@ -139,9 +139,7 @@ impl LanguageServer for Server {
         let name = params.text_document.uri.as_str().rsplit('/').next().unwrap_or("");
         let Some(session) = self.session.get() else { return };
         if [".gitignore", ".ignore", ".lacunaignore"].contains(&name) {
-            for uri in self.documents.uris() {
-                self.status.look_at(&uri, &self.shown_path(&uri, session));
-            }
+            self.documents().iter_mut().for_each(|document| self.look_at(document));
         }
         if name == "lacuna.toml"
             || lacuna_config::user_file()

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use lacuna_complete::Completer;
 use lacuna_serving::left_alone::percent_decoded;
@@ -16,14 +16,12 @@ use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 use tower_lsp::ls_types::MessageType;
 
 use super::dialect::Dialect;
-use super::documents::{Documents, Open};
-use super::manners::Manners;
-use super::neighbours::Neighbours;
-use super::notebooks::Notebooks;
+use super::document::OpenDocument;
+use super::documents::Documents;
 use super::reasons::Quiet;
 use super::record::Recorder;
 use super::settings::Settings;
-use super::status::{Report, Status, StatusNotification, StatusParams};
+use super::status::{Last, Report, Status, StatusNotification, StatusParams};
 use super::telemetry::Observer;
 use super::uris::file_path;
 
@@ -41,13 +39,10 @@ pub struct Server {
     pub(super) client: Client,
     pub(super) loaded: Arc<Loaded>,
     pub(super) model_flag: Option<String>,
-    pub(super) documents: Documents,
-    pub(super) neighbours: Neighbours,
-    pub(super) notebooks: Notebooks,
+    documents: Mutex<Documents>,
     pub(super) session: OnceLock<Session>,
     pub(super) next_id: AtomicU64,
     pub(super) status: Status,
-    pub(super) manners: Manners,
     /// Tells this client from others in the engine they share.
     pub(super) number: u64,
     pub(super) recorder: Option<Arc<Recorder>>,
@@ -99,13 +94,10 @@ impl Server {
         let Connection { loaded, model, recorder } = connection;
         Server {
             client,
-            manners: Manners::default(),
             status: Status::new(&loaded.name, loaded.languages.clone()),
             loaded,
             model_flag: model,
-            documents: Documents::default(),
-            neighbours: Neighbours::default(),
-            notebooks: Notebooks::default(),
+            documents: Mutex::default(),
             session: OnceLock::new(),
             next_id: AtomicU64::new(1),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
@@ -113,9 +105,15 @@ impl Server {
         }
     }
 
-    /// A document's name in the engine, which clients share.
-    pub(super) fn key(&self, uri: &str) -> String {
-        format!("{}:{uri}", self.number)
+    /// Held for as long as nothing is waited for.
+    pub(super) fn documents(&self) -> MutexGuard<'_, Documents> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up what files and settings say of a document.
+    pub(super) fn look_at(&self, document: &mut OpenDocument) {
+        self.status.look_at(Arc::make_mut(&mut document.about));
+        document.show = self.status.show();
     }
 
     /// The completer for a document's edits: an experiment may have one of its own.
@@ -126,14 +124,9 @@ impl Server {
         }
     }
 
-    /// Why a document is left alone, if it is.
-    pub(super) fn quiet(&self, open: &Open, uri: &str, path: &str) -> Option<Quiet> {
-        if open.out_of_step { Some(Quiet::OutOfStep) } else { self.status.quiet(uri, path) }
-    }
-
     /// Tells the user, and whoever asks why, that the text of a document is not known any more.
     pub(super) async fn tell_out_of_step(&self, uri: &str, cause: &str) {
-        self.status.note_quiet(uri, Quiet::OutOfStep);
+        self.note(uri, Last::quiet(uri, Quiet::OutOfStep));
         let message = format!("lacuna: {uri} is not completed until it is opened again: {cause}");
         tracing::warn!(message);
         self.client.log_message(MessageType::WARNING, message).await;
@@ -154,27 +147,45 @@ impl Server {
 
     /// `lacuna/status`: the last answer and its reason.
     pub async fn status(&self, params: StatusParams) -> Result<Report> {
-        Ok(self.status.answer(&params))
+        Ok(self.report(params.uri()))
+    }
+
+    /// The state as seen from a document, else from the one that was answered last.
+    pub(super) fn report(&self, uri: Option<&str>) -> Report {
+        let documents = self.documents();
+        let document = uri.map_or_else(|| documents.latest(), |uri| documents.get(uri));
+        let about = document.map(|document| &*document.about);
+        self.status.report(
+            uri.or(about.map(|about| about.uri.as_str())),
+            about.map(|about| about.language_id.as_str()),
+            document.and_then(OpenDocument::last),
+        )
+    }
+
+    /// Keeps what a request ended in. A document that was closed meanwhile leaves nothing behind.
+    pub(super) fn note(&self, uri: &str, last: Last) {
+        if let Some(document) = self.documents().get_mut(uri) {
+            document.note(last);
+        }
     }
 
     pub(super) async fn tell_status(&self, uri: &str) {
         if self.status.wants_notifications() {
-            self.client
-                .send_notification::<StatusNotification>(self.status.report(Some(uri)).into_value())
-                .await;
+            let report = self.report(Some(uri)).into_value();
+            self.client.send_notification::<StatusNotification>(report).await;
         }
     }
+}
 
+impl Session {
     /// The path as the model sees it: below a workspace folder where possible, else the file's
-    /// name.
-    pub(super) fn shown_path(&self, uri: &str, session: &Session) -> String {
-        // A cell's own name is the editor's, not a file's.
-        let uri = percent_decoded(self.notebooks.of(uri).as_deref().unwrap_or(uri));
+    /// name. `notebook`: what the document is a cell of; a cell's own name is the editor's, not a
+    /// file's.
+    pub(super) fn shown_path(&self, uri: &str, notebook: Option<&str>) -> String {
+        let uri = percent_decoded(notebook.unwrap_or(uri));
         let root = |root: &String| percent_decoded(root.trim_end_matches('/'));
-        let relative = session
-            .roots
-            .iter()
-            .find_map(|folder| uri.strip_prefix(&root(folder))?.strip_prefix('/'));
+        let relative =
+            self.roots.iter().find_map(|folder| uri.strip_prefix(&root(folder))?.strip_prefix('/'));
         relative.unwrap_or_else(|| uri.rsplit('/').next().unwrap_or(&uri)).to_owned()
     }
 }
@@ -187,8 +198,8 @@ impl Drop for Server {
     /// The client has gone: its documents leave the engine it shared, and what was learned is kept.
     fn drop(&mut self) {
         let Some(session) = self.session.get() else { return };
-        for uri in self.documents.close_all() {
-            session.forget(&self.key(&uri));
+        for document in std::mem::take(&mut *self.documents()).iter() {
+            session.forget(&document.about.key);
         }
         self.loaded.remember_costs(&session.completer());
     }

@@ -1,23 +1,28 @@
 //! Documents as the client has them: what is opened, changed and closed, cells of notebooks included.
 
+use std::sync::Arc;
+
 use lacuna_context::Language;
 use lacuna_serving::left_alone::percent_decoded;
 use serde::Deserialize;
 use serde_json::Value;
 use tower_lsp::ls_types::MessageType;
 
-use super::documents::ChangeError;
+use super::about::About;
+use super::document::{ChangeError, OpenDocument};
 use super::memory;
 use super::notebooks::{self, CellsChange, ChangedNotebook, ClosedNotebook, OpenedNotebook};
 use super::server::Server;
 use super::uris::file_path;
+use super::view::Edited;
 use super::wire::{self, Changed, Closed, Opened};
 
 impl Server {
     /// A message that could not be read. It may have been a change of a document.
     pub async fn unreadable(&self, message: Value) {
         let body = message.as_str().unwrap_or_default();
-        for uri in self.documents.lose_named_in(body) {
+        let lost = self.documents().lose_named_in(body);
+        for uri in lost {
             self.tell_out_of_step(&uri, "a change could not be read").await;
         }
     }
@@ -33,31 +38,25 @@ impl Server {
             Language::Text => Language::from_path(std::path::Path::new(&percent_decoded(&uri))),
             language => language,
         };
-        self.documents.open(
-            &uri,
-            language,
-            document.identifier.version.unwrap_or(0),
-            &document.text.0,
-        );
-        if let Some(open) = self.documents.current(&uri) {
-            self.manners.opened(&uri, &open);
-        }
-        if let Some(observer) = self.observer() {
-            observer.opened(&uri, language);
-        }
-        self.status.opened(&uri, &document.language_id);
-        if let Some(session) = self.session.get() {
-            self.status.look_at(&uri, &self.shown_path(&uri, session));
-        }
-        self.neighbours.opened(&uri);
+        let version = document.identifier.version.unwrap_or(0);
+        let Some(session) = self.session.get() else { return };
+        let mut documents = self.documents();
+        let path = session.shown_path(&uri, documents.notebooks.of(&uri));
+        let open = documents.open(&uri, language, version, &document.text.0);
+        open.about = Arc::new(About {
+            key: format!("{}:{uri}", self.number),
+            ..About::new(&uri, &path, &document.language_id)
+        });
+        self.look_at(open);
         // What is ignored, because it may hold secrets, is not recorded either.
         if let Some(recorder) = &self.recorder
-            && let Some(session) = self.session.get()
-            && self.status.quiet(&uri, &self.shown_path(&uri, session)).is_none()
-            && !self.status.stays_home(&uri, &self.shown_path(&uri, session))
-            && let Some(open) = self.documents.current(&uri)
+            && self.status.quiet(&open.about).is_none()
+            && !open.about.stays_home
         {
-            recorder.opened(&uri, &open);
+            open.recording = Some(recorder.begin(&uri, &open.view));
+        }
+        if let Some(observer) = session.observer() {
+            observer.opened(&uri, language);
         }
     }
 
@@ -67,7 +66,7 @@ impl Server {
         let document = match read::<Changed>("textDocument/didChange", &params) {
             Ok(params) => params,
             Err(message) => {
-                let lost = self.documents.lose_named_in(&params.to_string());
+                let lost = self.documents().lose_named_in(&params.to_string());
                 for uri in lost {
                     self.tell_out_of_step(&uri, &message).await;
                 }
@@ -78,57 +77,47 @@ impl Server {
         let changes = match wire::changes(&document.content_changes) {
             Ok(changes) => changes,
             Err(error) => {
-                if self.documents.lose(&uri) {
+                let was_known = self.documents().get_mut(&uri).is_some_and(OpenDocument::lose);
+                if was_known {
                     self.tell_out_of_step(&uri, &format!("a change could not be read: {error}"))
                         .await;
                 }
                 return;
             }
         };
-        let edited = match self.documents.change(
-            &uri,
-            document.text_document.version,
-            &changes,
-            self.encoding(),
-        ) {
-            Ok(edited) => edited,
-            Err(ChangeError::OutOfStep) => return,
+        let version = document.text_document.version;
+        let changed = self.documents().change(&uri, version, &changes, self.encoding());
+        match changed {
+            Ok(edited) => self.edited(&edited),
+            Err(ChangeError::OutOfStep) => {}
             Err(ChangeError::Stale { has, got }) => {
                 let cause =
                     format!("a change to version {got} came when version {has} was there already");
-                return self.tell_out_of_step(&uri, &cause).await;
+                self.tell_out_of_step(&uri, &cause).await;
             }
             Err(ChangeError::NotOpen) => {
                 let message = format!("lacuna: change of {uri}, which is not open, ignored");
-                return self.client.log_message(MessageType::WARNING, message).await;
+                self.client.log_message(MessageType::WARNING, message).await;
             }
-        };
-        self.manners.changed(&uri, &edited);
-        if let Some(observer) = self.observer() {
-            observer.changed(&uri, &edited.edits);
         }
-        if let Some(recorder) = &self.recorder {
-            recorder.changed(&uri, &edited);
+    }
+
+    /// Tells whoever prepares or records something.
+    fn edited(&self, edited: &Edited) {
+        let Some(session) = self.session.get() else { return };
+        let About { uri, .. } = &*edited.about;
+        if let Some(observer) = session.observer() {
+            observer.changed(uri, &edited.edits);
         }
-        if let Some(session) = self.session.get() {
-            let path = self.shown_path(&uri, session);
-            let mut snapshot = edited.snapshot(&self.key(&uri), &path);
-            self.neighbours.changed(&uri, snapshot.cursor);
-            // While nothing is asked for, nothing is prepared.
-            if self.status.quiet(&uri, &path).is_none() && !self.status.is_snoozed() {
-                let completer = self.completer(session, &uri);
-                let (open, cursor) = self.notebooks.joined(
-                    &self.documents,
-                    &uri,
-                    edited.open.clone(),
-                    snapshot.cursor,
-                );
-                (snapshot.document, snapshot.tree) = (open.document, open.tree);
-                let own_cursor = std::mem::replace(&mut snapshot.cursor, cursor);
-                snapshot.excerpts =
-                    self.excerpts(session, &completer, &uri, &edited.open, own_cursor);
-                completer.edited(snapshot);
-            }
+        // While nothing is asked for, nothing is prepared.
+        if self.status.quiet(&edited.about).is_none() && !self.status.is_snoozed() {
+            let completer = self.completer(session, uri);
+            let mut snapshot = edited.snapshot();
+            snapshot.excerpts = self.excerpts(&completer, uri, snapshot.cursor);
+            let (view, cursor) = self.documents().joined(uri, edited.view.clone(), snapshot.cursor);
+            (snapshot.document, snapshot.tree, snapshot.cursor) =
+                (view.document, view.tree, cursor);
+            completer.edited(snapshot);
         }
     }
 
@@ -136,7 +125,7 @@ impl Server {
     pub async fn notebook_opened(&self, params: Value) {
         match read::<OpenedNotebook>("notebookDocument/didOpen", &params) {
             Ok(OpenedNotebook { notebook_document, cell_text_documents }) => {
-                self.notebooks.opened(notebook_document);
+                self.documents().notebooks.opened(notebook_document);
                 for cell in cell_text_documents {
                     self.opened(notebooks::opening(cell)).await;
                 }
@@ -151,15 +140,8 @@ impl Server {
             match read("notebookDocument/didChange", &params) {
                 Ok(params) => params,
                 Err(message) => {
-                    let cells = params["notebookDocument"]["uri"]
-                        .as_str()
-                        .map(|uri| self.notebooks.cells(uri))
-                        .unwrap_or_default();
-                    let lost = if cells.is_empty() {
-                        self.documents.lose_named_in(&params.to_string())
-                    } else {
-                        cells.into_iter().filter(|cell| self.documents.lose(cell)).collect()
-                    };
+                    let uri = params["notebookDocument"]["uri"].as_str().unwrap_or_default();
+                    let lost = self.documents().lose_cells(uri, &params.to_string());
                     for uri in lost {
                         self.tell_out_of_step(&uri, &message).await;
                     }
@@ -168,7 +150,7 @@ impl Server {
             };
         let CellsChange { structure, text_content } = change.cells;
         if let Some(structure) = structure {
-            self.notebooks.changed(&notebook_document.uri, structure.array);
+            self.documents().notebooks.changed(&notebook_document.uri, structure.array);
             for cell in structure.did_open {
                 self.opened(notebooks::opening(cell)).await;
             }
@@ -185,7 +167,7 @@ impl Server {
     pub async fn notebook_closed(&self, params: Value) {
         match read::<ClosedNotebook>("notebookDocument/didClose", &params) {
             Ok(ClosedNotebook { notebook_document, cell_text_documents }) => {
-                self.notebooks.closed(&notebook_document.uri);
+                self.documents().notebooks.closed(&notebook_document.uri);
                 for cell in cell_text_documents {
                     self.closed(notebooks::closing(&cell)).await;
                 }
@@ -200,21 +182,13 @@ impl Server {
             Ok(params) => params.text_document.uri,
             Err(message) => return self.client.log_message(MessageType::WARNING, message).await,
         };
-        self.status.closed(&uri);
-        self.manners.closed(&uri);
-        self.neighbours.closed(&uri);
-        if let Some(recorder) = &self.recorder {
-            recorder.closed(&uri);
-        }
-        if let Some(observer) = self.observer() {
+        let closed = self.documents().close(&uri);
+        let (Some(session), Some(document)) = (self.session.get(), closed) else { return };
+        if let Some(observer) = session.observer() {
             observer.closed(&uri, file_path(&uri).as_deref());
         }
-        memory::closed(self.documents.current(&uri).map_or(0, |open| open.document.len_bytes()));
-        if self.documents.close(&uri)
-            && let Some(session) = self.session.get()
-        {
-            session.forget(&self.key(&uri));
-        }
+        session.forget(&document.about.key);
+        memory::closed(document.view.document.len_bytes());
     }
 }
 

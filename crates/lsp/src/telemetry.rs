@@ -16,8 +16,8 @@ use lacuna_serving::models::{self, Loaded};
 use lacuna_telemetry::track::{Answer, Edit, Signal};
 use lacuna_telemetry::{Int, Ints, Label, Moment, Options, Recorder, Text};
 
-use super::documents::{self, Open};
 use super::experiments::{Experiments, Standing};
+use super::view::{self, View};
 
 /// Text right of the cursor that telemetry is shown.
 const RIGHT_BYTES: usize = 256;
@@ -54,7 +54,7 @@ impl Asked {
 pub struct Answered<'a> {
     pub uri: &'a str,
     /// The document as the client had it, and the client's cursor in it.
-    pub open: &'a Open,
+    pub view: &'a View,
     pub cursor: usize,
     /// Byte from which on the items replace, and the text that each of them begins with.
     pub start: usize,
@@ -103,7 +103,7 @@ impl Observer {
         });
     }
 
-    pub fn changed(&self, uri: &str, edits: &[documents::Edit]) {
+    pub fn changed(&self, uri: &str, edits: &[view::Edit]) {
         let document: Arc<str> = uri.into();
         let arms = self.experiments.standing(uri, self.recorder.now().wall).arms();
         for edit in edits {
@@ -173,9 +173,9 @@ impl Observer {
 
     /// Records an answer; returns the ids of its items, for the client to send back.
     pub fn answered(&self, asked: &Asked, answered: &Answered<'_>) -> Vec<u32> {
-        let Answered { uri, open, cursor, start, restated, reply, quiet, stale } = answered;
+        let Answered { uri, view, cursor, start, restated, reply, quiet, stale } = answered;
         let document: Arc<str> = (*uri).into();
-        let text = &open.document;
+        let text = &view.document;
         let stem = text.slice(*start..*cursor);
         let items: &[Item] = match &reply.outcome {
             Outcome::Suggest(items) if !stale => items,
@@ -190,9 +190,9 @@ impl Observer {
         let line = text.position(*cursor, lacuna_text::Encoding::Utf8);
         let prefix = text.slice(cursor - line.character as usize..*cursor);
         let mut texts = [const { Label::NONE }; Text::COUNT];
-        texts[Text::Language as usize] = Label::Static(open.language.name());
+        texts[Text::Language as usize] = Label::Static(view.language.name());
         // Looking at the tree takes longer than all the rest.
-        let (snapshot, at) = (Open::clone(open), *cursor);
+        let (snapshot, at) = (View::clone(view), *cursor);
         texts[Text::Node as usize] = Label::later(move || node(&snapshot, at));
         texts[Text::Model as usize] = self.model.clone();
         texts[Text::Arms as usize] = asked.standing.arms();
@@ -291,16 +291,16 @@ fn model_label(loaded: &Loaded) -> String {
 }
 
 /// What the cursor is in.
-fn node(open: &Open, cursor: usize) -> &'static str {
+fn node(view: &View, cursor: usize) -> &'static str {
     let CursorFacts { in_comment, in_string, .. } =
-        lacuna_context::cursor_facts(&open.tree, open.document.rope(), cursor);
+        lacuna_context::cursor_facts(&view.tree, view.document.rope(), cursor);
     if in_comment {
         return "comment";
     }
     if in_string {
         return "string";
     }
-    match open.tree.scope(open.document.rope(), cursor).kind {
+    match view.tree.scope(view.document.rope(), cursor).kind {
         ScopeKind::FileLevel => "file",
         ScopeKind::Module => "module",
         ScopeKind::Class => "class",

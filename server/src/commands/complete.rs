@@ -9,7 +9,7 @@ use lacuna_complete::{Explanation, Outcome, Reply, Request};
 use lacuna_config::names::language_of_ending;
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
-use lacuna_lsp::{Advice, Quiet, Status, has_secret, keep_secrets, quiet_advice};
+use lacuna_lsp::{About, Advice, Quiet, Status, has_secret, keep_secrets, quiet_advice};
 use lacuna_serving::models;
 use lacuna_text::{Document, Encoding, Position};
 
@@ -87,10 +87,10 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let uri = format!("file://{}", std::path::absolute(&args.file)?.display());
     let status = Status::new(&loaded.name, loaded.languages.clone());
     status.configure(&config, std::env::current_dir().into_iter().collect(), false);
-    status.opened(&uri, language_id(&args.file, language));
-    let quiet = status
-        .quiet(&uri, &shown)
-        .or_else(|| has_secret(&document, cursor).then_some(Quiet::SecretLine));
+    let mut about = About::new(&uri, &shown, language_id(&args.file, language));
+    status.look_at(&mut about);
+    let quiet =
+        status.quiet(&about).or_else(|| has_secret(&document, cursor).then_some(Quiet::SecretLine));
     if let Some(quiet) = quiet {
         return say_quiet(args, quiet_advice(quiet), &loaded.name);
     }

@@ -1,18 +1,17 @@
 //! Our side: the language server's documents and completer, in this process, without the pipe.
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use lacuna_complete::{Caller, Completer, Outcome, Reason, Reply};
-use lacuna_config::{Eagerness, ShowConfig};
+use lacuna_config::ShowConfig;
 use lacuna_context::Language;
-use lacuna_lsp::documents::{Documents, Ticket};
+use lacuna_lsp::documents::Documents;
 use lacuna_lsp::inline::{Site, automatic, site};
-use lacuna_lsp::manners::{Asking, Manners};
-use lacuna_lsp::quiet_advice;
-use lacuna_lsp::wire;
+use lacuna_lsp::manners::Asking;
+use lacuna_lsp::requests::Ticket;
+use lacuna_lsp::{About, quiet_advice, wire};
 use lacuna_text::Encoding;
 
 use super::editor::{Change, Editor};
@@ -21,10 +20,10 @@ use super::trace::{Event, Kind, Trace};
 
 /// The server's state for the traces of a run.
 pub struct Ours {
-    documents: Documents,
+    documents: Mutex<Documents>,
     completer: Arc<Completer>,
-    manners: Manners,
-    eagerness: Eagerness,
+    /// When nothing is offered.
+    show: Arc<ShowConfig>,
 }
 
 /// A keystroke's answer and the text that was shown.
@@ -36,14 +35,15 @@ pub struct Answer {
 impl Ours {
     /// `show`: when nothing is offered.
     pub fn new(completer: Completer, show: &ShowConfig) -> Ours {
-        let manners = Manners::default();
-        manners.configure(show);
         Ours {
-            documents: Documents::default(),
+            documents: Mutex::default(),
             completer: Arc::new(completer),
-            manners,
-            eagerness: show.eagerness,
+            show: Arc::new(show.clone()),
         }
+    }
+
+    fn documents(&self) -> MutexGuard<'_, Documents> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until nothing is left to do in the background.
@@ -56,15 +56,14 @@ impl Ours {
             Language::Text => Language::from_path(std::path::Path::new(&trace.path)),
             language => language,
         };
-        self.documents.open(&uri(trace), language, 0, &trace.before.as_str().into());
-        if let Some(open) = self.documents.current(&uri(trace)) {
-            self.manners.opened(&uri(trace), &open);
-        }
+        let (mut documents, uri) = (self.documents(), uri(trace));
+        let document = documents.open(&uri, language, 0, &trace.before.as_str().into());
+        document.about = Arc::new(About::new(&uri, &trace.path, &trace.language));
+        document.show = Arc::clone(&self.show);
     }
 
     pub fn close(&self, trace: &Trace) {
-        self.documents.close(&uri(trace));
-        self.manners.closed(&uri(trace));
+        self.documents().close(&uri(trace));
         self.completer.forget(&uri(trace));
     }
 
@@ -79,17 +78,16 @@ impl Ours {
         let uri = uri(trace);
         if let Some(change) = change {
             let edit = [wire::Change::new(Some(change.range), &change.text)];
-            let edited = self
-                .documents
-                .change(&uri, Some(version), &edit, Encoding::Utf32)
-                .map_err(|_| anyhow!("the edit was refused"))?;
-            self.manners.changed(&uri, &edited);
-            self.completer.edited(edited.snapshot(&uri, &trace.path));
+            let edited = self.documents().change(&uri, Some(version), &edit, Encoding::Utf32);
+            let edited = edited.map_err(|_| anyhow!("the edit was refused"))?;
+            self.completer.edited(edited.snapshot());
         }
         let ticket = Ticket::default();
-        let open = self.documents.begin(&uri, &ticket).context("the document is not open")?;
-        let site = site(open, &automatic(&uri, editor.position(editor.cursor)), Encoding::Utf32);
-        self.documents.locate(&uri, &ticket, site.cursor());
+        let mut documents = self.documents();
+        let document = documents.get_mut(&uri).context("the document is not open")?;
+        let asked = automatic(&uri, editor.position(editor.cursor));
+        let site = site(document.begin(&ticket), &asked, Encoding::Utf32);
+        document.locate(&ticket, site.cursor());
         Ok((site, ticket))
     }
 
@@ -98,7 +96,7 @@ impl Ours {
             client: 0,
             flight: Some(&ticket.flight),
             refused: &[],
-            eagerness: self.eagerness.into(),
+            eagerness: self.show.eagerness.into(),
         };
         site.complete(&self.completer, (&uri(trace), &trace.path), &[], caller, &ticket.cancel)
     }
@@ -143,21 +141,23 @@ impl Ours {
         if self.completer.settings().fixed_tokens.is_some() {
             return None;
         }
-        let open = self.documents.current(&uri(trace))?;
-        let asking =
-            Asking { uri: &uri(trace), open: &open, cursor: site.cursor(), is_automatic: true };
-        self.manners.objection(&asking).map(|quiet| quiet_advice(quiet).code)
+        let documents = self.documents();
+        let document = documents.get(&uri(trace))?;
+        let asking = Asking { view: &document.view, cursor: site.cursor(), is_automatic: true };
+        let quiet = document.manners.objection(&document.show, &asking);
+        quiet.map(|quiet| quiet_advice(quiet).code)
     }
 
     fn offered(&self, trace: &Trace, site: &Site, reply: &Reply) {
-        let (Outcome::Suggest(items), Some(open)) =
-            (&reply.outcome, self.documents.current(&uri(trace)))
+        let mut documents = self.documents();
+        let (Outcome::Suggest(items), Some(document)) =
+            (&reply.outcome, documents.get_mut(&uri(trace)))
         else {
             return;
         };
-        let asking =
-            Asking { uri: &uri(trace), open: &open, cursor: site.cursor(), is_automatic: true };
-        self.manners.offered(&asking, items.iter().map(|item| (String::new(), item.text.clone())));
+        let asking = Asking { view: &document.view, cursor: site.cursor(), is_automatic: true };
+        let items = items.iter().map(|item| (String::new(), item.text.clone()));
+        document.manners.offered(&asking, items);
     }
 
     /// All keystrokes of a trace when they come: a request is superseded by the next keystroke, as

@@ -186,13 +186,13 @@ impl Server {
     }
 
     async fn copilot_shown(&self, params: Uuid) -> Result<Value> {
-        self.note(&Event::Shown { id: params.uuid });
+        self.told_of(&Event::Shown { id: params.uuid });
         Ok(Value::Null)
     }
 
     async fn copilot_accepted(&self, params: Uuid) -> Result<Value> {
         let id = params.uuid;
-        self.note(&match params.accepted_length {
+        self.told_of(&match params.accepted_length {
             Some(_) => Event::PartlyAccepted { id, utf16: params.accepted_length },
             None => Event::Accepted { id },
         });
@@ -200,7 +200,7 @@ impl Server {
     }
 
     async fn copilot_rejected(&self, params: Uuids) -> Result<Value> {
-        params.uuids.into_iter().for_each(|id| self.note(&Event::Dismissed { id }));
+        params.uuids.into_iter().for_each(|id| self.told_of(&Event::Dismissed { id }));
         Ok(Value::Null)
     }
 

@@ -71,12 +71,12 @@ impl Server {
     }
 
     async fn llm_ls_accepted(&self, params: Decision) -> Result<Value> {
-        self.note(&Event::Accepted { id: params.request_id });
+        self.told_of(&Event::Accepted { id: params.request_id });
         Ok(Value::Null)
     }
 
     async fn llm_ls_rejected(&self, params: Decision) -> Result<Value> {
-        self.note(&Event::Dismissed { id: params.request_id });
+        self.told_of(&Event::Dismissed { id: params.request_id });
         Ok(Value::Null)
     }
 }

@@ -71,11 +71,11 @@ impl Server {
     async fn tabby_event(&self, event: TelemetryEvent) {
         let id = event.event_id.completion_id;
         match (event.kind.as_str(), event.select_kind.as_deref()) {
-            ("view", _) => self.note(&Event::Shown { id }),
-            ("select", None) => self.note(&Event::Accepted { id }),
+            ("view", _) => self.told_of(&Event::Shown { id }),
+            ("select", None) => self.told_of(&Event::Accepted { id }),
             // How much was taken is not told; the edit shows it.
-            ("select", Some(_)) => self.note(&Event::PartlyAccepted { id, utf16: None }),
-            ("dismiss", _) => self.note(&Event::Dismissed { id }),
+            ("select", Some(_)) => self.told_of(&Event::PartlyAccepted { id, utf16: None }),
+            ("dismiss", _) => self.told_of(&Event::Dismissed { id }),
             (kind, _) => tracing::debug!(kind, "telemetry event of an unknown kind"),
         }
     }

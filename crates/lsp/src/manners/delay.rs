@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::documents::Ticket;
+use crate::requests::Ticket;
 
 /// Waits. False as soon as the request is superseded, by a change of its document or by a newer
 /// request: nobody wants its answer. No thread waits meanwhile.
@@ -31,18 +31,18 @@ mod tests {
     const FOREVER: Duration = Duration::from_secs(1 << 30);
 
     fn asked() -> (Documents, Ticket) {
-        let documents = Documents::default();
-        documents.open(URI, Language::Python, 1, &"x = \n".into());
+        let mut documents = Documents::default();
         let ticket = Ticket::default();
-        documents.begin(URI, &ticket);
-        documents.locate(URI, &ticket, 4);
+        let document = documents.open(URI, Language::Python, 1, &"x = \n".into());
+        document.begin(&ticket);
+        document.locate(&ticket, 4);
         (documents, ticket)
     }
 
     #[tokio::test]
     async fn whatever_supersedes_a_request_ends_its_wait_at_once() {
         let at = Position::new(0, 4);
-        let endings: [fn(&Documents, Position); 4] = [
+        let endings: [fn(&mut Documents, Position); 4] = [
             |documents, at| {
                 documents
                     .change(
@@ -53,19 +53,19 @@ mod tests {
                     )
                     .unwrap();
             },
-            |documents, _| drop(documents.begin(URI, &Ticket::default())),
-            |documents, _| assert!(documents.close(URI)),
-            |documents, _| assert!(documents.lose(URI)),
+            |documents, _| drop(documents.get_mut(URI).unwrap().begin(&Ticket::default())),
+            |documents, _| assert!(documents.close(URI).is_some()),
+            |documents, _| assert!(documents.get_mut(URI).unwrap().lose()),
         ];
         for end in endings {
             // Before the wait has begun, and while it lasts.
-            let (documents, ticket) = asked();
-            end(&documents, at);
+            let (mut documents, ticket) = asked();
+            end(&mut documents, at);
             assert!(!waited(FOREVER, &ticket).await);
-            let (documents, ticket) = asked();
+            let (mut documents, ticket) = asked();
             let waiting = tokio::spawn(async move { waited(FOREVER, &ticket).await });
             tokio::task::yield_now().await;
-            end(&documents, at);
+            end(&mut documents, at);
             assert!(!waiting.await.unwrap());
         }
     }

@@ -4,12 +4,12 @@
 //! before. A deletion is known by inserting nothing.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 
 use lacuna_telemetry::track::Edit as Trimmed;
 use lacuna_text::Rope;
 
-use crate::documents::Edit;
+use super::fingerprint::Fingerprint;
+use crate::view::Edit;
 
 /// Versions of a document that are remembered: as many as an editor may take back at once.
 const KEPT: usize = 256;
@@ -19,18 +19,18 @@ const MAX_BYTES: usize = 16 << 20;
 pub const OF_ONE_KEY: usize = 2;
 
 /// One document's.
+#[derive(Default)]
 pub struct History {
     /// Hashes of the texts that were there, the present one last.
     versions: VecDeque<u64>,
-    hasher: RandomState,
+    fingerprint: Fingerprint,
     is_quiet: bool,
 }
 
 impl History {
     pub fn new(text: &Rope) -> History {
-        let mut history =
-            History { versions: VecDeque::new(), hasher: RandomState::new(), is_quiet: false };
-        history.remember(text);
+        let mut history = History::default();
+        history.remember(&[], text);
         history
     }
 
@@ -48,7 +48,7 @@ impl History {
             .filter(|edit| !edit.is_empty())
             .collect();
         let before = self.versions.back().copied();
-        let is_known = self.remember(text);
+        let is_known = self.remember(edits, text);
         if trimmed.is_empty() || before.is_some() && before == self.versions.back().copied() {
             return;
         }
@@ -57,12 +57,13 @@ impl History {
     }
 
     /// Whether the text was there before.
-    fn remember(&mut self, text: &Rope) -> bool {
+    fn remember(&mut self, edits: &[Edit], text: &Rope) -> bool {
         if text.len_bytes() > MAX_BYTES {
             self.versions.clear();
+            self.fingerprint.forget();
             return false;
         }
-        let hash = self.hasher.hash_one(text);
+        let hash = self.fingerprint.follow(edits, text);
         if self.versions.back() == Some(&hash) {
             return true;
         }
@@ -88,24 +89,19 @@ mod tests {
     use lacuna_text::{Encoding, Position, Range};
 
     use super::*;
-    use crate::documents::Documents;
+    use crate::view::View;
     use crate::wire::Change;
-
-    const URI: &str = "file:///a.py";
 
     /// A document of one line with its history.
     struct Buffer {
-        documents: Documents,
+        view: View,
         history: History,
-        version: i32,
     }
 
     impl Buffer {
         fn new(text: &str) -> Buffer {
-            let documents = Documents::default();
-            documents.open(URI, Language::Python, 0, &text.into());
-            let history = History::new(documents.current(URI).unwrap().document.rope());
-            Buffer { documents, history, version: 0 }
+            let view = View::new(Language::Python, 0, &text.into());
+            Buffer { history: History::new(view.document.rope()), view }
         }
 
         /// Replaces these characters of the line; whether it is quiet then.
@@ -114,14 +110,16 @@ mod tests {
         }
 
         fn edits(&mut self, edits: &[(Option<(u32, u32)>, &str)]) -> bool {
-            self.version += 1;
             let range =
                 |(from, to): (u32, u32)| Range::new(Position::new(0, from), Position::new(0, to));
             let changes: Vec<Change> =
                 edits.iter().map(|(at, text)| Change::new(at.map(range), text)).collect();
-            let edited =
-                self.documents.change(URI, Some(self.version), &changes, Encoding::Utf8).unwrap();
-            self.history.changed(&edited.edits, edited.open.document.rope(), false);
+            self.change(&changes)
+        }
+
+        fn change(&mut self, changes: &[Change]) -> bool {
+            let edits = self.view.apply(changes, Encoding::Utf8);
+            self.history.changed(&edits, self.view.document.rope(), false);
             self.history.is_quiet()
         }
     }
@@ -176,14 +174,8 @@ mod tests {
                 (key.matches('\n').count() as u32, key.rsplit('\n').next().unwrap().len() as u32);
             let end =
                 if rows == 0 { Position::new(0, 1 + column) } else { Position::new(rows, column) };
-            buffer.version += 1;
             let taken_back = [Change::new(Some(Range::new(Position::new(0, 1), end)), "")];
-            let edited = buffer
-                .documents
-                .change(URI, Some(buffer.version), &taken_back, Encoding::Utf8)
-                .unwrap();
-            buffer.history.changed(&edited.edits, edited.open.document.rope(), false);
-            assert!(buffer.history.is_quiet(), "{key:?}");
+            assert!(buffer.change(&taken_back), "{key:?}");
             assert!(!buffer.edit(1, 1, key), "{key:?} again");
             buffer = Buffer::new("f\n");
         }

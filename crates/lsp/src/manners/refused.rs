@@ -11,9 +11,9 @@ use lacuna_telemetry::track::Edit as Trimmed;
 use lacuna_text::Document;
 
 use super::history::OF_ONE_KEY;
-use crate::documents::Edit;
+use crate::view::Edit;
 
-/// Offers of a client that are remembered, and refusals.
+/// Offers in a document that are remembered, and refusals.
 const KEPT: usize = 64;
 /// Bytes of a line on either side of a place that must stay as they are.
 const AROUND: usize = 4096;
@@ -22,7 +22,6 @@ const AROUND: usize = 4096;
 #[derive(Clone, Debug)]
 struct Offer {
     id: String,
-    uri: String,
     /// Byte offset where the text would go.
     at: usize,
     /// What was offered.
@@ -35,7 +34,7 @@ struct Offer {
     line: (u64, usize),
 }
 
-/// One client's.
+/// One document's.
 #[derive(Default)]
 pub struct Offers {
     /// The newest last.
@@ -48,17 +47,13 @@ impl Offers {
     /// Remembers items as ids and texts.
     pub fn offered(
         &mut self,
-        uri: &str,
         at: usize,
         document: &Document,
         items: impl Iterator<Item = (String, String)>,
     ) {
         let line = line_at(&self.hasher, document, at);
-        for (id, text) in items {
-            keep(
-                &mut self.offered,
-                Offer { id, uri: uri.to_owned(), at, whole: text, typed: 0, is_begun: false, line },
-            );
+        for (id, whole) in items {
+            keep(&mut self.offered, Offer { id, at, whole, typed: 0, is_begun: false, line });
         }
     }
 
@@ -67,30 +62,28 @@ impl Offers {
         let Some(offer) = self.offered.iter().rev().find(|offer| offer.id == id).cloned() else {
             return;
         };
-        let same = |other: &Offer| {
-            other.uri == offer.uri && other.at == offer.at && other.rest() == offer.rest()
-        };
+        let same = |other: &Offer| other.at == offer.at && other.rest() == offer.rest();
         if !self.refused.iter().any(same) {
             keep(&mut self.refused, offer);
         }
     }
 
     /// Texts that were turned down at a place.
-    pub fn refused(&self, uri: &str, at: usize) -> Vec<String> {
-        let here = self.refused.iter().filter(|offer| offer.uri == uri && offer.at == at);
+    pub fn refused(&self, at: usize) -> Vec<String> {
+        let here = self.refused.iter().filter(|offer| offer.at == at);
         here.map(|offer| offer.rest().to_owned()).collect()
     }
 
     /// Whether what was offered is being typed and goes on here: what is on screen is nothing new.
-    pub fn is_typed_through(&self, uri: &str, at: usize) -> bool {
-        self.offered.iter().any(|offer| {
-            offer.uri == uri && offer.at == at && offer.is_begun && !offer.rest().is_empty()
-        })
+    pub fn is_typed_through(&self, at: usize) -> bool {
+        self.offered
+            .iter()
+            .any(|offer| offer.at == at && offer.is_begun && !offer.rest().is_empty())
     }
 
     /// Moves places, and forgets those whose line has changed. Whether the change put in, whole or
     /// in part, what was offered, or took back a key of that.
-    pub fn changed(&mut self, uri: &str, edits: &[Edit], document: &Document) -> bool {
+    pub fn changed(&mut self, edits: &[Edit], document: &Document) -> bool {
         let edits: Vec<Trimmed<'_>> = edits
             .iter()
             .map(|edit| Trimmed::trimmed(edit.start, &edit.removed, &edit.text))
@@ -98,9 +91,6 @@ impl Offers {
         let mut is_taken = false;
         let hasher = &self.hasher;
         self.offered.retain_mut(|offer| {
-            if offer.uri != uri {
-                return true;
-            }
             let typed = offer.typed;
             if !edits.iter().all(|edit| offer.follow(edit)) {
                 return false;
@@ -113,18 +103,11 @@ impl Offers {
             offer.line == line
         });
         self.refused.retain_mut(|offer| {
-            offer.uri != uri
-                || edits.iter().all(|edit| offer.follow(edit))
-                    && offer.typed == 0
-                    && line_at(hasher, document, offer.at) == offer.line
+            edits.iter().all(|edit| offer.follow(edit))
+                && offer.typed == 0
+                && line_at(hasher, document, offer.at) == offer.line
         });
         is_taken
-    }
-
-    /// Forgets a document.
-    pub fn forget(&mut self, uri: &str) {
-        self.offered.retain(|offer| offer.uri != uri);
-        self.refused.retain(|offer| offer.uri != uri);
     }
 }
 
@@ -187,48 +170,35 @@ mod tests {
     use lacuna_text::{Encoding, Position, Range};
 
     use super::*;
-    use crate::documents::Documents;
+    use crate::view::View;
     use crate::wire::Change;
 
-    const URI: &str = "file:///a.py";
-
     struct Buffer {
-        documents: Documents,
+        view: View,
         offers: Offers,
-        version: i32,
     }
 
     impl Buffer {
         fn new(text: &str) -> Buffer {
-            let documents = Documents::default();
-            documents.open(URI, Language::Python, 0, &text.into());
-            Buffer { documents, offers: Offers::default(), version: 0 }
+            let view = View::new(Language::Python, 0, &text.into());
+            Buffer { view, offers: Offers::default() }
         }
 
         fn offer(&mut self, at: usize, items: &[(&str, &str)]) {
-            let document = self.documents.current(URI).unwrap().document;
-            self.offers.offered(
-                URI,
-                at,
-                &document,
-                items.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())),
-            );
+            let items = items.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned()));
+            self.offers.offered(at, &self.view.document, items);
         }
 
         /// Replaces from line and character to line and character; whether that took what was
         /// offered.
         fn edit(&mut self, from: (u32, u32), to: (u32, u32), text: &str) -> bool {
-            self.version += 1;
             let range = Range::new(Position::new(from.0, from.1), Position::new(to.0, to.1));
-            let edited = self
-                .documents
-                .change(URI, Some(self.version), &[Change::new(Some(range), text)], Encoding::Utf8)
-                .unwrap();
-            self.offers.changed(URI, &edited.edits, &edited.open.document)
+            let edits = self.view.apply(&[Change::new(Some(range), text)], Encoding::Utf8);
+            self.offers.changed(&edits, &self.view.document)
         }
 
         fn refused(&self, at: usize) -> Vec<String> {
-            self.offers.refused(URI, at)
+            self.offers.refused(at)
         }
     }
 
@@ -268,16 +238,16 @@ mod tests {
     fn of_what_is_typed_the_rest_is_turned_down() {
         let mut buffer = Buffer::new("y = \n");
         buffer.offer(4, &[("1", "f(x)"), ("2", "f(y)")]);
-        assert!(!buffer.offers.is_typed_through(URI, 4), "nothing has been typed yet");
+        assert!(!buffer.offers.is_typed_through(4), "nothing has been typed yet");
         assert!(buffer.edit((0, 4), (0, 4), "f("));
-        assert!(buffer.offers.is_typed_through(URI, 6) && !buffer.offers.is_typed_through(URI, 4));
+        assert!(buffer.offers.is_typed_through(6) && !buffer.offers.is_typed_through(4));
         // Two keys back and forth again.
         assert!(
             buffer.edit((0, 5), (0, 6), "")
                 && buffer.edit((0, 4), (0, 5), "")
-                && buffer.offers.is_typed_through(URI, 4)
+                && buffer.offers.is_typed_through(4)
         );
-        assert!(buffer.edit((0, 4), (0, 4), "f(") && buffer.offers.is_typed_through(URI, 6));
+        assert!(buffer.edit((0, 4), (0, 4), "f(") && buffer.offers.is_typed_through(6));
         buffer.offers.dismissed("2");
         assert_eq!(buffer.refused(6), ["y)"]);
         assert!(buffer.edit((0, 6), (0, 6), "x"));
@@ -286,7 +256,7 @@ mod tests {
             "the line has changed"
         );
         assert!(buffer.edit((0, 7), (0, 7), ")"));
-        assert!(!buffer.offers.is_typed_through(URI, 8), "typed to its end");
+        assert!(!buffer.offers.is_typed_through(8), "typed to its end");
         // What comes late is for a text that is gone.
         buffer.edit((0, 0), (0, 1), "z");
         buffer.offers.dismissed("1");
@@ -294,20 +264,12 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_apart_and_memory_is_bounded() {
+    fn memory_is_bounded() {
         let mut buffer = Buffer::new("y = \n");
-        buffer.offer(4, &[("1", "f(x)")]);
-        buffer.offers.dismissed("1");
-        assert!(buffer.offers.refused("file:///b.py", 4).is_empty());
-        let document = buffer.documents.current(URI).unwrap().document;
-        buffer.offers.changed("file:///b.py", &[], &document);
-        assert_eq!(buffer.refused(4).len(), 1);
         for i in 0..1000 {
             buffer.offer(i % 5, &[(&i.to_string(), &format!("f{i}"))]);
             buffer.offers.dismissed(&i.to_string());
         }
         assert_eq!((buffer.offers.offered.len(), buffer.offers.refused.len()), (KEPT, KEPT));
-        buffer.offers.forget(URI);
-        assert!(buffer.offers.offered.is_empty() && buffer.offers.refused.is_empty());
     }
 }

@@ -1,27 +1,31 @@
 //! Why nothing is shown, what the last answer cost, and where the user has paused: what editors
 //! show in a status bar.
 //!
-//! Owns: pauses, the snooze, the settings that keep whole files quiet, the last answer of each
-//! document, the protocol extension `lacuna/status` (docs/protocol.md). Does not own: the reasons
-//! that completing itself gives ([`lacuna_complete::Reason`]).
+//! Owns: pauses, the snooze, the settings that keep whole files quiet, the protocol extension
+//! `lacuna/status` (docs/protocol.md). Does not own: the documents and their last answers
+//! ([`super::document`]), the reasons that completing itself gives ([`lacuna_complete::Reason`]).
 //!
 //! Start reading at [`Status::quiet`], which is asked before every completion, and
 //! [`Status::report`].
 
-use std::collections::{BTreeSet, HashMap};
+mod last;
+
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lacuna_complete::{Outcome, Reply};
-use lacuna_config::Config;
+use lacuna_config::{Config, ShowConfig};
 use lacuna_serving::languages::Languages;
 use lacuna_serving::left_alone::LeftAlone;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tower_lsp::ls_types::notification::Notification;
 
-use super::reasons::{Advice, Quiet, advice, quiet_advice};
+use super::about::About;
+use super::reasons::Quiet;
+
+pub use last::Last;
 
 /// Commands for `workspace/executeCommand`. Without argument they mean everywhere.
 pub const PAUSE: &str = "lacuna.pause";
@@ -46,6 +50,12 @@ impl Notification for StatusNotification {
 #[serde(rename_all = "camelCase", default)]
 pub struct StatusParams {
     text_document: Option<Named>,
+}
+
+impl StatusParams {
+    pub fn uri(&self) -> Option<&str> {
+        self.text_document.as_ref().map(|named| named.uri.as_str())
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,52 +108,6 @@ struct Pauses {
     everywhere: bool,
     languages: BTreeSet<String>,
     documents: BTreeSet<String>,
-}
-
-/// Tokens of the last answer, as a status bar shows them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-struct ReportedTokens {
-    prompt: usize,
-    /// Already in the KV cache.
-    cached: usize,
-    /// Computed for this answer.
-    new: usize,
-    generated: usize,
-}
-
-/// The last answer of a document.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Last {
-    uri: String,
-    outcome: &'static str,
-    reason: Option<&'static str>,
-    meaning: Option<&'static str>,
-    remedy: Option<&'static str>,
-    /// How likely the first line of the suggestion is right, shown or not; null where the model
-    /// does not say.
-    probability: Option<f64>,
-    /// Milliseconds from the request to the answer.
-    ms: f64,
-    /// Answered from the ghost text in memory, without the model.
-    from_memory: bool,
-    tokens: ReportedTokens,
-}
-
-impl Last {
-    fn silence(uri: &str, advice: &Advice) -> Last {
-        Last {
-            uri: uri.to_owned(),
-            outcome: "silence",
-            reason: Some(advice.code),
-            meaning: Some(advice.meaning),
-            remedy: Some(advice.remedy),
-            probability: None,
-            ms: 0.0,
-            from_memory: false,
-            tokens: ReportedTokens::default(),
-        }
-    }
 }
 
 /// Nothing is suggested unasked in between, by the clock on the wall: a clock that is set back does
@@ -205,6 +169,7 @@ impl Report {
 struct Rules {
     languages: Languages,
     left_alone: LeftAlone,
+    show: Arc<ShowConfig>,
     /// The client wants notifications.
     notify: bool,
 }
@@ -213,19 +178,7 @@ struct Rules {
 struct Inner {
     pauses: Pauses,
     snooze: Option<Snooze>,
-    /// Language ids of open documents.
-    languages: HashMap<String, String>,
-    last: HashMap<String, Last>,
-    /// Document answered last.
-    latest: Option<String>,
     notices: Vec<String>,
-    standings: HashMap<String, Standing>,
-}
-
-/// What names and files say of a document.
-struct Standing {
-    is_left: bool,
-    stays_home: bool,
 }
 
 /// One client's state.
@@ -254,13 +207,22 @@ impl Status {
     pub fn configure(&self, config: &Config, roots: Vec<PathBuf>, notify: bool) {
         let left_alone = LeftAlone::new(&config.context, roots);
         let languages = Languages::new(&config.show, self.trained.as_deref());
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) =
-            Some(Arc::new(Rules { languages, left_alone, notify }));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Rules {
+            languages,
+            left_alone,
+            show: Arc::new(config.show.clone()),
+            notify,
+        }));
     }
 
     /// `None` before `initialize`.
     fn rules(&self) -> Option<Arc<Rules>> {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is in force of the settings on when something is shown.
+    pub fn show(&self) -> Arc<ShowConfig> {
+        self.rules().map(|rules| Arc::clone(&rules.show)).unwrap_or_default()
     }
 
     /// Keeps sentences that the user should read, for the log and the status; the earlier ones are
@@ -278,123 +240,47 @@ impl Status {
         self.rules().is_some_and(|rules| rules.notify)
     }
 
-    pub fn opened(&self, uri: &str, language_id: &str) {
-        self.inner().languages.insert(uri.to_owned(), language_id.to_owned());
-    }
-
-    /// LSP language id of an open document, as its client calls it.
-    pub fn language_id(&self, uri: &str) -> String {
-        self.inner().languages.get(uri).cloned().unwrap_or_default()
-    }
-
-    pub fn closed(&self, uri: &str) {
-        let mut inner = self.inner();
-        inner.languages.remove(uri);
-        inner.standings.remove(uri);
-        inner.last.remove(uri);
-        if inner.latest.as_deref() == Some(uri) {
-            inner.latest = None;
-        }
-    }
-
-    /// Whether a document is to be left alone, and why. `path` is relative to the workspace.
-    pub fn quiet(&self, uri: &str, path: &str) -> Option<Quiet> {
+    /// Whether a document is to be left alone, and why.
+    pub fn quiet(&self, about: &About) -> Option<Quiet> {
         let inner = self.inner();
-        let language = inner.languages.get(uri).map_or("", String::as_str);
         if inner.pauses.everywhere {
             return Some(Quiet::Paused);
         }
-        if inner.pauses.documents.contains(uri) {
+        if inner.pauses.documents.contains(&about.uri) {
             return Some(Quiet::PausedHere);
         }
-        if inner.pauses.languages.contains(language) {
+        if inner.pauses.languages.contains(&about.language_id) {
             return Some(Quiet::PausedLanguage);
         }
-        let rules = self.rules()?;
-        // What is there of files is looked at when a document is opened, not at every key.
-        let is_left = |entry: &Standing| entry.is_left;
-        let left =
-            inner.standings.get(uri).map_or_else(|| rules.left_alone.names(uri, path), is_left);
-        let off = || rules.languages.off(language, path).map(Quiet::LanguageOff);
-        if left { Some(Quiet::IgnoredPath) } else { off() }
-    }
-
-    /// Whether a document's text must not show in the prompts of others, whatever else holds.
-    pub fn stays_home(&self, uri: &str, path: &str) -> bool {
-        let known = self.inner().standings.get(uri).map(|entry| entry.stays_home);
-        known.unwrap_or_else(|| {
-            self.rules().is_none_or(|rules| rules.left_alone.stays_home(uri, path))
-        })
-    }
-
-    /// Looks at what patterns and files say of a document that was opened or saved. `path` is
-    /// relative to the workspace.
-    pub fn look_at(&self, uri: &str, path: &str) {
-        let Some(rules) = self.rules() else { return };
-        let entry = Standing {
-            is_left: rules.left_alone.names(uri, path),
-            stays_home: rules.left_alone.stays_home(uri, path),
-        };
-        self.inner().standings.insert(uri.to_owned(), entry);
-    }
-
-    /// Keeps the answer of a document that was left alone.
-    pub fn note_quiet(&self, uri: &str, quiet: Quiet) {
-        self.keep(uri, Last::silence(uri, quiet_advice(quiet)));
-    }
-
-    /// Keeps what a request ended in.
-    pub fn note(&self, uri: &str, reply: &Reply) {
-        let mut last = match &reply.outcome {
-            Outcome::Silence(reason) => Last::silence(uri, advice(*reason)),
-            Outcome::Suggest(_) => Last {
-                uri: uri.to_owned(),
-                outcome: "suggest",
-                reason: None,
-                meaning: None,
-                remedy: None,
-                probability: None,
-                ms: 0.0,
-                from_memory: reply.from_memory,
-                tokens: ReportedTokens::default(),
-            },
-        };
-        let tokens = &reply.tokens;
-        last.probability = reply.probability.map(|p| (f64::from(p) * 1e3).round() / 1e3);
-        last.ms = (reply.ms.total * 1e3).round() / 1e3;
-        last.tokens = ReportedTokens {
-            prompt: tokens.prompt,
-            cached: tokens.cached + tokens.resumed + tokens.shifted,
-            new: tokens.prefilled + tokens.repaired,
-            generated: tokens.generated,
-        };
-        self.keep(uri, last);
-    }
-
-    fn keep(&self, uri: &str, last: Last) {
-        let mut inner = self.inner();
-        // A document that was closed meanwhile leaves nothing behind.
-        if inner.languages.contains_key(uri) {
-            inner.last.insert(uri.to_owned(), last);
-            inner.latest = Some(uri.to_owned());
+        if about.is_left {
+            return Some(Quiet::IgnoredPath);
         }
+        self.rules()?.languages.off(&about.language_id, &about.path).map(Quiet::LanguageOff)
     }
 
-    /// What the request `lacuna/status` answers.
-    pub fn answer(&self, params: &StatusParams) -> Report {
-        self.report(params.text_document.as_ref().map(|named| named.uri.as_str()))
+    /// Looks at what patterns and files say of a document that was opened or saved: not at every
+    /// key.
+    pub fn look_at(&self, about: &mut About) {
+        // Before the settings are known nothing is shown to others.
+        let rules = self.rules();
+        let left_alone = rules.as_ref().map(|rules| &rules.left_alone);
+        about.is_left = left_alone.is_some_and(|rules| rules.names(&about.uri, &about.path));
+        about.stays_home = left_alone.is_none_or(|rules| rules.stays_home(&about.uri, &about.path));
     }
 
-    /// The state as seen from a document.
-    pub fn report(&self, uri: Option<&str>) -> Report {
+    /// The state as seen from a document, in this language if it is open. `last`: its last answer.
+    pub fn report(
+        &self,
+        uri: Option<&str>,
+        language_id: Option<&str>,
+        last: Option<&Last>,
+    ) -> Report {
         let inner = self.inner();
-        let uri = uri.or(inner.latest.as_deref());
-        let language = uri.and_then(|uri| inner.languages.get(uri));
         let pauses = &inner.pauses;
         let snooze = inner.snooze.filter(|snooze| snooze.lasts((self.clock)()));
         let paused = pauses.everywhere
             || uri.is_some_and(|uri| pauses.documents.contains(uri))
-            || language.is_some_and(|language| pauses.languages.contains(language));
+            || language_id.is_some_and(|language| pauses.languages.contains(language));
         Report {
             state: match snooze {
                 _ if paused => "paused",
@@ -407,7 +293,7 @@ impl Status {
             snoozed_until: snooze.map(|snooze| {
                 snooze.until.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
             }),
-            last: uri.and_then(|uri| inner.last.get(uri)).cloned(),
+            last: last.cloned(),
             notices: inner.notices.clone(),
         }
     }
@@ -475,8 +361,14 @@ mod tests {
         config.show.disabled_languages = disabled.iter().map(ToString::to_string).collect();
         let status = Status::new("m", None);
         status.configure(&config, Vec::new(), false);
-        status.opened(URI, "python");
         status
+    }
+
+    /// Whether a document in this language is quiet, and why.
+    fn quiet(status: &Status, uri: &str, path: &str, language_id: &str) -> Option<Quiet> {
+        let mut about = About::new(uri, path, language_id);
+        status.look_at(&mut about);
+        status.quiet(&about)
     }
 
     #[test]
@@ -485,8 +377,10 @@ mod tests {
         let at = |seconds: u64| NOW.set(seconds);
         let status =
             Status { clock: || UNIX_EPOCH + Duration::from_secs(NOW.get()), ..status(&[], &[]) };
-        let state =
-            || (status.is_snoozed(), status.report(None).state, status.report(None).snoozed_until);
+        let state = || {
+            let report = status.report(None, None, None);
+            (status.is_snoozed(), report.state, report.snoozed_until)
+        };
         assert_eq!(state(), (false, "ready", None));
         status.snooze(&[json!({"minutes": 5})]).unwrap();
         let asleep = (true, "snoozed", Some(1_000_300_000));
@@ -532,16 +426,15 @@ mod tests {
             (json!({"language": "go"}), false, false, true),
         ] {
             let status = status(&[], &[]);
-            status.opened("file:///w/b.py", "python");
-            status.opened("file:///w/c.go", "go");
             let quiet = || {
-                [URI, "file:///w/b.py", "file:///w/c.go"]
-                    .map(|uri| status.quiet(uri, "x").is_some())
+                [(URI, "python"), ("file:///w/b.py", "python"), ("file:///w/c.go", "go")]
+                    .map(|(uri, language_id)| quiet(&status, uri, "x", language_id).is_some())
             };
             assert_eq!(quiet(), [false; 3]);
             status.pause(std::slice::from_ref(&argument)).unwrap();
             assert_eq!(quiet(), [here, other_file, other_language], "{argument}");
-            assert_eq!(status.report(Some(URI)).state, if here { "paused" } else { "ready" });
+            let report = status.report(Some(URI), Some("python"), None);
+            assert_eq!(report.state, if here { "paused" } else { "ready" });
             status.resume(std::slice::from_ref(&argument)).unwrap();
             assert_eq!(quiet(), [false; 3], "{argument}");
         }
@@ -553,7 +446,7 @@ mod tests {
         status.pause(&[json!({"language": "python"})]).unwrap();
         status.pause(&[json!({"uri": URI})]).unwrap();
         status.resume(&[]).unwrap();
-        assert_eq!(status.quiet(URI, "src/a.py"), None);
+        assert_eq!(quiet(&status, URI, "src/a.py", "python"), None);
     }
 
     #[test]
@@ -568,16 +461,16 @@ mod tests {
             assert!(status.pause(&arguments).is_err(), "{arguments:?}");
             assert!(status.resume(&arguments).is_err(), "{arguments:?}");
         }
-        assert_eq!(status.quiet(URI, "src/a.py"), None);
+        assert_eq!(quiet(&status, URI, "src/a.py", "python"), None);
     }
 
     #[test]
     fn settings_keep_languages_and_paths_quiet() {
         assert_eq!(
-            status(&[], &["python"]).quiet(URI, "src/a.py"),
+            quiet(&status(&[], &["python"]), URI, "src/a.py", "python"),
             Some(Quiet::LanguageOff(Off::Disabled))
         );
-        assert_eq!(status(&[], &["py"]).quiet(URI, "src/a.py"), None);
+        assert_eq!(quiet(&status(&[], &["py"]), URI, "src/a.py", "python"), None);
         for (pattern, path, ignored) in [
             (".env", ".env", true),
             (".env", "deep/below/.env", true),
@@ -590,7 +483,7 @@ mod tests {
         ] {
             let expected = ignored.then_some(Quiet::IgnoredPath);
             assert_eq!(
-                status(&[pattern], &[]).quiet(&format!("file:///nowhere/{path}"), path),
+                quiet(&status(&[pattern], &[]), &format!("file:///nowhere/{path}"), path, ""),
                 expected,
                 "{pattern} {path}"
             );
@@ -603,25 +496,14 @@ mod tests {
         status.configure(&Config::default(), Vec::new(), false);
         for path in [".env", "a/.env.local", "id_rsa", "keys/server.pem", "x.key"] {
             assert_eq!(
-                status.quiet(&format!("file:///nowhere/{path}"), path),
+                quiet(&status, &format!("file:///nowhere/{path}"), path, ""),
                 Some(Quiet::IgnoredPath),
                 "{path}"
             );
         }
         for path in ["environment.py", "src/key.rs", "pem.go", ".env.example"] {
-            assert_eq!(status.quiet(&format!("file:///nowhere/{path}"), path), None, "{path}");
+            let uri = format!("file:///nowhere/{path}");
+            assert_eq!(quiet(&status, &uri, path, ""), None, "{path}");
         }
-    }
-
-    #[test]
-    fn a_closed_document_leaves_nothing_behind() {
-        let status = status(&[], &[]);
-        status.note_quiet(URI, Quiet::Paused);
-        assert_eq!(status.report(None).last.unwrap().reason, Some("paused"));
-        status.closed(URI);
-        assert_eq!(status.report(None).last, None);
-        status.note_quiet(URI, Quiet::Paused);
-        assert_eq!(status.report(Some(URI)).last, None);
-        assert!(status.inner().last.is_empty() && status.inner().languages.is_empty());
     }
 }
