@@ -9,17 +9,17 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 
-use lacuna_engine::{Class, Drafter, Lookup, PrefillOptions, prefill_with};
+use lacuna_engine::{Cancel, Class, Drafter, Lookup, prefill_with};
 
 use crate::answer::Answer;
-use crate::completer::{Core, ahead_key, common};
-use crate::decode::{Limits, Place};
-use crate::items::Ask;
+use crate::core::{Core, ahead_key, common};
+use crate::decode::Limits;
+use crate::eagerness::Eagerness;
 use crate::kept;
-use crate::prompting::{Prepared, prepare, unhealed};
+use crate::lease::Leased;
+use crate::request::{Caller, Snapshot};
 use crate::state::lock;
 use crate::suffix;
-use crate::{Caller, Eagerness, Snapshot};
 
 /// The client that background work counts as: one for all, they take turns by document.
 const CLIENT: u64 = u64::MAX;
@@ -35,10 +35,14 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    fn key(&self) -> &str {
+    fn snapshot(&self) -> &Snapshot {
         match self {
-            Job::Warm(snapshot) | Job::NextLine(snapshot) => &snapshot.key,
+            Job::Warm(snapshot) | Job::NextLine(snapshot) => snapshot,
         }
+    }
+
+    fn key(&self) -> &str {
+        &self.snapshot().key
     }
 
     /// Whether the other is the same work for an older text.
@@ -62,8 +66,7 @@ struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Job>,
-    /// Key of the running job.
-    running: Option<String>,
+    is_running: bool,
     closed: bool,
 }
 
@@ -86,17 +89,15 @@ impl Background {
             return;
         }
         state.waiting.retain(|other| !job.replaces(other));
-        if state.running.as_deref() == Some(job.key()) {
-            // It runs for a text that is gone.
-            self.core.states.of(job.key()).stop_background();
-        }
+        // What runs for this document does so for a text that is gone.
+        self.core.states.stop_background(job.key());
         state.waiting.push_back(job);
         self.queue.changed.notify_all();
     }
 
     pub fn settle(&self) {
         let mut state = lock(&self.queue.state);
-        while !state.closed && (state.running.is_some() || !state.waiting.is_empty()) {
+        while !state.closed && (state.is_running || !state.waiting.is_empty()) {
             state =
                 self.queue.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
@@ -108,9 +109,7 @@ impl Drop for Background {
         let mut state = lock(&self.queue.state);
         state.closed = true;
         state.waiting.clear();
-        if let Some(key) = &state.running {
-            self.core.states.of(key).stop_background();
-        }
+        self.core.states.stop_all();
         self.queue.changed.notify_all();
     }
 }
@@ -138,7 +137,7 @@ impl Queue {
                 return None;
             }
             if let Some(job) = state.waiting.pop_front() {
-                state.running = Some(job.key().to_owned());
+                state.is_running = true;
                 return Some(job);
             }
             state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -146,113 +145,61 @@ impl Queue {
     }
 
     fn done(&self) {
-        lock(&self.state).running = None;
+        lock(&self.state).is_running = false;
         self.changed.notify_all();
     }
 }
 
 fn run(core: &Core, job: Job) {
+    let working = core.states.begin_background(job.key());
+    let cancel = working.cancel.clone().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
     match job {
-        Job::Warm(snapshot) => warm(core, &snapshot),
-        Job::NextLine(snapshot) => complete_ahead(core, &snapshot),
+        Job::Warm(snapshot) => warm(core, &snapshot, &cancel),
+        Job::NextLine(snapshot) => complete_ahead(core, &snapshot, &cancel),
     }
 }
 
 /// Brings the document's cache to the prompt of this place, keeps its excerpts and the window as
 /// plain text, then brings the spare cache to where the window will be soon.
-fn warm(core: &Core, snapshot: &Snapshot) {
-    let state = core.states.of(&snapshot.key);
-    let working = core.states.begin_background(&state);
-    let cancel = working.cancel.clone().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
+fn warm(core: &Core, snapshot: &Snapshot, cancel: &Cancel) {
     let request = snapshot.request();
-    let of = |ahead| {
-        prepare(
-            &core.tokenizer,
-            &core.sentinels,
-            &core.settings,
-            &request,
-            core.settings.prompt_tokens,
-            ahead,
-        )
-        .prompt
+    let Some(Leased { prepared, budget, mut lease, donors, .. }) = core.lease_free(&request, 0)
+    else {
+        return;
     };
-    let prompt = of(0);
-    let now = &prompt.ids;
-    let Some(mut lease) = core.pool.try_lease(&snapshot.key) else { return };
-    let options = PrefillOptions { reuse: core.settings.reuse, donors: &[] };
-    if lease.reserve(now, 0).is_err()
-        || prefill_with(&core.model, &mut lease, now, &options, &cancel).is_err()
-    {
+    let now = &prepared.prompt.ids;
+    if prefill_with(&core.model, &mut lease, now, &core.prefill(&donors), cancel).is_err() {
         return;
     }
     let snapshot_now = lease.snapshot();
     drop(lease);
-    kept::keep(core, &snapshot.excerpts, &cancel);
-    suffix::warm(core, &request, &prompt, &cancel);
-    let ahead = of(AHEAD).ids;
+    kept::keep(core, &snapshot.excerpts, cancel);
+    suffix::warm(core, &request, &prepared.prompt, cancel);
+    let ahead = core.prepare(&request, budget, AHEAD).prompt.ids;
     if common(now, &ahead) * 2 > ahead.len() {
         return;
     }
     if let Some(mut spare) = core.pool.try_lease(&ahead_key(&snapshot.key))
         && spare.reserve(&ahead, 0).is_ok()
     {
-        let options = PrefillOptions { donors: &[snapshot_now], ..options };
         // Cancelled or not, what was computed is kept.
-        let _ = prefill_with(&core.model, &mut spare, &ahead, &options, &cancel);
+        let options = core.prefill(std::slice::from_ref(&snapshot_now));
+        let _ = prefill_with(&core.model, &mut spare, &ahead, &options, cancel);
     }
 }
 
 /// Completes a text that is not there yet, and keeps the answer for when it is.
-fn complete_ahead(core: &Core, snapshot: &Snapshot) {
-    let state = core.states.of(&snapshot.key);
-    let working = core.states.begin_background(&state);
-    let cancel = working.cancel.clone().with_turn(core.scheduler.turn(Class::Warm, CLIENT));
+fn complete_ahead(core: &Core, snapshot: &Snapshot, cancel: &Cancel) {
     let request = snapshot.request();
+    let state = core.states.of(&snapshot.key);
     if lock(&state.ghosts).recall(request.document, request.cursor).is_some() {
         return;
     }
-    let Prepared { prompt, extent, .. } = prepare(
-        &core.tokenizer,
-        &core.sentinels,
-        &core.settings,
-        &request,
-        core.settings.prompt_tokens,
-        0,
-    );
-    let Some(mut lease) = core.pool.try_lease(&snapshot.key) else { return };
-    if lease.reserve(&prompt.ids, core.longest()).is_err() {
-        return;
-    }
-    let prefix = request.document.slice(0..request.cursor);
-    let place = Place { language: request.language, prefix: &prefix, extent };
-    let limits = Limits {
-        deadline: None,
-        cancel: &cancel,
-        fixed_tokens: core.settings.fixed_tokens,
-        flight: None,
-    };
-    let unhealed = || {
-        unhealed(
-            &core.tokenizer,
-            &core.sentinels,
-            &core.settings,
-            &request,
-            core.settings.prompt_tokens,
-        )
-    };
-    let ask = Ask {
-        request: &request,
-        prompt: &prompt,
-        unhealed: &unhealed,
-        place,
-        limits,
-        donors: &[],
-        n: 1,
-        caller: Caller::default(),
-    };
+    let Some(leased) = core.lease_free(&request, core.longest()) else { return };
+    let limits = Limits { deadline: None, cancel, flight: None };
     // Nobody is kept waiting: a draft source of its own, and what it learns is lost.
-    let mut drafter = Drafter::new(Lookup::new());
-    match core.items(&ask, &mut lease, &mut drafter, &mut Answer::new(false)) {
+    let (mut drafter, mut answer) = (Drafter::new(Lookup::new()), Answer::new(false));
+    match core.complete_in(leased, &request, Caller::default(), limits, &mut drafter, &mut answer) {
         // What a cancelled generation has said so far may be half a word.
         Ok(Ok(items))
             if !cancel.is_cancelled() && core.is_wanted(&request, &items, Eagerness::Low) =>
@@ -299,6 +246,6 @@ mod tests {
             lock(&done).push(job.key().to_owned());
         });
         assert_eq!(*lock(&done), ["a", "b", "c"]);
-        assert!(lock(&queue.state).running.is_none());
+        assert!(!lock(&queue.state).is_running);
     }
 }

@@ -5,26 +5,29 @@
 //! ([`lacuna_prompt::build`]), the KV cache too; the stop, trim and parse rules apply only where
 //! the caller wants a text [`Shape::Editor`] would show.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use lacuna_context::{Language, SyntaxTree};
+use lacuna_context::{Excerpt, ExcerptKind, Language, SyntacticEnd, SyntaxTree};
 use lacuna_engine::{
-    Cancel, Class, Finish, GenerateOptions, Generation, OverBudget, PrefillOptions, PromptError,
-    Sampling, generate_with, prefill_with,
+    Cancel, Class, Finish, OverBudget, PrefillOptions, PromptError, Sampling, prefill_with,
 };
-use lacuna_prompt::{Input, Options, Prompt, build};
+use lacuna_prompt::{Input, Options, Prompt, Tokenizer, build};
 use lacuna_text::Document;
 
 use crate::answer::{Answer, ms};
-use crate::completer::{Core, warm_key};
-use crate::decode::{Engine, Extent, Heal, Place, end, is_search, valid_utf8};
+use crate::completer::Completer;
+use crate::core::{Core, warm_key};
+use crate::decode::{Limits, decode};
+use crate::items::{Ask, Tools};
+use crate::outcome::{Milliseconds, Tokens};
 use crate::prompting;
-use crate::search::{Line, Wanted, closers, ends_here, search};
+use crate::request::{Caller, Request};
+use crate::search::{Line, Wanted, is_search, search};
 use crate::show::{show, shown};
 use crate::state::lock;
-use crate::wishes::Wishes;
-use crate::{Completer, Milliseconds, Nearby, Reason, Request, Tokens};
+use crate::stop::{Extent, Place, StopRule, Written, valid_utf8};
 
 /// What becomes of the generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +114,17 @@ impl Completer {
     }
 }
 
+/// What was generated, before it becomes a [`Filled`].
+#[derive(Default)]
+struct Generated {
+    text: String,
+    logprobs: Vec<f32>,
+    /// `None`: nothing but the prompt was wanted.
+    finish: Option<Finish>,
+    /// One of the caller's texts.
+    stopped_at: Option<String>,
+}
+
 impl Core {
     fn fill(
         &self,
@@ -120,30 +134,12 @@ impl Core {
     ) -> Result<Filled, FillError> {
         let start = Instant::now();
         let mut answer = Answer::new(false);
-        let options = Options {
-            order: self.settings.order,
-            // What is asked for must fit behind the prompt.
-            budget: self
-                .settings
-                .prompt_tokens
-                .min(self.pool.capacity() - fill.sampling.max_tokens.min(self.pool.capacity() / 2)),
-            heal: self.settings.heal,
-            seam: self.settings.seam,
-            ahead: 0,
-        };
-        let input = Input {
-            path: fill.path,
-            excerpts: fill.excerpts,
-            prefix: fill.prefix,
-            suffix: fill.suffix,
-        };
-        let prompt = build(&self.tokenizer, &self.sentinels, &input, &options);
+        let prompt = self.prompt_of(fill, self.settings.heal);
         answer.ms.prompt = ms(start);
         answer.tokens.prompt = prompt.ids.len();
-        let truncated = prompt.prefix_cut > 0 || prompt.suffix_cut > 0;
 
+        self.states.stop_background(fill.key);
         let state = self.states.of(fill.key);
-        state.stop_background();
         let mut drafter = lock(&state.drafter);
         // Warming is for texts that the next prompts begin with. It must not cost what the cache
         // holds behind them.
@@ -157,288 +153,271 @@ impl Core {
         sampling.max_tokens = sampling.max_tokens.min(room);
         sampling.stops.extend_from_slice(&self.sentinels.stops);
         self.reserve(&mut lease, &mut donors, &prompt.ids, sampling.max_tokens)?;
+
+        let turn = cancel.clone().with_turn(self.scheduler.turn(Class::Prefill, fill.client));
+        let limits = Limits { deadline: fill.deadline, cancel: &turn, flight: None };
         let prefill = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
-        let raised = cancel;
-        let mut cancel = cancel.clone().with_turn(self.scheduler.turn(Class::Prefill, fill.client));
-        if let Some(deadline) = fill.deadline {
-            cancel = cancel.with_deadline(deadline);
-        }
-
-        if sampling.max_tokens == 0 {
-            let ended = match prefill_with(&self.model, &mut lease, &prompt.ids, &prefill, &cancel)
-            {
-                Ok(stats) => {
-                    answer.tokens.cached = stats.cached + stats.resumed;
-                    answer.tokens.prefilled = stats.prefilled;
-                    Ended::Length
-                }
-                Err(PromptError::Cancelled) => cancelled(raised),
-                Err(error) => return Err(error.into()),
-            };
-            answer.ms.prefill = ms(start) - answer.ms.prompt;
-            answer.ms.total = ms(start);
-            return Ok(Filled {
-                text: String::new(),
-                logprobs: Vec::new(),
-                ended,
-                truncated,
-                tokens: answer.tokens,
-                ms: answer.ms,
-            });
-        }
-
-        let shaped = match fill.shape {
-            Shape::Raw => None,
-            Shape::Editor(language) => Some(Shaped::new(fill, language, self.settings.lines)),
+        let mut tools = Tools { kv: &mut lease, drafter: &mut drafter, answer: &mut answer };
+        let how = How { prompt: &prompt, sampling, limits, prefill };
+        let generated = match fill.shape {
+            _ if how.sampling.max_tokens == 0 => self.warmed(&how, &mut tools)?,
+            Shape::Raw => self.raw(fill, &how, &mut tools, on_text)?,
+            Shape::Editor(language) => self.as_shown(fill, language, how, &mut tools, on_text)?,
         };
-        let mut text = Stream::new(&prompt, fill.stop);
-        let beam = self.settings.beam;
-        let place = shaped.as_ref().map(|shaped| shaped.place(fill.prefix));
-        // The first line is searched for; a block goes on from there.
-        let mut found = None;
-        if let (Some(shaped), Some(place)) =
-            (&shaped, place.as_ref().filter(|_| is_search(beam, &sampling)))
-        {
-            let engine = Engine {
-                model: &self.model,
-                kv: &mut lease,
-                drafter: None,
-                beam,
-                prefill,
-                tokenizer: &self.tokenizer,
-            };
-            let evidence = self.settings.evidence;
-            let wishes = evidence.scope.then(|| Wishes::of(&shaped.request(fill))).flatten();
-            let nearby =
-                || Nearby::new(&self.tokenizer, fill.prefix, fill.suffix, fill.excerpts, &prompt);
-            let nearby = evidence.ngrams.then(nearby);
-            let (max_tokens, closers) =
-                (sampling.max_tokens, closers(&self.tokenizer, &sampling.stops));
-            let wanted = Wanted {
-                lines: 1,
-                margin: 0.0,
-                max_tokens,
-                stops: &sampling.stops,
-                closers: &closers,
-                after: fill.suffix,
-                wishes: wishes.as_ref(),
-                nearby: nearby.as_ref(),
-                flight: None,
-            };
-            let mut judge = |line: &Line| shaped.judged(fill, line);
-            let searched = search(engine, &prompt, place, &wanted, &cancel, &mut judge)?;
-            for id in &searched.generation.ids {
-                if text.stopped_at.is_none() {
-                    text.push(self.tokenizer.token_bytes(*id));
-                }
-            }
-            let is_over = if searched.is_restated {
-                let engine = Engine {
-                    model: &self.model,
-                    kv: &mut lease,
-                    drafter: None,
-                    beam,
-                    prefill,
-                    tokenizer: &self.tokenizer,
-                };
-                let unhealed = build(
-                    &self.tokenizer,
-                    &self.sentinels,
-                    &input,
-                    &Options { heal: false, ..options },
-                );
-                ends_here(engine, &unhealed, &closers, &cancel)?
-            } else {
-                false
-            };
-            if is_over {
-                text.bytes.truncate(text.healed);
-            }
-            let goes_on = !is_over
-                && place.extent != Extent::Line
-                && !searched.lines.is_empty()
-                && text.stopped_at.is_none();
-            sampling.max_tokens = if goes_on {
-                sampling.max_tokens.saturating_sub(searched.generation.ids.len())
-            } else {
-                0
-            };
-            found = Some(searched.generation);
-        }
-        let generation = if sampling.max_tokens == 0
-            && let Some(found) = found.take()
-        {
-            found
-        } else {
-            let begun = found.as_ref().map_or(&[][..], |found| &found.ids);
-            let ids: Vec<u32> = prompt.ids.iter().chain(begun).copied().collect();
-            let mut heal = Heal::begun(&prompt, &self.tokenizer, begun);
-            let drafter = self.settings.drafts.then_some(&mut *drafter);
-            let options = GenerateOptions {
-                sampling: &sampling,
-                constraint: Some(&mut heal),
-                drafter,
-                prefill,
-            };
-            let mut rest =
-                generate_with(&self.model, &mut lease, &ids, options, &cancel, &mut |token| {
-                    text.push(self.tokenizer.token_bytes(token.id));
-                    if text.stopped_at.is_some() {
-                        return ControlFlow::Break(());
-                    }
-                    match &place {
-                        Some(place) if end(place, text.certain()).reached => ControlFlow::Break(()),
-                        Some(_) => ControlFlow::Continue(()),
-                        None => text.emit(on_text),
-                    }
-                })?;
-            if let Some(mut found) = found.take() {
-                found.ids.append(&mut rest.ids);
-                found.logprobs.append(&mut rest.logprobs);
-                found.times.decode += rest.times.prefill + rest.times.decode;
-                Generation {
-                    ids: found.ids,
-                    logprobs: found.logprobs,
-                    prefill: found.prefill,
-                    times: found.times,
-                    ..rest
-                }
-            } else {
-                rest
-            }
-        };
-        drop(lease);
-        answer.count(&generation, true);
 
-        let ended = match (generation.finish, &text.stopped_at) {
-            (_, Some(stop)) => Ended::StopText(stop.clone()),
-            (Finish::Length, None) => Ended::Length,
-            (Finish::Cancelled, None) => cancelled(raised),
-            (Finish::Stop | Finish::Callback | Finish::Constraint, None) => Ended::Stop,
-        };
-        let text = match shaped {
-            None => {
-                text.finish(on_text);
-                text.into_text()
-            }
-            Some(shaped) => {
-                let text = shaped.shown(fill, text.into_text(), &mut answer);
-                let _ = on_text(&text);
-                text
-            }
+        let ended = match (generated.finish, generated.stopped_at) {
+            (_, Some(stop)) => Ended::StopText(stop),
+            (None | Some(Finish::Length), None) => Ended::Length,
+            // The caller's flag, or the deadline that was added to it.
+            (Some(Finish::Cancelled), None) if cancel.is_cancelled() => Ended::Cancelled,
+            (Some(Finish::Cancelled), None) => Ended::Deadline,
+            (Some(Finish::Stop | Finish::Callback | Finish::Constraint), None) => Ended::Stop,
         };
         answer.ms.total = ms(start);
         Ok(Filled {
-            text,
-            logprobs: generation.logprobs,
+            text: generated.text,
+            logprobs: generated.logprobs,
             ended,
-            truncated,
+            truncated: prompt.prefix_cut > 0 || prompt.suffix_cut > 0,
             tokens: answer.tokens,
             ms: answer.ms,
         })
     }
+
+    /// `heal`: without the word at the cursor, which the model restates.
+    fn prompt_of(&self, fill: &Fill<'_>, heal: bool) -> Prompt {
+        let Fill { path, excerpts, prefix, suffix, .. } = *fill;
+        let options = Options {
+            order: self.settings.order,
+            // What is asked for must fit behind the prompt.
+            budget: self
+                .settings
+                .prompt_tokens
+                .min(self.pool.capacity() - fill.sampling.max_tokens.min(self.pool.capacity() / 2)),
+            heal,
+            seam: self.settings.seam,
+            ahead: 0,
+        };
+        build(&self.tokenizer, &self.sentinels, &Input { path, excerpts, prefix, suffix }, &options)
+    }
+
+    /// Nothing but the prompt's keys and values.
+    fn warmed(&self, how: &How<'_>, tools: &mut Tools<'_>) -> Result<Generated, PromptError> {
+        let begun = Instant::now();
+        let cancel = how.limits.cancel();
+        let warmed = prefill_with(&self.model, tools.kv, &how.prompt.ids, &how.prefill, &cancel);
+        tools.answer.ms.prefill = ms(begun);
+        match warmed {
+            Ok(stats) => {
+                tools.answer.tokens.cached = stats.cached + stats.resumed;
+                tools.answer.tokens.prefilled = stats.prefilled;
+                Ok(Generated::default())
+            }
+            Err(PromptError::Cancelled) => {
+                Ok(Generated { finish: Some(Finish::Cancelled), ..Generated::default() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Token by token until one of the caller's texts comes, handed out on the way.
+    fn raw(
+        &self,
+        fill: &Fill<'_>,
+        how: &How<'_>,
+        tools: &mut Tools<'_>,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generated, PromptError> {
+        let mut rule = Streamed { stops: StopTexts::new(fill.stop), on_text, emitted: 0 };
+        let engine = self.engine(tools.kv, tools.drafter, 1, how.prefill);
+        let decoded = decode(engine, how.prompt, &[], &how.sampling, &mut rule, &how.limits)?;
+        rule.finish(&decoded.text);
+        let stopped_at = rule.stops.stopped_at.map(|(_, stop)| stop);
+        self.learn(&decoded.generation, true, tools);
+        Ok(Generated {
+            text: decoded.text,
+            logprobs: decoded.generation.logprobs,
+            finish: Some(decoded.generation.finish),
+            stopped_at,
+        })
+    }
+
+    /// What an editor would show. The first line is searched for; a block goes on from there.
+    fn as_shown(
+        &self,
+        fill: &Fill<'_>,
+        language: Language,
+        how: How<'_>,
+        tools: &mut Tools<'_>,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Generated, PromptError> {
+        let How { prompt, mut sampling, limits, prefill } = how;
+        let file = File::new(fill, language);
+        let request = file.request(fill);
+        let extent = prompting::extent(&request, self.settings.lines);
+        let place = Place { language, prefix: fill.prefix, extent };
+        let unhealed = || self.prompt_of(fill, false);
+        let caller = Caller::default();
+        let ask =
+            Ask { request: &request, prompt, unhealed: &unhealed, place, limits, prefill, caller };
+        let mut rule = Shown { stops: StopTexts::new(fill.stop), place: &place };
+        let mut begun: Vec<u32> = Vec::new();
+        let mut generated = Generated::default();
+        if is_search(self.settings.beam, &sampling) {
+            let closers = self.closers_with(&sampling.stops);
+            let hints = self.hints(&ask);
+            let wanted = Wanted {
+                lines: 1,
+                margin: 0.0,
+                max_tokens: sampling.max_tokens,
+                stops: &sampling.stops,
+                closers: &closers,
+                others: true,
+                hints: &hints,
+                flight: None,
+            };
+            let cancel = limits.cancel();
+            let engine = self.engine(tools.kv, tools.drafter, self.settings.beam, prefill);
+            let mut judge = |line: &Line| shown(&request, &line.text, &mut Answer::new(false));
+            let searched = search(engine, prompt, &place, &wanted, &cancel, &mut judge)?;
+            self.learn_of_passes(&searched.generation, searched.passes, true, tools);
+            let is_whole = self.is_restated(&ask, &searched, &closers, &cancel, tools)?;
+            let found = searched.generation;
+            generated.finish = Some(found.finish);
+            generated.logprobs = found.logprobs;
+            sampling.max_tokens = sampling.max_tokens.saturating_sub(found.ids.len());
+            begun = found.ids;
+            generated.text = rule.stops.behind(prompt, &begun, &self.tokenizer);
+            if is_whole {
+                generated.text.clear();
+            }
+            if is_whole
+                || extent == Extent::Line
+                || searched.lines.is_empty()
+                || rule.stops.stopped_at.is_some()
+            {
+                sampling.max_tokens = 0;
+            }
+        }
+        if sampling.max_tokens > 0 {
+            let engine = self.engine(tools.kv, tools.drafter, 1, prefill);
+            let decoded = decode(engine, prompt, &begun, &sampling, &mut rule, &limits)?;
+            self.learn(&decoded.generation, generated.finish.is_none(), tools);
+            generated.text = decoded.text;
+            generated.logprobs.extend(decoded.generation.logprobs);
+            generated.finish = Some(decoded.generation.finish);
+        }
+        let text = generated.text[..place.end(&generated.text).len].trim_end();
+        let is_silent = text.is_empty() || self.settings.lines <= 1 && text.contains(['\n', '\r']);
+        generated.text = match is_silent {
+            true => String::new(),
+            false => show(&request, text.to_owned(), tools.answer).unwrap_or_default(),
+        };
+        let _ = on_text(&generated.text);
+        generated.stopped_at = rule.stops.stopped_at.map(|(_, stop)| stop);
+        Ok(generated)
+    }
+
+    /// Ids that begin with a line break, and `stops`; see [`Wanted::closers`].
+    fn closers_with(&self, stops: &[u32]) -> Cow<'_, [u32]> {
+        let mut closers = Cow::Borrowed(&self.closers[..]);
+        for stop in stops {
+            if let Err(at) = closers.binary_search(stop) {
+                closers.to_mut().insert(at, *stop);
+            }
+        }
+        closers
+    }
 }
 
-/// Which of the two ended it: the caller's flag, or the deadline that was added to it.
-fn cancelled(raised: &Cancel) -> Ended {
-    if raised.is_cancelled() { Ended::Cancelled } else { Ended::Deadline }
+/// With what, and within which limits, it is generated.
+struct How<'a> {
+    prompt: &'a Prompt,
+    sampling: Sampling,
+    limits: Limits<'a>,
+    prefill: PrefillOptions<'a>,
 }
 
 /// The file around the gap, for the editor's rules.
-struct Shaped {
-    language: Language,
+struct File {
     document: Document,
     tree: SyntaxTree,
-    extent: Extent,
-    /// See [`Settings::lines`](crate::Settings).
-    lines: usize,
+    excerpts: Vec<Excerpt>,
 }
 
-impl Shaped {
-    fn new(fill: &Fill<'_>, language: Language, lines: usize) -> Shaped {
+impl File {
+    fn new(fill: &Fill<'_>, language: Language) -> File {
         let document = Document::new(&format!("{}{}", fill.prefix, fill.suffix), 0);
         let tree = SyntaxTree::parse(language, document.rope());
-        let mut shaped = Shaped { language, document, tree, extent: Extent::Line, lines };
-        shaped.extent = prompting::extent(&shaped.request(fill), lines);
-        shaped
+        let excerpt = |text: &&str| Excerpt {
+            kind: ExcerptKind::OtherFile,
+            path: None,
+            text: (*text).to_owned(),
+            score: 1.0,
+        };
+        File { document, tree, excerpts: fill.excerpts.iter().map(excerpt).collect() }
     }
 
     fn request<'a>(&'a self, fill: &'a Fill<'_>) -> Request<'a> {
-        Request::at(fill.key, fill.path, &self.document, &self.tree, fill.prefix.len())
-    }
-
-    fn place<'a>(&self, prefix: &'a str) -> Place<'a> {
-        Place { language: self.language, prefix, extent: self.extent }
-    }
-
-    /// What an editor would show of a line, or why nothing.
-    fn judged(&self, fill: &Fill<'_>, line: &Line) -> Result<String, Reason> {
-        shown(&self.request(fill), &line.text, &mut Answer::new(false))
-    }
-
-    /// What an editor would show of the generated text; empty where it would show nothing.
-    fn shown(&self, fill: &Fill<'_>, text: String, answer: &mut Answer) -> String {
-        let text = text[..end(&self.place(fill.prefix), &text).len].trim_end().to_owned();
-        if text.is_empty() || self.lines <= 1 && text.contains(['\n', '\r']) {
-            return String::new();
+        let Fill { key, path, prefix, .. } = *fill;
+        Request {
+            excerpts: &self.excerpts,
+            ..Request::at(key, path, &self.document, &self.tree, prefix.len())
         }
-        show(&self.request(fill), text, answer).unwrap_or_default()
     }
 }
 
-/// Generated bytes on their way to text: the healed part is taken off, cut characters and the
-/// beginnings of stop texts are held back.
-struct Stream<'a> {
-    bytes: Vec<u8>,
-    healed: usize,
+/// Texts of the caller's that end a text, and are not part of it.
+struct StopTexts<'a> {
     stops: Vec<&'a str>,
-    /// Length of the text that has been handed out.
-    emitted: usize,
-    stopped_at: Option<String>,
+    /// Length of the text that has been looked over.
+    seen: usize,
+    /// Where the first one began, and which it was.
+    stopped_at: Option<(usize, String)>,
 }
 
-impl<'a> Stream<'a> {
-    fn new(prompt: &Prompt, stops: &'a [String]) -> Stream<'a> {
-        let stops = stops
-            .iter()
-            .filter(|s| !s.is_empty())
-            .map(|s| &s[..s.floor_char_boundary(MAX_STOP_BYTES)])
-            .collect();
-        Stream {
-            bytes: Vec::new(),
-            healed: prompt.healing.rolled_back().len(),
-            stops,
-            emitted: 0,
-            stopped_at: None,
-        }
+impl<'a> StopTexts<'a> {
+    fn new(stops: &'a [String]) -> StopTexts<'a> {
+        let cut = |stop: &'a String| &stop[..stop.floor_char_boundary(MAX_STOP_BYTES)];
+        let stops = stops.iter().filter(|stop| !stop.is_empty()).map(cut).collect();
+        StopTexts { stops, seen: 0, stopped_at: None }
     }
 
-    fn push(&mut self, piece: &[u8]) {
-        let before = self.text().len();
-        self.bytes.extend_from_slice(piece);
-        // A stop text may begin in what was there before.
-        let longest = self.stops.iter().map(|s| s.len()).max().unwrap_or(0);
-        let text = self.text();
-        let from = text.floor_char_boundary(before.saturating_sub(longest));
-        let found = self
-            .stops
-            .iter()
-            .filter_map(|stop| text[from..].find(stop).map(|at| (from + at, *stop)))
-            .min_by_key(|(at, _)| *at);
-        if let Some((at, stop)) = found {
-            self.stopped_at = Some(stop.to_owned());
-            let end = self.healed + at;
-            self.bytes.truncate(end);
-        }
+    /// Whether one has come. `text` is all of it, and longer than the last time.
+    fn has_come(&mut self, text: &str) -> bool {
+        // One may begin in what was there before.
+        let longest = self.stops.iter().map(|stop| stop.len()).max().unwrap_or(0);
+        let from = text.floor_char_boundary(self.seen.saturating_sub(longest));
+        self.seen = text.len();
+        let places =
+            self.stops.iter().filter_map(|s| text[from..].find(s).map(|at| (from + at, *s)));
+        let first = places.min_by_key(|(at, _)| *at);
+        self.stopped_at = first.map(|(at, stop)| (at, stop.to_owned()));
+        self.stopped_at.is_some()
     }
 
-    fn text(&self) -> &str {
-        valid_utf8(self.bytes.get(self.healed..).unwrap_or(&[]))
+    /// The text that these tokens behind a prompt make, up to a stop text.
+    fn behind(&mut self, prompt: &Prompt, ids: &[u32], tokenizer: &Tokenizer) -> String {
+        let healed = prompt.healing.rolled_back().len();
+        let mut bytes: Vec<u8> = Vec::new();
+        for id in ids {
+            bytes.extend_from_slice(tokenizer.token_bytes(*id));
+            if self.has_come(valid_utf8(bytes.get(healed..).unwrap_or(&[]))) {
+                break;
+            }
+        }
+        let text = valid_utf8(bytes.get(healed..).unwrap_or(&[]));
+        text[..self.kept(text)].to_owned()
+    }
+
+    /// How much of the text stands before a stop text.
+    fn kept(&self, text: &str) -> usize {
+        self.stopped_at.as_ref().map_or(text.len(), |(at, _)| *at)
     }
 
     /// The text that no stop text can take back any more.
-    fn certain(&self) -> &str {
-        let text = self.text();
+    fn certain<'t>(&self, text: &'t str) -> &'t str {
+        let text = &text[..self.kept(text)];
         let held = self
             .stops
             .iter()
@@ -449,28 +428,58 @@ impl<'a> Stream<'a> {
             .unwrap_or(0);
         &text[..text.len() - held]
     }
+}
 
-    fn emit(&mut self, on_text: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
-        let certain = self.certain().len();
-        if certain <= self.emitted {
+/// Up to a stop text, handed out as it becomes certain: cut characters and the beginnings of stop
+/// texts are held back.
+struct Streamed<'a> {
+    stops: StopTexts<'a>,
+    on_text: &'a mut dyn FnMut(&str) -> ControlFlow<()>,
+    /// Length of the text that has been handed out.
+    emitted: usize,
+}
+
+impl Streamed<'_> {
+    fn emit(&mut self, text: &str) -> ControlFlow<()> {
+        if text.len() <= self.emitted {
             return ControlFlow::Continue(());
         }
-        let flow = on_text(&self.text()[self.emitted..certain]);
-        self.emitted = certain;
-        flow
+        let from = std::mem::replace(&mut self.emitted, text.len());
+        (self.on_text)(&text[from..])
     }
 
     /// Hands out the rest: nothing can stop it any more.
-    fn finish(&mut self, on_text: &mut dyn FnMut(&str) -> ControlFlow<()>) {
-        let rest = &self.text()[self.emitted.min(self.text().len())..];
-        if !rest.is_empty() {
-            let _ = on_text(rest);
-        }
-        self.emitted = self.text().len();
+    fn finish(&mut self, text: &str) {
+        let _ = self.emit(text);
+    }
+}
+
+impl StopRule for Streamed<'_> {
+    fn is_over(&mut self, written: &Written<'_>) -> bool {
+        let text = written.text();
+        self.stops.has_come(text) || self.emit(self.stops.certain(text)).is_break()
     }
 
-    fn into_text(self) -> String {
-        self.text().to_owned()
+    fn end(&self, text: &str) -> SyntacticEnd {
+        SyntacticEnd { len: self.stops.kept(text), reached: true }
+    }
+}
+
+/// Up to a stop text or the end of the line or block.
+struct Shown<'a> {
+    stops: StopTexts<'a>,
+    place: &'a Place<'a>,
+}
+
+impl StopRule for Shown<'_> {
+    fn is_over(&mut self, written: &Written<'_>) -> bool {
+        let text = written.text();
+        self.stops.has_come(text) || self.place.end(self.stops.certain(text)).reached
+    }
+
+    /// The whole text: the editor's rules come later.
+    fn end(&self, text: &str) -> SyntacticEnd {
+        SyntacticEnd { len: self.stops.kept(text), reached: true }
     }
 }
 
@@ -478,66 +487,60 @@ impl<'a> Stream<'a> {
 mod tests {
     use super::*;
 
-    fn stream<'a>(healed: usize, stops: &'a [String]) -> Stream<'a> {
-        Stream {
-            bytes: Vec::new(),
-            healed,
-            stops: stops.iter().map(String::as_str).collect(),
-            emitted: 0,
-            stopped_at: None,
-        }
-    }
-
-    /// Pushes the pieces; returns what was handed out while they came, and the whole text.
-    fn run(stream: &mut Stream<'_>, pieces: &[&[u8]]) -> (Vec<String>, String) {
+    /// Hands the pieces to the rule; what was handed out while they came, the whole text, and what
+    /// stopped it.
+    fn run(
+        healed: usize,
+        stops: &[&str],
+        pieces: &[&[u8]],
+    ) -> (Vec<String>, String, Option<String>) {
+        let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
         let mut out = Vec::new();
-        for piece in pieces {
-            stream.push(piece);
-            if stream.stopped_at.is_some() {
-                break;
-            }
-            let _ = stream.emit(&mut |text| {
-                out.push(text.to_owned());
-                ControlFlow::Continue(())
-            });
-        }
-        stream.finish(&mut |text| {
+        let mut on_text = |text: &str| {
             out.push(text.to_owned());
             ControlFlow::Continue(())
-        });
-        (out, stream.text().to_owned())
+        };
+        let stops = StopTexts::new(&stops);
+        let mut rule = Streamed { stops, on_text: &mut on_text, emitted: 0 };
+        let mut bytes: Vec<u8> = Vec::new();
+        for piece in pieces {
+            bytes.extend_from_slice(piece);
+            let written = Written { bytes: bytes.get(healed..).unwrap_or(&[]), token: piece };
+            if rule.is_over(&written) {
+                break;
+            }
+        }
+        let text = valid_utf8(bytes.get(healed..).unwrap_or(&[]));
+        let text = text[..rule.end(text).len].to_owned();
+        rule.finish(&text);
+        let stopped_at = rule.stops.stopped_at.map(|(_, stop)| stop);
+        (out, text, stopped_at)
     }
 
     #[test]
     fn a_stop_text_across_tokens_is_held_back_and_cut() {
-        let stops = ["\n\n".to_owned(), "END".to_owned()];
-        let mut s = stream(0, &stops);
-        let (out, text) = run(&mut s, &[b"a", b"b E", b"N", b"D c"]);
-        assert_eq!((text.as_str(), s.stopped_at.as_deref()), ("ab ", Some("END")));
+        let stops = ["\n\n", "END"];
+        let (out, text, stopped_at) = run(0, &stops, &[b"a", b"b E", b"N", b"D c"]);
+        assert_eq!((text.as_str(), stopped_at.as_deref()), ("ab ", Some("END")));
         assert_eq!(out, ["a", "b "]);
-        let mut s = stream(0, &stops);
-        let (out, text) = run(&mut s, &[b"x\n", b"y EN"]);
+        let (out, text, stopped_at) = run(0, &stops, &[b"x\n", b"y EN"]);
         assert_eq!(
-            (out.concat(), text.as_str(), s.stopped_at),
+            (out.concat(), text.as_str(), stopped_at),
             ("x\ny EN".to_owned(), "x\ny EN", None)
         );
     }
 
     #[test]
     fn the_first_of_several_stop_texts_counts() {
-        let stops = ["c".to_owned(), "b".to_owned()];
-        let mut s = stream(0, &stops);
-        assert_eq!(run(&mut s, &[b"abc"]).1, "a");
-        assert_eq!(s.stopped_at.as_deref(), Some("b"));
+        let (_, text, stopped_at) = run(0, &["c", "b"], &[b"abc"]);
+        assert_eq!((text.as_str(), stopped_at.as_deref()), ("a", Some("b")));
     }
 
     #[test]
     fn healed_bytes_and_cut_characters_are_no_text() {
-        let mut s = stream(2, &[]);
-        let (out, text) =
-            run(&mut s, &[b"r", b"et", "é".as_bytes().split_at(1).0, "é".as_bytes().split_at(1).1]);
+        let (first, rest) = "é".as_bytes().split_at(1);
+        let (out, text, _) = run(2, &[], &[b"r", b"et", first, rest]);
         assert_eq!((out.concat(), text.as_str()), ("té".to_owned(), "té"));
-        let mut s = stream(0, &[]);
-        assert_eq!(run(&mut s, &[b"a", &[0xe2, 0x82]]).1, "a");
+        assert_eq!(run(0, &[], &[b"a", &[0xe2, 0x82]]).1, "a");
     }
 }

@@ -12,7 +12,7 @@ use lacuna_engine::{Cancel, PrefillOptions, Reuse, prefill_with};
 use lacuna_prompt::excerpts::as_shown;
 use lacuna_prompt::{Sentinels, Tokenizer};
 
-use crate::completer::Core;
+use crate::core::Core;
 
 /// Not the start of any document's key, which is a number, a URI or a path.
 const KEY: &str = "excerpt\0";

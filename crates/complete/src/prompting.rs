@@ -7,8 +7,9 @@ use lacuna_context::{Excerpt, ExcerptKind, FileFacts, cursor_facts, gather, rank
 use lacuna_prompt::excerpts::as_shown;
 use lacuna_prompt::{Input, Options, Prompt, SectionKind, Sentinels, Tokenizer, build};
 
-use crate::decode::Extent;
-use crate::{Request, Settings};
+use crate::request::Request;
+use crate::settings::Settings;
+use crate::stop::Extent;
 
 /// Bytes on either side of the cursor that a prompt of one token can show at most.
 const BYTES_PER_TOKEN: usize = 8;

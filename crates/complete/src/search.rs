@@ -3,19 +3,21 @@
 //!
 //! Owns: what a line is to the engine's beam search ([`lacuna_engine::likeliest`]), in which order
 //! lines are judged and what their judgements mean for the search. Does not own: the judgement
-//! itself (`show`), what follows the first line of a block (`decode`).
+//! itself (`show`), what follows the first line of a block (`lines`).
 
 use lacuna_engine::{
-    Beam, Cancel, Continuation, Generation, PromptError, Rules, Start, Verdict, likeliest,
-    prefill_with,
+    Beam, Cancel, Continuation, Generation, PromptError, Rules, Sampling, Start, Verdict,
+    likeliest, prefill_with,
 };
 use lacuna_prompt::{Prompt, Tokenizer};
 
-use crate::decode::{Engine, Extent, Heal, Place, end, valid_utf8};
-use crate::request::is_beginning;
+use crate::decode::{Engine, Heal};
+use crate::nearby::Nearby;
+use crate::outcome::Reason;
+use crate::request::{Flight, is_beginning};
+use crate::stop::{Extent, Place, valid_utf8};
 use crate::trim::says_the_rest;
 use crate::wishes::Wishes;
-use crate::{Flight, Nearby, Reason};
 
 /// Without a calibration nothing is shown unasked at the end of a line that parses as it stands
 /// where an end has this probability.
@@ -68,13 +70,25 @@ pub(crate) struct Wanted<'a> {
     pub stops: &'a [u32],
     /// Ids whose bytes begin with a line break, and `stops`; in ascending order.
     pub closers: &'a [u32],
-    /// What stands right of and below the cursor.
-    pub after: &'a str,
-    /// What the file asks of the line.
-    pub wishes: Option<&'a Wishes>,
-    /// What the text at hand says.
-    pub nearby: Option<&'a Nearby>,
+    /// Whether the next likely one is wanted where the rules refuse the best.
+    pub others: bool,
+    pub hints: &'a Hints,
     pub flight: Option<&'a Flight>,
+}
+
+/// What speaks for a line beside the model.
+pub(crate) struct Hints {
+    /// What the file asks of the line.
+    pub wishes: Option<Wishes>,
+    /// What the text at hand says.
+    pub nearby: Option<Nearby>,
+    /// What stands right of and below the cursor.
+    pub after: String,
+}
+
+/// Whether the likeliest line is looked for, or the likeliest token each time.
+pub(crate) fn is_search(beam: usize, sampling: &Sampling) -> bool {
+    beam > 1 && sampling.temperature <= 0.0
 }
 
 /// What the search came to.
@@ -115,16 +129,17 @@ pub(crate) fn search(
         tokenizer,
         healed,
         is_begun: !place.prefix.rsplit('\n').next().unwrap_or("").trim().is_empty(),
-        after: wanted.after,
+        hints: wanted.hints,
+        others: wanted.others,
         shown,
-        wishes: wanted.wishes,
         is_restated: false,
         accepted: Vec::new(),
         n_judged: 0,
         reason: None,
     };
     let mut starts = vec![Start { constraint: Heal::new(prompt, tokenizer), width: beam }];
-    for start in wanted.wishes.map(Wishes::starts).unwrap_or_default() {
+    let wishes = wanted.hints.wishes.as_ref();
+    for start in wishes.map(Wishes::starts).unwrap_or_default() {
         starts.push(Start {
             constraint: Heal::starting(prompt, tokenizer, &start),
             width: beam.div_ceil(WIDTH_OF_A_START),
@@ -138,7 +153,7 @@ pub(crate) fn search(
         max_tokens: wanted.max_tokens,
         stops: wanted.stops,
         closers: wanted.closers,
-        texts: wanted.nearby.map(Nearby::texts),
+        texts: wanted.hints.nearby.as_ref().map(Nearby::texts),
         prefill,
     };
     let found = likeliest(model, kv, &prompt.ids, beam, &mut rules, cancel, &mut |ids| {
@@ -248,10 +263,10 @@ struct Judge<'a> {
     healed: usize,
     /// The cursor's line has something before the cursor.
     is_begun: bool,
-    /// See [`Wanted::after`].
-    after: &'a str,
+    hints: &'a Hints,
+    /// See [`Wanted::others`].
+    others: bool,
     shown: &'a mut dyn FnMut(&Line) -> Result<String, Reason>,
-    wishes: Option<&'a Wishes>,
     /// See [`Searched::is_restated`].
     is_restated: bool,
     /// What would be shown of each accepted line, and how many were judged before it.
@@ -274,7 +289,7 @@ impl Judge<'_> {
         let raw = valid_utf8(&bytes);
         let Continuation { ids, logprobs, score, end: ending, .. } = continuation;
         Line {
-            text: raw[..end(self.place, raw).len].to_owned(),
+            text: raw[..self.place.end(raw).len].to_owned(),
             ids: ids.clone(),
             logprobs: logprobs.clone(),
             score: *score,
@@ -293,14 +308,14 @@ impl Rules for Judge<'_> {
             ids.iter().rev().take(2).any(|id| self.tokenizer.token_bytes(*id).contains(&b'\n'));
         look && {
             let bytes = self.bytes(ids);
-            !bytes.is_empty() && end(self.place, valid_utf8(&bytes)).reached
+            !bytes.is_empty() && self.place.end(valid_utf8(&bytes)).reached
         }
     }
 
     fn closes(&self, ids: &[u32]) -> bool {
         let bytes = self.bytes(ids);
         let text = valid_utf8(&bytes);
-        !text.trim().is_empty() || end(self.place, &format!("{text}\n")).reached
+        !text.trim().is_empty() || self.place.end(&format!("{text}\n")).reached
     }
 
     fn is_new(&self, ids: &[u32]) -> bool {
@@ -308,7 +323,8 @@ impl Rules for Judge<'_> {
     }
 
     fn bonus(&self, ids: &[u32]) -> f32 {
-        self.wishes.map_or(0.0, |wishes| wishes.bonus(valid_utf8(&self.bytes(ids))))
+        let bonus = |wishes: &Wishes| wishes.bonus(valid_utf8(&self.bytes(ids)));
+        self.hints.wishes.as_ref().map_or(0.0, bonus)
     }
 
     fn judge(&mut self, continuation: &Continuation) -> Verdict {
@@ -325,9 +341,12 @@ impl Rules for Judge<'_> {
             return Verdict::Refuse;
         }
         // As good as an end: what stands there is likelier than anything that is refused before it.
-        if says_the_rest(self.place.language, &line.text, self.after) {
+        if says_the_rest(self.place.language, &line.text, &self.hints.after) {
             self.reason.get_or_insert(Reason::RepeatsSuffix);
             return Verdict::Over;
+        }
+        if !self.others && self.reason.is_some() {
+            return Verdict::Refuse;
         }
         match (self.shown)(&line) {
             // One that another begins with says less or no more.

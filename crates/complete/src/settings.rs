@@ -80,8 +80,6 @@ pub struct Settings {
     pub evidence: Evidence,
     /// How much the text right of the cursor says.
     pub suffix: Suffix,
-    /// For benchmarks: generate exactly so many tokens, whatever they are, and show them all.
-    pub fixed_tokens: Option<usize>,
     /// Temperature of the alternatives after the first, which is always the likeliest.
     pub temperature: f32,
     pub seed: u64,
@@ -123,7 +121,6 @@ impl Default for Settings {
             beam: 1,
             evidence: Evidence::default(),
             suffix: Suffix::default(),
-            fixed_tokens: None,
             temperature: 0.8,
             seed: 0,
             costs: Costs::default(),

@@ -6,9 +6,9 @@
 
 use lacuna_context::{Language, balance};
 
-use crate::decode::Extent;
 use crate::request::is_beginning;
 use crate::search::Line;
+use crate::stop::Extent;
 use crate::wishes::Wishes;
 use crate::word::{is_in, leading_word};
 use crate::{Nearby, Request};

@@ -17,8 +17,6 @@ pub(crate) struct DocumentState {
     pub ghosts: Mutex<Ghosts>,
     /// Held for the length of a request: requests of one document wait for each other.
     pub drafter: Mutex<Drafter>,
-    /// Raised by a request, which needs the document's cache.
-    background: Mutex<Cancel>,
     /// Requests that run or wait.
     requests: AtomicUsize,
     last_used: AtomicU64,
@@ -29,45 +27,9 @@ impl DocumentState {
         DocumentState {
             ghosts: Mutex::default(),
             drafter: Mutex::new(Drafter::new(Lookup::new())),
-            background: Mutex::default(),
             requests: AtomicUsize::new(0),
             last_used: AtomicU64::new(0),
         }
-    }
-
-    /// A flag for work in the background; work that had one before is stopped. Raised at once while
-    /// there are requests.
-    fn begin_background(&self) -> Cancel {
-        let mut running = lock(&self.background);
-        running.cancel();
-        *running = Cancel::new();
-        if self.requests.load(Ordering::SeqCst) > 0 {
-            running.cancel();
-        }
-        running.clone()
-    }
-
-    /// Keeps work in the background from starting, and stops what runs, until the result is
-    /// dropped.
-    pub fn request(self: &Arc<Self>) -> Requesting {
-        self.requests.fetch_add(1, Ordering::SeqCst);
-        self.stop_background();
-        Requesting(Arc::clone(self))
-    }
-
-    /// Stops what runs in the background: it ends within a layer, and its work is kept by the
-    /// cache.
-    pub fn stop_background(&self) {
-        lock(&self.background).cancel();
-    }
-}
-
-/// A request of a document that runs or waits.
-pub(crate) struct Requesting(Arc<DocumentState>);
-
-impl Drop for Requesting {
-    fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -78,8 +40,8 @@ pub(crate) struct States {
     clock: AtomicU64,
     /// Held while a piece of work in the background runs, whatever its document.
     working: Mutex<()>,
-    /// Of that work.
-    running: Mutex<Cancel>,
+    /// The document of that work, and what stops it.
+    running: Mutex<(String, Cancel)>,
     /// Requests that need what it holds.
     alone: AtomicUsize,
 }
@@ -90,37 +52,64 @@ pub(crate) struct Working<'a> {
     _one: MutexGuard<'a, ()>,
 }
 
-/// Nothing runs in the background until this is dropped.
-pub(crate) struct Alone<'a> {
-    states: &'a States,
-    _none: MutexGuard<'a, ()>,
+/// One that keeps work in the background from starting until it is dropped.
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Counted<'a> {
+        count.fetch_add(1, Ordering::SeqCst);
+        Counted(count)
+    }
 }
 
-impl Drop for Alone<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.states.alone.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl States {
     /// Begins a piece of work for a document. It is stopped at once while there are requests of
     /// this document, or such as need what it would hold.
-    pub fn begin_background(&self, state: &DocumentState) -> Working<'_> {
+    pub fn begin_background(&self, key: &str) -> Working<'_> {
         let one = lock(&self.working);
-        let cancel = state.begin_background();
-        *lock(&self.running) = cancel.clone();
-        if self.alone.load(Ordering::SeqCst) > 0 {
+        let cancel = Cancel::new();
+        *lock(&self.running) = (key.to_owned(), cancel.clone());
+        let requests = &self.of(key).requests;
+        if self.alone.load(Ordering::SeqCst) > 0 || requests.load(Ordering::SeqCst) > 0 {
             cancel.cancel();
         }
         Working { cancel, _one: one }
     }
 
+    /// Stops what runs in the background for a document, which a request needs the cache of: it
+    /// ends within a layer, and its work is kept by the cache.
+    pub fn stop_background(&self, key: &str) {
+        let running = lock(&self.running);
+        if running.0 == key {
+            running.1.cancel();
+        }
+    }
+
+    /// Stops what runs in the background, for whatever document.
+    pub fn stop_all(&self) {
+        lock(&self.running).1.cancel();
+    }
+
+    /// Keeps work in the background for this document from starting, and stops what runs, until the
+    /// result is dropped.
+    pub fn request<'a>(&self, key: &str, state: &'a DocumentState) -> Counted<'a> {
+        let requesting = Counted::one_more(&state.requests);
+        self.stop_background(key);
+        requesting
+    }
+
     /// Stops what runs in the background, for whatever document, and waits until it has given back
-    /// what it held: as long as half a layer takes.
-    pub fn alone(&self) -> Alone<'_> {
-        self.alone.fetch_add(1, Ordering::SeqCst);
-        lock(&self.running).cancel();
-        Alone { states: self, _none: lock(&self.working) }
+    /// what it held: as long as half a layer takes. Nothing runs there until this is dropped.
+    pub fn alone(&self) -> (Counted<'_>, MutexGuard<'_, ()>) {
+        let alone = Counted::one_more(&self.alone);
+        self.stop_all();
+        (alone, lock(&self.working))
     }
 
     pub fn of(&self, key: &str) -> Arc<DocumentState> {
@@ -147,8 +136,8 @@ impl States {
     }
 
     pub fn remove(&self, key: &str) {
-        if let Some((_, state)) = self.entries.remove(key) {
-            state.stop_background();
+        if self.entries.remove(key).is_some() {
+            self.stop_background(key);
         }
     }
 }

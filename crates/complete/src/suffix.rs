@@ -18,13 +18,13 @@ use std::time::Instant;
 use lacuna_engine::{Cancel, PrefillOptions, PromptError, Reading, prefill_with, score_behind};
 use lacuna_prompt::{Prompt, Sentinels, Tokenizer, plain};
 
-use crate::Request;
-use crate::completer::{Core, common};
-use crate::decode::Extent;
+use crate::core::{Core, common};
 use crate::items::Ask;
+use crate::request::Request;
 use crate::search::Line;
 use crate::show::text_after;
 use crate::state::lock;
+use crate::stop::Extent;
 
 /// Bytes right of the cursor that are read at most.
 const MAX_AFTER: usize = 256;
@@ -157,9 +157,7 @@ pub(crate) fn warm(core: &Core, request: &Request<'_>, prompt: &Prompt, cancel: 
 
 impl Core {
     fn asks_suffix(&self) -> bool {
-        self.settings.evidence.suffix
-            && self.settings.beam > 1
-            && self.settings.fixed_tokens.is_none()
+        self.settings.evidence.suffix && self.settings.beam > 1
     }
 
     /// What stands right of the cursor, where it can be asked and there will be time for it.

@@ -13,12 +13,13 @@ use crate::cancel::Cancel;
 use crate::device;
 use crate::error::{Cancelled, PromptError};
 use crate::generate::{Constraint, Finish, Times};
-use crate::kv::{KvCache, Sequence};
+use crate::kv::KvCache;
 use crate::model::Model;
 use crate::ngrams::{Mixture, Ngrams, Weights};
 use crate::prefill::{PrefillOptions, PrefillStats, prefill_in};
 use crate::prepack;
 use crate::sample;
+use crate::sequence::Sequence;
 use crate::workspace::{self, Workspace};
 
 /// What the caller knows about continuations. Ids are those after the prompt.

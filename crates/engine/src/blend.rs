@@ -5,10 +5,10 @@
 //! are moved, and which tokens deviate most, is the device's ([`MovedText`]).
 
 use crate::device::{Active, Device, MovedText};
-use crate::kv::Sequence;
 use crate::model::Model;
 use crate::pass::Pass;
 use crate::runs::Run;
+use crate::sequence::Sequence;
 
 /// The half of a layer at which the moved tokens to repair are chosen.
 pub(crate) const CHECK_HALF: usize = 2 * Active::CHECK_LAYER;

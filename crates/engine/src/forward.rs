@@ -5,9 +5,10 @@ use crate::batch::CHUNK;
 use crate::cancel::Cancel;
 use crate::device::{Device, log_sum_exp};
 use crate::error::{Cancelled, PromptError};
-use crate::kv::{KvCache, Sequence};
+use crate::kv::KvCache;
 use crate::model::Model;
 use crate::pass::Stops;
+use crate::sequence::Sequence;
 use crate::workspace::{self, Workspace};
 
 /// Positions whose logits are held at once when scoring.

@@ -26,6 +26,8 @@ mod route;
 mod runs;
 mod sample;
 mod schedule;
+mod sequence;
+mod unfinished;
 mod workspace;
 
 pub use beam::{Beam, Continuation, Found, Rules, Start, Texts, Verdict, likeliest};

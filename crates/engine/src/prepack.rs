@@ -18,12 +18,13 @@ use crate::draft::DraftStats;
 use crate::error::{Cancelled, PromptError};
 use crate::forward;
 use crate::generate::{Constraint, Finish, Generation, Times, Token, next_token};
-use crate::kv::{KvCache, Sequence};
+use crate::kv::KvCache;
 use crate::model::Model;
 use crate::pass::Stops;
 use crate::prefill::{PrefillStats, prefill};
 use crate::route::{All, Router};
 use crate::sample::{Random, Sampling};
+use crate::sequence::Sequence;
 use crate::workspace::{self, Workspace};
 
 /// Sequences whose logits are held at once.

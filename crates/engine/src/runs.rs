@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::kv::Sequence;
+use crate::sequence::Sequence;
 
 /// Tokens whose keys were moved this often are not moved again: each time they are rounded once
 /// more.

@@ -227,12 +227,21 @@ impl Site {
     pub fn complete(
         &self,
         completer: &Completer,
-        (key, path): (&str, &str),
+        of: (&str, &str),
         excerpts: &[Excerpt],
         caller: Caller<'_>,
         cancel: &Cancel,
     ) -> Reply {
-        let request = Request {
+        completer.complete_for(&self.request(of, excerpts), caller, cancel)
+    }
+
+    /// What the completer is asked.
+    pub fn request<'a>(
+        &'a self,
+        (key, path): (&'a str, &'a str),
+        excerpts: &'a [Excerpt],
+    ) -> Request<'a> {
+        Request {
             key,
             path: Some(path),
             language: self.view.language,
@@ -243,8 +252,7 @@ impl Site {
             n: if self.asked == Asked::Explicitly { ALTERNATIVES } else { 1 },
             asked: self.asked,
             explain: false,
-        };
-        completer.complete_for(&request, caller, cancel)
+        }
     }
 
     pub fn into_place(self) -> Place {

@@ -10,7 +10,7 @@ use lacuna_context::Language;
 use lacuna_engine::Cancel;
 use lacuna_tests::Random;
 
-use super::{Buffer, LAYOUTS, Tiny, boundary, by_the_model, line, program};
+use super::{Buffer, LAYOUTS, Tiny, boundary, by_the_model, line, program, short, write};
 
 /// One step of a user: typing, backspace, paste, undo, an edit at several cursors, above, below or
 /// inside of the windows.
@@ -68,10 +68,14 @@ fn step(buffer: &mut Buffer, undo: &mut Vec<Buffer>, random: &mut Random) {
     undo.truncate(40);
 }
 
+/// How a buffer is completed.
+type Ask = fn(&Buffer, &Completer, &Cancel) -> Reply;
+
 /// A user at work, who goes on before the answer is there (at any of the first `checks` layers) or
 /// waits for it and hands it to `answered`.
 fn walk(
     completer: &Completer,
+    ask: Ask,
     seed: u64,
     checks: usize,
     mut answered: impl FnMut(usize, &Buffer, &Reply),
@@ -83,11 +87,10 @@ fn walk(
     for round in 0..120 {
         step(&mut buffer, &mut undo, random);
         if random.below(3) == 0 {
-            let _ =
-                buffer.complete(completer, &Cancel::new().at_check(random.below(checks) as u32));
+            let _ = ask(&buffer, completer, &Cancel::new().at_check(random.below(checks) as u32));
             continue;
         }
-        answered(round, &buffer, &buffer.complete(completer, &Cancel::new()));
+        answered(round, &buffer, &ask(&buffer, completer, &Cancel::new()));
     }
 }
 
@@ -105,12 +108,12 @@ fn however_a_buffer_came_about_it_is_completed_the_same_way() {
         let settings = Settings { order, seam, ..by_the_model() };
         let warm = tiny.completer(settings.clone());
         let mut reused = 0;
-        walk(&warm, 31, 6, |round, buffer, reply| {
+        walk(&warm, Buffer::write, 31, 6, |round, buffer, reply| {
             reused += reply.tokens.cached + reply.tokens.resumed;
             // A document that nobody has seen before, with the same text.
             let cold = tiny.completer(settings.clone());
             let fresh =
-                Buffer::new(&buffer.document.text(), buffer.cursor).complete(&cold, &Cancel::new());
+                Buffer::new(&buffer.document.text(), buffer.cursor).write(&cold, &Cancel::new());
             assert_eq!(fresh.tokens.cached + fresh.tokens.resumed, 0);
             assert_eq!(
                 text_of(&reply.outcome),
@@ -132,15 +135,7 @@ fn the_likeliest_line_does_not_depend_on_how_a_buffer_came_about() {
     let weights = r#"{"version": 1, "bias": -0.5, "weights": {"mean": 2, "score_p": 3, "over_followed": 1, "ends_here": -2, "order": 1, "left": 0.3},
         "levels": {"low": 0.5, "normal": 0.5, "high": 0.5}}"#;
     let calibration = Some(Arc::new(Calibration::from_json(weights).expect("weights")));
-    let settings = Settings {
-        beam: 4,
-        fixed_tokens: None,
-        line_tokens: 6,
-        evidence,
-        suffix,
-        calibration,
-        ..by_the_model()
-    };
+    let settings = Settings { beam: 4, line_tokens: 6, evidence, suffix, calibration, ..short() };
     let (warm, greedy) = (
         tiny.completer(settings.clone()),
         tiny.completer(Settings { beam: 1, ..settings.clone() }),
@@ -150,7 +145,7 @@ fn the_likeliest_line_does_not_depend_on_how_a_buffer_came_about() {
         Outcome::Silence(reason) => format!("{reason:?}"),
     };
     let (mut by_the_model, mut reused, mut other) = (0, 0, 0);
-    walk(&warm, 32, 30, |round, buffer, reply| {
+    walk(&warm, Buffer::complete, 32, 30, |round, buffer, reply| {
         if reply.from_memory {
             return;
         }
@@ -183,12 +178,11 @@ fn a_request_cancelled_at_any_layer_leaves_no_trace() {
     let random = &mut Random::new(8);
     let text = program(60, random);
     let buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
-    let expected =
-        text_of(&buffer.complete(&tiny.completer(by_the_model()), &Cancel::new()).outcome);
+    let expected = text_of(&buffer.write(&tiny.completer(by_the_model()), &Cancel::new()).outcome);
     let completer = tiny.completer(by_the_model());
     let mut cancelled = 0;
     for check in 0..40 {
-        let reply = buffer.complete(&completer, &Cancel::new().at_check(check));
+        let reply = buffer.write(&completer, &Cancel::new().at_check(check));
         match reply.outcome {
             Outcome::Silence(reason) => {
                 assert_eq!(reason, Reason::Cancelled);
@@ -197,10 +191,10 @@ fn a_request_cancelled_at_any_layer_leaves_no_trace() {
             Outcome::Suggest(items) => assert_eq!(items[0].text, expected),
         }
         let other = Buffer::new(&text, boundary(&text, text.len() / 3 + check as usize));
-        let _ = other.complete(&completer, &Cancel::new().at_check(check / 2));
+        let _ = other.write(&completer, &Cancel::new().at_check(check / 2));
     }
     assert!(cancelled >= 5, "{cancelled} of 40 were cancelled");
-    assert_eq!(text_of(&buffer.complete(&completer, &Cancel::new()).outcome), expected);
+    assert_eq!(text_of(&buffer.write(&completer, &Cancel::new()).outcome), expected);
 }
 
 #[test]
@@ -211,7 +205,7 @@ fn the_memory_of_all_documents_stays_below_its_budget() {
     let buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
     let one = {
         let completer = tiny.completer(by_the_model());
-        let _ = buffer.complete(&completer, &Cancel::new());
+        let _ = buffer.write(&completer, &Cancel::new());
         completer.kv().bytes
     };
     let budget = one * 5 / 2;
@@ -222,7 +216,7 @@ fn the_memory_of_all_documents_stays_below_its_budget() {
             scope.spawn(move || {
                 for i in 0..12 {
                     let key = format!("document {thread} {}", i % 5);
-                    let reply = completer.complete(&buffer.request(&key, 1), &Cancel::new());
+                    let reply = write(completer, &buffer.request(&key, 1), &Cancel::new());
                     assert!(
                         matches!(
                             reply.outcome,
@@ -239,10 +233,7 @@ fn the_memory_of_all_documents_stays_below_its_budget() {
     assert!(stats.bytes <= budget && stats.evicted_bytes > 0, "{stats:?}");
     // And one that no prompt fits into says so.
     let tight = tiny.completer(Settings { kv_budget_bytes: 1000, ..by_the_model() });
-    assert_eq!(
-        buffer.complete(&tight, &Cancel::new()).outcome,
-        Outcome::Silence(Reason::OverBudget)
-    );
+    assert_eq!(buffer.write(&tight, &Cancel::new()).outcome, Outcome::Silence(Reason::OverBudget));
 }
 
 #[test]
@@ -252,7 +243,7 @@ fn what_is_prepared_for_one_document_takes_no_room_from_a_request_of_another() {
     let text = program(60, random);
     let buffer = Buffer::new(&text, boundary(&text, text.len() / 2));
     let alone = tiny.completer(by_the_model());
-    let expected = text_of(&buffer.complete(&alone, &Cancel::new()).outcome);
+    let expected = text_of(&buffer.write(&alone, &Cancel::new()).outcome);
     // Room for one document. Whether the work for the other one runs, waits or is done when the
     // request comes is chance; the answer is not.
     let completer = tiny.completer(Settings {
@@ -273,7 +264,7 @@ fn what_is_prepared_for_one_document_takes_no_room_from_a_request_of_another() {
         });
         let key = format!("asked {i}");
         (0..i * 20).for_each(|_| std::thread::yield_now());
-        let reply = completer.complete(&buffer.request(&key, 1), &Cancel::new());
+        let reply = write(&completer, &buffer.request(&key, 1), &Cancel::new());
         assert_eq!(text_of(&reply.outcome), expected, "{i}");
     }
 }

@@ -124,7 +124,7 @@ fn warming_changes_what_an_answer_costs_and_not_what_it_is() {
     let cursor = super::boundary(&text, text.len() / 2);
     let buffer = Buffer::new(&text, cursor);
     let cold = tiny.completer(super::by_the_model());
-    let expected = ask(&buffer, &cold);
+    let expected = buffer.write(&cold, &Cancel::new());
     let warmed = tiny.completer(Settings { background: true, ..super::by_the_model() });
     let snapshot = lacuna_complete::Snapshot {
         key: "a".to_owned(),
@@ -137,7 +137,7 @@ fn warming_changes_what_an_answer_costs_and_not_what_it_is() {
     };
     warmed.edited(snapshot);
     warmed.settle();
-    let reply = ask(&buffer, &warmed);
+    let reply = buffer.write(&warmed, &Cancel::new());
     assert_eq!(suggestion(&reply), suggestion(&expected));
     assert_eq!(
         reply.tokens.cached + 1,
@@ -245,7 +245,7 @@ fn an_excerpt_is_computed_once_and_moved_to_where_a_prompt_shows_it() {
             excerpts: &excerpts,
             ..second.request("second", 1)
         };
-        let reply = completer.complete(&request, &Cancel::new());
+        let reply = super::write(&completer, &request, &Cancel::new());
         assert!(matches!(reply.outcome, Outcome::Suggest(_)), "{:?}", reply.outcome);
         reply.tokens.shifted
     };

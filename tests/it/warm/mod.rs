@@ -7,7 +7,7 @@ mod suffix;
 
 use std::sync::Arc;
 
-use lacuna_complete::{Completer, Reply, Request, Settings};
+use lacuna_complete::{Caller, Completer, Exactly, Reply, Request, Settings};
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::{Cancel, Model, Precision};
 use lacuna_prompt::{Order, Sentinels, Tokenizer};
@@ -43,15 +43,24 @@ impl Tiny {
     }
 }
 
-/// Short prompts, so that windows move; every answer by the model.
+/// Tokens of [`write`].
+const TOKENS: usize = 6;
+
+/// What the model says, and nothing but it.
+pub fn write(completer: &Completer, request: &Request<'_>, cancel: &Cancel) -> Reply {
+    let mut rule = Exactly::new(TOKENS);
+    let sampling = rule.sampling();
+    completer.write(request, (&sampling, &mut rule), Caller::default(), cancel)
+}
+
+/// Short prompts, so that windows move.
+pub fn short() -> Settings {
+    Settings { prompt_tokens: 320, line_tokens: 8, block_tokens: 8, ..Settings::default() }
+}
+
+/// [`short`], with room for what [`write`] says.
 pub fn by_the_model() -> Settings {
-    Settings {
-        prompt_tokens: 320,
-        line_tokens: 8,
-        block_tokens: 8,
-        fixed_tokens: Some(6),
-        ..Settings::default()
-    }
+    Settings { block_tokens: Exactly::new(TOKENS).sampling().max_tokens, ..short() }
 }
 
 /// The layouts that are served.
@@ -86,6 +95,10 @@ impl Buffer {
 
     pub fn complete(&self, completer: &Completer, cancel: &Cancel) -> Reply {
         completer.complete(&self.request("a", 1), cancel)
+    }
+
+    pub fn write(&self, completer: &Completer, cancel: &Cancel) -> Reply {
+        write(completer, &self.request("a", 1), cancel)
     }
 }
 

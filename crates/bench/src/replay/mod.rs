@@ -15,6 +15,7 @@ mod usage;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use lacuna_complete::Exactly;
 use lacuna_config::{Eagerness, ShowConfig};
 use lacuna_engine::set_threads;
 use lacuna_kernels::{isa, threads};
@@ -111,9 +112,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => models::load(&resolved.config.model.path)?,
     };
     let mut settings = loaded.settings(&resolved.config)?;
-    settings.fixed_tokens = args.tokens.map(usize::from);
     settings.background = args.real_time;
-    if args.tokens.is_some() {
+    let tokens = args.tokens.map(usize::from);
+    if let Some(n) = tokens {
+        // The caches have room for them.
+        settings.block_tokens = settings.block_tokens.max(Exactly::new(n).sampling().max_tokens);
         settings.deadline = std::time::Duration::ZERO;
         // Random weights repeat themselves, and nearly every draft is right: more than code would
         // let it be.
@@ -128,6 +131,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Ours::new(
             loaded.completer_with(settings.clone()),
             &ShowConfig { eagerness, ..show.clone() },
+            tokens,
         )
     };
     let first = eagerness.next().unwrap_or_default();
@@ -200,7 +204,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         like: model.name,
         isa: active.name().to_owned(),
         real_time: args.real_time,
-        tokens: args.tokens.map(usize::from),
+        tokens,
         traces: traces.len(),
         keystrokes,
         sides,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use lacuna_complete::{Caller, Completer, Outcome, Reason, Reply};
+use lacuna_complete::{Caller, Completer, Exactly, Outcome, Reason, Reply};
 use lacuna_config::ShowConfig;
 use lacuna_context::Language;
 use lacuna_lsp::documents::Documents;
@@ -24,6 +24,8 @@ pub struct Ours {
     completer: Arc<Completer>,
     /// When nothing is offered.
     show: Arc<ShowConfig>,
+    /// See `--tokens`.
+    tokens: Option<usize>,
 }
 
 /// A keystroke's answer and the text that was shown.
@@ -33,12 +35,13 @@ pub struct Answer {
 }
 
 impl Ours {
-    /// `show`: when nothing is offered.
-    pub fn new(completer: Completer, show: &ShowConfig) -> Ours {
+    /// `show`: when nothing is offered. `tokens`: write exactly so many after each keystroke instead.
+    pub fn new(completer: Completer, show: &ShowConfig, tokens: Option<usize>) -> Ours {
         Ours {
             documents: Mutex::default(),
             completer: Arc::new(completer),
             show: Arc::new(show.clone()),
+            tokens,
         }
     }
 
@@ -98,7 +101,14 @@ impl Ours {
             refused: &[],
             eagerness: self.show.eagerness.into(),
         };
-        site.complete(&self.completer, (&uri(trace), &trace.path), &[], caller, &ticket.cancel)
+        let key = uri(trace);
+        let request = site.request((&key, &trace.path), &[]);
+        let Some(tokens) = self.tokens else {
+            return self.completer.complete_for(&request, caller, &ticket.cancel);
+        };
+        let mut rule = Exactly::new(tokens);
+        let sampling = rule.sampling();
+        self.completer.write(&request, (&sampling, &mut rule), caller, &ticket.cancel)
     }
 
     /// A keystroke, and the answer at the cursor, waited for; manners may forbid one.
@@ -138,7 +148,7 @@ impl Ours {
     /// Why there is no answer, whatever the model would say.
     fn objection(&self, trace: &Trace, site: &Site) -> Option<&'static str> {
         // Who wants equal work wants it at every key.
-        if self.completer.settings().fixed_tokens.is_some() {
+        if self.tokens.is_some() {
             return None;
         }
         let documents = self.documents();
