@@ -12,6 +12,7 @@ pub(crate) struct Answer {
     pub tokens: Tokens,
     pub ms: Milliseconds,
     pub explanation: Option<Explanation>,
+    has_prefill: bool,
 }
 
 impl Answer {
@@ -22,11 +23,13 @@ impl Answer {
             tokens: Tokens::default(),
             ms: Milliseconds::default(),
             explanation: explain.then(Explanation::default),
+            has_prefill: false,
         }
     }
 
-    pub fn count(&mut self, generation: &Generation, first: bool) {
-        if first {
+    /// A generation of the request; what became of the prompt is the first one's to say.
+    pub fn count(&mut self, generation: &Generation) {
+        if !std::mem::replace(&mut self.has_prefill, true) {
             let stats = generation.prefill;
             self.tokens.cached = stats.cached;
             self.tokens.resumed = stats.resumed;

@@ -14,12 +14,11 @@ use lacuna_engine::{Cancel, Class, Drafter, Lookup, prefill_with};
 use crate::answer::Answer;
 use crate::core::{Core, ahead_key, common};
 use crate::decode::Limits;
-use crate::eagerness::Eagerness;
 use crate::kept;
 use crate::lease::Leased;
-use crate::request::{Caller, Snapshot};
 use crate::state::lock;
 use crate::suffix;
+use crate::{Caller, Eagerness, Snapshot};
 
 /// The client that background work counts as: one for all, they take turns by document.
 const CLIENT: u64 = u64::MAX;
@@ -201,13 +200,11 @@ fn complete_ahead(core: &Core, snapshot: &Snapshot, cancel: &Cancel) {
     let (mut drafter, mut answer) = (Drafter::new(Lookup::new()), Answer::new(false));
     match core.complete_in(leased, &request, Caller::default(), limits, &mut drafter, &mut answer) {
         // What a cancelled generation has said so far may be half a word.
-        Ok(Ok(items))
-            if !cancel.is_cancelled() && core.is_wanted(&request, &items, Eagerness::Low) =>
-        {
+        Ok(items) if !cancel.is_cancelled() && core.is_wanted(&request, &items, Eagerness::Low) => {
             lock(&state.ghosts).add(request.document, request.cursor, items)
         }
         Ok(_) => {}
-        Err(error) => tracing::debug!(%error, "the next line was not prepared"),
+        Err(reason) => tracing::debug!(?reason, "the next line was not prepared"),
     }
 }
 

@@ -3,24 +3,21 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use lacuna_engine::{Cancel, Class, Finish, Model, PoolStats, PromptError, Sampling, Scheduler};
+use lacuna_engine::{Cancel, Class, Model, PoolStats, Sampling, Scheduler};
 use lacuna_prompt::{Sentinels, Tokenizer};
 
-use crate::answer::{Answer, ms};
+use crate::answer::Answer;
 use crate::background::{Background, Job};
 use crate::core::{Core, ahead_key, small_key, warm_key};
-use crate::cost::Costs;
-use crate::decode::{Limits, decode};
-use crate::items::{Tools, likelihood};
+use crate::decode::Limits;
+use crate::items::{How, Items, Tools, likelihood, refused};
 use crate::lease::Leased;
 use crate::opened::{Opened, is_closed};
-use crate::outcome::{Item, Outcome, Reason, Reply};
-use crate::request::{Caller, Request, Snapshot};
-use crate::settings::Settings;
 use crate::state::{DocumentState, lock};
-use crate::stop::{Extent, StopRule};
+use crate::stop::Extent;
 use crate::suffix;
 use crate::surroundings::nothing_to_guess;
+use crate::{Caller, Costs, Item, Outcome, Reason, Reply, Request, Settings, Snapshot, StopRule};
 
 /// A model with everything that turns a cursor into a suggestion. Shared between threads; requests
 /// of one document wait for each other, those of different documents take turns layer by layer.
@@ -126,21 +123,12 @@ impl Completer {
         caller: Caller<'_>,
         cancel: &Cancel,
     ) -> Reply {
-        let start = Instant::now();
-        let mut answer = Answer::new(request.explain);
-        let core = &self.core;
-        let outcome = if request.document.len_bytes() > core.settings.max_file_bytes {
-            Outcome::Silence(Reason::FileTooLarge)
-        } else if let Some(reason) = nothing_to_guess(request) {
-            Outcome::Silence(reason)
-        } else {
-            let (outcome, next) = core.outcome(request, caller, cancel, start, &mut answer);
-            if core.settings.background {
-                next.into_iter().for_each(|job| self.background().push(job));
-            }
-            outcome
-        };
-        reply(outcome, answer, start)
+        let mut waiting = Waiting::new(request, cancel);
+        let items = self.core.items(request, caller, &mut waiting);
+        if self.core.settings.background {
+            waiting.next.drain(..).for_each(|job| self.background().push(job));
+        }
+        waiting.reply(items)
     }
 
     /// What the model writes at the cursor within the limits of `sampling` until the rule ends it,
@@ -152,123 +140,116 @@ impl Completer {
         caller: Caller<'_>,
         cancel: &Cancel,
     ) -> Reply {
-        let start = Instant::now();
-        let mut answer = Answer::new(request.explain);
-        let outcome = if request.document.len_bytes() > self.core.settings.max_file_bytes {
-            Outcome::Silence(Reason::FileTooLarge)
-        } else {
-            self.core.written(request, (sampling, rule), caller, cancel, start, &mut answer)
-        };
-        reply(outcome, answer, start)
+        let mut waiting = Waiting::new(request, cancel);
+        let items = self.core.written(request, (sampling, rule), caller, &mut waiting);
+        waiting.reply(items)
     }
 }
 
-fn reply(outcome: Outcome, mut answer: Answer, start: Instant) -> Reply {
-    answer.ms.total = ms(start);
-    let Answer { from_memory, probability, tokens, ms, explanation } = answer;
-    Reply { outcome, from_memory, probability, tokens, ms, explanation }
+/// A request that is waited for.
+struct Waiting<'a> {
+    start: Instant,
+    cancel: &'a Cancel,
+    answer: Answer,
+    /// What is worth preparing after it.
+    next: Vec<Job>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(request: &Request<'_>, cancel: &'a Cancel) -> Waiting<'a> {
+        let (start, answer) = (Instant::now(), Answer::new(request.explain));
+        Waiting { start, cancel, answer, next: Vec::new() }
+    }
+
+    fn reply(self, items: Items) -> Reply {
+        let Answer { from_memory, probability, tokens, mut ms, explanation, .. } = self.answer;
+        ms.total = crate::answer::ms(self.start);
+        let outcome = items.map_or_else(Outcome::Silence, Outcome::Suggest);
+        Reply { outcome, from_memory, probability, tokens, ms, explanation }
+    }
 }
 
 impl Core {
-    /// The answer, and what is worth preparing after it.
-    fn outcome(
-        &self,
-        request: &Request<'_>,
-        caller: Caller<'_>,
-        cancel: &Cancel,
-        start: Instant,
-        answer: &mut Answer,
-    ) -> (Outcome, Vec<Job>) {
+    /// What is suggested: where a block is opened at the cursor, its body, begun on the line below.
+    fn items(&self, request: &Request<'_>, caller: Caller<'_>, waiting: &mut Waiting<'_>) -> Items {
+        if request.document.len_bytes() > self.settings.max_file_bytes {
+            return Err(Reason::FileTooLarge);
+        }
+        if let Some(reason) = nothing_to_guess(request) {
+            return Err(reason);
+        }
         let is_asked = self.settings.lines > 1;
         let Some(opened) = is_asked.then(|| Opened::at(request)).flatten() else {
-            return self.outcome_at(request, caller, cancel, start, answer);
+            return self.items_at(request, caller, waiting);
         };
         let state = self.states.of(request.key);
-        if let Some(items) = self.recall(&state, request, &caller, answer) {
-            return (Outcome::Suggest(items), Vec::new());
+        if let Some(items) = self.recall(&state, request, &caller, &mut waiting.answer) {
+            return Ok(items);
         }
         let refused: Vec<String> =
             caller.refused.iter().filter_map(|text| opened.body(text)).collect();
         // What is typed at the cursor says nothing of what is written on the line below it.
         let caller = Caller { flight: None, refused: &refused, ..caller };
-        let (outcome, jobs) =
-            self.outcome_at(&opened.request(request), caller, cancel, start, answer);
-        if let Some(generated) =
-            answer.explanation.as_mut().and_then(|explanation| explanation.generated.as_mut())
-        {
+        let items = self.items_at(&opened.request(request), caller, waiting);
+        let explanation = &mut waiting.answer.explanation;
+        if let Some(generated) = explanation.as_mut().and_then(|e| e.generated.as_mut()) {
             generated.text = opened.whole(&generated.text);
         }
-        let Outcome::Suggest(mut items) = outcome else { return (outcome, jobs) };
+        let mut items = items?;
         // A bracket that the body leaves open would be closed by the block's own.
         items.retain(|item| is_closed(request.language, &item.text));
         if items.is_empty() {
-            if let Some(explanation) = &mut answer.explanation {
-                explanation.generated = None;
-            }
-            return (Outcome::Silence(Reason::ParsesWorse), jobs);
+            explanation.iter_mut().for_each(|explanation| explanation.generated = None);
+            return Err(Reason::ParsesWorse);
         }
         for item in &mut items {
             item.text = opened.whole(&item.text);
         }
         lock(&state.ghosts).add(request.document, request.cursor, items.clone());
-        (Outcome::Suggest(items), jobs)
+        Ok(items)
     }
 
-    /// The answer at the place itself.
-    fn outcome_at(
+    /// What is suggested at the place itself.
+    fn items_at(
         &self,
         request: &Request<'_>,
         caller: Caller<'_>,
-        cancel: &Cancel,
-        start: Instant,
-        answer: &mut Answer,
-    ) -> (Outcome, Vec<Job>) {
+        waiting: &mut Waiting<'_>,
+    ) -> Items {
         let state = self.states.of(request.key);
-        if let Some(items) = self.recall(&state, request, &caller, answer) {
-            return (Outcome::Suggest(items), Vec::new());
+        if let Some(items) = self.recall(&state, request, &caller, &mut waiting.answer) {
+            return Ok(items);
         }
         let _requesting = self.states.request(request.key, &state);
         let mut drafter = lock(&state.drafter);
-        if cancel.is_cancelled() {
-            return (Outcome::Silence(Reason::Cancelled), Vec::new());
+        if waiting.cancel.is_cancelled() {
+            return Err(Reason::Cancelled);
         }
         // The request that was waited for may have answered this one too.
-        if let Some(items) = self.recall(&state, request, &caller, answer) {
-            return (Outcome::Suggest(items), Vec::new());
+        if let Some(items) = self.recall(&state, request, &caller, &mut waiting.answer) {
+            return Ok(items);
         }
-
-        let deadline = self.deadline(start);
-        let mut leased = self.lease(request, deadline, answer);
-        let mut jobs = Vec::new();
-        if leased.is_small {
-            jobs.push(Job::Warm(Box::new(snapshot(request))));
-        }
-        if let Err(reason) = self.make_room(&mut leased, self.longest()) {
-            return (Outcome::Silence(reason), jobs);
-        }
+        let deadline = self.deadline(waiting);
+        let leased = self.lease_for(request, deadline, self.longest(), waiting)?;
         let extent = leased.prepared.extent;
-        let cancel = self.taking_turns(cancel, &caller);
+        let cancel = self.taking_turns(waiting.cancel, &caller);
         let limits = Limits { deadline, cancel: &cancel, flight: caller.flight };
         // What is found is looked at in previews of the text, each a parse: they end with the
         // request.
         let tree = request.tree.clone().until(deadline);
         let request = &Request { tree: &tree, ..*request };
-        let items = match self.complete_in(leased, request, caller, limits, &mut drafter, answer) {
-            Ok(Ok(items)) => self.within_lines(items),
-            Ok(Err(reason)) => return (Outcome::Silence(reason), jobs),
-            Err(error) => return (Outcome::Silence(refused(&error)), jobs),
-        };
-        if items.is_empty() {
-            return (Outcome::Silence(Reason::Empty), jobs);
-        }
-        answer.probability = items[0].probability;
+        let answer = &mut waiting.answer;
+        let items = self.complete_in(leased, request, caller, limits, &mut drafter, answer)?;
+        let items = self.within_lines(items);
+        let best = items.first().ok_or(Reason::Empty)?;
+        answer.probability = best.probability;
         if !self.is_wanted(request, &items, caller.eagerness) {
-            answer.dropped("low-confidence", &items[0].text);
-            return (Outcome::Silence(Reason::LowConfidence), jobs);
+            answer.dropped("low-confidence", &best.text);
+            return Err(Reason::LowConfidence);
         }
         lock(&state.ghosts).add(request.document, request.cursor, items.clone());
-        jobs.extend(next_line(request, extent, &items[0]));
-        (Outcome::Suggest(items), jobs)
+        waiting.next.extend(next_line(request, extent, best));
+        Ok(items)
     }
 
     /// See [`Completer::write`].
@@ -277,37 +258,29 @@ impl Core {
         request: &Request<'_>,
         (sampling, rule): (&Sampling, &mut dyn StopRule),
         caller: Caller<'_>,
-        cancel: &Cancel,
-        start: Instant,
-        answer: &mut Answer,
-    ) -> Outcome {
+        waiting: &mut Waiting<'_>,
+    ) -> Items {
         let state = self.states.of(request.key);
         let _requesting = self.states.request(request.key, &state);
         let mut drafter = lock(&state.drafter);
-        let deadline = self.deadline(start);
-        let mut leased = self.lease(request, deadline, answer);
-        if let Err(reason) = self.make_room(&mut leased, sampling.max_tokens) {
-            return Outcome::Silence(reason);
-        }
-        let cancel = self.taking_turns(cancel, &caller);
-        let limits = Limits { deadline, cancel: &cancel, flight: caller.flight };
+        let deadline = self.deadline(waiting);
+        let leased = self.lease_for(request, deadline, sampling.max_tokens, waiting)?;
         let Leased { prepared, mut lease, donors, .. } = leased;
-        let mut tools = Tools { kv: &mut lease, drafter: &mut drafter, answer };
-        let engine = self.engine(tools.kv, tools.drafter, 1, self.prefill(&donors));
-        let decoded = match decode(engine, &prepared.prompt, &[], sampling, rule, &limits) {
-            Ok(decoded) => decoded,
-            Err(error) => return Outcome::Silence(refused(&error)),
-        };
-        self.learn(&decoded.generation, true, &mut tools);
-        if decoded.generation.finish == Finish::Cancelled && !decoded.deadline_hit {
-            return Outcome::Silence(Reason::Cancelled);
+        let cancel = self.taking_turns(waiting.cancel, &caller);
+        let limits = Limits { deadline, cancel: &cancel, flight: caller.flight };
+        let how = How { prompt: &prepared.prompt, limits, prefill: self.prefill(&donors) };
+        let answer = &mut waiting.answer;
+        let tools = &mut Tools { kv: &mut lease, drafter: &mut drafter, answer };
+        let decoded = self.write(&how, &[], sampling, rule, tools).map_err(refused)?;
+        if decoded.is_cancelled() {
+            return Err(Reason::Cancelled);
         }
         let (logprob, mean) = likelihood(&decoded.generation.logprobs);
-        Outcome::Suggest(vec![Item { text: decoded.text, logprob, mean, probability: None }])
+        Ok(vec![Item { text: decoded.text, logprob, mean, probability: None }])
     }
 
-    fn deadline(&self, start: Instant) -> Option<Instant> {
-        (!self.settings.deadline.is_zero()).then(|| start + self.settings.deadline)
+    fn deadline(&self, waiting: &Waiting<'_>) -> Option<Instant> {
+        (!self.settings.deadline.is_zero()).then(|| waiting.start + self.settings.deadline)
     }
 
     /// The flag of somebody who waits, in turns with the other clients.
@@ -315,12 +288,24 @@ impl Core {
         cancel.clone().with_turn(self.scheduler.turn(Class::Prefill, caller.client))
     }
 
-    fn make_room(&self, leased: &mut Leased, more: usize) -> Result<(), Reason> {
-        let Leased { prepared, lease, donors, .. } = leased;
+    /// [`Core::lease`] with room for `more` tokens behind the prompt.
+    fn lease_for(
+        &self,
+        request: &Request<'_>,
+        deadline: Option<Instant>,
+        more: usize,
+        waiting: &mut Waiting<'_>,
+    ) -> Result<Leased, Reason> {
+        let mut leased = self.lease(request, deadline, &mut waiting.answer);
+        if leased.is_small {
+            waiting.next.push(Job::Warm(Box::new(snapshot(request))));
+        }
+        let Leased { prepared, lease, donors, .. } = &mut leased;
         self.reserve(lease, donors, &prepared.prompt.ids, more).map_err(|error| {
             tracing::warn!(%error, "no room for the prompt");
             Reason::OverBudget
-        })
+        })?;
+        Ok(leased)
     }
 
     /// Where no line may be broken, what goes on on the next one is left out: behind an opener even
@@ -351,12 +336,6 @@ impl Core {
         answer.probability = items[0].probability;
         Some(items)
     }
-}
-
-/// The reason for an error that the log has.
-fn refused(error: &PromptError) -> Reason {
-    tracing::error!(%error, "prompt refused by the engine");
-    Reason::PromptRefused
 }
 
 /// The work of preparing the line behind a suggestion that ends its line: the document as it is

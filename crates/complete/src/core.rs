@@ -7,15 +7,11 @@ use lacuna_engine::{Drafter, KvCache, KvPool, Model, PrefillOptions, Sampling, S
 use lacuna_prompt::{Sentinels, Tokenizer};
 
 use crate::calibration::passes;
-use crate::cost::Costs;
 use crate::decode::Engine;
-use crate::eagerness::Eagerness;
-use crate::outcome::Item;
-use crate::request::{Asked, Request};
 use crate::search::closers;
-use crate::settings::Settings;
 use crate::state::States;
 use crate::stop::Extent;
+use crate::{Asked, Costs, Eagerness, Item, Request, Settings};
 
 /// See the module.
 pub(crate) struct Core {

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use lacuna_engine::{
-    Cancel, Constraint, Drafter, GenerateOptions, Generation, KvCache, Model, PrefillOptions,
-    PromptError, Sampling, generate_with,
+    Cancel, Constraint, Drafter, Finish, GenerateOptions, Generation, KvCache, Model,
+    PrefillOptions, PromptError, Sampling, generate_with,
 };
 use lacuna_prompt::{Healing, Prompt, Tokenizer};
 
@@ -54,6 +54,13 @@ pub(crate) struct Decoded {
     pub text: String,
     pub generation: Generation,
     pub deadline_hit: bool,
+}
+
+impl Decoded {
+    /// Whether the client, not the clock, has ended it.
+    pub fn is_cancelled(&self) -> bool {
+        self.generation.finish == Finish::Cancelled && !self.deadline_hit
+    }
 }
 
 /// Admits only tokens that restate what was taken back.

@@ -17,17 +17,16 @@ use lacuna_prompt::{Input, Options, Prompt, Tokenizer, build};
 use lacuna_text::Document;
 
 use crate::answer::{Answer, ms};
-use crate::completer::Completer;
 use crate::core::{Core, warm_key};
-use crate::decode::{Limits, decode};
-use crate::items::{Ask, Tools};
-use crate::outcome::{Milliseconds, Tokens};
+use crate::decode::Limits;
+use crate::items::{Ask, How, Tools};
+use crate::lines::Search;
 use crate::prompting;
-use crate::request::{Caller, Request};
-use crate::search::{Line, Wanted, is_search, search};
-use crate::show::{show, shown};
+use crate::search::is_search;
+use crate::show::show;
 use crate::state::lock;
 use crate::stop::{Extent, Place, StopRule, Written, valid_utf8};
+use crate::{Caller, Completer, Milliseconds, Request, Tokens};
 
 /// What becomes of the generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +133,7 @@ impl Core {
     ) -> Result<Filled, FillError> {
         let start = Instant::now();
         let mut answer = Answer::new(false);
-        let prompt = self.prompt_of(fill, self.settings.heal);
+        let prompt = self.prompt_of(fill, true);
         answer.ms.prompt = ms(start);
         answer.tokens.prompt = prompt.ids.len();
 
@@ -158,11 +157,15 @@ impl Core {
         let limits = Limits { deadline: fill.deadline, cancel: &turn, flight: None };
         let prefill = PrefillOptions { donors: &donors, ..PrefillOptions::default() };
         let mut tools = Tools { kv: &mut lease, drafter: &mut drafter, answer: &mut answer };
-        let how = How { prompt: &prompt, sampling, limits, prefill };
+        let how = How { prompt: &prompt, limits, prefill };
         let generated = match fill.shape {
-            _ if how.sampling.max_tokens == 0 => self.warmed(&how, &mut tools)?,
-            Shape::Raw => self.raw(fill, &how, &mut tools, on_text)?,
-            Shape::Editor(language) => self.as_shown(fill, language, how, &mut tools, on_text)?,
+            _ if sampling.max_tokens == 0 => self.warmed(&how, &mut tools)?,
+            Shape::Raw => self.raw(fill, &how, &sampling, &mut tools, on_text)?,
+            Shape::Editor(language) => {
+                let text = self.as_shown(fill, language, how, sampling, &mut tools)?;
+                let _ = on_text(&text.text);
+                text
+            }
         };
 
         let ended = match (generated.finish, generated.stopped_at) {
@@ -184,20 +187,13 @@ impl Core {
         })
     }
 
-    /// `heal`: without the word at the cursor, which the model restates.
+    /// `heal`: without the word at the cursor, which the model restates, where it does.
     fn prompt_of(&self, fill: &Fill<'_>, heal: bool) -> Prompt {
         let Fill { path, excerpts, prefix, suffix, .. } = *fill;
-        let options = Options {
-            order: self.settings.order,
-            // What is asked for must fit behind the prompt.
-            budget: self
-                .settings
-                .prompt_tokens
-                .min(self.pool.capacity() - fill.sampling.max_tokens.min(self.pool.capacity() / 2)),
-            heal,
-            seam: self.settings.seam,
-            ahead: 0,
-        };
+        // What is asked for must fit behind the prompt.
+        let room = self.pool.capacity() - fill.sampling.max_tokens.min(self.pool.capacity() / 2);
+        let options = self.options(self.settings.prompt_tokens.min(room));
+        let options = Options { heal: heal && options.heal, ..options };
         build(&self.tokenizer, &self.sentinels, &Input { path, excerpts, prefix, suffix }, &options)
     }
 
@@ -225,15 +221,15 @@ impl Core {
         &self,
         fill: &Fill<'_>,
         how: &How<'_>,
+        sampling: &Sampling,
         tools: &mut Tools<'_>,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generated, PromptError> {
         let mut rule = Streamed { stops: StopTexts::new(fill.stop), on_text, emitted: 0 };
-        let engine = self.engine(tools.kv, tools.drafter, 1, how.prefill);
-        let decoded = decode(engine, how.prompt, &[], &how.sampling, &mut rule, &how.limits)?;
-        rule.finish(&decoded.text);
+        let decoded = self.write(how, &[], sampling, &mut rule, tools)?;
+        // Nothing can stop the rest any more.
+        let _ = rule.emit(&decoded.text);
         let stopped_at = rule.stops.stopped_at.map(|(_, stop)| stop);
-        self.learn(&decoded.generation, true, tools);
         Ok(Generated {
             text: decoded.text,
             logprobs: decoded.generation.logprobs,
@@ -248,46 +244,37 @@ impl Core {
         fill: &Fill<'_>,
         language: Language,
         how: How<'_>,
+        mut sampling: Sampling,
         tools: &mut Tools<'_>,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generated, PromptError> {
-        let How { prompt, mut sampling, limits, prefill } = how;
         let file = File::new(fill, language);
-        let request = file.request(fill);
-        let extent = prompting::extent(&request, self.settings.lines);
+        let request = &file.request(fill);
+        let extent = prompting::extent(request, self.settings.lines);
         let place = Place { language, prefix: fill.prefix, extent };
-        let unhealed = || self.prompt_of(fill, false);
-        let caller = Caller::default();
-        let ask =
-            Ask { request: &request, prompt, unhealed: &unhealed, place, limits, prefill, caller };
+        let ask = Ask {
+            request,
+            place,
+            how,
+            line_tokens: sampling.max_tokens,
+            closers: self.closers_with(&sampling.stops),
+            sampling: sampling.clone(),
+            unhealed: &|| self.prompt_of(fill, false),
+            caller: Caller::default(),
+        };
         let mut rule = Shown { stops: StopTexts::new(fill.stop), place: &place };
         let mut begun: Vec<u32> = Vec::new();
         let mut generated = Generated::default();
         if is_search(self.settings.beam, &sampling) {
-            let closers = self.closers_with(&sampling.stops);
-            let hints = self.hints(&ask);
-            let wanted = Wanted {
-                lines: 1,
-                margin: 0.0,
-                max_tokens: sampling.max_tokens,
-                stops: &sampling.stops,
-                closers: &closers,
-                others: true,
-                hints: &hints,
-                flight: None,
-            };
-            let cancel = limits.cancel();
-            let engine = self.engine(tools.kv, tools.drafter, self.settings.beam, prefill);
-            let mut judge = |line: &Line| shown(&request, &line.text, &mut Answer::new(false));
-            let searched = search(engine, prompt, &place, &wanted, &cancel, &mut judge)?;
-            self.learn_of_passes(&searched.generation, searched.passes, true, tools);
-            let is_whole = self.is_restated(&ask, &searched, &closers, &cancel, tools)?;
+            let (hints, cancel) = (&self.hints(&ask), &how.limits.cancel());
+            let mut search = Search { core: self, ask: &ask, hints, cancel, tools };
+            let (searched, _) = search.found(self.settings.beam, 0.0)?;
+            let is_whole = search.is_whole(&searched)?;
             let found = searched.generation;
             generated.finish = Some(found.finish);
             generated.logprobs = found.logprobs;
             sampling.max_tokens = sampling.max_tokens.saturating_sub(found.ids.len());
             begun = found.ids;
-            generated.text = rule.stops.behind(prompt, &begun, &self.tokenizer);
+            generated.text = rule.stops.behind(how.prompt, &begun, &self.tokenizer);
             if is_whole {
                 generated.text.clear();
             }
@@ -300,9 +287,7 @@ impl Core {
             }
         }
         if sampling.max_tokens > 0 {
-            let engine = self.engine(tools.kv, tools.drafter, 1, prefill);
-            let decoded = decode(engine, prompt, &begun, &sampling, &mut rule, &limits)?;
-            self.learn(&decoded.generation, generated.finish.is_none(), tools);
+            let decoded = self.write(&how, &begun, &sampling, &mut rule, tools)?;
             generated.text = decoded.text;
             generated.logprobs.extend(decoded.generation.logprobs);
             generated.finish = Some(decoded.generation.finish);
@@ -311,9 +296,8 @@ impl Core {
         let is_silent = text.is_empty() || self.settings.lines <= 1 && text.contains(['\n', '\r']);
         generated.text = match is_silent {
             true => String::new(),
-            false => show(&request, text.to_owned(), tools.answer).unwrap_or_default(),
+            false => show(request, text.to_owned(), tools.answer).unwrap_or_default(),
         };
-        let _ = on_text(&generated.text);
         generated.stopped_at = rule.stops.stopped_at.map(|(_, stop)| stop);
         Ok(generated)
     }
@@ -328,14 +312,6 @@ impl Core {
         }
         closers
     }
-}
-
-/// With what, and within which limits, it is generated.
-struct How<'a> {
-    prompt: &'a Prompt,
-    sampling: Sampling,
-    limits: Limits<'a>,
-    prefill: PrefillOptions<'a>,
 }
 
 /// The file around the gap, for the editor's rules.
@@ -447,11 +423,6 @@ impl Streamed<'_> {
         let from = std::mem::replace(&mut self.emitted, text.len());
         (self.on_text)(&text[from..])
     }
-
-    /// Hands out the rest: nothing can stop it any more.
-    fn finish(&mut self, text: &str) {
-        let _ = self.emit(text);
-    }
 }
 
 impl StopRule for Streamed<'_> {
@@ -512,7 +483,7 @@ mod tests {
         }
         let text = valid_utf8(bytes.get(healed..).unwrap_or(&[]));
         let text = text[..rule.end(text).len].to_owned();
-        rule.finish(&text);
+        let _ = rule.emit(&text);
         let stopped_at = rule.stops.stopped_at.map(|(_, stop)| stop);
         (out, text, stopped_at)
     }

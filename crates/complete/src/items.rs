@@ -4,24 +4,25 @@
 //! Owns: which generations are made, in which order the rules see them, what is learned of their
 //! cost. Does not own: generation (`decode`), the rules (`show`), prompts and caches (`lease`).
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use lacuna_engine::{
-    Drafter, Finish, Generation, KvCache, PrefillOptions, PrefillStats, PromptError, Times,
+    Drafter, Finish, Generation, KvCache, PrefillOptions, PrefillStats, PromptError, Sampling,
+    Times,
 };
 use lacuna_prompt::Prompt;
 
 use crate::answer::Answer;
 use crate::core::Core;
-use crate::decode::{Decoded, Engine, Limits, decode};
+use crate::decode::{Decoded, Limits, decode};
 use crate::lease::Leased;
-use crate::outcome::{Generated, Item, Reason};
 use crate::prompting::Prepared;
-use crate::request::{Caller, Request};
 use crate::search::is_search;
 use crate::show::shown;
 use crate::state::lock;
 use crate::stop::{AtEnd, Place};
+use crate::{Caller, Generated, Item, Reason, Request, StopRule};
 
 /// Most alternatives that one request may ask for.
 pub(crate) const MAX_ALTERNATIVES: usize = 8;
@@ -29,15 +30,26 @@ pub(crate) const MAX_ALTERNATIVES: usize = 8;
 /// follows fewer hypotheses.
 pub(crate) const TOKENS_OF_A_LINE: usize = 12;
 
+/// Behind what it is generated, and what bounds it.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    pub prompt: &'a Prompt,
+    pub limits: Limits<'a>,
+    pub prefill: PrefillOptions<'a>,
+}
+
 /// What is generated for.
 pub(crate) struct Ask<'a> {
     pub request: &'a Request<'a>,
-    pub prompt: &'a Prompt,
+    pub place: Place<'a>,
+    pub how: How<'a>,
+    /// The likeliest text, and tokens of its first line at most.
+    pub sampling: Sampling,
+    pub line_tokens: usize,
+    /// See [`Wanted::closers`](crate::search::Wanted).
+    pub closers: Cow<'a, [u32]>,
     /// The prompt with the word at the cursor as it stands.
     pub unhealed: &'a dyn Fn() -> Prompt,
-    pub place: Place<'a>,
-    pub limits: Limits<'a>,
-    pub prefill: PrefillOptions<'a>,
     /// Who asks, and what they do not want.
     pub caller: Caller<'a>,
 }
@@ -50,7 +62,7 @@ impl Ask<'_> {
 
     /// Whether the client, not the clock, has ended it.
     pub fn is_cancelled(&self) -> bool {
-        self.limits.cancel.is_cancelled()
+        self.how.limits.cancel.is_cancelled()
     }
 
     /// The text as an editor shows it, unless the user has turned it down.
@@ -77,8 +89,6 @@ pub(crate) type Items = Result<Vec<Item>, Reason>;
 impl Core {
     /// What is shown at the request's place, with a prompt and a cache that has room for the
     /// answer.
-    ///
-    /// Errors: as [`lacuna_engine::generate`].
     pub fn complete_in(
         &self,
         leased: Leased,
@@ -87,38 +97,36 @@ impl Core {
         limits: Limits<'_>,
         drafter: &mut Drafter,
         answer: &mut Answer,
-    ) -> Result<Items, PromptError> {
+    ) -> Items {
         let Leased { prepared: Prepared { prompt, extent, .. }, budget, mut lease, donors, .. } =
             leased;
         let prefix = request.document.slice(0..request.cursor);
+        let place = Place { language: request.language, prefix: &prefix, extent };
+        let how = How { prompt: &prompt, limits, prefill: self.prefill(&donors) };
+        let sampling = self.sampling(extent, 0);
         let ask = Ask {
             request,
-            prompt: &prompt,
+            place,
+            how,
+            line_tokens: sampling.max_tokens.min(self.settings.line_tokens),
+            sampling,
+            closers: Cow::Borrowed(&self.closers),
             unhealed: &|| self.unhealed(request, budget),
-            place: Place { language: request.language, prefix: &prefix, extent },
-            limits,
-            prefill: self.prefill(&donors),
             caller,
         };
-        self.items(&ask, &mut Tools { kv: &mut lease, drafter, answer })
-    }
-
-    /// Generates, chooses and accepts. The caller has checked that prompt and answer fit the cache.
-    ///
-    /// Errors: as [`lacuna_engine::generate`].
-    fn items(&self, ask: &Ask<'_>, tools: &mut Tools<'_>) -> Result<Items, PromptError> {
-        let beam = self.beam(ask);
-        if is_search(beam, &self.sampling(ask.place.extent, 0)) {
-            self.by_search(ask, beam, tools)
+        let mut tools = Tools { kv: &mut lease, drafter, answer };
+        let beam = self.beam(&ask);
+        if is_search(beam, &ask.sampling) {
+            self.by_search(&ask, beam, &mut tools)
         } else {
-            self.token_by_token(ask, tools)
+            self.token_by_token(&ask, &mut tools)
         }
     }
 
     /// Hypotheses that are followed: as many as are set, as long as the deadline leaves time for
     /// them.
     fn beam(&self, ask: &Ask<'_>) -> usize {
-        let Some(deadline) = ask.limits.deadline else { return self.settings.beam };
+        let Some(deadline) = ask.how.limits.deadline else { return self.settings.beam };
         let left = deadline.saturating_duration_since(Instant::now());
         match lock(&self.costs).tokens(TOKENS_OF_A_LINE) {
             // A pass over half the hypotheses is not twice as fast, but as fast as it gets.
@@ -127,29 +135,15 @@ impl Core {
         }
     }
 
-    /// The engine for an ask; its own cache and drafter.
-    pub fn engine_of<'a>(
-        &'a self,
-        ask: &Ask<'a>,
-        beam: usize,
-        tools: &'a mut Tools<'_>,
-    ) -> Engine<'a> {
-        self.engine(tools.kv, tools.drafter, beam, ask.prefill)
-    }
-
     /// The greedy generation, and alternatives that are drawn.
-    fn token_by_token(&self, ask: &Ask<'_>, tools: &mut Tools<'_>) -> Result<Items, PromptError> {
+    fn token_by_token(&self, ask: &Ask<'_>, tools: &mut Tools<'_>) -> Items {
         let mut items: Vec<Item> = Vec::new();
         let mut silence = Reason::Empty;
         for i in 0..ask.n() {
-            let sampling = self.sampling(ask.place.extent, i);
-            let (engine, rule) = (self.engine_of(ask, 1, tools), &mut AtEnd::of(&ask.place));
-            let decoded = decode(engine, ask.prompt, &[], &sampling, rule, &ask.limits)?;
-            self.learn(&decoded.generation, i == 0, tools);
-            if matches!(decoded.generation.finish, Finish::Cancelled) && !decoded.deadline_hit {
-                if items.is_empty() {
-                    return Ok(Err(Reason::Cancelled));
-                }
+            let (sampling, rule) = (self.sampling(ask.place.extent, i), &mut AtEnd::of(&ask.place));
+            let decoded = self.write(&ask.how, &[], &sampling, rule, tools).map_err(refused)?;
+            if decoded.is_cancelled() {
+                silence = if items.is_empty() { Reason::Cancelled } else { silence };
                 break;
             }
             match accept(ask, &decoded, tools.answer) {
@@ -159,25 +153,31 @@ impl Core {
                 Err(_) => {}
             }
         }
-        Ok(if items.is_empty() { Err(silence) } else { Ok(items) })
+        if items.is_empty() { Err(silence) } else { Ok(items) }
     }
 
-    /// Counts a generation token by token, the first of its request or a later one, and learns from
-    /// it what tokens cost and what may be guessed next time.
-    pub fn learn(&self, generation: &Generation, first: bool, tools: &mut Tools<'_>) {
-        // The first token comes from the prefill's logits.
-        self.learn_of_passes(generation, generation.ids.len().saturating_sub(1), first, tools);
-    }
-
-    /// [`Core::learn`] of a generation that took so many passes of the model.
-    pub fn learn_of_passes(
+    /// Generates behind the prompt and the ids that the answer has begun with, and learns of it.
+    ///
+    /// Errors: as [`lacuna_engine::generate`].
+    pub fn write(
         &self,
-        generation: &Generation,
-        passes: usize,
-        first: bool,
+        how: &How<'_>,
+        begun: &[u32],
+        sampling: &Sampling,
+        rule: &mut dyn StopRule,
         tools: &mut Tools<'_>,
-    ) {
-        tools.answer.count(generation, first);
+    ) -> Result<Decoded, PromptError> {
+        let engine = self.engine(tools.kv, tools.drafter, 1, how.prefill);
+        let decoded = decode(engine, how.prompt, begun, sampling, rule, &how.limits)?;
+        // The first token comes from the prefill's logits.
+        self.learn(&decoded.generation, decoded.generation.ids.len().saturating_sub(1), tools);
+        Ok(decoded)
+    }
+
+    /// Counts a generation, and learns from it what passes of the model cost and what may be
+    /// guessed next time.
+    pub fn learn(&self, generation: &Generation, passes: usize, tools: &mut Tools<'_>) {
+        tools.answer.count(generation);
         if generation.finish != Finish::Cancelled {
             let PrefillStats { prefilled, repaired, .. } = generation.prefill;
             let Times { prefill, decode } = generation.times;
@@ -188,6 +188,12 @@ impl Core {
         // What was generated is a good guess for the next request here, whatever becomes of it.
         tools.drafter.remember(&generation.ids);
     }
+}
+
+/// The reason for an error of the engine's; the log has the rest.
+pub(crate) fn refused(error: PromptError) -> Reason {
+    tracing::error!(%error, "prompt refused by the engine");
+    Reason::PromptRefused
 }
 
 /// The stop, trim and show rules on one generation.

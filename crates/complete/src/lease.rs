@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use lacuna_engine::{KvLease, KvSnapshot, OverBudget, PrefillOptions, Reuse};
 use lacuna_prompt::Prompt;
 
+use crate::Request;
 use crate::answer::{Answer, ms};
 use crate::core::{Core, ahead_key, common, small_key};
 use crate::kept::Kept;
 use crate::prompting::{self, Prepared};
-use crate::request::Request;
 use crate::state::lock;
 
 /// Other documents' caches in which text that has moved is looked for.
@@ -36,17 +36,6 @@ pub(crate) struct Leased {
 }
 
 impl Core {
-    /// The prompt of a request, with windows as they will be `ahead` tokens later.
-    pub fn prepare(&self, request: &Request<'_>, budget: usize, ahead: usize) -> Prepared {
-        let Core { tokenizer, sentinels, settings, .. } = self;
-        prompting::prepare(tokenizer, sentinels, settings, request, budget, ahead)
-    }
-
-    /// The prompt of a request with the word at the cursor as it stands.
-    pub fn unhealed(&self, request: &Request<'_>, budget: usize) -> Prompt {
-        prompting::unhealed(&self.tokenizer, &self.sentinels, &self.settings, request, budget)
-    }
-
     /// How prompts are computed, with what may be taken from `donors`.
     pub fn prefill<'a>(&self, donors: &'a [KvSnapshot]) -> PrefillOptions<'a> {
         PrefillOptions { reuse: self.settings.reuse, donors }

@@ -50,6 +50,7 @@ pub use nearby::{Nearby, WEIGHTS};
 pub use outcome::{
     Considered, Explanation, Filter, Generated, Item, Milliseconds, Outcome, Reason, Reply, Tokens,
 };
+pub use prompting::excerpts;
 pub use request::{Asked, Caller, Flight, Request, Snapshot};
 pub use settings::{AUTO_LINES, Evidence, Settings};
 pub use show::post_process;

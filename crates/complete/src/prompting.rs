@@ -1,15 +1,16 @@
 //! From a place in a document to a prompt: facts about the cursor, excerpts of what the window
 //! leaves out, layout.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use lacuna_context::{Excerpt, ExcerptKind, FileFacts, cursor_facts, gather, rank};
 use lacuna_prompt::excerpts::as_shown;
 use lacuna_prompt::{Input, Options, Prompt, SectionKind, Sentinels, Tokenizer, build};
 
-use crate::request::Request;
-use crate::settings::Settings;
+use crate::core::Core;
 use crate::stop::Extent;
+use crate::{Request, Settings};
 
 /// Bytes on either side of the cursor that a prompt of one token can show at most.
 const BYTES_PER_TOKEN: usize = 8;
@@ -32,65 +33,62 @@ pub(crate) fn extent(request: &Request<'_>, lines: usize) -> Extent {
     if block && lines > 1 { Extent::Block { lines } } else { Extent::Line }
 }
 
-/// The prompt of a request; `budget` tokens at most, with windows as they will be `ahead` tokens
-/// later.
-pub(crate) fn prepare(
-    tokenizer: &Tokenizer,
-    sentinels: &Sentinels,
-    settings: &Settings,
-    request: &Request<'_>,
-    budget: usize,
-    ahead: usize,
-) -> Prepared {
-    let begun = Instant::now();
-    let extent = extent(request, settings.lines);
-    let mut context_time = begun.elapsed();
-    let reach = budget * BYTES_PER_TOKEN;
-    let start = request.document.slice(0..request.cursor.saturating_sub(reach)).len();
-    let prefix = request.document.slice(start..request.cursor);
-    let suffix = request.document.slice(request.cursor..request.cursor.saturating_add(reach));
-    let options =
-        Options { order: settings.order, budget, heal: settings.heal, seam: settings.seam, ahead };
-    let input = Input { path: request.path, excerpts: &[], prefix: &prefix, suffix: &suffix };
-    let mut prompt = build(tokenizer, sentinels, &input, &options);
-    let mut excerpts = request.excerpts.to_vec();
-    if start + prompt.prefix_cut > 0 {
-        // What stands above the window is told in excerpts; the window gets a little smaller for
-        // them.
+impl Core {
+    /// How prompts of at most `budget` tokens are built.
+    pub fn options(&self, budget: usize) -> Options {
+        let Settings { order, heal, seam, .. } = self.settings;
+        Options { order, budget, heal, seam, ahead: 0 }
+    }
+
+    /// The prompt of a request, with windows as they will be `ahead` tokens later.
+    pub fn prepare(&self, request: &Request<'_>, budget: usize, ahead: usize) -> Prepared {
+        self.prepare_by(request, &Options { ahead, ..self.options(budget) })
+    }
+
+    /// The prompt of a request with the word at the cursor as it stands.
+    pub fn unhealed(&self, request: &Request<'_>, budget: usize) -> Prompt {
+        self.prepare_by(request, &Options { heal: false, ..self.options(budget) }).prompt
+    }
+
+    fn prepare_by(&self, request: &Request<'_>, options: &Options) -> Prepared {
+        let Core { tokenizer, sentinels, settings, .. } = self;
         let begun = Instant::now();
-        excerpts.extend(rank(hidden(sentinels, request, start + prompt.prefix_cut), budget / 2));
-        context_time += begun.elapsed();
-    }
-    if !excerpts.is_empty() {
-        let texts: Vec<String> = excerpts.iter().map(|e| as_shown(&e.text)).collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        prompt = build(tokenizer, sentinels, &Input { excerpts: &texts, ..input }, &options);
-    }
-    prompt.prefix_cut += start;
-    Prepared {
-        prompt,
-        extent,
-        excerpts: excerpts.into_iter().map(|e| (e.text, e.score)).collect(),
-        context_time,
+        let extent = extent(request, settings.lines);
+        let mut context_time = begun.elapsed();
+        let reach = options.budget * BYTES_PER_TOKEN;
+        let start = request.document.slice(0..request.cursor.saturating_sub(reach)).len();
+        let prefix = request.document.slice(start..request.cursor);
+        let suffix = request.document.slice(request.cursor..request.cursor.saturating_add(reach));
+        let input = Input { path: request.path, excerpts: &[], prefix: &prefix, suffix: &suffix };
+        let mut prompt = build(tokenizer, sentinels, &input, options);
+        let mut shown = Cow::Borrowed(request.excerpts);
+        if start + prompt.prefix_cut > 0 {
+            // What stands above the window is told in excerpts; the window gets a little smaller
+            // for them.
+            let begun = Instant::now();
+            shown = excerpts(sentinels, request, start + prompt.prefix_cut, options.budget).into();
+            context_time += begun.elapsed();
+        }
+        if !shown.is_empty() {
+            let texts: Vec<String> = shown.iter().map(|e| as_shown(&e.text)).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            prompt = build(tokenizer, sentinels, &Input { excerpts: &texts, ..input }, options);
+        }
+        prompt.prefix_cut += start;
+        let excerpts = shown.iter().map(|e| (e.text.clone(), e.score)).collect();
+        Prepared { prompt, extent, excerpts, context_time }
     }
 }
 
-/// The prompt of a request with the word at the cursor as it stands; `budget` tokens at most, as
-/// for [`prepare`].
-pub(crate) fn unhealed(
-    tokenizer: &Tokenizer,
+/// What a prompt of at most `budget` tokens shows beside its window, which begins at byte
+/// `window_start`: the request's excerpts, then those of the file above the window. The header is
+/// the prompt's own where the model has a file marker.
+pub fn excerpts(
     sentinels: &Sentinels,
-    settings: &Settings,
     request: &Request<'_>,
+    window_start: usize,
     budget: usize,
-) -> Prompt {
-    let settings = Settings { heal: false, ..settings.clone() };
-    prepare(tokenizer, sentinels, &settings, request, budget, 0).prompt
-}
-
-/// Excerpts of what lies before the prefix window. The header is the prompt's own where the model
-/// has a file marker.
-fn hidden(sentinels: &Sentinels, request: &Request<'_>, window_start: usize) -> Vec<Excerpt> {
+) -> Vec<Excerpt> {
     let file = FileFacts {
         path: request.path.unwrap_or(""),
         rope: request.document.rope(),
@@ -98,8 +96,13 @@ fn hidden(sentinels: &Sentinels, request: &Request<'_>, window_start: usize) -> 
         cursor: request.cursor,
         window_start,
     };
-    let has_header = sentinels.file.is_some() || request.path.is_none();
-    gather(&file).into_iter().filter(|e| !(has_header && e.kind == ExcerptKind::Header)).collect()
+    let mut own = gather(&file);
+    if sentinels.file.is_some() || request.path.is_none() {
+        own.retain(|excerpt| excerpt.kind != ExcerptKind::Header);
+    }
+    let mut all = request.excerpts.to_vec();
+    all.extend(rank(own, budget / 2));
+    all
 }
 
 /// Prompt text by section, markers by name, for `--explain`.

@@ -12,12 +12,11 @@ use lacuna_engine::{
 use lacuna_prompt::{Prompt, Tokenizer};
 
 use crate::decode::{Engine, Heal};
-use crate::nearby::Nearby;
-use crate::outcome::Reason;
-use crate::request::{Flight, is_beginning};
+use crate::request::is_beginning;
 use crate::stop::{Extent, Place, valid_utf8};
 use crate::trim::says_the_rest;
 use crate::wishes::Wishes;
+use crate::{Flight, Nearby, Reason};
 
 /// Without a calibration nothing is shown unasked at the end of a line that parses as it stands
 /// where an end has this probability.

@@ -167,8 +167,8 @@ impl Core {
         if !self.asks_suffix() || ask.place.extent != Extent::Line {
             return None;
         }
-        let witness = Witness::at(self, ask.request, ask.prompt)?;
-        let Some(deadline) = ask.limits.deadline else { return Some(witness) };
+        let witness = Witness::at(self, ask.request, ask.how.prompt)?;
+        let Some(deadline) = ask.how.limits.deadline else { return Some(witness) };
         let warm =
             self.pool.snapshot(&witness.key).map_or(0, |held| common(held.ids(), &witness.prefix));
         let read = witness.prefix.len() - warm + self.settings.beam * TOKENS_OF_A_HYPOTHESIS;

@@ -150,7 +150,7 @@ pub struct ShowConfig {
     pub disabled_languages: Vec<String>,
     /// How much is shown unasked: `low` only what is very likely right, `high` also what is less
     /// likely than `normal`, which asks for `min_confidence`.
-    pub eagerness: Eagerness,
+    pub eagerness: EagernessSetting,
     /// What holds for single languages, by LSP language id: `[show.language.python]` with
     /// `eagerness = "low"`.
     pub language: BTreeMap<String, LanguageConfig>,
@@ -168,12 +168,13 @@ pub struct ShowConfig {
     pub in_strings: Wanted,
 }
 
+// `lacuna_complete::Eagerness` as files and flags write it.
 /// How much is shown unasked.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Eagerness {
+pub enum EagernessSetting {
     Low,
     #[default]
     Normal,
@@ -186,7 +187,7 @@ pub enum Eagerness {
 pub struct LanguageConfig {
     /// As `show.eagerness`, in this language.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub eagerness: Option<Eagerness>,
+    pub eagerness: Option<EagernessSetting>,
 }
 
 /// Whether suggestions are wanted at a kind of place.
@@ -215,7 +216,7 @@ impl Wanted {
 
 impl ShowConfig {
     /// What holds in a language.
-    pub fn eagerness_in(&self, language_id: &str) -> Eagerness {
+    pub fn eagerness_in(&self, language_id: &str) -> EagernessSetting {
         self.language
             .get(language_id)
             .and_then(|language| language.eagerness)
@@ -223,12 +224,12 @@ impl ShowConfig {
     }
 }
 
-impl From<Eagerness> for lacuna_complete::Eagerness {
-    fn from(eagerness: Eagerness) -> Self {
+impl From<EagernessSetting> for lacuna_complete::Eagerness {
+    fn from(eagerness: EagernessSetting) -> Self {
         match eagerness {
-            Eagerness::Low => Self::Low,
-            Eagerness::Normal => Self::Normal,
-            Eagerness::High => Self::High,
+            EagernessSetting::Low => Self::Low,
+            EagernessSetting::Normal => Self::Normal,
+            EagernessSetting::High => Self::High,
         }
     }
 }
@@ -363,7 +364,7 @@ impl Default for ShowConfig {
             block_tokens: settings.block_tokens,
             languages: vec![TRAINED.to_owned()],
             disabled_languages: Vec::new(),
-            eagerness: Eagerness::Normal,
+            eagerness: EagernessSetting::Normal,
             language: BTreeMap::new(),
             delay_ms: 0,
             in_comments: Wanted::Always(true),

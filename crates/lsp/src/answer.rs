@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lacuna_complete::{Caller, Completer, Milliseconds, Outcome, Reason, Reply, Tokens};
-use lacuna_config::Eagerness;
+use lacuna_config::EagernessSetting;
 use lacuna_context::Excerpt;
 use lacuna_prompt::excerpts::other_files_bytes;
 use lacuna_serving::RaiseOnDrop;
@@ -76,7 +76,7 @@ struct Begun {
 struct Wishes {
     /// Texts that were turned down there.
     refused: Vec<String>,
-    eagerness: Eagerness,
+    eagerness: EagernessSetting,
 }
 
 impl Server {

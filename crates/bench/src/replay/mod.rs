@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use lacuna_complete::Exactly;
-use lacuna_config::{Eagerness, ShowConfig};
+use lacuna_config::{EagernessSetting, ShowConfig};
 use lacuna_engine::set_threads;
 use lacuna_kernels::{isa, threads};
 use lacuna_serving::models;
@@ -63,7 +63,7 @@ pub struct Args {
     /// and CPU-seconds in 1,000, and for the first all the rest; without a value at all three
     /// [default: the configured one]
     #[arg(long, value_name = "LEVEL,…", value_delimiter = ',', num_args = 0..=1, default_missing_value = "low,normal,high")]
-    eagerness: Vec<Eagerness>,
+    eagerness: Vec<EagernessSetting>,
     /// Replay at the pace of the traces
     #[arg(long)]
     real_time: bool,

@@ -1,7 +1,7 @@
 //! What a replay leaves of each keystroke, and what all of them together come to. No text: traces
 //! may be private.
 
-use lacuna_config::Eagerness;
+use lacuna_config::EagernessSetting;
 use serde::{Deserialize, Serialize};
 
 use super::trace::Kind;
@@ -180,7 +180,7 @@ impl Side {
 /// How often something is shown at one level of `show.eagerness`, and what that costs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Level {
-    pub eagerness: Eagerness,
+    pub eagerness: EagernessSetting,
     pub keystrokes: usize,
     /// Texts that came on screen; the rest of one that is typed is the same one.
     pub suggestions: usize,
@@ -191,7 +191,7 @@ pub struct Level {
 }
 
 impl Level {
-    pub fn of(eagerness: Eagerness, keys: &[Key], cpu_seconds: f64) -> Level {
+    pub fn of(eagerness: EagernessSetting, keys: &[Key], cpu_seconds: f64) -> Level {
         let (keystrokes, suggestions) = (keys.len(), keys.iter().filter(|key| key.shown).count());
         let per = |value: f64, n: f64| value * n / keystrokes.max(1) as f64;
         Level {
@@ -271,13 +271,14 @@ mod tests {
     #[test]
     fn a_level_counts_what_came_on_screen() {
         let key = |shown| Key { shown, ..Key::of(Kind::Type) };
-        let level = Level::of(Eagerness::Low, &[key(true), key(false), key(false), key(true)], 0.5);
+        let level =
+            Level::of(EagernessSetting::Low, &[key(true), key(false), key(false), key(true)], 0.5);
         assert_eq!((level.keystrokes, level.suggestions), (4, 2));
         assert_eq!(
             (level.suggestions_per_100_keystrokes, level.cpu_seconds_per_1000_keystrokes),
             (50.0, 125.0)
         );
-        assert_eq!(Level::of(Eagerness::High, &[], 0.0).suggestions_per_100_keystrokes, 0.0);
+        assert_eq!(Level::of(EagernessSetting::High, &[], 0.0).suggestions_per_100_keystrokes, 0.0);
     }
 
     #[test]

@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lacuna_complete::{Asked, Completer, Outcome, Request};
-use lacuna_context::{
-    Excerpt, ExcerptKind, FileFacts, Language, ParseLimit, SyntaxTree, gather, rank,
-};
+use lacuna_complete::{Asked, Completer, Outcome, Request, excerpts};
+use lacuna_context::{Excerpt, Language, ParseLimit, SyntaxTree};
 use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, alone, threads};
 use lacuna_prompt::excerpts::{as_shown, other_files_bytes};
 use lacuna_prompt::{Input, Options, Order, Sentinels, Tokenizer, build};
@@ -176,24 +174,13 @@ impl ModelGenerator {
         let document = Document::new(&format!("{}{}", example.prefix, example.suffix), 0);
         let tree =
             SyntaxTree::parse_within(example.syntax(), document.rope(), ParseLimit::REPEATABLE);
-        let path = path(example);
-        let file = FileFacts {
-            path: &path,
-            rope: document.rope(),
-            tree: &tree,
-            cursor: example.prefix.len(),
-            window_start: example
-                .prefix
-                .len()
-                .saturating_sub(self.settings.prompt_tokens * BYTES_PER_TOKEN),
-        };
-        let has_header = self.sentinels.file.is_some();
-        let own = gather(&file)
-            .into_iter()
-            .filter(|e| !(has_header && e.kind == ExcerptKind::Header))
-            .collect();
-        let own = rank(own, self.settings.prompt_tokens / 2).into_iter().map(|e| as_shown(&e.text));
-        self.cross_file(example).into_iter().map(|e| as_shown(&e.text)).chain(own).collect()
+        let (path, cross, cursor) = (path(example), self.cross_file(example), example.prefix.len());
+        let request =
+            Request { excerpts: &cross, ..Request::at("", Some(&path), &document, &tree, cursor) };
+        let budget = self.settings.prompt_tokens;
+        let window_start = cursor.saturating_sub(budget * BYTES_PER_TOKEN);
+        let shown = excerpts(&self.sentinels, &request, window_start, budget);
+        shown.iter().map(|excerpt| as_shown(&excerpt.text)).collect()
     }
 
     /// Parts of the example's other files, where prompts may show them.
