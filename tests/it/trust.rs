@@ -168,6 +168,7 @@ fn the_command_line_leaves_alone_what_an_editor_leaves_alone() {
     );
     home.write(".lacunaignore", "private.py\n");
     let secret = ["token = \"ghp_", "16C7e42F292c6912E7710c838347Ae178B4a\"\n"].concat();
+    let long = format!("x = {}\n", "1".repeat(5000));
     for (file, text, reason) in [
         (".ENV.prod", "A=\n", "ignored-path"),
         ("keys/server.pem", "A=\n", "ignored-path"),
@@ -175,6 +176,7 @@ fn the_command_line_leaves_alone_what_an_editor_leaves_alone() {
         ("private.py", "x = fo\n", "ignored-path"),
         ("a.go", "x = fo\n", "language-off"),
         ("a.py", secret.as_str(), "secret-line"),
+        ("b.py", long.as_str(), "long-line"),
     ] {
         home.write(file, text);
         let complete = |more: &[&str]| {

@@ -14,32 +14,22 @@ use lacuna_config::EagernessSetting;
 use lacuna_context::Excerpt;
 use lacuna_prompt::excerpts::other_files_bytes;
 use lacuna_serving::RaiseOnDrop;
-use serde::Serialize;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
 
 use super::about::About;
 use super::event::Event;
-use super::inline::{Params, Place, Site, WireItem, site};
+use super::inline::{Params, Place, Site, site};
 use super::manners::{Asking, waited};
 use super::reasons::{Quiet, quiet_advice};
 use super::requests::Ticket;
-use super::secrets::{has_secret, keep_secrets};
+use super::secrets::{keep_secrets, quiet_line};
 use super::server::{Server, Session, error};
-use super::status::{EventParams, Last};
+use super::status::Last;
 use super::telemetry::Answered as Observation;
 use super::view::View;
 
 /// A superseded or cancelled request; clients keep what they show.
 const REQUEST_CANCELLED: i64 = -32800;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ItemList {
-    /// Of tabby's protocol, not of LSP's: its clients alone get it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_incomplete: Option<bool>,
-    items: Vec<WireItem>,
-}
 
 /// Suggestions for one place, whatever the dialect of the client.
 pub struct Answered {
@@ -80,17 +70,6 @@ struct Wishes {
 }
 
 impl Server {
-    /// `textDocument/inlineCompletion`.
-    pub async fn inline_completion(&self, params: Params) -> Result<ItemList> {
-        let dialect = self.session.get().ok_or_else(Error::invalid_request)?.dialect;
-        let Answered { place, texts, ids } = self.answer(&params).await?;
-        let item = |(text, id): (String, String)| {
-            WireItem::new(&place, &text, dialect.data(&id), id, dialect.accepted())
-        };
-        let items = texts.into_iter().zip(ids).map(item).collect();
-        Ok(ItemList { is_incomplete: dialect.is_incomplete(), items })
-    }
-
     /// Completes at a place. One reply each; superseded requests end in an error that clients
     /// ignore.
     pub async fn answer(&self, params: &Params) -> Result<Answered> {
@@ -207,7 +186,7 @@ impl Server {
             .out_of_step
             .then_some(Quiet::OutOfStep)
             .or_else(|| self.status.quiet(&about))
-            .or_else(|| has_secret(&view.document, site.cursor()).then_some(Quiet::SecretLine));
+            .or_else(|| quiet_line(&view.document, site.cursor()));
         // Why a request in a document that is completed is not answered, whatever the model says.
         let unwanted = || {
             let snoozed = (is_automatic && self.status.is_snoozed()).then_some(Quiet::Snoozed);
@@ -263,27 +242,6 @@ impl Server {
             Event::Accepted { id } => observer.accepted(id),
             Event::PartlyAccepted { id, utf16 } => observer.accepted_partly(id, *utf16),
             Event::Dismissed { id } => observer.dismissed(id),
-        }
-    }
-
-    /// `textDocument/didShowCompletion`.
-    pub async fn did_show(&self, params: EventParams) {
-        if let Some(id) = params.id() {
-            self.told_of(&Event::Shown { id: id.to_owned() });
-        }
-    }
-
-    /// `textDocument/didPartiallyAcceptCompletion`.
-    pub async fn did_partially_accept(&self, params: EventParams) {
-        if let (Some(id), Some(utf16)) = (params.id(), params.accepted_length) {
-            self.told_of(&Event::PartlyAccepted { id: id.to_owned(), utf16: Some(utf16 as usize) });
-        }
-    }
-
-    /// `lacuna/didDismissCompletion`.
-    pub async fn did_dismiss(&self, params: EventParams) {
-        if let Some(id) = params.id() {
-            self.told_of(&Event::Dismissed { id: id.to_owned() });
         }
     }
 }

@@ -1,15 +1,13 @@
 //! `lacuna lsp`: the language server.
 //!
-//! Start reading at [`answer`] for the one request that matters, [`sync`] for documents,
-//! [`transport`] for how messages come and go, [`status`] and [`manners`] for why nothing may be
-//! answered.
+//! Start reading at [`handlers`] for the messages that there are, [`answer`] for the one request
+//! that matters, [`documents`] for what is known of open documents, [`transport`] for how messages
+//! come and go, [`status`] and [`manners`] for why nothing may be answered.
 
 mod about;
 mod answer;
 #[cfg(unix)]
 mod attach;
-mod commands;
-mod configuration;
 mod dialect;
 mod dialects;
 pub mod document;
@@ -17,13 +15,13 @@ pub mod documents;
 mod event;
 mod experiments;
 mod gate;
+mod handlers;
 pub mod inline;
 pub mod manners;
 mod memory;
 mod neighbours;
 pub mod notebooks;
 mod parent;
-mod protocol;
 mod reasons;
 mod record;
 pub mod requests;
@@ -31,7 +29,6 @@ mod secrets;
 mod server;
 pub mod settings;
 mod status;
-mod sync;
 pub mod telemetry;
 pub mod trace;
 mod transport;
@@ -49,8 +46,8 @@ use lacuna_serving::Token;
 use lacuna_serving::models;
 
 pub use about::About;
-pub use reasons::{Advice, Quiet, quiet_advice};
-pub use secrets::{has_secret, keep_secrets};
+pub use reasons::{Advice, quiet_advice};
+pub use secrets::{keep_secrets, quiet_line};
 pub use status::Status;
 pub use transport::read_messages;
 

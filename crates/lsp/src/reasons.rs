@@ -21,6 +21,8 @@ pub enum Quiet {
     IgnoredPath,
     /// The line looks as if it held a key or a password.
     SecretLine,
+    /// The line is too long to be looked through for one.
+    LongLine,
     /// A change of the text was missed.
     OutOfStep,
     /// Nothing unasked for some minutes.
@@ -82,6 +84,11 @@ pub fn quiet_advice(quiet: Quiet) -> &'static Advice {
             code: "secret-line",
             meaning: "The line looks as if it held a key or a password.",
             remedy: "Nothing to do: such lines are neither completed nor shown to other files.",
+        },
+        Quiet::LongLine => &Advice {
+            code: "long-line",
+            meaning: "The line is longer than 4,096 bytes, too long to be looked through for keys and passwords.",
+            remedy: "Break the line; generated and minified files are better named in context.ignore.",
         },
         Quiet::OutOfStep => &Advice {
             code: "out-of-step",
@@ -234,7 +241,7 @@ mod tests {
         for quiet in quiets
             .into_iter()
             .chain(offs)
-            .chain([Quiet::SecretLine, Quiet::OutOfStep])
+            .chain([Quiet::SecretLine, Quiet::LongLine, Quiet::OutOfStep])
             .chain(unasked)
         {
             let code = quiet_advice(quiet).code;

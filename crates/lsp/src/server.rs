@@ -1,7 +1,7 @@
 //! One client's server: what it knows between two messages.
 //!
-//! Messages come in by [`super::protocol`] (what `initialize` decides) and [`super::sync`] (documents); requests for
-//! completions are answered in [`super::answer`], commands in [`super::commands`].
+//! Messages come in by [`super::handlers`]; what several of them, or other servers' methods, need is
+//! here and in [`super::answer`].
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use lacuna_serving::left_alone::percent_decoded;
 use lacuna_serving::models::Loaded;
 use lacuna_text::Encoding;
 use tower_lsp::Client;
-use tower_lsp::jsonrpc::{Error, ErrorCode, Result};
+use tower_lsp::jsonrpc::{Error, ErrorCode};
 use tower_lsp::ls_types::MessageType;
 
 use super::dialect::Dialect;
@@ -21,7 +21,7 @@ use super::documents::Documents;
 use super::reasons::Quiet;
 use super::record::Recorder;
 use super::settings::Settings;
-use super::status::{Last, Report, Status, StatusNotification, StatusParams};
+use super::status::{Last, Report, Status, StatusNotification};
 use super::telemetry::Observer;
 use super::uris::file_path;
 
@@ -124,13 +124,16 @@ impl Server {
         }
     }
 
-    /// Tells the user, and whoever asks why, that the text of a document is not known any more.
-    pub(super) async fn tell_out_of_step(&self, uri: &str, cause: &str) {
-        self.note(uri, Last::quiet(uri, Quiet::OutOfStep));
-        let message = format!("lacuna: {uri} is not completed until it is opened again: {cause}");
-        tracing::warn!(message);
-        self.client.log_message(MessageType::WARNING, message).await;
-        self.tell_status(uri).await;
+    /// Tells the user, and whoever asks why, that the text of documents is not known any more.
+    pub(super) async fn tell_out_of_step(&self, lost: Vec<String>, cause: &str) {
+        for uri in lost {
+            self.note(&uri, Last::quiet(&uri, Quiet::OutOfStep));
+            let message =
+                format!("lacuna: {uri} is not completed until it is opened again: {cause}");
+            tracing::warn!(message);
+            self.client.log_message(MessageType::WARNING, message).await;
+            self.tell_status(&uri).await;
+        }
     }
 
     pub(super) fn observer(&self) -> Option<&Observer> {
@@ -143,11 +146,6 @@ impl Server {
 
     pub fn model_name(&self) -> &str {
         &self.loaded.name
-    }
-
-    /// `lacuna/status`: the last answer and its reason.
-    pub async fn status(&self, params: StatusParams) -> Result<Report> {
-        Ok(self.report(params.uri()))
     }
 
     /// The state as seen from a document, else from the one that was answered last.

@@ -24,7 +24,7 @@ use tower_service::Service;
 
 use super::parent::{self, Parent};
 use super::server::{Connection, Server};
-use super::{dialects, wire};
+use super::{dialects, handlers, wire};
 
 /// A longer message is refused: no editor sends a larger file than we complete.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -40,25 +40,6 @@ const MAX_WAITING_REPLIES: usize = 256;
 #[cfg(unix)]
 const NOT_SERVED: i64 = -32803;
 
-/// Methods that tower-lsp would read strictly, and drop without a word where it cannot: they go to
-/// handlers of ours under these names.
-const OPENED: &str = "lacuna/opened";
-const CHANGED: &str = "lacuna/changed";
-const CLOSED: &str = "lacuna/closed";
-const NOTEBOOK_OPENED: &str = "lacuna/notebookOpened";
-const NOTEBOOK_CHANGED: &str = "lacuna/notebookChanged";
-const NOTEBOOK_CLOSED: &str = "lacuna/notebookClosed";
-/// A message that is no JSON, where it may have been a change of a document.
-const UNREADABLE: &str = "lacuna/unreadable";
-const READ_BY_US: [(&str, &str); 6] = [
-    ("textDocument/didOpen", OPENED),
-    ("textDocument/didChange", CHANGED),
-    ("textDocument/didClose", CLOSED),
-    ("notebookDocument/didOpen", NOTEBOOK_OPENED),
-    ("notebookDocument/didChange", NOTEBOOK_CHANGED),
-    ("notebookDocument/didClose", NOTEBOOK_CLOSED),
-];
-
 /// Serves one client until it says `exit` or hangs up. Returns whether it said `shutdown` first.
 pub async fn serve(
     input: impl AsyncRead + Unpin + Send + 'static,
@@ -67,18 +48,7 @@ pub async fn serve(
 ) -> bool {
     let (mut service, socket) = {
         let build = LspService::build(|client| Server::new(client, connection));
-        let build = build.custom_method("textDocument/inlineCompletion", Server::inline_completion);
-        let build = build.custom_method("lacuna/status", Server::status);
-        let build = build.custom_method("lacuna/didDismissCompletion", Server::did_dismiss);
-        let build = build
-            .custom_method(OPENED, Server::opened)
-            .custom_method(CHANGED, Server::changed)
-            .custom_method(CLOSED, Server::closed)
-            .custom_method(UNREADABLE, Server::unreadable)
-            .custom_method(NOTEBOOK_OPENED, Server::notebook_opened)
-            .custom_method(NOTEBOOK_CHANGED, Server::notebook_changed)
-            .custom_method(NOTEBOOK_CLOSED, Server::notebook_closed);
-        dialects::register(build).finish()
+        dialects::register(handlers::register(build)).finish()
     };
     let (mut to_client, mut responses) = socket.split();
     let (replies, waiting) = mpsc::channel::<Value>(MAX_WAITING_REPLIES);
@@ -140,7 +110,7 @@ pub async fn serve(
                 {
                     continue;
                 }
-                json!({"jsonrpc": "2.0", "method": UNREADABLE, "params": body})
+                json!({"jsonrpc": "2.0", "method": handlers::UNREADABLE, "params": body})
             }
         };
         let id = message.get("id").cloned();
@@ -222,7 +192,7 @@ pub async fn refuse(input: impl AsyncRead + Unpin, mut output: impl AsyncWrite +
 /// What tower-lsp would read strictly is made such that it can, or goes to a handler of ours.
 fn mend(message: &mut Value) {
     let Some(method) = message.get("method").and_then(Value::as_str) else { return };
-    if let Some((_, ours)) = READ_BY_US.iter().find(|(theirs, _)| *theirs == method) {
+    if let Some((_, ours)) = handlers::READ_BY_US.iter().find(|(theirs, _)| *theirs == method) {
         message["method"] = json!(ours);
         // Without any, tower-lsp would not call the handler, which has something to say about it.
         if message.get("params").is_none_or(Value::is_null) {

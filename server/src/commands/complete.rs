@@ -9,7 +9,7 @@ use lacuna_complete::{Explanation, Outcome, Reply, Request};
 use lacuna_config::names::language_of_ending;
 use lacuna_context::{Language, SyntaxTree};
 use lacuna_engine::Cancel;
-use lacuna_lsp::{About, Advice, Quiet, Status, has_secret, keep_secrets, quiet_advice};
+use lacuna_lsp::{About, Advice, Status, keep_secrets, quiet_advice, quiet_line};
 use lacuna_serving::models;
 use lacuna_text::{Document, Encoding, Position};
 
@@ -89,8 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     status.configure(&config, std::env::current_dir().into_iter().collect(), false);
     let mut about = About::new(&uri, &shown, language_id(&args.file, language));
     status.look_at(&mut about);
-    let quiet =
-        status.quiet(&about).or_else(|| has_secret(&document, cursor).then_some(Quiet::SecretLine));
+    let quiet = status.quiet(&about).or_else(|| quiet_line(&document, cursor));
     if let Some(quiet) = quiet {
         return say_quiet(args, quiet_advice(quiet), &loaded.name);
     }

@@ -14,6 +14,8 @@ use tower_lsp::{Client, LspServiceBuilder};
 use crate::answer::Answered;
 use crate::dialect::Dialect;
 use crate::event::Event;
+use crate::handlers::inline_completion;
+use crate::handlers::item_events;
 use crate::inline::{Params, Place, WirePosition, WireRange};
 use crate::server::Server;
 
@@ -65,10 +67,10 @@ impl Dialect<Server> for Copilot {
             .custom_method("notifyRejected", Server::copilot_rejected)
             .custom_method("textDocument/copilotPanelCompletion", Server::copilot_panel)
             .custom_method("textDocument/copilotInlineEdit", Server::copilot_inline_edit)
-            .custom_method("textDocument/didShowCompletion", Server::did_show)
+            .custom_method("textDocument/didShowCompletion", item_events::did_show)
             .custom_method(
                 "textDocument/didPartiallyAcceptCompletion",
-                Server::did_partially_accept,
+                item_events::did_partially_accept,
             )
             .custom_method("textDocument/didShowInlineEdit", Server::copilot_ignored)
             .custom_method("textDocument/didFocus", Server::copilot_ignored)
@@ -176,7 +178,7 @@ impl Server {
     }
 
     async fn copilot_panel(&self, params: Params) -> Result<Value> {
-        let items = self.inline_completion(params.several()).await?;
+        let items = inline_completion::handle(self, params.several()).await?;
         Ok(json!(items))
     }
 

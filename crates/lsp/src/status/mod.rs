@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lacuna_config::{Config, ShowConfig};
 use lacuna_serving::languages::Languages;
 use lacuna_serving::left_alone::LeftAlone;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use tower_lsp::ls_types::notification::Notification;
 
@@ -43,40 +43,6 @@ impl Notification for StatusNotification {
     /// A [`Report`].
     type Params = Value;
     const METHOD: &'static str = "lacuna/status";
-}
-
-/// Parameters of the request `lacuna/status`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct StatusParams {
-    text_document: Option<Named>,
-}
-
-impl StatusParams {
-    pub fn uri(&self) -> Option<&str> {
-        self.text_document.as_ref().map(|named| named.uri.as_str())
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Named {
-    uri: String,
-}
-
-/// Parameters of `textDocument/didShowCompletion` and `textDocument/didPartiallyAcceptCompletion`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EventParams {
-    pub item: Value,
-    /// Of a partial accept: UTF-16 units from the start of `insertText`.
-    pub accepted_length: Option<u64>,
-}
-
-impl EventParams {
-    /// The item's id, which is the argument of its command.
-    pub fn id(&self) -> Option<&str> {
-        self.item["command"]["arguments"][0].as_str()
-    }
 }
 
 /// Where a pause holds: one document, one language (LSP language id), or everywhere.

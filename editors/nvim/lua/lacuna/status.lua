@@ -160,6 +160,7 @@ local WORDS = {
   repetition = "the same over and over",
   ["parses-worse"] = "would break the syntax",
   ["ignored-path"] = "ignored file",
+  ["long-line"] = "line too long",
   ["over-budget"] = "out of memory for prompts",
 }
 
