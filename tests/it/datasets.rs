@@ -147,7 +147,8 @@ fn train(
 /// Waits until the training in the background has come to a phase.
 fn wait_for(folder: &Path, wanted: &str) {
     let (phase, log) = (folder.join("training/phase"), folder.join("training/train.log"));
-    for _ in 0..1200 {
+    // It runs at the lowest priority: on a busy machine that may take long.
+    for _ in 0..18_000 {
         let now = std::fs::read_to_string(&phase).unwrap_or_default();
         assert!(
             now.trim() != "failed" || wanted == "failed",
@@ -160,7 +161,7 @@ fn wait_for(folder: &Path, wanted: &str) {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     panic!(
-        "not {wanted} within two minutes: {}",
+        "not {wanted} within half an hour: {}",
         std::fs::read_to_string(&log).unwrap_or_default()
     );
 }
@@ -200,7 +201,8 @@ fn one_command_starts_the_training_goes_on_with_it_and_keeps_its_adapters() {
     // It goes on from its checkpoint; without one, from the adapters that were kept.
     let (_, ok) = train("go-on", folder, &documents, &[("FORCE", "1"), ("STEPS", "3")]);
     assert!(ok);
-    for _ in 0..1200 {
+    // It runs at the lowest priority: on a busy machine that may take long.
+    for _ in 0..18_000 {
         if log().contains("step-000003") {
             break;
         }
@@ -214,7 +216,8 @@ fn one_command_starts_the_training_goes_on_with_it_and_keeps_its_adapters() {
     let (_, ok) = train("start", folder, &documents, &[("FORCE", "1"), ("STEPS", "100000")]);
     assert!(ok);
     wait_for(folder, "train");
-    for _ in 0..1200 {
+    // It runs at the lowest priority: on a busy machine that may take long.
+    for _ in 0..18_000 {
         if folder.join("training/run/log.jsonl").metadata().is_ok_and(|m| m.len() > 0) {
             break;
         }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use lacuna_kernels::isa::{self, Isa};
 use lacuna_kernels::limits;
@@ -146,16 +146,9 @@ fn commit() -> Option<String> {
     Some(if changed { head + "+" } else { head })
 }
 
-/// The day of a moment, by the civil calendar (Hinnant's algorithm).
+/// The day of a moment, in UTC.
 fn date(at: SystemTime) -> String {
-    let days = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400 + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let (day, month) =
-        (day_of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year + u64::from(month <= 2))
+    chrono::DateTime::<chrono::Utc>::from(at).format("%F").to_string()
 }
 
 /// What the machine can do with the threads of the run, measured in the run.
@@ -229,7 +222,8 @@ mod tests {
 
     #[test]
     fn dates_of_known_days() {
-        let day = |days: u64| date(UNIX_EPOCH + Duration::from_secs(days * 86_400 + 86_399));
+        let day =
+            |days: u64| date(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400 + 86_399));
         let known = [
             (0, "1970-01-01"),
             (11_016, "2000-02-29"),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
+use atomic_write_file::AtomicWriteFile;
 use lacuna_serving::say;
 
 use super::record::Record;
@@ -26,12 +27,8 @@ pub fn deliver(record: &Record, output: Option<&Path>, json: bool) -> anyhow::Re
 
 /// Replaces a file, or leaves it as it was.
 pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut stage = path.as_os_str().to_owned();
-    stage.push(format!(".{}.tmp", std::process::id()));
-    let written = std::fs::write(&stage, text).and_then(|()| std::fs::rename(&stage, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&stage);
-    }
+    let written = AtomicWriteFile::open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.commit()));
     written.with_context(|| {
         format!("{} cannot be written: check that its folder exists", path.display())
     })

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use serde_json::{Map, Value};
 
 use super::layer::{self, Layer, Origin, Problem, of_editor, of_text, of_unreadable};
@@ -237,11 +238,7 @@ pub fn user_file() -> Option<PathBuf> {
 
 /// Where the user's file lies or would lie. A relative folder would be another one in every folder.
 fn user_file_place() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))?;
-    Some(base.join("lacuna").join("config.toml"))
+    Some(choose_base_strategy().ok()?.config_dir().join("lacuna").join("config.toml"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use lacuna_complete::{AUTO_LINES, Settings};
 use lacuna_engine::{KvDtype, Reuse};
 use lacuna_telemetry::experiment::Definition;
@@ -397,18 +398,9 @@ impl TelemetryConfig {
         if !self.dir.is_empty() {
             return Ok(Path::new(&self.dir).join("telemetry.db"));
         }
-        let base = std::env::var_os("XDG_DATA_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-            .or_else(|| {
-                std::env::var_os("HOME")
-                    .map(|home| PathBuf::from(home).join(".local").join("share"))
-            })
-            .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
-            .context(
-                "neither XDG_DATA_HOME nor HOME is set: set telemetry.dir in the configuration",
-            )?;
-        Ok(base.join("lacuna").join("telemetry.db"))
+        let base = choose_base_strategy()
+            .context("you have no home folder: set telemetry.dir in the configuration")?;
+        Ok(base.data_dir().join("lacuna").join("telemetry.db"))
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
@@ -56,17 +57,15 @@ pub fn socket(model: &str) -> anyhow::Result<PathBuf> {
         fs::canonicalize(model).unwrap_or_else(|_| PathBuf::from(model))
     };
     name.update(model.as_os_str().as_encoded_bytes());
-    let hash: String = name.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let hash = hex::encode(&name.finalize()[..8]);
     Ok(folder.join(format!("engine-{hash}.sock")))
 }
 
 fn folder() -> anyhow::Result<PathBuf> {
-    let base = std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_dir())
-        .or_else(|| std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from))
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .context("no place for the engine's socket: set XDG_RUNTIME_DIR or HOME, or start with --no-attach")?;
+    let base = choose_base_strategy().context(
+        "no place for the engine's socket: set XDG_RUNTIME_DIR or HOME, or start with --no-attach",
+    )?;
+    let base = base.runtime_dir().filter(|dir| dir.is_dir()).unwrap_or_else(|| base.cache_dir());
     let folder = base.join("lacuna");
     match fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => {

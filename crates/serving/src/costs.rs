@@ -4,9 +4,9 @@
 //! A file that is missing, damaged or not ours is no error: it is learned again.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use lacuna_complete::Costs;
 
 use super::private;
@@ -18,11 +18,7 @@ const MAX_ENTRIES: usize = 256;
 
 /// `XDG_CACHE_HOME/lacuna/costs.json`, or below `~/.cache`.
 pub fn file() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|p| p.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    Some(base.join("lacuna").join("costs.json"))
+    Some(choose_base_strategy().ok()?.cache_dir().join("lacuna").join("costs.json"))
 }
 
 /// Names what the costs belong to: they change with model, kernel row and threads.
@@ -46,19 +42,12 @@ pub fn write(file: &Path, key: &str, costs: &Costs) {
         entries.clear();
     }
     entries.insert(key.to_owned(), costs.clone());
-    let stage = file.with_extension(format!("{}.tmp", std::process::id()));
     let written =
         serde_json::to_string_pretty(&entries).map_err(std::io::Error::from).and_then(|text| {
             private::create_folder(file.parent().unwrap_or(Path::new(".")))?;
-            private::options()
-                .write(true)
-                .truncate(true)
-                .open(&stage)?
-                .write_all(text.as_bytes())?;
-            std::fs::rename(&stage, file)
+            private::write_whole(file, text.as_bytes())
         });
     if let Err(error) = written {
-        let _ = std::fs::remove_file(&stage);
         tracing::debug!(%error, file = %file.display(), "costs are not remembered");
     }
 }

@@ -290,22 +290,7 @@ fn is_ignored(
 
 /// `%20` and the like in a URI, as text; invalid sequences stay as they are.
 pub fn percent_decoded(uri: &str) -> String {
-    let mut out = Vec::with_capacity(uri.len());
-    let mut bytes = uri.as_bytes();
-    while let [first, rest @ ..] = bytes {
-        let hex = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
-        match (first, rest) {
-            (b'%', [a, b, tail @ ..]) if hex(*a).is_some() && hex(*b).is_some() => {
-                out.push(hex(*a).unwrap_or(0) << 4 | hex(*b).unwrap_or(0));
-                bytes = tail;
-            }
-            _ => {
-                out.push(*first);
-                bytes = rest;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    percent_encoding::percent_decode_str(uri).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //! machine can do.
 
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use atomic_write_file::AtomicWriteFile;
 
 /// Makes a folder with what is above it, for its owner only; one that is there stays as it is.
 pub fn create_folder(folder: &Path) -> std::io::Result<()> {
@@ -22,6 +24,20 @@ pub fn options() -> OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+/// Replaces a file by one that only its owner reads and writes, or leaves it as it was.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = AtomicWriteFile::options();
+    #[cfg(unix)]
+    {
+        use atomic_write_file::unix::OpenOptionsExt;
+        options.preserve_mode(false).preserve_owner(false);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.commit()
 }
 
 /// Looks at the rights of a file with a secret in it. Errors: others could put their own secret

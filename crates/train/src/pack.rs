@@ -11,6 +11,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use atomic_write_file::AtomicWriteFile;
 use lacuna_prompt::{SentinelError, Sentinels, Tokenizer, TokenizerError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -179,7 +180,7 @@ pub fn build(
         n_rows: 0,
         files: Vec::new(),
         validation: Vec::new(),
-        tokenizer_sha256: hex(&Sha256::digest(tokenizer_json)),
+        tokenizer_sha256: hex::encode(Sha256::digest(tokenizer_json)),
         markers,
     };
     let mut summary = Summary::default();
@@ -462,21 +463,20 @@ pub fn write(
         let compressed = zstd::encode_all(raw.as_slice(), 9).map_err(io)?;
         let mut file = BufWriter::new(File::create(&path).map_err(io)?);
         file.write_all(&compressed).and_then(|()| file.flush()).map_err(io)?;
-        shards.push(Shard { name, rows: chunk.len(), sha256: hex(&Sha256::digest(&compressed)) });
+        shards.push(Shard {
+            name,
+            rows: chunk.len(),
+            sha256: hex::encode(Sha256::digest(&compressed)),
+        });
     }
     Ok(shards)
 }
 
-/// Writes `shards.json` through a temporary file, last of all: a folder that has one is complete.
+/// Writes `shards.json` as a whole, last of all: a folder that has one is complete.
 pub fn write_index(folder: &Path, index: &Index) -> Result<(), PackError> {
     let path = folder.join("shards.json");
-    let temporary = folder.join("shards.json.partial");
     let io = |source| PackError::Io { path: path.clone(), source };
     let text = serde_json::to_string_pretty(index).map_err(|e| io(e.into()))?;
-    std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path)).map_err(io)
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    let mut file = AtomicWriteFile::open(&path).map_err(io)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.commit()).map_err(io)
 }

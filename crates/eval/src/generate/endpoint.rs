@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use ureq::Agent;
 
-use super::model::hex;
 use super::{ContextMode, Generator, Interrupted, PromptRow, Timing, cross_file_excerpts, sse};
 use crate::Example;
 use crate::example::Task;
@@ -296,7 +295,7 @@ impl Answer {
 
 impl Generator for EndpointGenerator {
     fn prompt(&self, example: &Example) -> PromptRow {
-        let sha256 = hex(&Sha256::digest(self.body(example).to_string().as_bytes()));
+        let sha256 = hex::encode(Sha256::digest(self.body(example).to_string().as_bytes()));
         PromptRow { id: example.id.clone(), prompt: Prompt { tokens: 0, sha256 }, ids: Vec::new() }
     }
 

@@ -260,7 +260,7 @@ impl Generator for ModelGenerator {
         let ids = build(&self.tokenizer, &self.sentinels, &input, &options).ids;
         let mut hash = Sha256::new();
         ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
-        let prompt = Prompt { tokens: ids.len(), sha256: hex(&hash.finalize()) };
+        let prompt = Prompt { tokens: ids.len(), sha256: hex::encode(hash.finalize()) };
         PromptRow { id: example.id.clone(), prompt, ids }
     }
 
@@ -301,8 +301,4 @@ pub fn path(example: &Example) -> String {
         },
     };
     name.to_owned()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

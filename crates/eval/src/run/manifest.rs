@@ -1,9 +1,10 @@
 //! `run.json`: everything that must be the same for a run to come out the same.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
+use atomic_write_file::AtomicWriteFile;
 use lacuna_context::Language;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -115,9 +116,8 @@ impl Manifest {
         let io = |source| RunError::Io { path: path.to_owned(), source };
         let mut text = serde_json::to_vec_pretty(self).map_err(|e| io(e.into()))?;
         text.push(b'\n');
-        let unfinished = path.with_extension("unfinished");
-        std::fs::write(&unfinished, text).map_err(io)?;
-        std::fs::rename(&unfinished, path).map_err(io)
+        let mut file = AtomicWriteFile::open(path).map_err(io)?;
+        file.write_all(&text).and_then(|()| file.commit()).map_err(io)
     }
 
     /// This, with what only the stages from `stage` (post-processing or scoring) on look at as
@@ -162,7 +162,7 @@ impl Manifest {
 pub fn sha256_of_parts(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(hash.finalize())
 }
 
 /// SHA-256 of a file in hexadecimal, read in pieces.
@@ -173,7 +173,7 @@ pub fn sha256_of_file(path: &Path) -> std::io::Result<String> {
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
-            return Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect());
+            return Ok(hex::encode(hash.finalize()));
         }
         hash.update(&buffer[..n]);
     }

@@ -3,10 +3,11 @@
 //! Memory stays small whatever the model: weights are read from the map, encoded and written some
 //! thousand rows at a time.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+
+use atomic_write_file::AtomicWriteFile;
 
 use crate::error::LoadError;
 use crate::family::read_spec;
@@ -15,7 +16,7 @@ use crate::gguf::{Encoding, Value};
 use crate::role::{Role, TensorSpec};
 use crate::rope::{RopeScaling, RopeSpec};
 use crate::source::safetensors::{Checkpoint, Taken, containers};
-use crate::source::{WeightSource, read_config_text, temporary_beside};
+use crate::source::{WeightSource, read_config_text};
 use crate::spec::ModelSpec;
 
 /// Values encoded at once.
@@ -95,38 +96,29 @@ pub fn convert(
     let padded = |entry: &Entry| entry.bytes().next_multiple_of(ALIGNMENT);
     let total = header.len() as u64 + entries.iter().map(padded).sum::<u64>();
 
-    let temporary = temporary_beside(out);
     let write = |source| LoadError::Write { path: out.to_owned(), source };
-    let result = (|| {
-        let mut to = BufWriter::with_capacity(1 << 20, File::create(&temporary).map_err(write)?);
-        to.write_all(&header).map_err(write)?;
-        let mut done = header.len() as u64;
-        let mut put = |bytes: &[u8]| {
-            to.write_all(bytes).map_err(write)?;
-            done += bytes.len() as u64;
-            if progress(done, total).is_break() { Err(ConvertError::Interrupted) } else { Ok(()) }
-        };
-        for plan in &plans {
-            let taken = checkpoint.take(&plan.tensor.name, &plan.tensor.shape())?;
-            tensor(&taken, plan, &mut put)?;
-            put(&padding(&plan.entry))?;
-        }
-        if let (Some(values), Some(entry)) = (&frequencies, entries.last()) {
-            let mut bytes = Vec::new();
-            Encoding::F32.encode(values, &mut bytes);
-            bytes.extend(padding(entry));
-            put(&bytes)?;
-        }
-        checkpoint.finish(&spec)?;
-        to.into_inner().map_err(|e| write(e.into_error()))?.sync_all().map_err(write)?;
-        std::fs::rename(&temporary, out).map_err(write)?;
-        Ok(())
-    })();
-    if let Err(error) = result {
-        // Nothing of the user's is in it; a failure to remove it changes nothing for the caller.
-        let _ = std::fs::remove_file(&temporary);
-        return Err(error);
+    let file = AtomicWriteFile::open(out).map_err(write)?;
+    let mut to = BufWriter::with_capacity(1 << 20, file);
+    to.write_all(&header).map_err(write)?;
+    let mut done = header.len() as u64;
+    let mut put = |bytes: &[u8]| {
+        to.write_all(bytes).map_err(write)?;
+        done += bytes.len() as u64;
+        if progress(done, total).is_break() { Err(ConvertError::Interrupted) } else { Ok(()) }
+    };
+    for plan in &plans {
+        let taken = checkpoint.take(&plan.tensor.name, &plan.tensor.shape())?;
+        tensor(&taken, plan, &mut put)?;
+        put(&padding(&plan.entry))?;
     }
+    if let (Some(values), Some(entry)) = (&frequencies, entries.last()) {
+        let mut bytes = Vec::new();
+        Encoding::F32.encode(values, &mut bytes);
+        bytes.extend(padding(entry));
+        put(&bytes)?;
+    }
+    checkpoint.finish(&spec)?;
+    to.into_inner().map_err(|e| write(e.into_error()))?.commit().map_err(write)?;
     let wanted_blocks =
         |p: &&Plan| p.tensor.columns.is_some_and(|k| !wanted(&p.tensor, options).fits(k));
     let kept_f16 = plans.iter().filter(wanted_blocks).map(|p| p.entry.name.clone()).collect();

@@ -4,7 +4,7 @@ pub(crate) mod map;
 pub(crate) mod packed;
 pub(crate) mod safetensors;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::f16;
 
@@ -122,11 +122,4 @@ pub(crate) fn read_config_text(dir: &Path) -> Result<(String, String), LoadError
         .and_then(|file| file.take(1 << 20).read_to_string(&mut text))
         .map_err(|source| LoadError::Read { path: path.clone(), source })?;
     Ok((path.display().to_string(), text))
-}
-
-/// A name in the folder of `out` for what becomes `out` once it is complete.
-pub(crate) fn temporary_beside(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    out.with_file_name(name)
 }

@@ -5,17 +5,17 @@
 //! vectors keep their name, as F32. Tensor order, and with it every byte of the file, follows from
 //! the model alone.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use atomic_write_file::AtomicWriteFile;
 use half::f16;
 use lacuna_kernels::Int4Matrix;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
 use super::safetensors::{Checkpoint, containers};
-use super::{Int4Parts, WeightSource, read_config_text, temporary_beside};
+use super::{Int4Parts, WeightSource, read_config_text};
 use crate::error::LoadError;
 use crate::family::read_spec;
 use crate::role::TensorSpec;
@@ -248,21 +248,12 @@ fn unwritten(path: &Path, source: std::io::Error) -> LoadError {
 /// Writes a file that replaces what is there once it is whole.
 fn write_whole(
     out: &Path,
-    content: impl FnOnce(&mut BufWriter<File>) -> Result<(), LoadError>,
+    content: impl FnOnce(&mut BufWriter<AtomicWriteFile>) -> Result<(), LoadError>,
 ) -> Result<(), LoadError> {
-    let temporary = temporary_beside(out);
     let write = |source| unwritten(out, source);
-    let result = (|| {
-        let mut to = BufWriter::new(File::create(&temporary).map_err(write)?);
-        content(&mut to)?;
-        to.into_inner().map_err(|e| write(e.into_error()))?.sync_all().map_err(write)?;
-        std::fs::rename(&temporary, out).map_err(write)
-    })();
-    if result.is_err() {
-        // Nothing of the user's is in it; a failure to remove it changes nothing for the caller.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
+    let mut to = BufWriter::new(AtomicWriteFile::open(out).map_err(write)?);
+    content(&mut to)?;
+    to.into_inner().map_err(|e| write(e.into_error()))?.commit().map_err(write)
 }
 
 /// Length, JSON header and padding. The tensors' data follows in the order of `tensors`.

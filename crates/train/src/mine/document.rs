@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
+use atomic_write_file::AtomicWriteFile;
 use serde::{Deserialize, Serialize};
 
 use super::MineError;
@@ -152,18 +153,18 @@ fn once() -> u32 {
     1
 }
 
-/// Writes documents to `path` through a temporary file.
+/// Writes documents to `path`, as a whole.
 pub fn write(path: &Path, documents: &[Document]) -> Result<(), MineError> {
-    let temporary = path.with_extension("partial");
-    let io = |source| MineError::Io { path: temporary.clone(), source };
-    let file = File::create(&temporary).map_err(io)?;
+    let io = |source| MineError::Io { path: path.to_owned(), source };
+    let file = AtomicWriteFile::open(path).map_err(io)?;
     let mut encoder = zstd::Encoder::new(BufWriter::new(file), 6).map_err(io)?;
     for document in documents {
         serde_json::to_writer(&mut encoder, document).map_err(|e| io(e.into()))?;
         encoder.write_all(b"\n").map_err(io)?;
     }
-    encoder.finish().and_then(|mut w| w.flush()).map_err(io)?;
-    std::fs::rename(&temporary, path).map_err(MineError::io(path))
+    let file = encoder.finish().map_err(io)?;
+    let file = file.into_inner().map_err(|e| io(e.into_error()))?;
+    file.commit().map_err(io)
 }
 
 /// Reads what [`write`] wrote.

@@ -20,7 +20,7 @@ use super::error::TrainError;
 use super::optimizer::{Optimizer, compact};
 use super::run::weights;
 use super::shape::{Layout, Shape, Tensor};
-use super::shards::read_bounded;
+use super::shards::{read_bounded, write_whole};
 use super::weights::Weights;
 
 /// What a run knows besides weights and moments.
@@ -135,9 +135,7 @@ pub(crate) fn save(dir: &Path, saved: &Saved<'_>, keep: usize) -> Result<PathBuf
 
     remove(&path)?;
     fs::rename(&temporary, &path).map_err(TrainError::io("rename", &temporary))?;
-    let latest = dir.join(".latest");
-    fs::write(&latest, format!("{name}\n")).map_err(TrainError::io("write", &latest))?;
-    fs::rename(&latest, dir.join(LATEST)).map_err(TrainError::io("rename", &latest))?;
+    write_whole(&dir.join(LATEST), format!("{name}\n").as_bytes())?;
     prune(dir, saved.state.step, keep)?;
     Ok(path)
 }

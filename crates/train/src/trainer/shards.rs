@@ -4,9 +4,10 @@
 //! Everything is checked once, at load (sizes, hashes, ids), and held in memory: two bytes a token.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use atomic_write_file::AtomicWriteFile;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -215,9 +216,16 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, TrainErro
     Ok(bytes)
 }
 
+/// Replaces a file, or leaves it as it was.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    AtomicWriteFile::open(path)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.commit()))
+        .map_err(TrainError::io("write", path))
+}
+
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Which row comes when: every epoch is a fresh permutation that the seed and the epoch's number

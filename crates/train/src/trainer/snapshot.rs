@@ -16,7 +16,7 @@ use super::checkpoint::{ADAPTER, load, locate, read_adapter, read_shape, read_we
 use super::error::TrainError;
 use super::run::weights;
 use super::shape::{Layout, Shape, Tensor};
-use super::shards::read_bounded;
+use super::shards::{read_bounded, write_whole};
 use super::weights::{AdapterConfig, Weights};
 
 /// Writes `config.json`, `tokenizer.json` and `model.safetensors` (f16, rounded to nearest) of a
@@ -108,7 +108,7 @@ fn told(dir: &Path) -> Result<Told, TrainError> {
 fn fingerprint(parameters: &[f32]) -> String {
     let mut hash = Sha256::new();
     parameters.iter().for_each(|x| hash.update(x.to_le_bytes()));
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(hash.finalize())
 }
 
 /// Writes a model as [`snapshot`] does.
@@ -141,13 +141,11 @@ fn f16_file(tensors: &[Tensor], values: &[f32], path: &Path) -> Result<Vec<u8>, 
     safetensors::serialize(views, None).map_err(|e| TrainError::malformed(path, e.to_string()))
 }
 
-/// Each file is written beside its place and renamed.
+/// Each file as a whole.
 fn put(out: &Path, files: &[(&str, &[u8])]) -> Result<(), TrainError> {
     fs::create_dir_all(out).map_err(TrainError::io("create", out))?;
     for (name, bytes) in files {
-        let (unfinished, path) = (out.join(format!("{name}.unfinished")), out.join(name));
-        fs::write(&unfinished, bytes).map_err(TrainError::io("write", &unfinished))?;
-        fs::rename(&unfinished, &path).map_err(TrainError::io("rename", &unfinished))?;
+        write_whole(&out.join(name), bytes)?;
     }
     Ok(())
 }

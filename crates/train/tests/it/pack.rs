@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lacuna_train::markers::Markers;
 use lacuna_train::mine::rng::Rng;
-use lacuna_train::pack::{Index, PackError, ShardConfig, build, hex, rows, write};
+use lacuna_train::pack::{Index, PackError, ShardConfig, build, rows, write};
 use sha2::{Digest, Sha256};
 
 use crate::corpus;
@@ -85,7 +85,7 @@ fn files_are_what_the_index_says() {
     let mut back = Vec::new();
     for shard in &shards {
         let bytes = std::fs::read(folder.path().join(&shard.name)).unwrap();
-        assert_eq!(hex(&Sha256::digest(&bytes)), shard.sha256);
+        assert_eq!(hex::encode(Sha256::digest(&bytes)), shard.sha256);
         let raw = zstd::decode_all(bytes.as_slice()).unwrap();
         assert_eq!(raw.len(), shard.rows * 64 * 2);
         back.extend(raw.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])));
@@ -122,7 +122,9 @@ fn a_folder_of_shards_is_built_and_repeats() {
         assert_eq!((index.seq_len, index.n_vocab, index.n_rows), (1024, 420, summary.train.rows));
         assert_eq!(
             index.tokenizer_sha256,
-            hex(&Sha256::digest(std::fs::read(folder.path().join("tokenizer.json")).unwrap()))
+            hex::encode(Sha256::digest(
+                std::fs::read(folder.path().join("tokenizer.json")).unwrap()
+            ))
         );
         indexes.push(index);
     }

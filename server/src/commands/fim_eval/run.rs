@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use atomic_write_file::AtomicWriteFile;
 use lacuna_engine::Cancel;
 use lacuna_eval::compare::{Condition, mode_of};
 use lacuna_eval::generate::ContextMode;
@@ -213,12 +214,10 @@ pub(super) fn pretty(value: &impl serde::Serialize) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Writes through a file beside it, so that what was there stays until the new one is whole.
+/// Replaces a file, or leaves it as it was.
 pub(super) fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".unfinished");
-    std::fs::write(&name, text)
-        .and_then(|()| std::fs::rename(&name, path))
+    AtomicWriteFile::open(path)
+        .and_then(|mut file| file.write_all(text).and_then(|()| file.commit()))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use atomic_write_file::AtomicWriteFile;
 
 /// The configuration that holds here.
 pub fn configuration() -> anyhow::Result<lacuna_config::Config> {
@@ -37,22 +38,14 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
         .ok_or_else(|| format!("{text} has no midnight in this time zone"))
 }
 
-/// Writes a file through a temporary one beside it.
+/// Replaces a file, or leaves it as it was.
 pub fn write_file(
     path: &Path,
-    write: impl FnOnce(&mut std::fs::File) -> anyhow::Result<()>,
+    write: impl FnOnce(&mut AtomicWriteFile) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut stage = path.as_os_str().to_owned();
-    stage.push(format!(".{}.tmp", std::process::id()));
     let name = || format!("{} cannot be written: check that its folder exists", path.display());
-    let mut file = std::fs::File::create(&stage).with_context(name)?;
-    let written = write(&mut file)
-        .and_then(|()| Ok(file.sync_all()?))
-        .and_then(|()| Ok(std::fs::rename(&stage, path)?));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&stage);
-    }
-    written.with_context(name)
+    let mut file = AtomicWriteFile::open(path).with_context(name)?;
+    write(&mut file).and_then(|()| Ok(file.commit()?)).with_context(name)
 }
 
 /// The experiment of that name in the configuration.
