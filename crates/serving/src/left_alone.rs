@@ -6,6 +6,7 @@
 //! and [`LeftAlone::stays_home`].
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use globset::GlobSet;
 use ignore::Match;
@@ -76,6 +77,18 @@ const TEMPLATES: &[&str] = &[
     "*.pub",
 ];
 
+// Compiled once: many patterns, and every client has rules of its own.
+static SECRET_NAMES: LazyLock<GlobSet> = LazyLock::new(|| built_in(SECRETS));
+static TEMPLATE_NAMES: LazyLock<GlobSet> = LazyLock::new(|| built_in(TEMPLATES));
+
+/// Patterns that are ours and hold in any folder.
+fn built_in(patterns: &[&str]) -> GlobSet {
+    let in_any_folder = |pattern: &&str| {
+        if pattern.contains('/') { format!("**/{pattern}") } else { (*pattern).to_owned() }
+    };
+    globs(patterns.iter().map(in_any_folder)).unwrap_or_default()
+}
+
 /// Files in which a project says what shall be left alone.
 const LEAVE_FILES: [&str; 2] = [".lacunaignore", ".ignore"];
 const GITIGNORE: &str = ".gitignore";
@@ -89,9 +102,8 @@ const MAX_DEPTH: usize = 64;
 pub struct LeftAlone {
     patterns: GlobSet,
     include: GlobSet,
-    /// Names of secrets; empty where the user does not want them.
-    secrets: GlobSet,
-    templates: GlobSet,
+    /// The names of secrets are left alone, too, unless the user does not want that.
+    secrets: bool,
     roots: Vec<PathBuf>,
 }
 
@@ -99,16 +111,10 @@ impl LeftAlone {
     /// `roots`: the workspace's folders. The configuration's globs have been checked when it was
     /// read.
     pub fn new(config: &ContextConfig, roots: Vec<PathBuf>) -> LeftAlone {
-        let in_any_folder = |pattern: &&str| {
-            if pattern.contains('/') { format!("**/{pattern}") } else { (*pattern).to_owned() }
-        };
-        let built_in =
-            |patterns: &[&str]| globs(patterns.iter().map(in_any_folder)).unwrap_or_default();
         LeftAlone {
             patterns: globs(&config.ignore).unwrap_or_default(),
             include: globs(&config.include).unwrap_or_default(),
-            secrets: if config.ignore_defaults { built_in(SECRETS) } else { GlobSet::empty() },
-            templates: built_in(TEMPLATES),
+            secrets: config.ignore_defaults,
             roots,
         }
     }
@@ -149,14 +155,15 @@ impl LeftAlone {
 
     fn is_secret(&self, place: &str) -> bool {
         let (folder, name) = place.rsplit_once('/').unwrap_or(("", place));
-        names_behind(name).iter().any(|name| {
-            let place = if folder.is_empty() {
-                name.clone()
-            } else {
-                format!("{}/{name}", folder.trim_start_matches('/'))
-            };
-            self.secrets.is_match(&place) && !self.templates.is_match(&place)
-        })
+        self.secrets
+            && names_behind(name).iter().any(|name| {
+                let place = if folder.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{}/{name}", folder.trim_start_matches('/'))
+                };
+                SECRET_NAMES.is_match(&place) && !TEMPLATE_NAMES.is_match(&place)
+            })
     }
 
     fn is_left_by_file(&self, places: &Places) -> bool {
