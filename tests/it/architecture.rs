@@ -1,5 +1,6 @@
 //! The crate graph is the architecture: a forbidden import is a failing test.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lacuna_tests::{run, workspace};
@@ -135,23 +136,29 @@ fn some_dependencies_are_confined_to_their_crates() {
 }
 
 /// The fuzzer's workspace has a lock file of its own, which no ordinary build looks at: with a
-/// dependency too few no target can be built.
+/// dependency too few or too many no target can be built.
 #[test]
 fn the_fuzzers_lock_file_knows_every_dependency() {
     let lock = std::fs::read_to_string(workspace().join("fuzz/Cargo.lock")).expect("a lock file");
-    let packages: Vec<&str> = lock.split("[[package]]").collect();
+    let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for Dependency { of, name, for_tests, .. } in dependencies() {
-        let Some(package) =
-            packages.iter().find(|package| package.contains(&format!("name = \"{of}\"\n")))
-        else {
+        let names = wanted.entry(of).or_default();
+        if !for_tests {
+            names.insert(name);
+        }
+    }
+    for package in lock.split("[[package]]") {
+        let quoted: Vec<&str> = package.split('"').skip(1).step_by(2).collect();
+        let Some((of, names)) = quoted.first().and_then(|name| wanted.get_key_value(*name)) else {
             continue;
         };
-        let is_known = for_tests
-            || package.contains(&format!("\"{name}\""))
-            || package.contains(&format!("\"{name} "));
-        assert!(
-            is_known,
-            "{of} needs {name}: `cargo update --offline --workspace --manifest-path fuzz/Cargo.toml`"
+        // A version follows a name that several have.
+        let listed = package.split_once("dependencies = [").map_or("", |(_, list)| list);
+        let name = |quoted: &str| quoted.split(' ').next().unwrap_or_default().to_owned();
+        let known: BTreeSet<String> = listed.split('"').skip(1).step_by(2).map(name).collect();
+        assert_eq!(
+            known, *names,
+            "{of}: `cargo update --offline --workspace --manifest-path fuzz/Cargo.toml`"
         );
     }
 }
