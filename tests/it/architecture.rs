@@ -163,6 +163,20 @@ fn the_fuzzers_lock_file_knows_every_dependency() {
     }
 }
 
+/// Who is sent to a place that is gone looks for it in vain.
+#[test]
+fn where_to_add_things_is_told_by_places_that_are_there() {
+    let text = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("a document");
+    let (_, table) = text.split_once("## Where do I add").expect("the table");
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let places: Vec<&str> =
+        table.split('`').skip(1).step_by(2).filter(|p| p.contains('/')).collect();
+    assert!(places.len() > 20, "{places:?}");
+    for place in places {
+        assert!(workspace().join(place).exists(), "{place} is not there");
+    }
+}
+
 /// A second device takes the place of the first one only if nobody goes around it.
 #[test]
 fn the_engine_computes_through_its_device_alone() {
