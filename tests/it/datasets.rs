@@ -144,26 +144,27 @@ fn train(
     (said, output.status.success())
 }
 
-/// Waits until the training in the background has come to a phase.
-fn wait_for(folder: &Path, wanted: &str) {
-    let (phase, log) = (folder.join("training/phase"), folder.join("training/train.log"));
-    // It runs at the lowest priority: on a busy machine that may take long.
+/// Waits until it has happened; whether it has. It runs at the lowest priority: on a busy machine
+/// that may take long.
+fn until(happened: impl Fn() -> bool) -> bool {
     for _ in 0..18_000 {
-        let now = std::fs::read_to_string(&phase).unwrap_or_default();
-        assert!(
-            now.trim() != "failed" || wanted == "failed",
-            "{}",
-            std::fs::read_to_string(&log).unwrap_or_default()
-        );
-        if now.trim() == wanted {
-            return;
+        if happened() {
+            return true;
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    panic!(
-        "not {wanted} within half an hour: {}",
-        std::fs::read_to_string(&log).unwrap_or_default()
-    );
+    false
+}
+
+/// Waits until the training in the background has come to a phase.
+fn wait_for(folder: &Path, wanted: &str) {
+    let log = || std::fs::read_to_string(folder.join("training/train.log")).unwrap_or_default();
+    let phase = || {
+        let phase = std::fs::read_to_string(folder.join("training/phase")).unwrap_or_default();
+        phase.trim().to_owned()
+    };
+    let there = until(|| [wanted, "failed"].contains(&phase().as_str()));
+    assert!(there && phase() == wanted, "not {wanted} within half an hour: {}", log());
 }
 
 #[test]
@@ -201,14 +202,7 @@ fn one_command_starts_the_training_goes_on_with_it_and_keeps_its_adapters() {
     // It goes on from its checkpoint; without one, from the adapters that were kept.
     let (_, ok) = train("go-on", folder, &documents, &[("FORCE", "1"), ("STEPS", "3")]);
     assert!(ok);
-    // It runs at the lowest priority: on a busy machine that may take long.
-    for _ in 0..18_000 {
-        if log().contains("step-000003") {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    assert!(log().contains("step-000003"), "{}", log());
+    assert!(until(|| log().contains("step-000003")), "{}", log());
     wait_for(folder, "ended");
     std::fs::remove_dir_all(folder.join("training/run")).expect("removed");
     std::fs::remove_file(folder.join("training/phase")).expect("removed");
@@ -216,13 +210,8 @@ fn one_command_starts_the_training_goes_on_with_it_and_keeps_its_adapters() {
     let (_, ok) = train("start", folder, &documents, &[("FORCE", "1"), ("STEPS", "100000")]);
     assert!(ok);
     wait_for(folder, "train");
-    // It runs at the lowest priority: on a busy machine that may take long.
-    for _ in 0..18_000 {
-        if folder.join("training/run/log.jsonl").metadata().is_ok_and(|m| m.len() > 0) {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    let steps = folder.join("training/run/log.jsonl");
+    assert!(until(|| steps.metadata().is_ok_and(|m| m.len() > 0)), "{}", log());
     let (said, _) = train("start", folder, &documents, &force);
     assert!(said.contains("already runs"), "{said}");
     let (said, ok) = train("stop", folder, &documents, &[]);
