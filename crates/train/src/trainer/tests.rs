@@ -221,6 +221,69 @@ impl Progress for StopAfter<'_> {
     }
 }
 
+/// Losses after 1, 6 and 12 steps, and a hash of the parameters' bits, which the output shows:
+/// whoever rebuilds without meaning to change a result finds the same hash before and after.
+#[test]
+fn runs_have_the_losses_of_earlier_versions() {
+    let adapter = Some(AdapterConfig { rank: 4, alpha: 8.0, tokens: vec![0, 2] });
+    let runs = [
+        ("full", Rule::AdamW, None, 0, false, [3.692_07, 3.197_40, 2.539_56]),
+        ("muon", Rule::Muon, None, 0, false, [3.692_07, 3.213_52, 2.631_08]),
+        ("int4", Rule::AdamW, None, 0, true, [3.689_78, 3.203_08, 2.556_60]),
+        ("adapter", Rule::AdamW, adapter.clone(), 0, false, [3.692_07, 3.587_69, 3.437_82]),
+        (
+            "adapter on int4, one layer frozen",
+            Rule::AdamW,
+            adapter,
+            1,
+            true,
+            [3.689_78, 3.649_94, 3.602_67],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, rule, adapter, frozen_layers, int4, want) in runs {
+        let (dir, mut config) = scene(12);
+        config.optimizer.rule = rule;
+        let config = RunConfig { adapter, frozen_layers, int4, ..config };
+        let shards = Shards::load(dir.path()).expect("shards");
+        let mut trainer = Trainer::new(config, &shards, Row::F32, 2).expect("a trainer");
+        let losses: Vec<f64> = (0..12).map(|_| trainer.step().expect("a step").loss).collect();
+        let got = [losses[0], losses[5], losses[11]];
+        eprintln!("{name}: {got:?}, parameters {:016x}", hash(trainer.parameters()));
+        if !got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-4) {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// The same of one gradient whose batch fills several parts, blocks and parts of the vocabulary.
+#[test]
+fn a_larger_gradient_is_that_of_earlier_versions() {
+    let shape = Shape {
+        d: 72,
+        layers: 3,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 16,
+        ff: 200,
+        vocab: 1_500,
+        ..Shape::default()
+    };
+    let batch = batch(&[150, 60, 33, 700, 1, 300, 5], shape.vocab, 2);
+    let p = Layout::new(&shape).initial(0.05, 4);
+    let (loss, g) = gradient(&shape, Row::F32, &p, &batch);
+    let norm = g.iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+    eprintln!("{loss} {norm} {:016x}", hash(&g));
+    assert!((loss - 7.398_117).abs() < 1e-5 && (norm - 0.816_092).abs() < 1e-5, "{loss} {norm}");
+}
+
+fn hash(numbers: &[f32]) -> u64 {
+    numbers.iter().fold(0xcbf2_9ce4_8422_2325, |hash, x| {
+        (hash ^ u64::from(x.to_bits())).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 #[test]
 fn an_interrupted_run_goes_on_to_the_bit() {
     for rule in [Rule::AdamW, Rule::Muon] {
