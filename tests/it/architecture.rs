@@ -7,12 +7,13 @@ use lacuna_tests::{run, workspace};
 use serde_json::Value;
 
 /// Our crates from leaf to root: each may import those before it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "lacuna-kernels",
     "lacuna-ptxsim",
     "lacuna-text",
     "lacuna-context",
     "lacuna-prompt",
+    "lacuna-retrieval",
     "lacuna-model",
     "lacuna-engine",
     "lacuna-complete",

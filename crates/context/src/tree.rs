@@ -68,13 +68,12 @@ impl SyntaxTree {
 
     /// Of a whole text that nobody types: the same tree on every machine.
     pub fn parse_str(language: Language, text: &str) -> SyntaxTree {
-        let mut tree = SyntaxTree {
-            language,
-            tree: None,
-            gave_up_at: None,
-            limit: ParseLimit::REPEATABLE,
-            deadline: None,
-        };
+        SyntaxTree::parse_str_within(language, text, ParseLimit::REPEATABLE)
+    }
+
+    /// As [`SyntaxTree::parse_str`], with another limit.
+    pub fn parse_str_within(language: Language, text: &str, limit: ParseLimit) -> SyntaxTree {
+        let mut tree = SyntaxTree { language, tree: None, gave_up_at: None, limit, deadline: None };
         tree.run(text.len(), |byte| text.as_bytes().get(byte..).unwrap_or_default());
         tree
     }

@@ -10,6 +10,7 @@ mod imports;
 mod language;
 mod lex;
 mod names;
+mod outline;
 mod random;
 mod scope;
 mod spans;

@@ -1,8 +1,8 @@
 //! Python's names.
 
-use super::{At, Role, Rules};
+use crate::names::{At, Role, Rules};
 
-pub(super) const RULES: Rules = Rules { role, opens_scope, brings_unknown, is_known };
+pub(crate) const RULES: Rules = Rules { role, opens_scope, brings_unknown, is_known };
 
 fn role(at: &At<'_>) -> Role {
     match (at.parent, at.field, at.kind) {

@@ -1,9 +1,9 @@
 //! Java's names: variables and fields. A class that extends another inherits fields that cannot be
 //! seen.
 
-use super::{At, Role, Rules};
+use crate::names::{At, Role, Rules};
 
-pub(super) const RULES: Rules = Rules { role, opens_scope, brings_unknown, is_known };
+pub(crate) const RULES: Rules = Rules { role, opens_scope, brings_unknown, is_known };
 
 fn role(at: &At<'_>) -> Role {
     match (at.parent, at.field, at.kind) {

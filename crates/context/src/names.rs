@@ -1,19 +1,14 @@
 //! Which names a text uses that nothing in it binds: what a hole in a file most likely has to bind.
 //!
-//! Owns: scopes and, a module a language, which identifiers bind and which use. A rough resolution
-//! that would rather miss an unbound name than call a bound one so: classes share the scope around
-//! them, names that other files may provide are left out (inherited fields in Java, a package's
-//! other files in Go, glob imports), and languages without a module have none. Start at
+//! Owns: scopes. Which identifiers bind and which use is told by the languages' folders. A rough
+//! resolution that would rather miss an unbound name than call a bound one so: classes share the
+//! scope around them, names that other files may provide are left out (inherited fields in Java, a
+//! package's other files in Go, glob imports), and languages without a module have none. Start at
 //! [`Names::of`].
-
-mod go;
-mod java;
-mod javascript;
-mod python;
-mod rust;
 
 use std::collections::HashSet;
 
+use crate::language::{go, java, javascript, python, rust};
 use crate::tree::Visit;
 use crate::{Language, SyntaxTree};
 
@@ -25,7 +20,7 @@ const MAX_LINE_BYTES: usize = 2_000;
 /// What an identifier does where it stands; also what the identifiers below a node do, unless one
 /// in between says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     Use,
     Bind,
     /// A member, a label, a type: no variable.
@@ -33,32 +28,32 @@ enum Role {
 }
 
 /// Where a node stands: what its parent is, as which field, and what the parent's identifiers do.
-struct At<'a> {
-    parent: &'a str,
-    field: Option<&'a str>,
-    kind: &'a str,
-    inherited: Role,
+pub(crate) struct At<'a> {
+    pub parent: &'a str,
+    pub field: Option<&'a str>,
+    pub kind: &'a str,
+    pub inherited: Role,
 }
 
 /// What a language's module knows.
-struct Rules {
+pub(crate) struct Rules {
     /// What the identifiers in a node do.
-    role: fn(&At<'_>) -> Role,
+    pub role: fn(&At<'_>) -> Role,
     /// Whether names that are bound in such a node are seen only there.
-    opens_scope: fn(&str) -> bool,
+    pub opens_scope: fn(&str) -> bool,
     /// Whether such a node brings names that are not told.
-    brings_unknown: fn(&str) -> bool,
+    pub brings_unknown: fn(&str) -> bool,
     /// Whether every file may use this name.
-    is_known: fn(&str) -> bool,
+    pub is_known: fn(&str) -> bool,
 }
 
 fn rules(language: Language) -> Option<Rules> {
     Some(match language {
-        Language::Python => python::RULES,
-        Language::JavaScript | Language::TypeScript | Language::Tsx => javascript::RULES,
-        Language::Rust => rust::RULES,
-        Language::Java => java::RULES,
-        Language::Go => go::RULES,
+        Language::Python => python::names::RULES,
+        Language::JavaScript | Language::TypeScript | Language::Tsx => javascript::names::RULES,
+        Language::Rust => rust::names::RULES,
+        Language::Java => java::names::RULES,
+        Language::Go => go::names::RULES,
         Language::C | Language::Cpp | Language::Text => return None,
     })
 }

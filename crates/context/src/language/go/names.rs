@@ -1,9 +1,9 @@
 //! Go's names. A package's other files bind names too, mostly long ones: only short names are taken
 //! for local variables.
 
-use super::{At, Role, Rules};
+use crate::names::{At, Role, Rules};
 
-pub(super) const RULES: Rules = Rules { role, opens_scope, brings_unknown, is_known };
+pub(crate) const RULES: Rules = Rules { role, opens_scope, brings_unknown, is_known };
 
 /// Longer names may be of the package.
 const LONGEST_LOCAL: usize = 4;

@@ -1,4 +1,13 @@
-//! The languages Lacuna knows, and the few facts about each that do not need a grammar.
+//! The languages Lacuna knows, the few facts about each that do not need a grammar, and a folder
+//! for each with what does: which identifiers bind (`names`), what a file defines and imports
+//! (`outline`).
+
+pub(crate) mod c;
+pub(crate) mod go;
+pub(crate) mod java;
+pub(crate) mod javascript;
+pub(crate) mod python;
+pub(crate) mod rust;
 
 use std::path::Path;
 use std::sync::OnceLock;

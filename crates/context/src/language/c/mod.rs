@@ -1,0 +1,3 @@
+//! C and C++.
+
+pub(crate) mod outline;

@@ -1,0 +1,4 @@
+//! Go.
+
+pub(crate) mod names;
+pub(crate) mod outline;

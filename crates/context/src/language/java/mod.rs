@@ -1,0 +1,4 @@
+//! Java.
+
+pub(crate) mod names;
+pub(crate) mod outline;

@@ -1,0 +1,4 @@
+//! Python.
+
+pub(crate) mod names;
+pub(crate) mod outline;

@@ -1,0 +1,4 @@
+//! Rust.
+
+pub(crate) mod names;
+pub(crate) mod outline;
