@@ -11,6 +11,7 @@ const ORDER: [&str; 19] = [
     "lacuna-kernels",
     "lacuna-ptxsim",
     "lacuna-text",
+    "lacuna-plot",
     "lacuna-context",
     "lacuna-prompt",
     "lacuna-retrieval",

@@ -19,7 +19,6 @@ mod prepack;
 mod record;
 pub mod replay;
 mod report;
-mod svg;
 mod tables;
 pub mod telemetry;
 mod timing;

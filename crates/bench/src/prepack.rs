@@ -21,11 +21,11 @@ use lacuna_engine::{
 use lacuna_eval::{Example, format};
 use lacuna_prompt::{Input, Options, build};
 use lacuna_serving::models::{self, Loaded};
-use lacuna_serving::say;
+use lacuna_serving::{say, write_file};
 
 use super::machine::Machine;
 use super::made;
-use super::output::{note, write};
+use super::output::note;
 use super::timing::Spread;
 
 /// Batched evaluation of mixed-length prompts beside one by one and beside padding
@@ -147,7 +147,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         )?)?;
     }
     match &args.output {
-        Some(path) => write(path, &text),
+        Some(path) => write_file(path, text.as_bytes()),
         None => {
             use std::io::Write as _;
             Ok(std::io::stdout().lock().write_all(text.as_bytes())?)

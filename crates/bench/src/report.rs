@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use lacuna_plot::file::{self, Bars, Series};
+use lacuna_serving::{say, write_file};
 
 use super::record::{Decode, Kernels, Record, Replay};
-use super::svg::{self, Bars, Series};
 use super::tables;
 
 /// Turn what the benchmarks wrote into tables (Markdown) and graphs (SVG)
@@ -92,11 +93,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .map(|(file, head, text)| page(&dir.join(file), head, &text))
         .collect::<anyhow::Result<_>>()?;
     for graph in &graphs {
-        super::output::write(&dir.join(&graph.file), &graph.svg)?;
+        write_file(&dir.join(&graph.file), graph.svg.as_bytes())?;
     }
     for (path, text) in &pages {
-        super::output::write(path, text)?;
-        lacuna_serving::say(&format!("wrote {}", path.display()));
+        write_file(path, text.as_bytes())?;
+        say(&format!("wrote {}", path.display()));
     }
     Ok(())
 }
@@ -172,12 +173,12 @@ fn kernel_graphs(run: &Kernels, suffix: &str) -> Vec<Graph> {
     vec![
         Graph {
             file: format!("kernels-speed{suffix}.svg"),
-            svg: svg::lines(&speed, "tokens at once (M)", "TOPS", &series(&|c| c.tops)),
+            svg: file::lines(&speed, "tokens at once (M)", "TOPS", &series(&|c| c.tops)),
             title: speed,
         },
         Graph {
             file: format!("kernels-limit{suffix}.svg"),
-            svg: svg::lines(
+            svg: file::lines(
                 &share,
                 "tokens at once (M)",
                 "% of limit",
@@ -217,12 +218,12 @@ fn decode_graphs(run: &Decode, name: &str) -> Vec<Graph> {
     let mut graphs = vec![
         Graph {
             file: format!("decode-{name}-speed.svg"),
-            svg: svg::bars(&speed, &titles, &groups, None),
+            svg: file::bars(&speed, &titles, &groups, None),
             title: speed,
         },
         Graph {
             file: format!("decode-{name}-limit.svg"),
-            svg: svg::bars(&limit, &titles, &shares, Some(1.0)),
+            svg: file::bars(&limit, &titles, &shares, Some(1.0)),
             title: limit,
         },
     ];
@@ -240,7 +241,7 @@ fn decode_graphs(run: &Decode, name: &str) -> Vec<Graph> {
         let title = format!("{what}: time of a few tokens in one go");
         graphs.push(Graph {
             file: format!("decode-{name}-m.svg"),
-            svg: svg::lines(&title, "tokens at once (M)", "ms", &series),
+            svg: file::lines(&title, "tokens at once (M)", "ms", &series),
             title,
         });
     }
@@ -266,7 +267,7 @@ fn replay_graphs(run: &Replay, suffix: &str) -> Vec<Graph> {
     let file = format!("replay-{}{suffix}.svg", slug(&format!("{}-{}", run.like, run.isa)));
     vec![Graph {
         file,
-        svg: svg::cumulative(&title, "ms from keystroke to answer", &series),
+        svg: file::cumulative(&title, "ms from keystroke to answer", &series),
         title,
     }]
 }

@@ -13,7 +13,7 @@ use lacuna_context::Language;
 use lacuna_lsp::documents::Documents;
 use lacuna_lsp::telemetry::{Answered, Observer};
 use lacuna_lsp::wire::Change;
-use lacuna_serving::{models, say};
+use lacuna_serving::{models, say, write_file};
 use lacuna_telemetry::Int;
 use lacuna_telemetry::metrics::Zone;
 use lacuna_telemetry::report::{Collector, Experiment};
@@ -24,7 +24,6 @@ use lacuna_text::{Encoding, Position, Range};
 use serde::Serialize;
 
 use super::machine::Machine;
-use super::output::write;
 
 /// Measure what recording costs a request, and the report over many rows (in a temporary folder)
 #[derive(clap::Args)]
@@ -104,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&measured)?)?;
     } else if let Some(path) = &args.output {
-        write(path, &table(&measured))?;
+        write_file(path, table(&measured).as_bytes())?;
         say(&format!("wrote {}", path.display()));
     } else {
         write!(out, "{}", table(&measured))?;

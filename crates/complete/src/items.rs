@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::decode::{Decoded, Limits, decode};
 use crate::lease::Leased;
 use crate::prompting::Prepared;
-use crate::search::is_search;
+use crate::search::{is_search, likelihood};
 use crate::show::shown;
 use crate::state::lock;
 use crate::stop::{AtEnd, Place};
@@ -210,10 +210,4 @@ fn accept(ask: &Ask<'_>, decoded: &Decoded, answer: &mut Answer) -> Result<Item,
         reason => reason,
     })?;
     Ok(Item { text, logprob, mean, probability: None })
-}
-
-/// The sum of log-probabilities, and the geometric mean of the probabilities.
-pub(crate) fn likelihood(logprobs: &[f32]) -> (f32, f32) {
-    let sum: f32 = logprobs.iter().sum();
-    (sum, (sum / logprobs.len().max(1) as f32).exp())
 }

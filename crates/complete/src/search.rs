@@ -54,8 +54,14 @@ impl Line {
 
     /// Geometric mean of the probabilities of its tokens.
     pub fn confidence(&self) -> f32 {
-        (self.logprobs.iter().sum::<f32>() / self.logprobs.len().max(1) as f32).exp()
+        likelihood(&self.logprobs).1
     }
+}
+
+/// The sum of log-probabilities, and the geometric mean of the probabilities.
+pub(crate) fn likelihood(logprobs: &[f32]) -> (f32, f32) {
+    let sum: f32 = logprobs.iter().sum();
+    (sum, (sum / logprobs.len().max(1) as f32).exp())
 }
 
 /// What is searched for.

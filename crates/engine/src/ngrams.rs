@@ -195,6 +195,9 @@ impl Mixture {
 
 #[cfg(test)]
 mod tests {
+    use rand_xoshiro::SplitMix64;
+    use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+
     use super::*;
 
     fn ids(text: &str) -> Vec<u32> {
@@ -229,11 +232,8 @@ mod tests {
 
     #[test]
     fn counts_are_those_of_the_definition() {
-        let mut state = 7u64;
-        let mut draw = |n: u64| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 33) % n
-        };
+        let mut random = SplitMix64::seed_from_u64(7);
+        let mut draw = |n: u64| random.next_u64() % n;
         for round in 0..200 {
             let letters = 2 + round % 5;
             let mut text =

@@ -1,5 +1,8 @@
 //! Choice of the next token from logits: greedy, temperature, top-k, top-p, all with a seed.
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+
 /// How tokens are chosen and when generation ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
@@ -37,21 +40,17 @@ impl Default for Sampling {
     }
 }
 
-/// SplitMix64: the same seed gives the same choices on every machine.
-pub(crate) struct Random(u64);
+/// The same seed gives the same choices on every machine.
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Random(seed)
+        Random(SplitMix64::seed_from_u64(seed))
     }
 
     /// Uniform in `0..1`.
     fn uniform(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) >> 40) as f32 / (1u64 << 24) as f32
+        (self.0.next_u64() >> 40) as f32 / (1u64 << 24) as f32
     }
 }
 

@@ -4,6 +4,7 @@
 //! Start reading at [`models`]. Owns no protocol and no command line.
 
 pub mod costs;
+mod files;
 pub mod json;
 pub mod languages;
 pub mod left_alone;
@@ -15,6 +16,7 @@ mod token;
 
 use std::io::Write;
 
+pub use files::{write_file, write_file_with};
 pub use raise::RaiseOnDrop;
 pub use token::Token;
 

@@ -1,6 +1,9 @@
 //! The rows against a product in f64, odd shapes, strides and guard bands; the tile layout as AMX
 //! would read it.
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+
 use super::*;
 
 /// Shapes around every edge of the packing: tile, block, strip and depth block.
@@ -20,12 +23,8 @@ const SHAPES: [(usize, usize, usize); 12] = [
 ];
 
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as f32 / (1u32 << 24) as f32 - 0.5
-    };
-    (0..n).map(|_| next()).collect()
+    let mut random = SplitMix64::seed_from_u64(seed);
+    (0..n).map(|_| (random.next_u64() >> 40) as f32 / (1u32 << 24) as f32 - 0.5).collect()
 }
 
 /// Every layout of the operands, plain and accumulating, with a guard band between and after the

@@ -273,6 +273,24 @@ fn bad_rows_are_named_and_the_run_goes_on() {
 }
 
 #[test]
+fn what_has_no_end_is_refused_and_names_do_not_steer_the_terminal() {
+    let home = Home::new();
+    #[cfg(unix)]
+    home.lacuna(["fim-eval", "run", "/dev/zero"])
+        .expect_failure(&["/dev/zero is not a regular file"]);
+    let mut hole = row("red", "a = 1\nb = ", "a", "\n");
+    for key in ["set", "language", "node_kind"] {
+        hole[key] = json!("\u{1b}[31mred\u{9b}\nx");
+    }
+    let set = home.write("set.jsonl", lines(&[hole]));
+    let set = set.to_str().expect("a plain path");
+    let said = home.lacuna(["fim-eval", "run", set, "--modes", "empty"]).expect_code(0);
+    assert!(said.stdout.contains("[31mred"), "{}", said.stdout);
+    let steers = |c: char| c.is_control() && c != '\n';
+    assert!(!said.stdout.contains(steers) && !said.stderr.contains(steers), "{said:?}");
+}
+
+#[test]
 fn the_ledger_and_conditions_decide_the_exit_code() {
     let home = Home::new();
     let set = home.write("set.jsonl", lines(&holes(10)));

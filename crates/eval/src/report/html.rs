@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Write};
 
+use lacuna_plot::escaped;
+use lacuna_plot::study::{Point, lines, scatter};
 use similar::{ChangeTag, TextDiff};
 
 use super::published_for;
-use super::svg::{Point, lines, scatter};
 use super::worst::Shown;
 use crate::summary::{Latencies, METRICS, OFF, SetSummary, Summary, is_model_mode};
 
@@ -255,20 +256,4 @@ fn example(out: &mut String, shown: &Shown) -> fmt::Result {
         "<div class=\"two\"><div><small>true</small>{}</div><div><small>answer</small>{answer}</div></div>",
         around(side(ChangeTag::Delete, "d"))
     )
-}
-
-/// Text for HTML, in elements and in attributes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -7,7 +7,6 @@
 mod html;
 mod markdown;
 mod published;
-mod svg;
 mod worst;
 
 pub use html::html;

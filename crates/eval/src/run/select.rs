@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{EXAMPLES, Run, RunError, SKIPPED};
+use crate::Example;
 use crate::example::{ReadError, Writer};
 use crate::format;
 use crate::stats::Random;
@@ -75,7 +76,7 @@ pub fn select(run: &Run, sets: &[PathBuf]) -> Result<Selection, RunError> {
     Ok(selection)
 }
 
-type Visit<'a> = &'a mut dyn FnMut(Result<crate::Example, String>) -> Result<(), RunError>;
+type Visit<'a> = &'a mut dyn FnMut(Result<Example, String>) -> Result<(), RunError>;
 
 fn each(sets: &[PathBuf], visit: Visit<'_>) -> Result<(), RunError> {
     for path in sets {
@@ -88,6 +89,7 @@ fn each(sets: &[PathBuf], visit: Visit<'_>) -> Result<(), RunError> {
                         example.set =
                             name.display().to_string().split('.').next().unwrap_or("").to_owned();
                     }
+                    named(&mut example);
                     visit(Ok(example))?;
                 }
                 Err(ReadError::Row(bad)) => visit(Err(bad.to_string()))?,
@@ -96,6 +98,16 @@ fn each(sets: &[PathBuf], visit: Visit<'_>) -> Result<(), RunError> {
         }
     }
     Ok(())
+}
+
+/// Names that tables print shall not steer a terminal.
+fn named(example: &mut Example) {
+    let names = [&mut example.set, &mut example.language];
+    for name in names.into_iter().chain(&mut example.node_kind) {
+        if name.contains(char::is_control) {
+            *name = name.replace(char::is_control, " ");
+        }
+    }
 }
 
 /// Which of `rows` rows are taken: one of each of `limit` stretches.

@@ -5,7 +5,6 @@
 //! them (`stats`), where a page is served. Start at [`Collector`], which takes rows from anywhere,
 //! and [`Collector::report`].
 
-mod chart;
 mod collect;
 mod experiment;
 mod json;

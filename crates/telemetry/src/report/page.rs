@@ -6,7 +6,9 @@
 
 use std::fmt::Write;
 
-use super::chart::{Bar, Estimate, Line, bars, distribution, escaped, forest, lines};
+use lacuna_plot::escaped;
+use lacuna_plot::page::{Bar, Estimate, Line, bars, distribution, forest, lines};
+
 use super::experiment::{ExperimentReport, GuardState, Outcome, VariantReport};
 use super::{Report, date, p_value, place_name, relative, thousands, value};
 use crate::metrics::{Grouping, Histogram, Metric, Totals};

@@ -84,7 +84,7 @@ fn place(random: &mut Random, units: &[u16]) -> Position {
 #[test]
 fn ten_thousand_scripts_leave_the_mirror_equal_to_the_buffer_after_every_step() {
     const SEED: u64 = 0x5eed_0017;
-    let mut random = Random(SEED);
+    let mut random = Random::new(SEED);
     let (mut n_edits, mut n_split) = (0, 0);
     for script in 0..10_000 {
         let encoding = ENCODINGS[script % 3];

@@ -1,6 +1,8 @@
 //! The naive model: a `String`, positions found by walking over it. Slow and plain on purpose.
 
 use lacuna_text::{Encoding, Point, Position};
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 /// Byte ranges of the lines' contents, line breaks `\n`, `\r\n`, `\r` left out.
 pub fn lines(text: &str) -> Vec<(usize, usize)> {
@@ -63,15 +65,16 @@ pub fn point(text: &str, byte: usize) -> Point {
     }
 }
 
-/// A small generator with a fixed seed (xorshift): tests repeat exactly.
-pub struct Random(pub u64);
+/// A generator with a fixed seed: tests repeat exactly.
+pub struct Random(SplitMix64);
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(SplitMix64::seed_from_u64(seed))
+    }
+
     pub fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % n.max(1)
+        self.0.next_u64() as usize % n.max(1)
     }
 
     pub fn text(&mut self, max_pieces: usize) -> String {

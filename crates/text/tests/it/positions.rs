@@ -77,7 +77,7 @@ fn encodings_are_found_by_their_names() {
 
 #[test]
 fn every_position_agrees_with_the_model() {
-    let mut random = Random(0x5eed_0001);
+    let mut random = Random::new(0x5eed_0001);
     for _ in 0..150 {
         let text = random.text(40);
         let document = Document::new(&text, 0);

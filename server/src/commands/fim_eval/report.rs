@@ -9,8 +9,9 @@ use lacuna_eval::compare::mode_of;
 use lacuna_eval::report::{html, markdown, worst_examples};
 use lacuna_eval::run::Run;
 use lacuna_eval::summary::{Latencies, Summary};
+use lacuna_serving::write_file;
 
-use super::run::{pretty, write};
+use super::run::pretty;
 use crate::{Answer, say};
 
 /// Report of a run: Markdown on standard output, or JSON, or one HTML page
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         (None, false) => std::io::stdout().lock().write_all(&text)?,
         (path, _) => {
             let path = path.clone().unwrap_or_else(|| args.run.join("report.html"));
-            write(&path, &text)?;
+            write_file(&path, &text)?;
             say(&format!("{} written", path.display()));
         }
     }

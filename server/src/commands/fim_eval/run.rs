@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use atomic_write_file::AtomicWriteFile;
 use lacuna_engine::Cancel;
 use lacuna_eval::compare::{Condition, mode_of};
 use lacuna_eval::generate::ContextMode;
@@ -16,6 +15,7 @@ use lacuna_eval::run::{
 };
 use lacuna_eval::sandbox::{Limits, Sandbox, find_python};
 use lacuna_eval::summary::{Latencies, Summary};
+use lacuna_serving::write_file;
 
 use super::args::{Args, BASELINES, ContextFlag};
 use super::generator::choose;
@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
 
     let summary = Summary::of_run(&run)?;
     let latencies = Latencies::of_run(&run)?;
-    write(&run.file("summary.json"), &pretty(&summary)?)?;
+    write_file(&run.file("summary.json"), &pretty(&summary)?)?;
     print(args, &summary, &latencies)?;
     let mode = mode_of(&run, None).unwrap_or_default();
     let met = conditions(&args.require, &summary, &mode);
@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
             let new = Ledger::of_run(&run, &mode)?;
             match &committed {
                 Some(committed) => no_worse(committed, &new),
-                None => write(path, new.to_string().as_bytes()).map(|()| true)?,
+                None => write_file(path, new.to_string().as_bytes()).map(|()| true)?,
             }
         }
         None => true,
@@ -184,15 +184,17 @@ fn code() -> anyhow::Result<Code> {
 }
 
 fn sets(paths: &[PathBuf]) -> anyhow::Result<Vec<SetFile>> {
-    let file = |path: &PathBuf| {
-        let sha256 =
-            sha256_of_file(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(SetFile {
-            file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-            sha256,
-        })
-    };
-    paths.iter().map(file).collect()
+    paths.iter().map(|path| set(path)).collect()
+}
+
+fn set(path: &Path) -> anyhow::Result<SetFile> {
+    let name = || format!("cannot read {}", path.display());
+    if !path.metadata().with_context(name)?.is_file() {
+        bail!("{} is not a regular file: a set is read more than once", path.display());
+    }
+    let sha256 = sha256_of_file(path).with_context(name)?;
+    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(SetFile { file, sha256 })
 }
 
 fn print(args: &Args, summary: &Summary, latencies: &Latencies) -> anyhow::Result<()> {
@@ -212,13 +214,6 @@ pub(super) fn pretty(value: &impl serde::Serialize) -> anyhow::Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     Ok(text)
-}
-
-/// Replaces a file, or leaves it as it was.
-pub(super) fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
-    AtomicWriteFile::open(path)
-        .and_then(|mut file| file.write_all(text).and_then(|()| file.commit()))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Says which conditions do not hold; whether all do.

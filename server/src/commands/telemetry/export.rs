@@ -5,12 +5,13 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use lacuna_serving::write_file_with;
 use lacuna_telemetry::exchange::{Format, Merged, RowWriter};
 use lacuna_telemetry::report::Experiment;
 use lacuna_telemetry::store::{Store, Window};
 use lacuna_telemetry::{Columns, Event, Names};
 
-use super::given::{configuration, parse_time, write_file};
+use super::given::{configuration, parse_time};
 use super::otlp;
 use crate::Answer;
 
@@ -63,7 +64,7 @@ pub fn run_export(args: &ExportArgs) -> anyhow::Result<Answer> {
     match &args.output {
         Some(output) => {
             let mut n = 0;
-            write_file(output, |file| {
+            write_file_with(output, |file| {
                 n = write_rows(file, format, &experiments, |add| {
                     let mut result = Ok(());
                     store.scan(
@@ -168,7 +169,7 @@ pub fn write_events(
     events: &[Event],
     names: &Names,
 ) -> anyhow::Result<()> {
-    write_file(path, |file| {
+    write_file_with(path, |file| {
         write_rows(file, format, experiments, |add| {
             events.iter().try_for_each(|event| add(event, names))
         })?;

@@ -1,9 +1,6 @@
-//! What several of the commands are given: the configuration, times, files to write.
+//! What several of the commands are given: the configuration, times.
 
-use std::path::Path;
-
-use anyhow::{Context, bail};
-use atomic_write_file::AtomicWriteFile;
+use anyhow::bail;
 
 /// The configuration that holds here.
 pub fn configuration() -> anyhow::Result<lacuna_config::Config> {
@@ -36,16 +33,6 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
     midnight
         .map(|t| t.timestamp_millis())
         .ok_or_else(|| format!("{text} has no midnight in this time zone"))
-}
-
-/// Replaces a file, or leaves it as it was.
-pub fn write_file(
-    path: &Path,
-    write: impl FnOnce(&mut AtomicWriteFile) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let name = || format!("{} cannot be written: check that its folder exists", path.display());
-    let mut file = AtomicWriteFile::open(path).with_context(name)?;
-    write(&mut file).and_then(|()| Ok(file.commit()?)).with_context(name)
 }
 
 /// The experiment of that name in the configuration.

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use lacuna_serving::store::report;
+use lacuna_serving::write_file;
 use lacuna_telemetry::exchange::Merged;
 use lacuna_telemetry::experiment::parse_arms;
 use lacuna_telemetry::metrics::Zone;
@@ -12,7 +13,7 @@ use lacuna_telemetry::stats::Plan;
 
 use lacuna_telemetry::{Int, Text};
 
-use super::given::{configuration, parse_time, write_file};
+use super::given::{configuration, parse_time};
 use crate::Answer;
 
 /// What was shown, accepted and kept: this machine's, or that of exported files
@@ -53,7 +54,7 @@ pub fn deliver(
     html: Option<&std::path::Path>,
 ) -> anyhow::Result<Answer> {
     if let Some(path) = html {
-        write_file(path, |file| Ok(file.write_all(to_page(report).as_bytes())?))?;
+        write_file(path, to_page(report).as_bytes())?;
         crate::say(&format!("wrote {}", path.display()));
         return Ok(Answer::Yes);
     }

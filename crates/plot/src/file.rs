@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::axis::{linear, number};
+use crate::svg::{escaped, grid, path, text as text_with};
+
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
@@ -37,15 +40,13 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series]) -> St
             inner / 2.0
         }
     };
-    let step = nice_step(most / 5.0);
-    let top = step * (most / step).ceil().max(1.0);
+    let places = linear(most, 5.0);
+    let top = places[places.len() - 1];
     let y = |v: f64| HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * v / top;
     let mut out = head(title, HEIGHT);
-    for i in 0..=(top / step).round() as usize {
-        let v = i as f64 * step;
-        let at = y(v);
-        let _ = write!(out, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{}\"/>", WIDTH - RIGHT);
-        text(&mut out, LEFT - 6.0, at + 4.0, "end", &number(v));
+    for v in places {
+        grid(&mut out, y(v), LEFT, WIDTH - RIGHT);
+        text(&mut out, LEFT - 6.0, y(v) + 4.0, "end", &number(v));
     }
     for v in &xs {
         text(&mut out, x(*v), HEIGHT - BOTTOM + 18.0, "middle", &number(*v));
@@ -55,9 +56,8 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series]) -> St
     let names: Vec<&str> = series.iter().map(|s| s.name.as_str()).collect();
     legend(&mut out, &names);
     for (s, colour) in series.iter().zip(COLOURS.iter().cycle()) {
-        let path: Vec<String> =
-            s.points.iter().map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
-        let _ = write!(out, "<path class=\"line\" stroke=\"{colour}\" d=\"M{}\"/>", path.join("L"));
+        let path = path(s.points.iter().map(|p| (x(p.0), y(p.1))));
+        let _ = write!(out, "<path class=\"line\" stroke=\"{colour}\" d=\"{path}\"/>");
         for p in &s.points {
             let _ = write!(
                 out,
@@ -81,8 +81,7 @@ pub fn cumulative(title: &str, x_label: &str, series: &[Series]) -> String {
     let y = |v: f64| HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * v;
     let mut out = head(title, HEIGHT);
     for share in [0.0, 0.25, 0.5, 0.75, 0.95, 1.0] {
-        let _ =
-            write!(out, "<path class=\"grid\" d=\"M{LEFT} {:.1}H{}\"/>", y(share), WIDTH - RIGHT);
+        grid(&mut out, y(share), LEFT, WIDTH - RIGHT);
         text(&mut out, LEFT - 6.0, y(share) + 4.0, "end", &format!("{:.0} %", share * 100.0));
     }
     let mut tick = 10f64.powf(first.log10().floor());
@@ -103,8 +102,8 @@ pub fn cumulative(title: &str, x_label: &str, series: &[Series]) -> String {
         // More points than pixels say nothing.
         let step = (s.points.len() / 600).max(1);
         let kept = s.points.iter().step_by(step).chain(s.points.last());
-        let path: Vec<String> = kept.map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
-        let _ = write!(out, "<path class=\"line\" stroke=\"{colour}\" d=\"M{}\"/>", path.join("L"));
+        let path = path(kept.map(|p| (x(p.0), y(p.1))));
+        let _ = write!(out, "<path class=\"line\" stroke=\"{colour}\" d=\"{path}\"/>");
     }
     out + "</svg>\n"
 }
@@ -185,56 +184,16 @@ fn legend(out: &mut String, names: &[&str]) {
 }
 
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let _ = write!(
-        out,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
-        escaped(text)
-    );
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// The next of 1, 2, 5 × 10ⁿ.
-fn nice_step(least: f64) -> f64 {
-    if least <= 0.0 || !least.is_finite() {
-        return 1.0;
-    }
-    let power = 10f64.powf(least.log10().floor());
-    let step = [1.0, 2.0, 5.0].into_iter().find(|s| s * power >= least * 0.999).unwrap_or(10.0);
-    step * power
-}
-
-/// Without digits that say nothing.
-fn number(v: f64) -> String {
-    let text = format!("{v:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    text_with(out, (x, y), anchor, text, "");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every tag is closed, in order.
     fn check(svg: &str) {
-        assert!(
-            svg.starts_with("<svg ")
-                && svg.ends_with("</svg>\n")
-                && !svg.contains("NaN")
-                && !svg.contains("inf"),
-            "{svg}"
-        );
-        let mut open = Vec::new();
-        for tag in svg.split('<').skip(1) {
-            let inside = tag.split('>').next().expect("a tag");
-            if let Some(name) = inside.strip_prefix('/') {
-                assert_eq!(open.pop().as_deref(), Some(name), "{svg}");
-            } else if !inside.ends_with('/') {
-                open.push(inside.split(' ').next().expect("a name").to_owned());
-            }
-        }
-        assert!(open.is_empty(), "{open:?}");
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+        crate::svg::check(svg);
     }
 
     #[test]
@@ -266,11 +225,5 @@ mod tests {
         check(&svg);
         check(&bars("title", &[], &[], None));
         assert!(svg.contains(">one<"));
-    }
-
-    #[test]
-    fn steps_and_numbers_are_round() {
-        assert_eq!([0.0, 0.03, 1.0, 1.1, 7.0].map(nice_step), [1.0, 0.05, 1.0, 2.0, 10.0]);
-        assert_eq!([0.0, 0.5, 512.0, 1.25].map(number), ["0", "0.5", "512", "1.25"]);
     }
 }

@@ -7,6 +7,9 @@
 
 use std::fmt::Write;
 
+use crate::axis::{linear, logarithmic};
+use crate::svg::{escaped, grid, text as text_with};
+
 /// Every chart is drawn for two widths of the page; its style shows the one that can be read.
 const WIDTHS: [(f64, &str); 2] = [(680.0, "broad"), (340.0, "narrow")];
 const LEFT: f64 = 52.0;
@@ -125,27 +128,10 @@ fn distribution_of_width(
             )
         });
     }
-    for ms in ticks(from, to) {
+    for ms in logarithmic(from, to) {
         text(&mut out, x(ms), height - 8.0, "middle", &format!("{ms} ms"));
     }
     out + "</svg>"
-}
-
-/// Round places on a logarithmic axis: powers of ten, with steps between them where these alone
-/// would leave the reader to guess.
-fn ticks(from: f64, to: f64) -> Vec<f64> {
-    let within = |steps: &[f64]| -> Vec<f64> {
-        let powers = (-3..12).map(|n| 10f64.powi(n));
-        let all = powers.flat_map(|power| steps.iter().map(move |step| step * power));
-        // 3 × 0.1 is not written 0.3.
-        let round = all.map(|ms| (ms * 1e3).round() / 1e3);
-        round.filter(|ms| (from..=to).contains(ms)).collect()
-    };
-    [&[1.0][..], &[1.0, 2.0, 5.0], &[1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0]]
-        .into_iter()
-        .map(within)
-        .find(|found| found.len() > 1)
-        .unwrap_or_default()
 }
 
 /// A row of [`bars`]: name, value, the value in words.
@@ -304,14 +290,13 @@ fn frame(
     most: f64,
     tell: &dyn Fn(f64) -> String,
 ) -> (String, impl Fn(f64) -> f64 + use<>) {
-    let step = round_step(most / 4.0);
-    let top = step * (most / step).ceil().max(1.0);
+    let places = linear(most, 4.0);
+    let top = places[places.len() - 1];
     let y = move |v: f64| height - BOTTOM - (height - BOTTOM - TOP) * v / top;
     let mut out = head(page, class, title, height);
-    for i in 0..=(top / step).round() as usize {
-        let at = y(i as f64 * step);
-        let _ = write!(out, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{}\"/>", page - RIGHT);
-        text(&mut out, LEFT - 6.0, at + 4.0, "end", &tell(i as f64 * step));
+    for place in places {
+        grid(&mut out, y(place), LEFT, page - RIGHT);
+        text(&mut out, LEFT - 6.0, y(place) + 4.0, "end", &tell(place));
     }
     (out, y)
 }
@@ -334,30 +319,8 @@ fn mark(out: &mut String, label: &str, shape: impl Fn(&str) -> String) {
 }
 
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let _ = write!(
-        out,
-        "<text aria-hidden=\"true\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
-        escaped(text)
-    );
-}
-
-/// For text and attributes of HTML and SVG.
-pub fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
-}
-
-/// The next of 1, 2, 5 × 10ⁿ.
-fn round_step(least: f64) -> f64 {
-    if least.is_nan() || least <= 0.0 || !least.is_finite() {
-        return 1.0;
-    }
-    let power = 10f64.powf(least.log10().floor());
-    let step = [1.0, 2.0, 5.0].into_iter().find(|s| s * power >= least * 0.999).unwrap_or(10.0);
-    step * power
+    // Marks say what stands in the picture.
+    text_with(out, (x, y), anchor, text, " aria-hidden=\"true\"");
 }
 
 #[cfg(test)]
@@ -365,23 +328,9 @@ mod tests {
     use super::*;
 
     fn check(svg: &str) {
-        assert!(
-            svg.starts_with("<svg ")
-                && svg.ends_with("</svg>")
-                && svg.matches("<svg ").count() == 2,
-            "{svg}"
-        );
-        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
-        let mut open = Vec::new();
-        for tag in svg.split('<').skip(1) {
-            let inside = tag.split('>').next().expect("a tag");
-            if let Some(name) = inside.strip_prefix('/') {
-                assert_eq!(open.pop().as_deref(), Some(name), "{svg}");
-            } else if !inside.ends_with('/') {
-                open.push(inside.split(' ').next().expect("a name").to_owned());
-            }
-        }
-        assert!(open.is_empty(), "{open:?}");
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>"), "{svg}");
+        assert_eq!(svg.matches("<svg ").count(), 2, "{svg}");
+        crate::svg::check(svg);
     }
 
     #[test]
@@ -418,16 +367,6 @@ mod tests {
                 .count(),
             2 * 4
         );
-    }
-
-    #[test]
-    fn an_axis_of_times_has_more_than_one_figure_wherever_it_lies() {
-        assert_eq!(ticks(0.7, 2000.0), [1.0, 10.0, 100.0, 1000.0]);
-        assert_eq!(ticks(40.0, 300.0), [50.0, 100.0, 200.0]);
-        assert_eq!(ticks(140.0, 270.0), [150.0, 200.0, 250.0]);
-        assert!(ticks(110.0, 140.0).is_empty(), "too narrow for two round ones");
-        assert_eq!(ticks(0.19, 0.52), [0.2, 0.5]);
-        assert!(ticks(f64::MAX, 0.0).is_empty());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Two graphs as SVG: quality against latency, and exact match by length of the middle. Text and
-//! shapes only, no script. What a colour stands stands for is told below the graph, where names may
+//! shapes only, no script. What a colour stands for is told below the graph, where names may
 //! be long. Letters are so large that they can be read on a telephone.
 
 use std::fmt::Write;
 
+use crate::svg::{escaped, text as text_with};
+
 /// A point of the scatter.
-pub(super) struct Point {
+pub struct Point {
     pub label: String,
     pub ms: f64,
     /// 0 to 1, with its interval.
@@ -28,7 +30,7 @@ fn colour(i: usize) -> &'static str {
 
 /// Quality upwards, milliseconds to the right on a logarithmic axis. A number at each point says
 /// which name of the legend is its.
-pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
+pub fn scatter(points: &[Point], y_title: &str) -> String {
     let (least, most) =
         points.iter().fold((f64::MAX, 1.0f64), |(a, b), p| (a.min(p.ms), b.max(p.ms)));
     let (first, last) = (least.max(0.1).log10().floor(), most.log10().ceil());
@@ -40,11 +42,7 @@ pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
     let mut decade = first;
     while decade <= last {
         let (at, label) = (x(10f64.powf(decade)), 10f64.powf(decade));
-        let _ = write!(
-            out,
-            r#"<text class="t" x="{at:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#,
-            HEIGHT - BOTTOM + 16.0
-        );
+        text(&mut out, (at, HEIGHT - BOTTOM + 16.0), "middle", &label.to_string());
         decade += 1.0;
     }
     let mut numbers = Vec::new();
@@ -55,12 +53,13 @@ pub(super) fn scatter(points: &[Point], y_title: &str) -> String {
         numbers.push((tx, ty));
         let _ = write!(
             out,
-            r#"<line x1="{cx:.1}" x2="{cx:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{c}"/><circle cx="{cx:.1}" cy="{cy:.1}" r="4" fill="{c}"><title>{t}: {ms:.1} ms, {q:.3}</title></circle><text class="t" x="{tx:.1}" y="{ty:.1}" text-anchor="middle" fill="{c}">{n}</text>"#,
-            t = super::html::escaped(&p.label),
+            r#"<line x1="{cx:.1}" x2="{cx:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{c}"/><circle cx="{cx:.1}" cy="{cy:.1}" r="4" fill="{c}"><title>{t}: {ms:.1} ms, {q:.3}</title></circle>"#,
+            t = escaped(&p.label),
             ms = p.ms,
             q = p.quality,
-            n = i + 1,
         );
+        let coloured = format!(" class=\"t\" fill=\"{c}\"");
+        text_with(&mut out, (tx, ty), "middle", &(i + 1).to_string(), &coloured);
     }
     let names = points
         .iter()
@@ -85,7 +84,7 @@ fn room_beside((cx, cy): (f64, f64), numbers: &[(f64, f64)]) -> (f64, f64) {
 }
 
 /// One line a series over the same categories; `None`: nothing there.
-pub(super) fn lines(
+pub fn lines(
     categories: &[&str],
     series: &[(String, Vec<Option<f64>>)],
     y_title: &str,
@@ -98,13 +97,7 @@ pub(super) fn lines(
     let x = |i: usize| LEFT + (i as f64 + 0.5) * step;
     let mut out = open(y_title, x_title, top);
     for (i, name) in categories.iter().enumerate() {
-        let _ = write!(
-            out,
-            r#"<text class="t" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
-            x(i),
-            HEIGHT - BOTTOM + 16.0,
-            super::html::escaped(name)
-        );
+        text(&mut out, (x(i), HEIGHT - BOTTOM + 16.0), "middle", name);
     }
     for (s, (_, values)) in series.iter().enumerate() {
         let there: Vec<(usize, f64)> =
@@ -138,12 +131,8 @@ pub(super) fn lines(
 fn close(mut out: String, names: impl Iterator<Item = String>) -> String {
     out.push_str("</svg><ul class=\"k\">");
     for (i, name) in names.enumerate() {
-        let _ = write!(
-            out,
-            "<li><span style=\"color:{}\">●</span> {}</li>",
-            colour(i),
-            super::html::escaped(&name)
-        );
+        let _ =
+            write!(out, "<li><span style=\"color:{}\">●</span> {}</li>", colour(i), escaped(&name));
     }
     out + "</ul>"
 }
@@ -162,24 +151,18 @@ fn open(y_title: &str, x_title: &str, top: f64) -> String {
     for i in 0..=4 {
         let value = top * f64::from(i) / 4.0;
         let at = y(value, top);
-        let _ = write!(
-            out,
-            r#"<line class="g" x1="{LEFT}" x2="{:.1}" y1="{at:.1}" y2="{at:.1}"/><text class="t" x="{:.1}" y="{:.1}" text-anchor="end">{:.1} %</text>"#,
-            WIDTH - RIGHT,
-            LEFT - 5.0,
-            at + 4.0,
-            100.0 * value
-        );
+        let end = WIDTH - RIGHT;
+        let _ =
+            write!(out, r#"<line class="g" x1="{LEFT}" x2="{end:.1}" y1="{at:.1}" y2="{at:.1}"/>"#);
+        text(&mut out, (LEFT - 5.0, at + 4.0), "end", &format!("{:.1} %", 100.0 * value));
     }
-    let _ = write!(
-        out,
-        r#"<text class="t" x="{LEFT}" y="12">{}</text><text class="t" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
-        super::html::escaped(y_title),
-        WIDTH - RIGHT,
-        HEIGHT - 8.0,
-        super::html::escaped(x_title)
-    );
+    text(&mut out, (LEFT, 12.0), "start", y_title);
+    text(&mut out, (WIDTH - RIGHT, HEIGHT - 8.0), "end", x_title);
     out
+}
+
+fn text(out: &mut String, at: (f64, f64), anchor: &str, text: &str) {
+    text_with(out, at, anchor, text, " class=\"t\"");
 }
 
 #[cfg(test)]
