@@ -7,7 +7,7 @@ use lacuna_tests::{run, workspace};
 use serde_json::Value;
 
 /// Our crates from leaf to root: each may import those before it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "lacuna-kernels",
     "lacuna-ptxsim",
     "lacuna-text",
