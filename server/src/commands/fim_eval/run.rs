@@ -32,13 +32,14 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         (None, None) => std::thread::available_parallelism().map_or(1, usize::from),
     };
     let mut config = config(args)?;
+    let sets = sets(&args.sets)?;
     let chosen = choose(args, &mut config, jobs)?;
     let execution = execution(args, &mut config)?;
     let manifest = Manifest {
         code: code()?,
         judge: None,
         model: chosen.model,
-        sets: sets(&args.sets)?,
+        sets,
         config,
     };
 
