@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes PTX of the kernels with a pinned NVRTC, and says whether what is committed is what it makes.
 
-    build.py            writes ptx/NAME.ptx and ptx/SHA256SUMS
+    build.py            writes ptx/NAME.ptx, what each kernel takes of a GPU (ptx/resources.toml, by ptxas) and ptx/SHA256SUMS
     build.py --check    compares; exit code 1 if something differs
     build.py -D NAME …  with macros, to a folder given by --out
 
@@ -24,6 +24,8 @@ import zipfile
 HERE = pathlib.Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
 ARCHITECTURE = "compute_80"
+# What the drivers of which machines make of it.
+MACHINES = ["sm_80", "sm_86", "sm_89", "sm_90"]
 
 
 def toolkit(cache):
@@ -75,6 +77,29 @@ class Nvrtc:
         return re.sub(r'(\.file\s+\d+\s+")[^"]*/', r"\1", self.text(program, "PTX"))
 
 
+def resources(folder, texts):
+    """What ptxas makes of the kernels: registers, bytes of stack and of shared memory, by machine."""
+    ptxas = folder / "cuda_nvcc" / "bin" / "ptxas"
+    ptxas.chmod(0o755)
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        source = pathlib.Path(scratch) / "kernel.ptx"
+        for text in texts:
+            source.write_text(text)
+            for machine in MACHINES:
+                command = [str(ptxas), "-v", f"-arch={machine}", str(source), "-o", os.devnull]
+                log = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+                for part in log.split("Compiling entry function '")[1:]:
+                    number = lambda pattern: int((re.search(pattern, part) or [0, 0])[1])
+                    taken = (number(r"Used (\d+) registers"), number(r"(\d+) bytes stack frame"), number(r"(\d+) bytes smem"))
+                    found.setdefault(part.split("'")[0], {})[machine] = taken
+    lines = ["# Made by build.py with ptxas: registers, bytes of stack, bytes of shared memory of each kernel; ../budgets.toml has the limits."]
+    for kernel, machines in sorted(found.items()):
+        taken = ", ".join(f"{machine} = [{r}, {stack}, {shared}]" for machine, (r, stack, shared) in machines.items())
+        lines.append(f"{kernel} = {{ {taken} }}")
+    return "\n".join(lines) + "\n"
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--check", action="store_true")
@@ -85,8 +110,10 @@ def main():
     arguments.add_argument("--cache", type=pathlib.Path, default=cache)
     given = arguments.parse_args()
 
-    nvrtc = Nvrtc(toolkit(given.cache))
+    tools = toolkit(given.cache)
+    nvrtc = Nvrtc(tools)
     made = {f"{source.stem}.ptx": nvrtc.ptx(source, given.macros) for source in sorted(given.source.glob("*.cu"))}
+    made["resources.toml"] = resources(tools, list(made.values()))
     # Of the sources too: a test without NVRTC sees that one was changed and not compiled.
     hashed = {name: text.encode() for name, text in made.items()}
     hashed |= {f"../{source.name}": source.read_bytes() for source in sorted(given.source.glob("*.cu*"))}

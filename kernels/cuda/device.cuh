@@ -25,6 +25,31 @@ __device__ __forceinline__ uint4 ld_stream(const uint4* p) {
   return v;
 }
 
+// An asynchronous copy of 16 (4) bytes to shared memory; with `there` false zeros arrive and nothing is read.
+__device__ __forceinline__ void cp_async_16(void* to, const void* from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 16 : 0));
+}
+__device__ __forceinline__ void cp_async_4(void* to, const void* from, bool there) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"((u32)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 4 : 0));
+}
+// Waits for all copies of this thread; the block's other copies are there after the next barrier.
+__device__ __forceinline__ void cp_async_wait_all() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+__device__ __forceinline__ float max_of_warp(float v) {
+#pragma unroll
+  for (u32 d = 16; d > 0; d >>= 1) v = fmaxf(v, __shfl_xor_sync(ALL_LANES, v, d));
+  return v;
+}
+
+__device__ __forceinline__ float sum_of_warp(float v) {
+#pragma unroll
+  for (u32 d = 16; d > 0; d >>= 1) v += __shfl_xor_sync(ALL_LANES, v, d);
+  return v;
+}
+
+// silu(gate) · up
+__device__ __forceinline__ float silu_mul(float gate, float up) { return __fdiv_rn(gate, 1.f + __expf(-gate)) * up; }
+
 // Largest |v| of the lanes of `mask` as bits; 0x7f800000 or more where one is no finite number.
 __device__ __forceinline__ u32 largest_bits(float v, u32 mask) {
   return __reduce_max_sync(mask, __float_as_uint(v) & 0x7fffffffu);

@@ -12,6 +12,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+pub mod cuda;
 pub mod int4;
 pub mod isa;
 pub mod kv;

@@ -29,7 +29,7 @@ pub struct Counts {
     pub shared: Shared,
     /// Local memory accesses: a kernel that keeps all in registers has none.
     pub local: u64,
-    /// Global buffers in the order of their allocation.
+    /// Global buffers that were read, in the order of their allocation.
     pub buffers: Vec<Buffers>,
     pub(crate) lines: BTreeMap<Place, u64>,
 }

@@ -2,7 +2,7 @@
 
 use crate::fault::Kind;
 use crate::machine::{BlockState, Run, Trouble, Warp, trouble};
-use crate::memory::WINDOW_BITS;
+use crate::memory::{Bits, WINDOW_BITS};
 use crate::op::{Address, Dst, Guard, Op, Order, PredSrc, Reg};
 use crate::shadow::{Access, Conflict, Manner};
 use crate::spaces::{Home, Space, home};
@@ -214,6 +214,9 @@ impl Run<'_> {
 
     /// Counts the requests of one instruction.
     fn count(&mut self, space: Space, addresses: &Lanes, active: u32, bytes: u32, write: bool) {
+        if !self.launch.watched {
+            return;
+        }
         let mut shared = [(0, 0); WARP];
         let mut global = [0; WARP];
         let (mut n_shared, mut n_global, mut local) = (0, 0, false);
@@ -244,7 +247,11 @@ impl Run<'_> {
     pub(crate) fn touched(&mut self, sectors: &[u64]) {
         for sector in sectors {
             let window = WINDOW_BITS - 5;
-            let buffer = &mut self.buffers[(sector >> window) as usize - 1];
+            let at = (sector >> window) as usize - 1;
+            let buffer = &mut self.buffers[at];
+            if buffer.asked == 0 {
+                buffer.touched = Bits::new(self.memory.buffers[at].bytes.len().div_ceil(32));
+            }
             buffer.asked += 1;
             buffer.touched.set((sector & ((1 << window) - 1)) as usize, 1);
         }
@@ -322,6 +329,9 @@ impl Run<'_> {
         lane: usize,
         touch: Touch,
     ) -> Result<(), Trouble> {
+        if !self.launch.watched {
+            return Ok(());
+        }
         let (shadow, start, clocks, buffer) = match place {
             Home::Buffer(buffer, start) if self.memory.buffers[buffer].written.is_some() => {
                 (&mut self.buffers[buffer].shadow, start, &mut self.clocks, buffer)

@@ -51,6 +51,7 @@ mod counts;
 mod decode;
 mod exec;
 mod fault;
+mod gpu;
 mod machine;
 mod matrix;
 mod memory;
@@ -63,6 +64,7 @@ mod value;
 
 pub use counts::{Buffers, Counts, Line, Shared, Traffic};
 pub use fault::{Fault, Kind, ParseError, Place};
+pub use gpu::Simulated;
 pub use machine::{Launch, Param};
 pub use memory::{Memory, Ptr, Scalar};
 pub use parse::{Kernel, Module};

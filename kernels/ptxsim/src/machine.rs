@@ -30,6 +30,8 @@ pub struct Launch {
     pub turn: u32,
     /// Instructions after which a launch is taken to run for ever.
     pub limit: u64,
+    /// Whether races are looked for and costs counted.
+    pub watched: bool,
 }
 
 impl Launch {
@@ -42,6 +44,7 @@ impl Launch {
             resident: 1,
             turn: 4096,
             limit: 1 << 32,
+            watched: true,
         }
     }
 
@@ -63,6 +66,11 @@ impl Launch {
     /// With another limit to the number of instructions.
     pub fn limit(self, instructions: u64) -> Launch {
         Launch { limit: instructions, ..self }
+    }
+
+    /// In half the time: without looking for races, without costs.
+    pub fn unwatched(self) -> Launch {
+        Launch { watched: false, ..self }
     }
 
     fn threads(&self) -> u64 {
@@ -156,7 +164,7 @@ impl Kernel {
 /// A launch under way.
 pub(crate) struct Run<'a> {
     pub(crate) kernel: &'a Kernel,
-    launch: &'a Launch,
+    pub(crate) launch: &'a Launch,
     pub(crate) params: Vec<u8>,
     pub(crate) memory: &'a mut Memory,
     pub(crate) counts: Counts,
@@ -286,7 +294,7 @@ impl<'a> Run<'a> {
         }
         let buffers = memory.buffers.iter().map(|buffer| BufferState {
             shadow: Shadow::new(buffer.bytes.len()),
-            touched: Bits::new(buffer.bytes.len().div_ceil(32)),
+            touched: Bits::default(),
             asked: 0,
         });
         Ok(Run {
@@ -306,6 +314,7 @@ impl<'a> Run<'a> {
 
     fn finish(mut self) -> Counts {
         let states = self.buffers.into_iter().zip(&self.memory.buffers);
+        let states = states.filter(|(state, _)| state.asked > 0);
         self.counts.buffers = states
             .map(|(state, buffer)| Buffers {
                 name: buffer.name.clone(),

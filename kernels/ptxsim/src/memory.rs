@@ -108,6 +108,40 @@ impl Memory {
         self.buffers[at.buffer()].bytes[at.start()..].chunks_exact(T::SIZE).map(T::take).collect()
     }
 
+    /// Reads to the host. What nobody has written is read as it is.
+    ///
+    /// Panics: outside of a buffer.
+    pub fn read_bytes(&self, at: Ptr, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self.buffers[at.buffer()].bytes[at.start()..][..bytes.len()]);
+    }
+
+    /// Copies bytes; those that nobody has written stay so.
+    ///
+    /// Panics: outside of a buffer.
+    pub fn copy(&mut self, from: Ptr, to: Ptr, len: usize) {
+        let source = &self.buffers[from.buffer()];
+        let bytes = source.bytes[from.start()..][..len].to_vec();
+        let is_written = |at: usize| source.written.as_ref().is_none_or(|bits| bits.all(at, 1));
+        let written: Vec<bool> = (from.start()..from.start() + len).map(is_written).collect();
+        let target = &mut self.buffers[to.buffer()];
+        target.bytes[to.start()..][..len].copy_from_slice(&bytes);
+        if let Some(bits) = &mut target.written {
+            for (at, _) in (to.start()..).zip(written).filter(|(_, is_written)| *is_written) {
+                bits.set(at, 1);
+            }
+        }
+    }
+
+    /// Gives a buffer back: whoever touches it from now on is out of bounds. Returns its bytes.
+    ///
+    /// Panics: there is no such buffer.
+    pub fn free(&mut self, at: Ptr) -> usize {
+        let buffer = &mut self.buffers[at.buffer()];
+        buffer.written = Some(Bits::default());
+        buffer.name = format!("{}, given back", buffer.name);
+        std::mem::take(&mut buffer.bytes).len()
+    }
+
     /// Bytes of the buffer that nobody ever wrote.
     pub fn unwritten(&self, at: Ptr) -> usize {
         let buffer = &self.buffers[at.buffer()];

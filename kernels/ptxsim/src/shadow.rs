@@ -53,39 +53,59 @@ enum Readers {
 
 const CLEAN: Cell = Cell { writer: NOBODY, manner: Manner::Plain, readers: Readers::One(NOBODY) };
 
-/// The accesses to a piece of memory, in cells as fine as the narrowest access seen.
+/// The accesses to a piece of memory, page by page: a launch touches little of what there is.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {
-    len: usize,
+    pages: Vec<Option<Box<Page>>>,
+}
+
+/// Bytes of a page: no aligned access reaches into two.
+const PAGE: usize = 256;
+
+/// The accesses to a page, in cells as fine as the narrowest access seen.
+#[derive(Debug)]
+struct Page {
     /// Bytes of a cell: 4, 2 or 1.
     grain: usize,
     cells: Vec<Cell>,
 }
 
+impl Page {
+    fn new() -> Page {
+        Page { grain: 4, cells: vec![CLEAN; PAGE / 4] }
+    }
+
+    /// Cuts the cells into pieces of `bytes`.
+    fn refine(&mut self, bytes: usize) {
+        let pieces = self.grain / bytes;
+        let cells = self.cells.iter().flat_map(|cell| std::iter::repeat_n(cell, pieces));
+        (self.cells, self.grain) = (cells.cloned().collect(), bytes);
+    }
+}
+
 impl Shadow {
     pub(crate) fn new(len: usize) -> Shadow {
-        Shadow { len, grain: 4, cells: Vec::new() }
+        let mut pages = Vec::new();
+        pages.resize_with(len.div_ceil(PAGE), || None);
+        Shadow { pages }
     }
 
     /// Forgets all accesses.
     pub(crate) fn clear(&mut self) {
-        self.cells.fill(CLEAN);
+        for page in self.pages.iter_mut().flatten() {
+            page.cells.fill(CLEAN);
+        }
     }
 
-    fn range(&mut self, start: usize, bytes: usize) -> std::ops::Range<usize> {
-        if bytes < self.grain {
-            let fine = self
-                .cells
-                .iter()
-                .flat_map(|cell| std::iter::repeat_n(cell, self.grain / bytes))
-                .cloned()
-                .collect();
-            (self.cells, self.grain) = (fine, bytes);
+    /// The cells of some bytes, each with its first byte.
+    fn cells(&mut self, start: usize, bytes: usize) -> impl Iterator<Item = (usize, &mut Cell)> {
+        let page = self.pages[start / PAGE].get_or_insert_with(|| Box::new(Page::new()));
+        if bytes < page.grain {
+            page.refine(bytes);
         }
-        if self.cells.is_empty() {
-            self.cells = vec![CLEAN; self.len.div_ceil(self.grain)];
-        }
-        start / self.grain..(start + bytes).div_ceil(self.grain).min(self.cells.len())
+        let (grain, first) = (page.grain, start % PAGE / page.grain);
+        let cells = page.cells[first..].iter_mut().take(bytes.div_ceil(grain));
+        cells.enumerate().map(move |(i, cell)| (start / grain * grain + i * grain, cell))
     }
 
     /// A read. `ordered` says whether an earlier access is known to the reader.
@@ -97,16 +117,10 @@ impl Shadow {
         who: Access,
         ordered: impl Fn(&Access) -> bool,
     ) -> Result<(), Conflict> {
-        for at in self.range(start, bytes) {
-            let cell = &mut self.cells[at];
+        for (byte, cell) in self.cells(start, bytes) {
             let in_flight = cell.manner == Manner::InFlight;
             if in_flight || (cell.writer != NOBODY && !ordered(&cell.writer)) {
-                return Err(Conflict {
-                    with: cell.writer,
-                    written: true,
-                    in_flight,
-                    byte: at * self.grain,
-                });
+                return Err(Conflict { with: cell.writer, written: true, in_flight, byte });
             }
             match &mut cell.readers {
                 Readers::One(one) if one.warp == who.warp => merge(one, who, &ordered),
@@ -130,15 +144,9 @@ impl Shadow {
         bytes: usize,
         ordered: impl Fn(&Access) -> bool,
     ) -> Result<(), Conflict> {
-        for at in self.range(start, bytes) {
-            let cell = &self.cells[at];
+        for (byte, cell) in self.cells(start, bytes) {
             if cell.writer != NOBODY && cell.manner != Manner::Atomic && !ordered(&cell.writer) {
-                return Err(Conflict {
-                    with: cell.writer,
-                    written: true,
-                    in_flight: false,
-                    byte: at * self.grain,
-                });
+                return Err(Conflict { with: cell.writer, written: true, in_flight: false, byte });
             }
         }
         Ok(())
@@ -154,17 +162,11 @@ impl Shadow {
         manner: Manner,
         ordered: impl Fn(&Access) -> bool,
     ) -> Result<(), Conflict> {
-        for at in self.range(start, bytes) {
-            let cell = &mut self.cells[at];
+        for (byte, cell) in self.cells(start, bytes) {
             let in_flight = cell.manner == Manner::InFlight;
             let harmless = manner == Manner::Atomic && cell.manner == Manner::Atomic;
             if in_flight || (cell.writer != NOBODY && !harmless && !ordered(&cell.writer)) {
-                return Err(Conflict {
-                    with: cell.writer,
-                    written: true,
-                    in_flight,
-                    byte: at * self.grain,
-                });
+                return Err(Conflict { with: cell.writer, written: true, in_flight, byte });
             }
             let reader = match &mut cell.readers {
                 Readers::One(one) => std::mem::replace(one, NOBODY),
@@ -175,12 +177,7 @@ impl Shadow {
                 }
             };
             if reader != NOBODY && !ordered(&reader) {
-                return Err(Conflict {
-                    with: reader,
-                    written: false,
-                    in_flight: false,
-                    byte: at * self.grain,
-                });
+                return Err(Conflict { with: reader, written: false, in_flight: false, byte });
             }
             (cell.writer, cell.manner) = (who, manner);
         }
@@ -189,8 +186,8 @@ impl Shadow {
 
     /// An asynchronous copy has arrived: from now on it is a write of `who`.
     pub(crate) fn land(&mut self, start: usize, bytes: usize, who: Access) {
-        for at in self.range(start, bytes) {
-            (self.cells[at].writer, self.cells[at].manner) = (who, Manner::Plain);
+        for (_, cell) in self.cells(start, bytes) {
+            (cell.writer, cell.manner) = (who, Manner::Plain);
         }
     }
 }

@@ -6,13 +6,27 @@
 //! comparison off by one; addition for subtraction, product for sum, minimum for maximum, left for
 //! right; a constant or an address one further; a signed operand for an unsigned.
 
-use lacuna_ptxsim::{Counts, Fault, Module};
+use std::sync::Arc;
 
-use crate::shipped::{activations, attention, int4, ptx};
+use lacuna_kernels::cuda::GpuError;
+use lacuna_kernels::cuda::launch::Inputs;
+use lacuna_kernels::cuda::store::Layout;
+use lacuna_kernels::kv::KvDtype;
+use lacuna_ptxsim::Module;
+
+use crate::shipped::activations::{self, Kind, Quantized};
+use crate::shipped::{Bench, attention, int4, moved, ptx};
+
+/// What launches cost that may not grow.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    conflicts: u64,
+    sectors: u64,
+}
 
 /// Bits of all results, and the costs.
-type Outcome = Result<(Vec<u32>, Counts), Box<Fault>>;
-type Run<'a> = Box<dyn Fn(&Module) -> Outcome + 'a>;
+type Outcome = Result<(Vec<u32>, Cost), GpuError>;
+type Run = Box<dyn Fn(&Bench) -> Outcome + Send + Sync>;
 
 /// What is put for what in an opcode, at its start.
 const SWAPS: [(&str, &str); 24] = [
@@ -93,44 +107,55 @@ fn mutations(line: &str) -> Vec<(&'static str, String)> {
     all
 }
 
-/// Lines of a kernel's body: numbers from 0.
-fn body(ptx: &str, kernel: &str) -> std::ops::Range<usize> {
-    let start = ptx
-        .lines()
-        .position(|line| line.contains(&format!(".entry {kernel}(")))
-        .expect("the kernel is there");
-    let end = ptx.lines().skip(start).position(|line| line == "}").expect("it ends");
-    start..start + end
+/// A PTX file without its other kernels: what is parsed anew for every mutant.
+fn alone<'a>(ptx: &'a str, kernel: &str) -> Vec<&'a str> {
+    let is_own = |line: &str| line.contains(&format!(".entry {kernel}("));
+    let mut is_left_out = false;
+    let mut lines = Vec::new();
+    for line in ptx.lines() {
+        if line.contains(".entry ") {
+            is_left_out = !is_own(line);
+        }
+        if !is_left_out {
+            lines.push(line);
+        }
+        if line == "}" {
+            is_left_out = false;
+        }
+    }
+    assert!(lines.iter().any(|line| is_own(line)), "{kernel} is there");
+    lines
 }
 
 /// Mutants of a kernel, and those that nothing kills.
 fn survivors(file: &str, kernel: &str, runs: &[Run]) -> (usize, Vec<String>) {
-    let text = ptx(file);
-    let sound: Vec<(Vec<u32>, Counts)> = {
-        let module = Module::parse(&text).unwrap();
-        runs.iter().map(|run| run(&module).unwrap_or_else(|e| panic!("{kernel}: {e}"))).collect()
-    };
-    let lines: Vec<&str> = text.lines().collect();
+    let lines = alone(ptx(file), kernel);
+    let sound: Vec<(Vec<u32>, Cost)> = runs
+        .iter()
+        .map(|run| run(&Bench::default()).unwrap_or_else(|e| panic!("{kernel}: {e}")))
+        .collect();
     let (mut total, mut alive) = (0, Vec::new());
-    for at in body(&text, kernel) {
+    for at in 0..lines.len() {
         for (what, mutant) in mutations(lines[at]) {
             let mut changed = lines.clone();
             changed[at] = &mutant;
             // A mutant that is no PTX is none.
             let Ok(module) = Module::parse(&changed.join("\n")) else { continue };
             total += 1;
-            let killed =
-                runs.iter().zip(&sound).any(|(run, (expected, costs))| match run(&module) {
+            let module = Arc::new(module);
+            let killed = runs.iter().zip(&sound).any(|(run, (expected, costs))| {
+                match run(&Bench::with(&module)) {
                     Err(_) => true,
-                    Ok((got, counts)) => {
+                    Ok((got, cost)) => {
                         got != *expected
-                            || counts.shared.conflicts > costs.shared.conflicts
-                            || counts.loads.sectors > costs.loads.sectors
+                            || cost.conflicts > costs.conflicts
+                            || cost.sectors > costs.sectors
                     }
-                });
+                }
+            });
             if !killed {
                 alive.push(format!(
-                    "{kernel}, PTX line {}: {what}: {} -> {mutant}",
+                    "{kernel}, line {} of it alone: {what}: {} -> {mutant}",
                     at + 1,
                     lines[at].trim()
                 ));
@@ -140,148 +165,270 @@ fn survivors(file: &str, kernel: &str, runs: &[Run]) -> (usize, Vec<String>) {
     (total, alive)
 }
 
-/// Results of a product.
-fn product(case: &int4::Case, module: &Module, kernel: &str) -> Outcome {
-    let (y, counts) = case.run(module, kernel)?;
-    Ok((y.iter().map(|y| y.to_bits()).collect(), counts))
-}
-
-fn quantized(
-    module: &Module,
-    kernel: &str,
-    x: &[f32],
-    weight: Option<(&[f32], f32)>,
-    shape: (usize, usize, usize),
-) -> Outcome {
-    let ((q, scales, biases), counts) = activations::run(module, kernel, x, weight, shape)?;
-    let q = q.iter().map(|q| *q as u32);
-    Ok((
-        q.chain(scales.iter().map(|s| s.to_bits()))
-            .chain(biases.iter().map(|b| *b as u32))
-            .collect(),
-        counts,
-    ))
-}
-
-fn attention(case: &attention::Case, module: &Module) -> Outcome {
-    let ((q, scales, biases), [attended, joined]) = case.run(module, 8)?;
-    let mut counts = attended;
-    counts.shared.conflicts += joined.shared.conflicts;
-    counts.loads.sectors += joined.loads.sectors;
-    let q = q.iter().map(|q| *q as u32);
-    Ok((
-        q.chain(scales.iter().map(|s| s.to_bits()))
-            .chain(biases.iter().map(|b| *b as u32))
-            .collect(),
-        counts,
-    ))
-}
-
-fn appended(module: &Module, shape: attention::Shape, special: &[f32]) -> Outcome {
-    let got = attention::append(module, shape, 5, special)?;
-    let parts = [&got.q, &got.keys, &got.values];
-    let bits = parts.into_iter().flat_map(|(levels, scales)| {
-        levels.iter().map(|level| *level as u32).chain(scales.iter().map(|s| s.to_bits()))
+/// Results of launches: everything they leave, as numbers that must be the same.
+fn run_all(bench: &Bench, results: Result<Vec<u32>, GpuError>) -> Outcome {
+    let costs = bench.simulated.take_counts().into_values().flatten();
+    let cost = costs.fold(Cost::default(), |sum, counts| Cost {
+        conflicts: sum.conflicts + counts.shared.conflicts,
+        sectors: sum.sectors + counts.loads.sectors,
     });
-    Ok((bits.collect(), got.counts))
+    Ok((results?, cost))
+}
+
+fn float_bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+fn bytes_as_numbers(bytes: &[u8]) -> Vec<u32> {
+    bytes.iter().map(|byte| u32::from(*byte)).collect()
+}
+
+/// Shapes of products; several parts of k each.
+fn products() -> Vec<int4::Case> {
+    [(16, 64, 1, 3), (61, 1085, 1, 2), (32, 1408, 1, 6)]
+        .map(|(n, k, m, seed)| int4::Case::draw(n, k, m, seed))
+        .into()
+}
+
+fn products_of_few() -> Vec<int4::Case> {
+    [(13, 1088, 2, 2), (32, 576, 3, 6), (16, 1152, 8, 5)]
+        .map(|(n, k, m, seed)| int4::Case::draw(n, k, m, seed))
+        .into()
+}
+
+fn products_of_many() -> Vec<int4::Case> {
+    let last = [34, 10, 18, 19, 26, 27].map(|m| (16, 64, m, 5));
+    // Every place in a block is the last token of some case.
+    // With and without a bias, with and without what is added.
+    let cases = [(61, 640, 9, 2), (70, 1408, 45, 6), (16, 64, 33, 5), (16, 64, 32, 3)];
+    let cases = cases.into_iter().chain(last);
+    cases.map(|(n, k, m, seed)| int4::Case::draw(n, k, m, seed)).collect()
+}
+
+fn multiplied(cases: Vec<int4::Case>) -> Vec<Run> {
+    let run = |case: int4::Case| -> Run {
+        Box::new(move |bench| run_all(bench, case.run(bench).map(|y| float_bits(&y))))
+    };
+    cases.into_iter().map(run).collect()
+}
+
+fn multiplied_f32() -> Vec<Run> {
+    let cases = [(13, 70, 1, 2), (17, 576, 11, 6), (8, 64, 8, 5)]
+        .map(|(n, k, m, seed)| int4::Case::draw(n, k, m, seed));
+    let run = |case: int4::Case| -> Run {
+        Box::new(move |bench| run_all(bench, case.run_f32(bench).map(|y| float_bits(&y))))
+    };
+    cases.into_iter().map(run).collect()
+}
+
+fn gated(tokens: &[usize]) -> Vec<Run> {
+    let run = |(seed, m): (u64, &usize)| -> Run {
+        let (width, k) = [(64, 1088), (70, 640)][seed as usize % 2];
+        let mut case = int4::Case::draw(2 * width, k, *m, seed + 4);
+        case.residual = None;
+        *case.scales.last_mut().expect("a scale") = half::f16::ONE;
+        Box::new(move |bench| run_all(bench, case.swiglu(bench).map(|got| got.bits())))
+    };
+    (0u64..).zip(tokens).map(run).collect()
+}
+
+fn embedded(is_int4: bool) -> Vec<Run> {
+    let run = move |(n, k): (usize, usize)| -> Run {
+        let case = int4::Case::draw(n, k, 1, 8);
+        let ids = [0, n as u32 - 1, 17, 8, 40];
+        Box::new(move |bench| {
+            let rows = match is_int4 {
+                true => case.embed(bench, &ids),
+                false => case.embed_f32(bench, &ids),
+            };
+            run_all(bench, rows.map(|rows| float_bits(&rows)))
+        })
+    };
+    [(97, 1032), (61, 70)].map(run).into()
+}
+
+const SHAPES: [(usize, usize); 3] = [(1, 256), (2, 1920), (1, 3200)];
+
+/// Rows; of what must stay finite for a norm, all the rest has the least and the largest that is
+/// quantised, and what is not.
+fn rows(factor: usize, seed: u64, is_odd: bool) -> Vec<Vec<f32>> {
+    let drawn = SHAPES.map(|(m, k)| -> Vec<f32> {
+        let mut x: Vec<f32> =
+            activations::rows(m * factor, k, seed).iter().map(|v| v.clamp(-1e3, 1e3)).collect();
+        let groups: [&[f32]; 4] = [&[1e-30], &[f32::MAX], &[f32::INFINITY, 1.0], &[f32::NAN]];
+        for (at, special) in groups.into_iter().enumerate().filter(|_| is_odd) {
+            x[at * 32..at * 32 + 32].fill(0.0);
+            x[at * 32..at * 32 + special.len()].copy_from_slice(special);
+        }
+        x
+    });
+    drawn.into()
+}
+
+fn quantized() -> Vec<Run> {
+    let run = |(shape, x): ((usize, usize), Vec<f32>)| -> Run {
+        Box::new(move |bench| {
+            run_all(bench, activations::run(bench, Kind::Quantize, &x, shape).map(|got| got.bits()))
+        })
+    };
+    SHAPES.into_iter().zip(rows(1, 1, true)).map(run).collect()
+}
+
+fn normed(is_int8: bool) -> Vec<Run> {
+    // Weights that are all different.
+    let weight: Vec<f32> = (0..3200).map(|i| 0.5 + i as f32 / 1024.0).collect();
+    let run = |(shape, x): ((usize, usize), Vec<f32>)| -> Run {
+        let weight = weight[..shape.1].to_vec();
+        Box::new(move |bench| {
+            let kind = Kind::Norm { weight: &weight, n: shape.1, eps: 1e-5 };
+            let got = match is_int8 {
+                true => activations::run(bench, kind, &x, shape).map(|got| got.bits()),
+                false => activations::run_f32(bench, kind, &x, shape).map(|got| float_bits(&got)),
+            };
+            run_all(bench, got)
+        })
+    };
+    SHAPES.into_iter().zip(rows(1, 1, false)).map(run).collect()
+}
+
+fn silu(is_int8: bool) -> Vec<Run> {
+    let mut pairs = rows(2, 2, false);
+    for (x, (_, k)) in pairs.iter_mut().zip(SHAPES) {
+        let gates = [(64, f32::MAX), (96, f32::NAN), (128, f32::INFINITY)];
+        gates.into_iter().for_each(|(at, gate)| (x[at], x[k + at]) = (gate, 1.0));
+    }
+    let run = |(shape, x): ((usize, usize), Vec<f32>)| -> Run {
+        Box::new(move |bench| {
+            let got = match is_int8 {
+                true => activations::run(bench, Kind::Silu, &x, shape).map(|got| got.bits()),
+                false => {
+                    activations::run_f32(bench, Kind::Silu, &x, shape).map(|got| float_bits(&got))
+                }
+            };
+            run_all(bench, got)
+        })
+    };
+    SHAPES.into_iter().zip(pairs).map(run).collect()
+}
+
+fn attention_shape(dtype: KvDtype, d: usize, lengths: &[usize]) -> attention::Shape {
+    let (heads, kv_heads, lengths) = (4, 2, lengths.to_vec());
+    attention::Shape { dtype, heads, kv_heads, d, lengths, has_norms: d % 4 == 2 }
+}
+
+/// Everything that appending leaves: the store, and the queries by what they attend to.
+fn appended(dtype: KvDtype) -> Vec<Run> {
+    let run = move |(seed, d): (u64, usize)| -> Run {
+        let shape = attention_shape(dtype, d, &[5, 2]);
+        Box::new(move |bench| {
+            let mut case = attention::Case::draw(bench, &shape, seed);
+            let (less, least, most) = (1e-35, 1e-30, f32::MAX);
+            match seed {
+                // What is just quantised, and just not, in queries, keys and values.
+                2 => case.special(&[most, least, less, most, least, f32::INFINITY, most, less]),
+                3 => case.special(&[less, least, most, less, most, least, less, most]),
+                _ => {}
+            }
+            let rows = attention::before(&shape, 0);
+            let attended = case.attend(bench, &rows, false);
+            let read = |out: Inputs| -> Vec<u32> {
+                let mut all = float_bits(&bench.read(out.f32(), rows.len() * case.k()));
+                all.extend(bytes_as_numbers(&case.stored(bench)));
+                all
+            };
+            run_all(bench, attended.map(read))
+        })
+    };
+    [(1, 70), (2, 64), (3, 64), (4, 96), (5, 10)].map(run).into()
+}
+
+fn attended(dtype: KvDtype, is_int8: bool) -> Vec<Run> {
+    let run = move |(seed, (d, lengths)): (u64, (usize, &'static [usize]))| -> Run {
+        let shape = attention_shape(dtype, d, lengths);
+        Box::new(move |bench| {
+            let case = attention::Case::draw(bench, &shape, seed);
+            let rows = attention::last(&shape, 2);
+            let done = case.fill(bench).and_then(|()| case.attend(bench, &rows, is_int8));
+            let read = |out: Inputs| match is_int8 {
+                true => Quantized::read(bench, &out, rows.len(), case.k()).bits(),
+                false => float_bits(&bench.read(out.f32(), rows.len() * case.k())),
+            };
+            run_all(bench, done.map(read))
+        })
+    };
+    let shapes: [(usize, &[usize]); 3] = [(64, &[4]), (62, &[258, 37]), (64, &[560])];
+    (1u64..).zip(shapes).map(run).collect()
+}
+
+fn moved_runs(dtype: KvDtype, is_distance: bool) -> Vec<Run> {
+    let run = move |layout: Layout| -> Run {
+        Box::new(move |bench| {
+            let got = match is_distance {
+                true => moved::distances(bench, layout).map(|(got, _)| float_bits(&got)),
+                false => moved::moved(bench, layout, 0.3)
+                    .map(|(_, target)| bytes_as_numbers(&target.bytes(bench))),
+            };
+            run_all(bench, got)
+        })
+    };
+    moved::layouts().into_iter().filter(|layout| layout.dtype == dtype).map(run).collect()
 }
 
 #[test]
 fn nineteen_of_twenty_mutants_are_killed() {
-    let cases: Vec<_> =
-        [(16, 64, 1, 3), (16, 1088, 1, 2), (32, 1408, 1, 6), (32, 576, 3, 6), (16, 1152, 8, 5)]
-            .map(|(n, k, m, seed)| int4::Case::draw(n, k, m, seed))
-            .into();
-    let one: Vec<Run> = cases[..3]
-        .iter()
-        .map(|case| -> Run { Box::new(move |module| product(case, module, "int4_one")) })
-        .collect();
-    let few: Vec<Run> = cases[1..]
-        .iter()
-        .map(|case| -> Run { Box::new(move |module| product(case, module, "int4_few")) })
-        .collect();
-    let shapes = [(1, 224, 1), (2, 1888, 3), (1, 3200, 2)];
-    let draw = |seed: u64, factor: usize| -> Vec<Vec<f32>> {
-        shapes
-            .map(|(m, k, _)| {
-                activations::rows(m * factor, k, seed).iter().map(|v| v.clamp(-1e3, 1e3)).collect()
-            })
-            .into()
-    };
-    let (rows, mut pairs) = (draw(1, 1), draw(2, 2));
-    // Of what must stay finite for a norm, the rest has all: the least and the largest that is
-    // quantised, and what is not.
-    let mut odd = rows.clone();
-    for ((x, pairs), (_, k, _)) in odd.iter_mut().zip(&mut pairs).zip(shapes) {
-        let groups: [&[f32]; 4] = [&[1e-30], &[f32::MAX], &[f32::INFINITY, 1.0], &[f32::NAN]];
-        for (at, special) in groups.into_iter().enumerate() {
-            x[at * 32..at * 32 + 32].fill(0.0);
-            x[at * 32..at * 32 + special.len()].copy_from_slice(special);
-        }
-        let gates = [(64, f32::MAX), (96, f32::NAN), (128, f32::INFINITY)];
-        gates.into_iter().for_each(|(at, gate)| (pairs[at], pairs[k + at]) = (gate, 1.0));
-    }
-    // Weights that are all different.
-    let weight: Vec<f32> = (0..3200).map(|i| 0.5 + i as f32 / 1024.0).collect();
-    let plain = |kernel: &'static str, inputs: &'_ [Vec<f32>]| -> Vec<Run> {
-        let inputs = inputs.to_vec();
-        shapes
-            .into_iter()
-            .zip(inputs)
-            .map(|(shape, x)| -> Run {
-                Box::new(move |module| quantized(module, kernel, &x, None, shape))
-            })
-            .collect()
-    };
-    let weight = weight.as_slice();
-    let norm: Vec<Run> = shapes
-        .into_iter()
-        .zip(&rows)
-        .map(|(shape, x)| -> Run {
-            Box::new(move |module| {
-                quantized(module, "rms_norm_quantize", x, Some((&weight[..shape.1], 1e-5)), shape)
-            })
-        })
-        .collect();
-    let mut attended: Vec<_> =
-        attention::SHAPES.into_iter().map(|shape| attention::Case::draw(shape, 3)).collect();
-    attended.push(attention::Case::draw(attention::SHAPES[0], 4).tiny());
-    let attend = |d: usize| -> Vec<Run> {
-        attended
-            .iter()
-            .filter(|case| case.shape.d == d)
-            .map(|case| -> Run { Box::new(move |module| attention(case, module)) })
-            .collect()
-    };
-    let append = [(64, 0, 1), (128, 5, 3), (64, 3, 2)].map(|(d, past, m)| -> Run {
-        let shape = attention::Shape { heads: 3, kv_heads: 2, d, past, m, capacity: past + m + 1 };
-        Box::new(move |module| appended(module, shape, &[]))
-    });
-    // What is just quantised, and just not, in queries, keys and values.
-    let (less, least, most) = (1e-35, 1e-30, f32::MAX);
-    let edges = [
-        [most, least, less, most, least, f32::INFINITY, most],
-        [less, least, most, less, most, least, less],
-    ]
-    .map(|special| -> Run {
-        let shape = attention::Shape { heads: 3, kv_heads: 2, d: 64, past: 0, m: 1, capacity: 2 };
-        Box::new(move |module| appended(module, shape, &special))
-    });
-    let kernels: [(&str, &str, Vec<Run>); 8] = [
-        ("int4", "int4_one", one),
-        ("int4", "int4_few", few),
-        ("activations", "quantize", plain("quantize", &odd)),
-        ("activations", "rms_norm_quantize", norm),
-        ("activations", "silu_mul_quantize", plain("silu_mul_quantize", &pairs)),
-        ("attention", "rope_append", append.into_iter().chain(edges).collect()),
-        ("attention", "attention_64", attend(64)),
-        ("attention", "attention_join", attend(64)),
+    let int8 = KvDtype::Int8;
+    let kernels: Vec<(&str, &str, Vec<Run>)> = vec![
+        ("int4", "int4_one", multiplied(products())),
+        ("int4", "int4_few", multiplied(products_of_few())),
+        ("int4", "int4_many", multiplied(products_of_many())),
+        ("int4", "swiglu_one", gated(&[1, 1])),
+        ("int4", "swiglu_few", gated(&[2, 8, 5])),
+        ("int4", "embed_int4", embedded(true)),
+        ("float", "matmul_f32", multiplied_f32()),
+        ("float", "embed_f32", embedded(false)),
+        ("activations", "quantize", quantized()),
+        ("activations", "rms_norm_quantize", normed(true)),
+        ("activations", "rms_norm", normed(false)),
+        ("activations", "silu_mul_quantize", silu(true)),
+        ("activations", "silu_mul", silu(false)),
+        ("attention", "rope_append_int8", appended(int8)),
+        ("attention", "rope_append_f16", appended(KvDtype::F16)),
+        ("attention", "rope_append_f32", appended(KvDtype::F32)),
+        // The other lengths of heads are the same source.
+        ("attention", "attention_int8_64", attended(int8, false)),
+        ("attention", "attention_f16_64", attended(KvDtype::F16, false)),
+        ("attention", "attention_f32_64", attended(KvDtype::F32, false)),
+        ("attention", "attention_join_quantize", attended(int8, true)),
+        ("attention", "attention_join", attended(int8, false)),
+        ("moved", "move_int8", moved_runs(int8, false)),
+        ("moved", "move_f16", moved_runs(KvDtype::F16, false)),
+        ("moved", "move_f32", moved_runs(KvDtype::F32, false)),
+        ("moved", "value_distance_int8", moved_runs(int8, true)),
+        ("moved", "value_distance_f16", moved_runs(KvDtype::F16, true)),
+        ("moved", "value_distance_f32", moved_runs(KvDtype::F32, true)),
     ];
+    // A thread each, as many as there are processors.
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let results = std::sync::Mutex::new(Vec::new());
+    let work = || {
+        while let Some((file, kernel, runs)) =
+            kernels.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
+            let start = std::time::Instant::now();
+            let (n, left) = survivors(file, kernel, runs);
+            eprintln!("{kernel}: {} of {n} killed, {:?}", n - left.len(), start.elapsed());
+            results.lock().unwrap().push((*kernel, n, left));
+        }
+    };
+    std::thread::scope(|scope| {
+        let n = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (0..n).for_each(|_| drop(scope.spawn(work)));
+    });
+    let results = results.into_inner().unwrap();
+    assert_eq!(results.len(), kernels.len());
     let (mut total, mut alive) = (0, Vec::new());
-    for (file, kernel, runs) in &kernels {
-        let (n, left) = survivors(file, kernel, runs);
-        eprintln!("{kernel}: {} of {n} killed", n - left.len());
-        assert!(n > 30, "{kernel}: {n} mutants");
+    for (kernel, n, left) in results {
+        assert!(n > 20, "{kernel}: {n} mutants");
         total += n;
         alive.extend(left);
     }

@@ -1,10 +1,13 @@
-//! `int4.cu`: INT4 weights × INT8 activations of 1 to 8 tokens.
+//! `int4.cu` and `float.cu`: INT4 weights × INT8 activations of any number of tokens, and f32.
 
 use half::f16;
+use lacuna_kernels::cuda::launch::{self, Inputs, Output};
+use lacuna_kernels::cuda::weights::{self, F32Weights, Int4Weights, Weights, padded};
+use lacuna_kernels::cuda::{GpuError, View};
 use lacuna_kernels::reference;
-use lacuna_ptxsim::{Counts, Fault, Launch, Memory, Module, Param};
 
-use super::{bits, budget, module};
+use super::activations::Quantized;
+use super::{Bench, bits, relative_l2};
 use crate::random::Random;
 
 const GROUP: usize = 32;
@@ -24,13 +27,17 @@ pub struct Case {
 impl Case {
     pub fn draw(n: usize, k: usize, m: usize, seed: u64) -> Case {
         let mut random = Random::new(seed);
-        let nibbles = (0..n * k / 2).map(|_| random.next() as u8).collect();
-        let mut scales: Vec<_> = (0..n * k / GROUP)
+        let mut nibbles: Vec<u8> = (0..n * k.div_ceil(2)).map(|_| random.next() as u8).collect();
+        if k % 2 == 1 {
+            // What stands behind the last of an odd row.
+            nibbles.chunks_mut(k.div_ceil(2)).for_each(|row| row[k / 2] |= 0xf0);
+        }
+        let mut scales: Vec<_> = (0..n * k.div_ceil(GROUP))
             .map(|_| f16::from_f32(0.002 + 0.05 * random.unit() as f32))
             .collect();
         // An all-zero group and the largest scale.
         scales[0] = f16::ZERO;
-        scales[1] = f16::from_f32(100.0);
+        *scales.last_mut().expect("a group") = f16::from_f32(100.0);
         let mut x: Vec<f32> = (0..m * k).map(|_| random.normal()).collect();
         x[..GROUP].fill(0.0);
         let mut floats = |n: usize| (0..n).map(|_| random.normal()).collect::<Vec<_>>();
@@ -47,108 +54,137 @@ impl Case {
         }
     }
 
+    /// With the first `m` tokens alone.
+    fn first(&self, m: usize) -> Case {
+        Case {
+            m,
+            nibbles: self.nibbles.clone(),
+            scales: self.scales.clone(),
+            x: self.x[..m * self.k].to_vec(),
+            bias: self.bias.clone(),
+            residual: self.residual.as_ref().map(|residual| residual[..m * self.n].to_vec()),
+            ..*self
+        }
+    }
+
     fn nibble(&self, row: usize, k: usize) -> u8 {
-        self.nibbles[row * self.k / 2 + k / 2] >> (4 * (k % 2)) & 15
+        self.nibbles[row * self.k.div_ceil(2) + k / 2] >> (4 * (k % 2)) & 15
     }
 
     fn scale(&self, row: usize, group: usize) -> f32 {
-        self.scales[row * self.k / GROUP + group].to_f32()
+        self.scales[row * self.k.div_ceil(GROUP) + group].to_f32()
     }
 
-    /// The layout that `int4.cu` describes: blocks of 16 rows × 64 k.
-    fn packed(&self) -> (Vec<u8>, Vec<f16>) {
-        let (mut words, mut scales) = (Vec::new(), Vec::new());
-        for rows in (0..self.n).step_by(16) {
-            for k in (0..self.k).step_by(64) {
-                for lane in 0..32 {
-                    let (g, t) = (lane / 4, lane % 4);
-                    for word in 0..4 {
-                        let (group, half) = (word / 2, word % 2);
-                        for e in 0..4 {
-                            let k = k + 32 * group + 8 * t + 4 * half + e;
-                            words
-                                .push(self.nibble(rows + g, k) | self.nibble(rows + g + 8, k) << 4);
-                        }
-                    }
-                }
-                for group in 0..2 {
-                    scales.extend(
-                        (0..16).map(|row| f16::from_f32(self.scale(rows + row, k / GROUP + group))),
-                    );
-                }
-            }
-        }
-        (words, scales)
+    fn weight(&self, row: usize, k: usize) -> f32 {
+        (f32::from(self.nibble(row, k)) - 8.0) * self.scale(row, k / GROUP)
     }
 
-    pub fn run(&self, module: &Module, kernel: &str) -> Result<(Vec<f32>, Counts), Box<Fault>> {
-        let (words, scales) = self.packed();
-        let groups = self.k / GROUP;
-        let stride = if kernel == "int4_one" { 1 } else { 8 };
-        let mut memory = Memory::default();
-        // What belongs to tokens that are not there stays unwritten: to read it is a fault.
-        let (xs, xb) = (
-            memory.output::<f32>("xs", groups * stride),
-            memory.output::<i32>("xb", groups * stride),
-        );
-        let mut xq = Vec::new();
-        for (token, x) in self.x.chunks(self.k).enumerate() {
-            let (q, s) = reference::quantize_activations(x);
-            for group in 0..groups {
-                let at = 4 * (group * stride + token) as u64;
-                memory.write(xs.offset(at), &[s[group]]);
-                memory.write(
-                    xb.offset(at),
-                    &[-8 * q[group * GROUP..][..GROUP].iter().map(|q| i32::from(*q)).sum::<i32>()],
-                );
-            }
-            xq.extend(q);
+    /// The tokens, filled up.
+    fn rows(&self) -> Vec<f32> {
+        let mut all = vec![0f32; self.m * padded(self.k)];
+        for (to, from) in all.chunks_mut(padded(self.k)).zip(self.x.chunks(self.k)) {
+            to[..self.k].copy_from_slice(from);
         }
-        let mut params: Vec<Param> = vec![
-            memory.input("wq", &words).into(),
-            memory.input("ws", &scales).into(),
-            memory.input("xq", &xq).into(),
-            xs.into(),
-            xb.into(),
-        ];
-        for (name, added) in [("bias", &self.bias), ("residual", &self.residual)] {
-            params.push(
-                added.as_ref().map_or(Param::from(0u64), |added| memory.input(name, added).into()),
-            );
+        all
+    }
+
+    fn inputs(&self, bench: &Bench, is_int8: bool) -> Result<Inputs, GpuError> {
+        let mut inputs = Inputs::default();
+        inputs.resize(&bench.gpu, self.m, padded(self.k), is_int8)?;
+        let rows = bench.room(&self.rows());
+        if is_int8 {
+            launch::quantize(&*bench.gpu, rows.view(), &inputs)?;
+        } else {
+            rows.view().copy(&*bench.gpu, inputs.f32(), 4 * self.m * padded(self.k))?;
         }
-        let y = memory.output::<f32>("y", self.m * self.n);
-        params.extend([y.into(), Param::from(self.n as u32), Param::from(self.k as u32)]);
-        if kernel == "int4_few" {
-            params.push(Param::from(self.m as u32));
-        }
-        let counts = module.kernel(kernel).unwrap().launch(
-            &Launch::new(self.n as u32 / 16, 128).limit(1 << 20),
-            &params,
-            &mut memory,
-        )?;
-        Ok((memory.read(y), counts))
+        Ok(inputs)
+    }
+
+    fn upload(&self, bench: &Bench, parts: &[usize]) -> Result<Weights, GpuError> {
+        Int4Weights::upload(&bench.gpu, parts, self.k, &self.nibbles, &self.scales)
+            .map(Weights::Int4)
+    }
+
+    pub fn run(&self, bench: &Bench) -> Result<Vec<f32>, GpuError> {
+        self.multiply(bench, &self.upload(bench, &[self.n])?, &self.inputs(bench, true)?)
+    }
+
+    fn multiply(&self, bench: &Bench, w: &Weights, x: &Inputs) -> Result<Vec<f32>, GpuError> {
+        let size = self.m * self.n;
+        let bias = self.bias.as_ref().map(|bias| bench.room(bias));
+        let residual = self.residual.as_ref().map(|residual| bench.room(residual));
+        let y = bench.room(&vec![7f32; size]);
+        let view = |room: &Option<lacuna_kernels::cuda::Room>| {
+            room.as_ref().map_or(View::NONE, lacuna_kernels::cuda::Room::view)
+        };
+        let out =
+            Output { bias: view(&bias), residual: view(&residual), y: y.view(), stride: self.n };
+        launch::matmul(&*bench.gpu, w, x, out)?;
+        Ok(bench.read(y.view(), size))
+    }
+
+    /// The weights as gate (the first half of the rows) and up.
+    pub fn swiglu(&self, bench: &Bench) -> Result<Quantized, GpuError> {
+        let width = self.n / 2;
+        let (w, x) = (self.upload(bench, &[width, width])?, self.inputs(bench, true)?);
+        let bias = self
+            .bias
+            .as_ref()
+            .map(|bias| weights::vector(&bench.gpu, &[width, width], bias).expect("there is room"));
+        let bias = bias.as_ref().map_or(View::NONE, lacuna_kernels::cuda::Room::view);
+        let mut out = Inputs::default();
+        out.resize(&bench.gpu, self.m, padded(width), true)?;
+        launch::swiglu(&bench.gpu, &w, &x, bias, &out, &mut None)?;
+        Ok(Quantized::read(bench, &out, self.m, padded(width)))
+    }
+
+    /// The product of the same weights in f32.
+    pub fn run_f32(&self, bench: &Bench) -> Result<Vec<f32>, GpuError> {
+        self.multiply(bench, &self.upload_f32(bench)?, &self.inputs(bench, false)?)
+    }
+
+    fn values(&self) -> Vec<f32> {
+        (0..self.n * self.k).map(|i| self.weight(i / self.k, i % self.k)).collect()
+    }
+
+    fn upload_f32(&self, bench: &Bench) -> Result<Weights, GpuError> {
+        F32Weights::upload(&bench.gpu, &[self.n], self.k, &self.values()).map(Weights::F32)
+    }
+
+    pub fn embed_f32(&self, bench: &Bench, ids: &[u32]) -> Result<Vec<f32>, GpuError> {
+        self.embed_of(bench, &self.upload_f32(bench)?, ids)
+    }
+
+    pub fn embed(&self, bench: &Bench, ids: &[u32]) -> Result<Vec<f32>, GpuError> {
+        self.embed_of(bench, &self.upload(bench, &[self.n])?, ids)
+    }
+
+    fn embed_of(&self, bench: &Bench, w: &Weights, ids: &[u32]) -> Result<Vec<f32>, GpuError> {
+        let x = bench.room(&vec![7f32; ids.len() * padded(self.k)]);
+        launch::embed(&*bench.gpu, w, bench.room(ids).view(), ids.len(), x.view())?;
+        Ok(bench.read(x.view(), ids.len() * padded(self.k)))
     }
 
     /// The kernels' own order of sums, on exact integer sums of groups: equal to the bit.
     fn expected(&self) -> Vec<f32> {
+        let blocks = padded(self.k) / 64;
+        let part = |group: usize| (0..4).rfind(|p| blocks * p / 4 <= group / 2).expect("a part");
         let mut y = Vec::new();
         for (token, x) in self.x.chunks(self.k).enumerate() {
             let (q, s) = reference::quantize_activations(x);
             for row in 0..self.n {
-                // By warp and parity.
+                // By quarter of k and parity.
                 let mut sums = [[0f32; 2]; 4];
-                for group in 0..self.k / GROUP {
-                    let ks = group * GROUP..(group + 1) * GROUP;
+                for group in 0..self.k.div_ceil(GROUP) {
+                    let ks = group * GROUP..self.k.min((group + 1) * GROUP);
                     let dot: i32 =
                         ks.map(|k| (i32::from(self.nibble(row, k)) - 8) * i32::from(q[k])).sum();
-                    let sum = &mut sums[group / 2 % 4][group % 2];
+                    let sum = &mut sums[part(group)][group % 2];
                     *sum = (self.scale(row, group) * s[group]).mul_add(dot as f32, *sum);
                 }
-                let mut total = sums
-                    .iter()
-                    .map(|[even, odd]| even + odd)
-                    .reduce(|total, sum| total + sum)
-                    .unwrap_or(0.0);
+                let total =
+                    sums.iter().map(|[even, odd]| even + odd).reduce(|total, sum| total + sum);
+                let mut total = total.expect("four parts");
                 total += self.bias.as_ref().map_or(0.0, |bias| bias[row]);
                 total +=
                     self.residual.as_ref().map_or(0.0, |residual| residual[token * self.n + row]);
@@ -159,94 +195,141 @@ impl Case {
     }
 }
 
-const SHAPES: [(usize, usize); 6] =
-    [(16, 64), (48, 128), (16, 320), (32, 448), (64, 896), (112, 576)];
+const SHAPES: [(usize, usize); 7] =
+    [(16, 64), (48, 128), (61, 70), (32, 448), (64, 896), (112, 575), (97, 32)];
 
 #[test]
 fn products_have_the_specified_bits_in_every_batch() {
-    let module = module("int4");
     let mut cases = 0;
     for (seed, (n, k)) in (1u64..).zip(SHAPES) {
-        for m in 1..=8 {
-            let case = Case::draw(n, k, m, seed);
-            let expected = case.expected();
-            let check = |kernel: &str| {
-                let (y, counts) = case
-                    .run(&module, kernel)
-                    .unwrap_or_else(|e| panic!("{kernel} n {n} k {k} m {m}: {e}"));
-                assert_eq!(bits(&y), bits(&expected), "{kernel} n {n} k {k} m {m}");
-                budget(&counts);
-                let weights = counts.buffer("wq").unwrap();
-                assert_eq!(
-                    (weights.asked, weights.needed),
-                    ((n * k / 64) as u64, (n * k / 64) as u64),
-                    "weights are read once"
-                );
-            };
-            check("int4_few");
-            if m == 1 {
-                check("int4_one");
+        let all = Case::draw(n, k, 71, seed);
+        let expected = all.expected();
+        for m in [1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 32, 33, 71] {
+            let (bench, case) = (Bench::default(), all.first(m));
+            let y = case.run(&bench).unwrap_or_else(|e| panic!("n {n} k {k} m {m}: {e}"));
+            assert_eq!(bits(&y), bits(&expected[..m * n]), "n {n} k {k} m {m}");
+            // Rows of other lengths begin in the midst of a sector.
+            if n.is_multiple_of(8) {
+                bench.budget();
             }
-            // Near the specification, which sums in f64.
-            let specified = reference::gemm_int4(n, k, &case.nibbles, &case.scales, m, &case.x);
-            let plain = Case { bias: None, residual: None, ..case }.expected();
-            let (error, size) =
-                plain.iter().zip(&specified).fold((0f64, 0f64), |(error, size), (y, s)| {
-                    (error + (f64::from(*y) - s).powi(2), size + s * s)
-                });
-            assert!(error <= 1e-12 * size, "n {n} k {k} m {m}: NMSE {}", error / size);
             cases += 1;
         }
+        // Near the specification, which sums in f64.
+        let specified = reference::gemm_int4(n, k, &all.nibbles, &all.scales, 71, &all.x);
+        let error = relative_l2(&Case { bias: None, residual: None, ..all }.expected(), &specified);
+        assert!(error <= 1e-6, "n {n} k {k}: {error}");
     }
-    assert_eq!(cases, SHAPES.len() * 8);
+    assert_eq!(cases, SHAPES.len() * 13);
+}
+
+#[test]
+fn weights_are_read_once() {
+    for m in [1, 8, 32] {
+        let (bench, case) = (Bench::default(), Case::draw(128, 320, m, 1));
+        let (w, x) = (case.upload(&bench, &[128]).unwrap(), case.inputs(&bench, true).unwrap());
+        bench.costs();
+        case.multiply(&bench, &w, &x).unwrap();
+        let counts = &bench.costs()[0];
+        // The levels are what was allocated first.
+        let levels = &counts.buffers[0];
+        assert_eq!((levels.asked, levels.needed), (128 * 320 / 64, 128 * 320 / 64), "{m} tokens");
+    }
+}
+
+#[test]
+fn gate_up_and_swiglu_are_one_in_every_batch() {
+    // Widths that are filled up, with biases and without.
+    for (seed, (width, k)) in (1u64..).zip([(64, 64), (37, 70), (96, 448), (130, 128)]) {
+        let mut all = Case::draw(2 * width, k, 19, seed);
+        all.residual = None;
+        *all.scales.last_mut().expect("a scale") = f16::ONE;
+        let bench = Bench::default();
+        let together = all.swiglu(&bench).unwrap_or_else(|e| panic!("{e}"));
+        let expected: Vec<f64> = all
+            .expected()
+            .chunks(2 * width)
+            .flat_map(|y| {
+                let mut row = reference::silu_mul(&y[..width], &y[width..]);
+                row.resize(padded(width), 0.0);
+                row
+            })
+            .collect();
+        together.near(&expected);
+        for m in [1, 2, 5, 8, 9] {
+            let some = all.first(m).swiglu(&bench).unwrap_or_else(|e| panic!("{m}: {e}"));
+            for token in 0..m {
+                assert_eq!(some.levels_of(token), together.levels_of(token), "{m} tokens");
+                assert_eq!(bits(&some.scales_of(token)), bits(&together.scales_of(token)));
+            }
+        }
+        bench.budget();
+    }
+}
+
+#[test]
+fn embeddings_are_the_rows() {
+    let bench = Bench::default();
+    for (n, k) in [(97, 32), (61, 70), (64, 575)] {
+        let case = Case::draw(n, k, 1, 8);
+        let ids = [0, n as u32 - 1, 17, 8, 17];
+        let values = case.values();
+        let plain = case.embed_f32(&bench, &ids).unwrap_or_else(|e| panic!("{e}"));
+        let got = case.embed(&bench, &ids).unwrap_or_else(|e| panic!("{e}"));
+        for (row, id) in got.chunks(padded(k)).zip(ids) {
+            let expected = &values[id as usize * k..][..k];
+            assert_eq!(bits(&row[..k]), bits(expected));
+            assert!(row[k..].iter().all(|v| *v == 0.0));
+        }
+        assert_eq!(plain, got);
+    }
+}
+
+#[test]
+fn f32_products_are_near_the_specification_and_the_same_in_any_batch() {
+    for (seed, (n, k)) in (1u64..).zip([(16, 64), (61, 70), (37, 575)]) {
+        let all = Case::draw(n, k, 11, seed);
+        let bench = Bench::default();
+        let mut expected = reference::matmul_f32(n, k, &all.values(), 11, &all.x);
+        for (i, y) in expected.iter_mut().enumerate() {
+            *y += f64::from(all.bias.as_ref().map_or(0.0, |bias| bias[i % n]));
+            *y += f64::from(all.residual.as_ref().map_or(0.0, |residual| residual[i]));
+        }
+        let y = all.run_f32(&bench).unwrap_or_else(|e| panic!("{e}"));
+        assert!(relative_l2(&y, &expected) < 1e-6);
+        for m in [1, 8, 9] {
+            let some = all.first(m).run_f32(&bench).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(bits(&some), bits(&y[..m * n]));
+        }
+    }
 }
 
 #[test]
 fn a_token_with_a_nan_spoils_itself_alone() {
-    let module = module("int4");
-    let mut case = Case::draw(32, 128, 3, 4);
-    let (clean, _) = case.run(&module, "int4_few").unwrap();
+    let bench = Bench::default();
+    let mut case = Case::draw(32, 128, 12, 4);
+    let clean = case.run(&bench).unwrap();
     case.x[128 + 5] = f32::NAN;
-    let (y, _) = case.run(&module, "int4_few").unwrap();
+    let y = case.run(&bench).unwrap();
     assert_eq!((bits(&y[..32]), bits(&y[64..])), (bits(&clean[..32]), bits(&clean[64..])));
     assert!(y[32..64].iter().all(|y| y.is_nan()));
 }
 
 #[test]
 fn a_read_past_the_weights_is_found() {
-    let module = module("int4");
-    let mut case = Case::draw(32, 128, 1, 5);
     // The kernel is told of 64 k more than the weights have.
-    case.k += 64;
-    case.x = vec![1.0; case.k];
-    let short = Case::draw(32, 128, 1, 5);
-    (case.nibbles, case.scales) = (vec![0; 32 * case.k / 2], vec![f16::ONE; 32 * case.k / GROUP]);
-    let fault = {
-        let (words, scales) = short.packed();
-        let mut memory = Memory::default();
-        let zeros = vec![0u8; 4 * case.k];
-        let params = [
-            memory.input("wq", &words).into(),
-            memory.input("ws", &scales).into(),
-            memory.input("xq", &zeros).into(),
-            memory.input("xs", &zeros).into(),
-            memory.input("xb", &zeros).into(),
-            Param::from(0u64),
-            Param::from(0u64),
-            memory.output::<f32>("y", 32).into(),
-            Param::from(32u32),
-            Param::from(case.k as u32),
-        ];
-        module
-            .kernel("int4_one")
-            .unwrap()
-            .launch(&Launch::new(2, 128), &params, &mut memory)
-            .unwrap_err()
-            .to_string()
-    };
-    assert!(
-        fault.contains("device.cuh:")
-            && fault.contains("out of bounds: byte 2048 of `wq` (of 2048), 16 bytes"),
-        "{fault}"
-    );
+    let bench = Bench::default();
+    let [short, long] = [128, 192].map(|k| Case::draw(32, k, 1, 5));
+    let x = long.inputs(&bench, true).unwrap();
+    let Weights::Int4(w) = short.upload(&bench, &[32]).unwrap() else { panic!("INT4") };
+    let y = bench.room(&[0f32; 32]);
+    let [xq, xs, xb] = x.int8().map(|view| lacuna_kernels::cuda::Arg::U64(view.of::<u8>(1)));
+    use lacuna_kernels::cuda::{Arg, Launch};
+    let [wq, ws] = [w.levels(), w.scales()].map(|view| Arg::U64(view.of::<u8>(1)));
+    let y = Arg::U64(y.view().of::<f32>(32));
+    let none = Arg::U64(0);
+    let sizes = [32, 192, 1, 32].map(Arg::U32);
+    let args = [&[wq, ws, xq, xs, xb, none, none, y][..], &sizes].concat();
+    let launch = Launch { kernel: "int4_one", grid: [4, 1, 1], block: 128 };
+    let fault = bench.gpu.launch(launch, &args).unwrap_err().to_string();
+    assert!(fault.contains("device.cuh:") && fault.contains("out of bounds: byte 4096"), "{fault}");
 }
