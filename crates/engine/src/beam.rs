@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::cancel::Cancel;
 use crate::device;
-use crate::error::{Cancelled, PromptError};
+use crate::error::PromptError;
 use crate::generate::{Constraint, Finish, Times};
 use crate::kv::KvCache;
 use crate::model::Model;
@@ -406,7 +406,8 @@ impl<'a, C: Constraint + Clone, R: Rules> Search<'a, C, R> {
             let ids: Vec<u32> = next.iter().filter_map(|candidate| candidate.id).collect();
             let mut caches: Vec<&mut KvCache> =
                 self.live.iter_mut().map(|hypothesis| &mut hypothesis.cache).collect();
-            if let Err(Cancelled) = prepack::extend(model, &mut caches, &ids, cancel, w) {
+            if let Err(stopped) = prepack::extend(model, &mut caches, &ids, cancel, w) {
+                stopped.unless_cancelled()?;
                 self.judge(f32::NEG_INFINITY);
                 self.is_cut_off = true;
                 return Ok(Finish::Cancelled);

@@ -4,7 +4,7 @@
 //! ([`repair`]); the pass does not know of either. Which runs there are is found in `runs`; how keys
 //! are moved, and which tokens deviate most, is the device's ([`MovedText`]).
 
-use crate::device::{Active, Device, MovedText};
+use crate::device::{Active, Device, DeviceError, MovedText};
 use crate::model::Model;
 use crate::pass::Pass;
 use crate::runs::Run;
@@ -19,24 +19,29 @@ pub(crate) fn take_over(
     target: &mut Sequence,
     runs: &[Run],
     donors: &[&Sequence],
-) -> usize {
+) -> Result<usize, DeviceError> {
     if let Some(first) = runs.first() {
         target.exact = target.exact.min(first.at);
     }
     for run in runs {
         let source = donors[run.donor];
-        move_run(model, target, source, run);
+        move_run(model, target, source, run)?;
         for (moves, before) in
             target.moves[run.target()].iter_mut().zip(&source.moves[run.source()])
         {
             *moves = before + 1;
         }
     }
-    runs.iter().map(|run| run.len).sum()
+    Ok(runs.iter().map(|run| run.len).sum())
 }
 
-fn move_run(model: &Model, target: &mut Sequence, source: &Sequence, run: &Run) {
-    model.device.move_run(&mut target.kv, run.at, &source.kv, run.source());
+fn move_run(
+    model: &Model,
+    target: &mut Sequence,
+    source: &Sequence,
+    run: &Run,
+) -> Result<(), DeviceError> {
+    model.device.move_run(&mut target.kv, run.at, &source.kv, run.source())
 }
 
 /// Half [`CHECK_HALF`] of a pass over tokens of `sequence`, after which the share `ratio` of the
@@ -47,13 +52,13 @@ pub(crate) fn repair(
     sequence: &mut Sequence,
     ratio: f32,
     buffers: &mut <Active as Device>::Buffers,
-) -> usize {
+) -> Result<usize, DeviceError> {
     let Sequence { kv, moves, .. } = sequence;
-    model.device.repair_half(&mut pass.batch, moves, ratio, kv, &mut pass.x, buffers);
+    model.device.repair_half(&mut pass.batch, moves, ratio, kv, &mut pass.x, buffers)?;
     pass.half += 1;
     let repaired = pass.batch.positions.iter().filter(|position| moves[**position] > 0).count();
     pass.batch.positions.iter().for_each(|position| moves[*position] = 0);
-    repaired
+    Ok(repaired)
 }
 
 #[cfg(test)]
@@ -75,10 +80,10 @@ mod tests {
     /// Largest difference of the keys and of the values of a layer, relative to the largest of
     /// each.
     fn difference(a: &Sequence, b: &Sequence, layer: usize, n: usize) -> (f32, f32) {
-        let width = a.kv.0[layer].kv_heads() * a.kv.0[layer].head_dim();
+        let width = a.kv.stores()[layer].kv_heads() * a.kv.stores()[layer].head_dim();
         let read = |s: &Sequence, p: usize| {
             let (mut k, mut v) = (vec![0f32; width], vec![0f32; width]);
-            s.kv.0[layer].read(p, &mut k, &mut v);
+            s.kv.stores()[layer].read(p, &mut k, &mut v);
             [k, v]
         };
         let (mut worst, mut largest) = ([0f32; 2], [0f32; 2]);
@@ -116,9 +121,9 @@ mod tests {
                     let there = Run { at: distance, donor: 0, from: 0, len: 50 };
                     let back = Run { at: 0, donor: 0, from: distance, len: 50 };
                     let (mut moved, mut returned) = (original.clone(), original.clone());
-                    move_run(&model, &mut moved, &original, &there);
-                    move_run(&model, &mut returned, &moved, &back);
-                    for layer in 0..original.kv.0.len() {
+                    move_run(&model, &mut moved, &original, &there).expect("a CPU");
+                    move_run(&model, &mut returned, &moved, &back).expect("a CPU");
+                    for layer in 0..original.kv.stores().len() {
                         let (k, v) = difference(&returned, &original, layer, 50);
                         assert!(
                             k <= 2.0 * rounding(dtype) && v <= 1e-6,
@@ -139,7 +144,7 @@ mod tests {
                         for (sequence, out) in [(&moved, &mut a), (&fresh.sequence, &mut b)] {
                             out.resize(2 * width, 0.0);
                             let (k, v) = out.split_at_mut(width);
-                            sequence.kv.0[0].read(p, k, v);
+                            sequence.kv.stores()[0].read(p, k, v);
                         }
                         for (a, b) in a.iter().zip(&b) {
                             worst = worst.max((a - b).abs());

@@ -1,6 +1,8 @@
 //! Why a prompt could not be evaluated; [`lacuna_model::LoadError`] is why a model could not be
 //! loaded.
 
+use crate::device::DeviceError;
+
 /// Why a prompt could not be evaluated. `Cancelled` is an outcome, the rest is a prompt that the
 /// model cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,14 +19,38 @@ pub enum PromptError {
         "the model produced values that are not numbers; its weights are damaged or out of range"
     )]
     NotFinite,
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
-/// A pass was cancelled.
+/// Why a pass has not come to its end.
 #[derive(Debug)]
-pub(crate) struct Cancelled;
+pub(crate) enum Stopped {
+    Cancelled,
+    Device(DeviceError),
+}
 
-impl From<Cancelled> for PromptError {
-    fn from(_: Cancelled) -> Self {
-        PromptError::Cancelled
+impl Stopped {
+    /// Nothing for a cancellation, which is an outcome.
+    pub(crate) fn unless_cancelled(self) -> Result<(), DeviceError> {
+        match self {
+            Stopped::Cancelled => Ok(()),
+            Stopped::Device(error) => Err(error),
+        }
+    }
+}
+
+impl From<DeviceError> for Stopped {
+    fn from(error: DeviceError) -> Self {
+        Stopped::Device(error)
+    }
+}
+
+impl From<Stopped> for PromptError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Cancelled => PromptError::Cancelled,
+            Stopped::Device(error) => PromptError::Device(error),
+        }
     }
 }

@@ -4,7 +4,7 @@
 use crate::batch::CHUNK;
 use crate::cancel::Cancel;
 use crate::device::{Device, log_sum_exp};
-use crate::error::{Cancelled, PromptError};
+use crate::error::{PromptError, Stopped};
 use crate::kv::KvCache;
 use crate::model::Model;
 use crate::pass::Stops;
@@ -22,11 +22,13 @@ pub(crate) fn extend(
     ids: &[u32],
     cancel: &Cancel,
     w: &mut Workspace,
-) -> Result<(), Cancelled> {
+) -> Result<(), Stopped> {
     let start = kv.ids().len();
     chunk(model, &mut kv.sequence, ids, start, cancel, w)?;
-    model.device.head(&w.pass.x, 0..ids.len(), kv.logits_mut(ids.len()), &mut w.buffers);
-    Ok(())
+    let rows = 0..ids.len();
+    let logits = kv.logits_mut(ids.len());
+    let done = model.device.head(&w.pass.x, rows, logits, &mut w.buffers);
+    done.map_err(|error| kv.without_logits(error).into())
 }
 
 /// Logits of every position, `[ids.len(), n_vocab]` row-major. For parity tests and short
@@ -72,7 +74,7 @@ fn each_logits(
         for start in (0..part.len()).step_by(SCORE_CHUNK) {
             let rows = start..part.len().min(start + SCORE_CHUNK);
             logits.resize(rows.len() * n_vocab, 0.0);
-            model.device.head(&pass.x, rows, &mut logits, buffers);
+            model.device.head(&pass.x, rows, &mut logits, buffers)?;
             for (i, logits) in logits.chunks_exact(n_vocab).enumerate() {
                 body(c * CHUNK + start + i, logits);
             }
@@ -101,7 +103,7 @@ fn chunk(
     start: usize,
     cancel: &Cancel,
     w: &mut Workspace,
-) -> Result<(), Cancelled> {
+) -> Result<(), Stopped> {
     w.pass.begin(Stops::Layers).push(0, (start..).zip(ids.iter().copied()));
     let Sequence { kv, route, .. } = sequence;
     w.pass.run(&model.device, &mut [kv], route, cancel, &mut w.buffers)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::cancel::Cancel;
 use crate::device::{self, Precision};
 use crate::draft::{DraftStats, Drafter, MAX_DRAFT};
-use crate::error::{Cancelled, PromptError};
+use crate::error::{PromptError, Stopped};
 use crate::forward::extend;
 use crate::kv::KvCache;
 use crate::model::Model;
@@ -168,9 +168,10 @@ pub fn generate_with(
             }
             let wanted = sampling.max_tokens - result.ids.len();
             let constraint = constraint.as_deref().filter(|c| c.is_active());
-            if let Err(Cancelled) =
+            if let Err(stopped) =
                 passes.evaluate(kv, *last, wanted, constraint, cancel, &mut workspace)
             {
+                stopped.unless_cancelled()?;
                 break Finish::Cancelled;
             }
         }
@@ -264,7 +265,7 @@ impl<'a> Passes<'a> {
         constraint: Option<&dyn Constraint>,
         cancel: &Cancel,
         w: &mut workspace::Workspace,
-    ) -> Result<(), Cancelled> {
+    ) -> Result<(), Stopped> {
         if self.used < self.n && self.ids[self.used] == last {
             kv.push(last, self.used);
             self.stats.accepted += 1;

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Device, KeysValues, KvDtype, KvMemory, Precision};
+use crate::device::{Device, DeviceError, KeysValues, KvDtype, KvMemory, Precision};
 use crate::model::Model;
 use crate::route::Route;
 use crate::sequence::Sequence;
@@ -204,6 +204,12 @@ impl KvCache {
             self.unfinished.remove(0);
         }
         self.unfinished.push(work);
+    }
+
+    /// Forgets the logits: they could not be computed.
+    pub(crate) fn without_logits(&mut self, error: DeviceError) -> DeviceError {
+        self.logits.clear();
+        error
     }
 
     /// Room for the logits of `m` tokens.

@@ -32,7 +32,7 @@ mod workspace;
 
 pub use beam::{Beam, Continuation, Found, Rules, Start, Texts, Verdict, likeliest};
 pub use cancel::Cancel;
-pub use device::{KvDtype, Precision};
+pub use device::{DeviceChoice, DeviceError, KvDtype, ParseDeviceError, Precision, gpus};
 pub use draft::{Confidence, DraftSource, DraftStats, Drafter, MAX_DRAFT};
 pub use error::PromptError;
 pub use forward::{forward_all, log_probs};
@@ -50,6 +50,9 @@ pub use prepack::{
 };
 pub use sample::Sampling;
 pub use schedule::{Class, Scheduler, Turn};
+
+/// Why a model could not be loaded.
+pub use lacuna_model::LoadError;
 
 /// Gives memory that was freed back to the system.
 pub use lacuna_kernels::give_back;

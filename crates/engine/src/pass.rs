@@ -8,7 +8,7 @@
 use crate::batch::Batch;
 use crate::cancel::Cancel;
 use crate::device::{Device, States};
-use crate::error::Cancelled;
+use crate::error::Stopped;
 use crate::route::Route;
 
 /// Where a pass looks at its cancel flag and lets others go first.
@@ -49,6 +49,8 @@ impl<D: Device> Pass<D> {
 
     /// Goes on up to half `until`. `kv` holds the keys and values of each sequence and takes those
     /// of the rows; after a cancellation it has some of them.
+    ///
+    /// Errors: cancelled, and what the device did not do.
     pub(crate) fn advance(
         &mut self,
         device: &D,
@@ -57,22 +59,22 @@ impl<D: Device> Pass<D> {
         until: usize,
         cancel: &Cancel,
         buffers: &mut D::Buffers,
-    ) -> Result<(), Cancelled> {
+    ) -> Result<(), Stopped> {
         if self.half == 0 {
-            device.embed(&self.batch.ids, &mut self.x);
+            device.embed(&self.batch.ids, &mut self.x)?;
         }
-        device.place(&self.batch.positions, buffers);
+        device.place(&self.batch.positions, buffers)?;
         while self.half < until {
             let (layer, is_attention) = (self.half / 2, self.half.is_multiple_of(2));
             if (is_attention || self.stops == Stops::Halves) && cancel.checkpoint(self.half == 0) {
-                return Err(Cancelled);
+                return Err(Stopped::Cancelled);
             }
             match (route.takes(layer), is_attention) {
                 (false, _) => {}
                 (true, true) => {
-                    device.attention_half(layer, &self.batch, kv, &mut self.x, buffers);
+                    device.attention_half(layer, &self.batch, kv, &mut self.x, buffers)?;
                 }
-                (true, false) => device.feed_forward_half(layer, &mut self.x, buffers),
+                (true, false) => device.feed_forward_half(layer, &mut self.x, buffers)?,
             }
             self.half += 1;
         }
@@ -87,7 +89,7 @@ impl<D: Device> Pass<D> {
         route: &Route,
         cancel: &Cancel,
         buffers: &mut D::Buffers,
-    ) -> Result<(), Cancelled> {
+    ) -> Result<(), Stopped> {
         self.advance(device, kv, route, 2 * device.layers(), cancel, buffers)
     }
 

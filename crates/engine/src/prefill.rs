@@ -14,7 +14,7 @@ use crate::batch::CHUNK;
 use crate::blend;
 use crate::cancel::Cancel;
 use crate::device::{Active, Device, KeysValues, States};
-use crate::error::{Cancelled, PromptError};
+use crate::error::{PromptError, Stopped};
 use crate::forward;
 use crate::kv::{KvCache, KvSnapshot};
 use crate::model::Model;
@@ -123,19 +123,21 @@ pub(crate) fn prefill_in(
         donors.retain(|donor| donor.route == work.sequence.route);
         // The last token is computed for its logits.
         let runs = find_runs(ids, work.reached()..ids.len() - 1, &donors, min_run);
-        stats.shifted = blend::take_over(model, &mut work.sequence, &runs, &donors);
+        stats.shifted = blend::take_over(model, &mut work.sequence, &runs, &donors)?;
     }
     match work.run(model, options.reuse, cancel, w, &mut stats) {
         Ok(()) => {
             let (x, buffers) = (&w.pass.x, &mut w.buffers);
-            model.device.head(x, x.rows() - 1..x.rows(), kv.logits_mut(1), buffers);
+            let done = model.device.head(x, x.rows() - 1..x.rows(), kv.logits_mut(1), buffers);
+            done.map_err(|error| kv.without_logits(error))?;
             kv.sequence = work.sequence;
             let held = &kv.sequence;
             kv.unfinished.retain(|work| !work.is_covered_by(held));
             stats.shifted -= stats.repaired;
             Ok(stats)
         }
-        Err(Cancelled) => {
+        Err(stopped) => {
+            stopped.unless_cancelled()?;
             kv.keep(work);
             Err(PromptError::Cancelled)
         }
@@ -189,7 +191,7 @@ impl Unfinished {
         cancel: &Cancel,
         w: &mut Workspace,
         stats: &mut PrefillStats,
-    ) -> Result<(), Cancelled> {
+    ) -> Result<(), Stopped> {
         while self.done < self.sequence.ids.len() {
             // Tokens of a chunk that was taken up again are counted as resumed.
             let is_new = self.chunk.is_none();
@@ -202,9 +204,9 @@ impl Unfinished {
             }
             match chunk.advance(model, &mut self.sequence, cancel, w) {
                 Ok(repaired) => stats.repaired += if is_new { repaired } else { 0 },
-                Err(Cancelled) => {
+                Err(stopped) => {
                     self.chunk = Some(chunk).filter(|chunk| chunk.pass.half > 0);
-                    return Err(Cancelled);
+                    return Err(stopped);
                 }
             }
             self.done = chunk.end;
@@ -239,7 +241,7 @@ impl Chunk {
         sequence: &mut Sequence,
         cancel: &Cancel,
         w: &mut Workspace,
-    ) -> Result<usize, Cancelled> {
+    ) -> Result<usize, Stopped> {
         let (device, pass, buffers) = (&model.device, &mut self.pass, &mut w.buffers);
         let mut repaired = 0;
         if let Some(ratio) = self.repair
@@ -248,9 +250,9 @@ impl Chunk {
             let Sequence { kv, route, .. } = &mut *sequence;
             pass.advance(device, &mut [kv], route, blend::CHECK_HALF, cancel, buffers)?;
             if cancel.checkpoint(false) {
-                return Err(Cancelled);
+                return Err(Stopped::Cancelled);
             }
-            repaired = blend::repair(model, pass, sequence, ratio, buffers);
+            repaired = blend::repair(model, pass, sequence, ratio, buffers)?;
             self.repair = None;
         }
         pass.run(device, &mut [&mut sequence.kv], &sequence.route, cancel, buffers)?;

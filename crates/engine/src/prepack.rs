@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use crate::batch::{Batch, CHUNK, Part};
 use crate::cancel::Cancel;
-use crate::device::{Active, Device, States, log_sum_exp};
+use crate::device::{Active, Device, DeviceError, States, log_sum_exp};
 use crate::draft::DraftStats;
-use crate::error::{Cancelled, PromptError};
+use crate::error::{PromptError, Stopped};
 use crate::forward;
 use crate::generate::{Constraint, Finish, Generation, Times, Token, next_token};
 use crate::kv::KvCache;
@@ -67,7 +67,7 @@ pub fn prefill_packed(
     passes(model, &mut branches, &parts, cancel, &mut w, &mut |batch, x, _| {
         for Part { sequence, rows } in &batch.parts {
             if batch.positions[rows.end - 1] + 1 == prompts[*sequence].len() {
-                last.push(x, rows.end - 1);
+                last.push(x, rows.end - 1)?;
             }
         }
         Ok(())
@@ -83,7 +83,7 @@ pub fn prefill_packed(
         kv.drop_unfinished();
         ids[*n..].iter().for_each(|id| kv.push(*id, 0));
     }
-    logits(model, caches, &last, &mut w.buffers);
+    logits(model, caches, &last, &mut w.buffers)?;
     Ok(stats.collect())
 }
 
@@ -135,7 +135,7 @@ fn together<'a>(
     sequences: impl Iterator<Item = &'a mut Sequence>,
     cancel: &Cancel,
     w: &mut Workspace,
-) -> Result<(), Cancelled> {
+) -> Result<(), Stopped> {
     let (mut kv, routes): (Vec<_>, Vec<_>) =
         sequences.map(|sequence| (&mut sequence.kv, &sequence.route)).unzip();
     let route = routes[0];
@@ -263,14 +263,14 @@ fn read_on(
                     let next = batch.positions[row] - starts[*sequence] + 1;
                     if next >= text.from {
                         wanted.push((*sequence, text.ids[next]));
-                        states.push(x, row);
+                        states.push(x, row)?;
                     }
                 }
             }
             for (i, wanted) in wanted.chunks(HEADS).enumerate() {
                 logits.resize(wanted.len() * n_vocab, 0.0);
                 let rows = i * HEADS..i * HEADS + wanted.len();
-                model.device.head(&states, rows, &mut logits, buffers);
+                model.device.head(&states, rows, &mut logits, buffers)?;
                 for (logits, (sequence, next)) in logits.chunks_exact(n_vocab).zip(wanted) {
                     scores[*sequence].push(log_probability(logits, *next)?);
                 }
@@ -298,7 +298,7 @@ pub(crate) fn extend(
     ids: &[u32],
     cancel: &Cancel,
     w: &mut Workspace,
-) -> Result<(), Cancelled> {
+) -> Result<(), Stopped> {
     let batch = w.pass.begin(Stops::Layers);
     for (sequence, (kv, id)) in caches.iter().zip(ids).enumerate() {
         batch.push(sequence, std::iter::once((kv.ids().len(), *id)));
@@ -307,22 +307,32 @@ pub(crate) fn extend(
     for (kv, id) in caches.iter_mut().zip(ids) {
         kv.push(*id, 0);
     }
-    logits(model, caches, &w.pass.x, &mut w.buffers);
+    logits(model, caches, &w.pass.x, &mut w.buffers)?;
     Ok(())
 }
 
 /// Logits of the states, a row for each cache, into the caches.
-fn logits(model: &Model, caches: &mut [&mut KvCache], states: &Rows, buffers: &mut Buffers) {
+fn logits(
+    model: &Model,
+    caches: &mut [&mut KvCache],
+    states: &Rows,
+    buffers: &mut Buffers,
+) -> Result<(), DeviceError> {
     let n_vocab = model.spec.n_vocab;
     let mut all = Vec::new();
     for (i, caches) in caches.chunks_mut(HEADS).enumerate() {
         all.resize(caches.len() * n_vocab, 0.0);
         let rows = i * HEADS..i * HEADS + caches.len();
-        model.device.head(states, rows, &mut all, buffers);
+        let done = model.device.head(states, rows, &mut all, buffers);
+        if let Err(error) = done {
+            caches.iter_mut().for_each(|kv| kv.logits.clear());
+            return Err(error);
+        }
         for (kv, logits) in caches.iter_mut().zip(all.chunks_exact(n_vocab)) {
             kv.logits_mut(1).copy_from_slice(logits);
         }
     }
+    Ok(())
 }
 
 /// One of the generations that run together.
@@ -401,7 +411,8 @@ pub fn generate_packed(
         if going.is_empty() {
             break;
         }
-        if let Err(Cancelled) = extend(model, &mut going, &ids, cancel, &mut w) {
+        if let Err(stopped) = extend(model, &mut going, &ids, cancel, &mut w) {
+            stopped.unless_cancelled()?;
             break;
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use lacuna_kernels::Int4Error;
+use lacuna_kernels::cuda::GpuError;
 use lacuna_kernels::isa::IsaError;
 
 use crate::hyper::ConfigError;
@@ -63,4 +64,8 @@ pub enum LoadError {
     Int4 { file: String, name: String, source: Int4Error },
     #[error(transparent)]
     Isa(#[from] IsaError),
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    #[error("{what} is not computed on a GPU by this version: set model.device = \"cpu\"")]
+    NotOnGpu { what: String },
 }

@@ -1,6 +1,6 @@
 //! What every device must do: each operation against plain scalar code, at odd sizes, in both
 //! precisions and with every type of keys and values; a pass that is cancelled and goes on, warm
-//! caches, shared ones, routes. For a new device: call [`check`] in a test of it.
+//! caches, shared ones, routes. For a new device: call [`check`] in a test of it, with what loads a model.
 
 use std::collections::BTreeMap;
 
@@ -30,12 +30,15 @@ pub(crate) struct Bounds {
 }
 
 /// Panics: the device does not conform.
-pub(crate) fn check<D: Device>(bounds: &Bounds) {
+pub(crate) fn check<D: Device>(
+    bounds: &Bounds,
+    load: impl Fn(&ModelSpec, &mut dyn WeightSource, Precision) -> Result<D, LoadError>,
+) {
     let mut n_cases = 0;
     for (seed, spec) in specs().into_iter().enumerate() {
         let mut weights = Drawn::new(&spec, seed as u64);
         for precision in [Precision::F32, Precision::Int4] {
-            let device = D::load(&spec, &mut weights, precision).expect("the weights are there");
+            let device = load(&spec, &mut weights, precision).expect("the weights are there");
             assert_eq!(device.layers(), spec.layers());
             assert!(device.bytes() > 0);
             for dtype in KvDtype::ALL {
@@ -192,7 +195,7 @@ impl<D: Device> Case<'_, D> {
         for n in [1, 17] {
             let ids = self.ids(n as u64, n);
             let (mut x, mut buffers) = (D::States::default(), D::Buffers::default());
-            self.device.embed(&ids, &mut x);
+            self.device.embed(&ids, &mut x).expect("there is room");
             assert_eq!(x.rows(), n);
             let logits = self.head(&x, &mut buffers);
             self.near(&logits, &self.reference(&ids, |_| false), "embedding and head");
@@ -203,7 +206,7 @@ impl<D: Device> Case<'_, D> {
                 assert!((f64::from(best.log_sum_exp) - sum.ln()).abs() < 1e-4);
                 assert!(logits.iter().all(|logit| *logit <= best.logit));
             }
-            self.device.feed_forward_half(0, &mut x, &mut buffers);
+            self.device.feed_forward_half(0, &mut x, &mut buffers).expect("there is room");
             let got = self.head(&x, &mut buffers);
             self.near(&got, &self.reference(&ids, |half| half == 1), "feed-forward half");
             let mut kv = self.kv();
@@ -244,7 +247,7 @@ impl<D: Device> Case<'_, D> {
         // What a caller keeps of the states.
         let mut kept = D::States::default();
         for row in [3, 0] {
-            kept.push(&pass.x, row);
+            kept.push(&pass.x, row).expect("there is room");
         }
         pass.x.truncate(1);
         let both = self.head(&kept, buffers);
@@ -347,7 +350,7 @@ impl<D: Device> Case<'_, D> {
 
     fn head(&self, x: &D::States, buffers: &mut D::Buffers) -> Vec<f32> {
         let mut logits = vec![0.0; x.rows() * self.spec.n_vocab];
-        self.device.head(x, 0..x.rows(), &mut logits, buffers);
+        self.device.head(x, 0..x.rows(), &mut logits, buffers).expect("there is room");
         logits
     }
 

@@ -2,27 +2,30 @@
 //! sequences, and computes half a layer at a time over the rows of a batch.
 //!
 //! Batches come as plain arrays. Weights, keys, values and the residual stream lie where the device
-//! likes; logits come to host memory, and what follows from them is computed there. The CPU is the
-//! first device; `conformance` runs any of them against plain scalar code. This module and those
+//! likes; logits come to host memory, and what follows from them is computed there. `cpu` and
+//! `cuda` are the devices, `active` the one of a model; `conformance` runs any of them against plain scalar code. This module and those
 //! below it are the only ones that name the kernels' computations.
 
+mod active;
 #[cfg(test)]
 mod conformance;
 mod cpu;
+mod cuda;
+mod rope;
 
 use std::ops::Range;
 
-use lacuna_model::{LoadError, ModelSpec, WeightSource};
-
 use crate::batch::Batch;
 
+pub use active::{DeviceChoice, ParseDeviceError, gpus};
+#[cfg(test)]
+pub(crate) use lacuna_kernels::cuda::Gpu;
+/// What a device did not do.
+pub use lacuna_kernels::cuda::GpuError as DeviceError;
 pub use lacuna_kernels::kv::KvDtype;
 pub(crate) use lacuna_kernels::ops::{log_sum_exp, top};
 
-/// What this process computes on.
-pub(crate) type Active = cpu::Cpu;
-/// Keys and values of one sequence there.
-pub(crate) type Kv = <Active as Device>::Kv;
+pub(crate) use active::{Active, Kv};
 /// What counts their bytes.
 pub(crate) type KvMemory = <Kv as KeysValues>::Memory;
 
@@ -36,20 +39,14 @@ pub enum Precision {
 }
 
 /// A model on a device.
-pub(crate) trait Device: Sized {
+///
+/// Errors of all that computes: [`DeviceError`], never on the CPU. What was written to is then
+/// undefined: keys and values of the rows, their states, and logits.
+pub(crate) trait Device {
     type Kv: KeysValues;
     type States: States;
     /// What a pass needs beside its states; reused from pass to pass.
     type Buffers: Default;
-
-    /// Takes all tensors of `spec` from `source`.
-    ///
-    /// Errors: see [`LoadError`].
-    fn load(
-        spec: &ModelSpec,
-        source: &mut dyn WeightSource,
-        precision: Precision,
-    ) -> Result<Self, LoadError>;
 
     /// Bytes of weights.
     fn bytes(&self) -> usize;
@@ -60,10 +57,10 @@ pub(crate) trait Device: Sized {
     fn new_kv(&self, dtype: KvDtype, memory: &<Self::Kv as KeysValues>::Memory) -> Self::Kv;
 
     /// `x` becomes the embeddings of `ids`, a row each.
-    fn embed(&self, ids: &[u32], x: &mut Self::States);
+    fn embed(&self, ids: &[u32], x: &mut Self::States) -> Result<(), DeviceError>;
 
     /// From here on the rows of a pass sit at `positions`, until others are given.
-    fn place(&self, positions: &[usize], buffers: &mut Self::Buffers);
+    fn place(&self, positions: &[usize], buffers: &mut Self::Buffers) -> Result<(), DeviceError>;
 
     /// `x += output(attention(norm(x)))`, each part of the batch over its own sequence. `kv` is one
     /// for each sequence, and takes the keys and values of the rows.
@@ -74,10 +71,15 @@ pub(crate) trait Device: Sized {
         kv: &mut [&mut Self::Kv],
         x: &mut Self::States,
         buffers: &mut Self::Buffers,
-    );
+    ) -> Result<(), DeviceError>;
 
     /// `x += down(silu(gate(norm(x))) · up(norm(x)))`
-    fn feed_forward_half(&self, layer: usize, x: &mut Self::States, buffers: &mut Self::Buffers);
+    fn feed_forward_half(
+        &self,
+        layer: usize,
+        x: &mut Self::States,
+        buffers: &mut Self::Buffers,
+    ) -> Result<(), DeviceError>;
 
     /// Logits of some rows of `x` into `logits` `[rows, n_vocab]`.
     fn head(
@@ -86,7 +88,7 @@ pub(crate) trait Device: Sized {
         rows: Range<usize>,
         logits: &mut [f32],
         buffers: &mut Self::Buffers,
-    );
+    ) -> Result<(), DeviceError>;
 }
 
 /// What a device does for text that is moved (`blend`), beside [`Device`].
@@ -97,7 +99,13 @@ pub(crate) trait MovedText: Device {
 
     /// Copies the keys and values at `run` of `source` to the positions from `at` on of `target`,
     /// in all layers: keys rotated to their new places.
-    fn move_run(&self, target: &mut Self::Kv, at: usize, source: &Self::Kv, run: Range<usize>);
+    fn move_run(
+        &self,
+        target: &mut Self::Kv,
+        at: usize,
+        source: &Self::Kv,
+        run: Range<usize>,
+    ) -> Result<(), DeviceError>;
 
     /// The attention half of [`MovedText::CHECK_LAYER`] where all rows give keys and values, but
     /// only some go on, and are all that is left of `batch` and `x`: those that were not moved
@@ -111,7 +119,7 @@ pub(crate) trait MovedText: Device {
         kv: &mut Self::Kv,
         x: &mut Self::States,
         buffers: &mut Self::Buffers,
-    );
+    ) -> Result<(), DeviceError>;
 }
 
 /// Keys and values of one sequence in all layers, from position 0 on. A clone shares memory;
@@ -150,5 +158,25 @@ pub(crate) trait States: Default {
     fn truncate(&mut self, rows: usize);
 
     /// Adds row `row` of `other`.
-    fn push(&mut self, other: &Self, row: usize);
+    fn push(&mut self, other: &Self, row: usize) -> Result<(), DeviceError>;
+}
+
+/// Rows to go on with, ascending: those that were not moved, and the share `ratio` of the others
+/// that are farthest from what was moved.
+fn farthest(
+    positions: &[usize],
+    moves: &[u8],
+    ratio: f32,
+    mut distance: impl FnMut(usize) -> f32,
+) -> Vec<usize> {
+    let (moved, mut chosen): (Vec<usize>, Vec<usize>) =
+        (0..positions.len()).partition(|row| moves[positions[*row]] > 0);
+    let mut by_distance: Vec<(f32, usize)> =
+        moved.into_iter().map(|row| (distance(row), row)).collect();
+    by_distance.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    // Rounded up, but for what rounding of the product adds.
+    let n = (ratio * by_distance.len() as f32 - 1e-3).ceil() as usize;
+    chosen.extend(by_distance.iter().take(n).map(|(_, row)| row));
+    chosen.sort_unstable();
+    chosen
 }

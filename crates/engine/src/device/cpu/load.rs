@@ -1,4 +1,4 @@
-//! Loading: how the tensors of a [`ModelSpec`] come into host memory.
+//! Loading: how the tensors of a [`ModelSpec`] come into host memory, for this device and others.
 //!
 //! Sources give them as values (quantised here when INT4 is asked for) or as INT4. q, k and v, and
 //! gate and up, are joined row-wise into one matrix each.
@@ -6,23 +6,31 @@
 use lacuna_kernels::{Int4Matrix, isa};
 use lacuna_model::{Head, Int4Parts, LoadError, ModelSpec, Role, TensorSpec, WeightSource};
 
-use super::rope::Rope;
 use super::weights::{Linear, Matrix};
 use super::{Cpu, Layer};
 use crate::device::Precision;
+use crate::device::rope::Rope;
 
-/// Errors: see [`LoadError`]; also a `LACUNA_ISA` that names no usable kernel row.
-pub(super) fn load(
+impl Cpu {
+    /// Takes all tensors of `spec` from `source`.
+    ///
+    /// Errors: see [`LoadError`]; also a `LACUNA_ISA` that names no usable kernel row.
+    pub(crate) fn load(
+        spec: &ModelSpec,
+        source: &mut dyn WeightSource,
+        precision: Precision,
+    ) -> Result<Cpu, LoadError> {
+        load(spec, source, precision)
+    }
+}
+
+fn load(
     spec: &ModelSpec,
     source: &mut dyn WeightSource,
     precision: Precision,
 ) -> Result<Cpu, LoadError> {
-    isa::selected().map_err(Clone::clone)?;
     let tensors = spec.tensors();
-    // A config with too many layers fails here rather than after loading the rest.
-    let last = tensors.iter().rev().find(|tensor| tensor.role == Role::AttentionNorm);
-    last.map_or(Ok(()), |tensor| source.expect(tensor))?;
-    let mut reader = Reader { tensors: &tensors, source, precision };
+    let mut reader = Reader::new(&tensors, source, precision)?;
     let embedding = reader.matrix(None, &[Role::Embedding])?;
     let mut layers = Vec::new();
     for (l, block) in spec.blocks.iter().enumerate() {
@@ -60,13 +68,26 @@ pub(super) fn load(
 }
 
 /// Takes the tensors of a model from its source, as they shall be held.
-struct Reader<'a> {
+pub(in crate::device) struct Reader<'a> {
     tensors: &'a [TensorSpec],
     source: &'a mut dyn WeightSource,
     precision: Precision,
 }
 
 impl<'a> Reader<'a> {
+    /// Errors: a source that has not all layers, and a `LACUNA_ISA` that names no usable kernel row.
+    pub(in crate::device) fn new(
+        tensors: &'a [TensorSpec],
+        source: &'a mut dyn WeightSource,
+        precision: Precision,
+    ) -> Result<Reader<'a>, LoadError> {
+        isa::selected().map_err(Clone::clone)?;
+        // A config with too many layers fails here rather than after loading the rest.
+        let last = tensors.iter().rev().find(|tensor| tensor.role == Role::AttentionNorm);
+        last.map_or(Ok(()), |tensor| source.expect(tensor))?;
+        Ok(Reader { tensors, source, precision })
+    }
+
     /// The tensor of a role that the spec has.
     fn tensor(&self, layer: Option<usize>, role: Role, is_bias: bool) -> Option<&'a TensorSpec> {
         self.tensors
@@ -78,14 +99,22 @@ impl<'a> Reader<'a> {
         self.tensor(layer, role, false).expect("a spec lists the weights of its roles")
     }
 
-    fn vector(&mut self, layer: Option<usize>, role: Role) -> Result<Vec<f32>, LoadError> {
+    pub(in crate::device) fn vector(
+        &mut self,
+        layer: Option<usize>,
+        role: Role,
+    ) -> Result<Vec<f32>, LoadError> {
         let mut out = Vec::new();
         self.source.append_values(self.weight(layer, role), &mut out)?;
         Ok(out)
     }
 
     /// Matrices of equal width joined row-wise.
-    fn matrix(&mut self, layer: Option<usize>, roles: &[Role]) -> Result<Matrix, LoadError> {
+    pub(in crate::device) fn matrix(
+        &mut self,
+        layer: Option<usize>,
+        roles: &[Role],
+    ) -> Result<Matrix, LoadError> {
         let parts: Vec<&TensorSpec> = roles.iter().map(|role| self.weight(layer, *role)).collect();
         let n = parts.iter().map(|part| part.rows).sum();
         let k = parts[0].columns.unwrap_or(1);
@@ -114,7 +143,11 @@ impl<'a> Reader<'a> {
     }
 
     /// As [`Reader::matrix`], with the biases where there are some.
-    fn linear(&mut self, layer: Option<usize>, roles: &[Role]) -> Result<Linear, LoadError> {
+    pub(in crate::device) fn linear(
+        &mut self,
+        layer: Option<usize>,
+        roles: &[Role],
+    ) -> Result<Linear, LoadError> {
         let matrix = self.matrix(layer, roles)?;
         let biases: Vec<&TensorSpec> =
             roles.iter().filter_map(|role| self.tensor(layer, *role, true)).collect();

@@ -2,7 +2,6 @@
 
 mod load;
 mod moved;
-mod rope;
 mod weights;
 
 use std::ops::Range;
@@ -10,12 +9,14 @@ use std::ops::Range;
 use lacuna_kernels::Epilogue;
 use lacuna_kernels::kv::{KvMemory, KvStore};
 use lacuna_kernels::ops::{self, Attention};
-use lacuna_model::{AttentionSpec, LoadError, ModelSpec, WeightSource};
+use lacuna_model::AttentionSpec;
 
 use crate::batch::{Batch, Part};
-use crate::device::{Device, KeysValues, KvDtype, Precision, States};
-use rope::Rope;
-use weights::{Input, Linear, Matrix, Norm, ProductBuffers};
+use crate::device::rope::Rope;
+use crate::device::{Device, DeviceError, KeysValues, KvDtype, States};
+pub(super) use load::Reader;
+use weights::{Input, Norm, ProductBuffers};
+pub(super) use weights::{Linear, Matrix};
 
 /// A model in host memory.
 pub(crate) struct Cpu {
@@ -72,14 +73,6 @@ impl Device for Cpu {
     type States = Rows;
     type Buffers = Buffers;
 
-    fn load(
-        spec: &ModelSpec,
-        source: &mut dyn WeightSource,
-        precision: Precision,
-    ) -> Result<Self, LoadError> {
-        load::load(spec, source, precision)
-    }
-
     fn bytes(&self) -> usize {
         let vectors = |all: &[Vec<f32>]| all.iter().map(|v| size_of_val(&v[..])).sum::<usize>();
         let of_layer = |layer: &Layer| {
@@ -104,16 +97,18 @@ impl Device for Cpu {
         Stores(vec![KvStore::counted(dtype, kv_heads, head_dim, memory); self.layers.len()])
     }
 
-    fn embed(&self, ids: &[u32], x: &mut Rows) {
+    fn embed(&self, ids: &[u32], x: &mut Rows) -> Result<(), DeviceError> {
         x.width = self.hidden;
         x.values.resize(ids.len() * self.hidden, 0.0);
         for (id, x) in ids.iter().zip(x.values.chunks_exact_mut(self.hidden)) {
             self.embedding.row(*id as usize, x);
         }
+        Ok(())
     }
 
-    fn place(&self, positions: &[usize], buffers: &mut Buffers) {
+    fn place(&self, positions: &[usize], buffers: &mut Buffers) -> Result<(), DeviceError> {
         self.rope.fill(positions, &mut buffers.cos, &mut buffers.sin);
+        Ok(())
     }
 
     fn attention_half(
@@ -123,12 +118,60 @@ impl Device for Cpu {
         kv: &mut [&mut Stores],
         x: &mut Rows,
         buffers: &mut Buffers,
+    ) -> Result<(), DeviceError> {
+        self.attention_over(layer, batch, kv, x, buffers);
+        Ok(())
+    }
+
+    fn feed_forward_half(
+        &self,
+        layer: usize,
+        x: &mut Rows,
+        buffers: &mut Buffers,
+    ) -> Result<(), DeviceError> {
+        let layer = &self.layers[layer];
+        let norm = self.norm(&layer.mlp_norm);
+        let product = &mut buffers.product;
+        weights::feed_forward(&layer.gate_up, &layer.down, norm, &mut x.values, product);
+        Ok(())
+    }
+
+    fn head(
+        &self,
+        x: &Rows,
+        rows: Range<usize>,
+        logits: &mut [f32],
+        buffers: &mut Buffers,
+    ) -> Result<(), DeviceError> {
+        let x = &x.values[rows.start * self.hidden..rows.end * self.hidden];
+        let matrix = self.head.as_ref().unwrap_or(&self.embedding);
+        let input = Input::Normed(x, self.norm(&self.norm));
+        matrix.apply(input, Epilogue::default(), logits, &mut buffers.product);
+        Ok(())
+    }
+}
+
+impl AsMut<Stores> for Stores {
+    fn as_mut(&mut self) -> &mut Stores {
+        self
+    }
+}
+
+impl Cpu {
+    /// [`Device::attention_half`] over whatever has the stores in it.
+    pub(super) fn attention_over<K: AsMut<Stores>>(
+        &self,
+        layer: usize,
+        batch: &Batch,
+        kv: &mut [&mut K],
+        x: &mut Rows,
+        buffers: &mut Buffers,
     ) {
         self.project(layer, x, buffers);
         let (width, q_width) = (self.width(), self.attention.q_width());
         buffers.attended.resize(batch.len() * q_width, 0.0);
         for Part { sequence, rows } in &batch.parts {
-            let store = &mut kv[*sequence].0[layer];
+            let store = &mut kv[*sequence].as_mut().0[layer];
             let positions = &batch.positions[rows.clone()];
             let qkv = &buffers.qkv[rows.start * width..rows.end * width];
             let attended = &mut buffers.attended[rows.start * q_width..rows.end * q_width];
@@ -139,22 +182,6 @@ impl Device for Cpu {
         output.add_to(Input::Plain(&buffers.attended), &mut x.values, &mut buffers.product);
     }
 
-    fn feed_forward_half(&self, layer: usize, x: &mut Rows, buffers: &mut Buffers) {
-        let layer = &self.layers[layer];
-        let norm = self.norm(&layer.mlp_norm);
-        let product = &mut buffers.product;
-        weights::feed_forward(&layer.gate_up, &layer.down, norm, &mut x.values, product);
-    }
-
-    fn head(&self, x: &Rows, rows: Range<usize>, logits: &mut [f32], buffers: &mut Buffers) {
-        let x = &x.values[rows.start * self.hidden..rows.end * self.hidden];
-        let matrix = self.head.as_ref().unwrap_or(&self.embedding);
-        let input = Input::Normed(x, self.norm(&self.norm));
-        matrix.apply(input, Epilogue::default(), logits, &mut buffers.product);
-    }
-}
-
-impl Cpu {
     fn norm<'a>(&self, weight: &'a [f32]) -> Norm<'a> {
         Norm { weight, eps: self.eps }
     }
@@ -269,9 +296,10 @@ impl States for Rows {
         self.values.truncate(rows * self.width);
     }
 
-    fn push(&mut self, other: &Rows, row: usize) {
+    fn push(&mut self, other: &Rows, row: usize) -> Result<(), DeviceError> {
         self.width = other.width;
         self.values.extend_from_slice(&other.values[row * self.width..][..self.width]);
+        Ok(())
     }
 }
 
@@ -286,12 +314,13 @@ mod tests {
     fn the_cpu_conforms() {
         // On AMX more than 16 tokens are computed with coarser scales than fewer.
         let is_coarse = isa::active().isa().name().starts_with("amx");
-        crate::device::conformance::check::<Cpu>(&Bounds {
+        let bounds = Bounds {
             f32: 1e-4,
             int4: 0.05,
             f16: 2e-3,
             int8: 0.03,
             cut: if is_coarse { 0.1 } else { 1e-5 },
-        });
+        };
+        crate::device::conformance::check(&bounds, Cpu::load);
     }
 }

@@ -13,16 +13,21 @@
 
 use std::ops::Range;
 
-use lacuna_kernels::kv::KvStore;
 use lacuna_kernels::ops;
 
 use super::weights::Input;
 use super::{Buffers, Cpu, Rows, Stores};
 use crate::batch::Batch;
-use crate::device::{MovedText, States};
+use crate::device::{DeviceError, MovedText, States, farthest};
 
 impl MovedText for Cpu {
-    fn move_run(&self, target: &mut Stores, at: usize, source: &Stores, run: Range<usize>) {
+    fn move_run(
+        &self,
+        target: &mut Stores,
+        at: usize,
+        source: &Stores,
+        run: Range<usize>,
+    ) -> Result<(), DeviceError> {
         let width = self.attention.kv_width();
         let (mut k, mut v) = (vec![0f32; width], vec![0f32; width]);
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
@@ -40,6 +45,7 @@ impl MovedText for Cpu {
                 target.put(at, &k, &v);
             }
         }
+        Ok(())
     }
 
     fn repair_half(
@@ -50,10 +56,16 @@ impl MovedText for Cpu {
         kv: &mut Stores,
         x: &mut Rows,
         buffers: &mut Buffers,
-    ) {
+    ) -> Result<(), DeviceError> {
         let store = &mut kv.0[Self::CHECK_LAYER];
         self.project(Self::CHECK_LAYER, x, buffers);
-        let chosen = self.choose(store, &batch.positions, moves, ratio, &buffers.qkv);
+        let (kv_width, width) = (self.attention.kv_width(), self.width());
+        let (mut k, mut old) = (vec![0f32; kv_width], vec![0f32; kv_width]);
+        let chosen = farthest(&batch.positions, moves, ratio, |row| {
+            store.read(batch.positions[row], &mut k, &mut old);
+            let new = &buffers.qkv[(row + 1) * width - kv_width..][..kv_width];
+            new.iter().zip(&old).map(|(a, b)| (a - b) * (a - b)).sum()
+        });
         self.put(store, &batch.positions, &buffers.qkv);
         batch.keep(&chosen);
         keep_rows(&mut x.values, self.hidden, &chosen);
@@ -62,35 +74,7 @@ impl MovedText for Cpu {
         self.attend(store, &batch.positions, &buffers.qkv, &mut buffers.attended);
         let output = &self.layers[Self::CHECK_LAYER].output;
         output.add_to(Input::Plain(&buffers.attended), &mut x.values, &mut buffers.product);
-    }
-}
-
-impl Cpu {
-    /// Rows to go on with, ascending.
-    fn choose(
-        &self,
-        store: &KvStore,
-        positions: &[usize],
-        moves: &[u8],
-        ratio: f32,
-        qkv: &[f32],
-    ) -> Vec<usize> {
-        let (kv_width, width) = (self.attention.kv_width(), self.width());
-        let (mut k, mut old) = (vec![0f32; kv_width], vec![0f32; kv_width]);
-        let (moved, mut chosen): (Vec<usize>, Vec<usize>) =
-            (0..positions.len()).partition(|row| moves[positions[*row]] > 0);
-        let mut by_deviation: Vec<(f32, usize)> = Vec::with_capacity(moved.len());
-        for row in moved {
-            store.read(positions[row], &mut k, &mut old);
-            let new = &qkv[(row + 1) * width - kv_width..][..kv_width];
-            by_deviation.push((new.iter().zip(&old).map(|(a, b)| (a - b) * (a - b)).sum(), row));
-        }
-        by_deviation.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        // Rounded up, but for what rounding of the product adds.
-        let n = (ratio * by_deviation.len() as f32 - 1e-3).ceil() as usize;
-        chosen.extend(by_deviation.iter().take(n).map(|(_, row)| row));
-        chosen.sort_unstable();
-        chosen
+        Ok(())
     }
 }
 

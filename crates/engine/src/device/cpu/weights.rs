@@ -49,7 +49,7 @@ impl Matrix {
     }
 
     /// Rows.
-    fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         match self {
             Matrix::F32 { n, .. } => *n,
             Matrix::Int4(w) => w.n(),
