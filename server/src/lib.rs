@@ -11,6 +11,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lacuna_engine::DeviceChoice;
 use lacuna_serving::say;
 
 /// Private, instant code completion: an LSP server with its own inference engine and an embedded
@@ -18,6 +19,9 @@ use lacuna_serving::say;
 #[derive(Parser)]
 #[command(name = "lacuna", version, about, propagate_version = true)]
 struct Cli {
+    /// What computes: auto, cpu, cuda or cuda:N [default: model.device]
+    #[arg(long, global = true, value_name = "D")]
+    device: Option<DeviceChoice>,
     #[command(subcommand)]
     command: Command,
 }
@@ -73,6 +77,9 @@ pub fn main() -> ExitCode {
         .log_internal_errors(false)
         .init();
     log_panics();
+    if let Some(device) = cli.device {
+        lacuna_config::set_device_flag(device);
+    }
     let result = match cli.command {
         Command::Complete(args) => commands::complete::run(&args),
         Command::Lsp(args) => {

@@ -101,7 +101,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .map(|Against::LlamaCpp| peer::find(args.llama_bench.as_deref(), args.isa))
         .transpose()?;
     let files = Files::of(args, program.is_some())?;
-    let model = Model::load(&files.ours, Precision::Int4)
+    let device = lacuna_config::resolve_here(None)?.config.model.device.0;
+    let model = Model::load_on(&files.ours, Precision::Int4, device)
         .with_context(|| format!("model {}", files.ours.display()))?;
     let limit = model.spec().max_positions;
     let (fits, too_long): (Vec<Plan>, Vec<Plan>) =

@@ -19,10 +19,10 @@ mod trust;
 
 pub use globs::globs;
 pub use layer::{Origin, Problem};
-pub use resolve::{Resolved, read_any, resolve, resolve_here, user_file};
+pub use resolve::{Resolved, read_any, resolve, resolve_here, set_device_flag, user_file};
 pub use settings::{
-    AutoSetting, Config, ContextConfig, DtypeSetting, EagernessSetting, ExplicitSetting,
-    HttpConfig, KvConfig, LanguageConfig, LatencyConfig, Lines, ModelConfig, OrderSetting,
-    ReuseSetting, ShowConfig, TRAINED, TelemetryConfig, TrustConfig, Wanted,
+    AutoSetting, Config, ContextConfig, DeviceSetting, DtypeSetting, EagernessSetting,
+    ExplicitSetting, HttpConfig, KvConfig, LanguageConfig, LatencyConfig, Lines, ModelConfig,
+    OrderSetting, ReuseSetting, ShowConfig, TRAINED, TelemetryConfig, TrustConfig, Wanted,
 };
 pub use trust::Near;

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, bail};
 use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
+use lacuna_engine::DeviceChoice;
 use serde_json::{Map, Value};
 
 use super::layer::{self, Layer, Origin, Problem, of_editor, of_text, of_unreadable};
@@ -60,6 +61,14 @@ impl Resolved {
             warn_once(&problem.told());
         }
     }
+}
+
+/// `--device`, which every command takes.
+static DEVICE_FLAG: OnceLock<DeviceChoice> = OnceLock::new();
+
+/// What is resolved from now on has this device, whatever the layers say. The first call counts.
+pub fn set_device_flag(device: DeviceChoice) {
+    let _ = DEVICE_FLAG.set(device);
 }
 
 /// As [`resolve`], for what is run in the working directory.
@@ -135,6 +144,10 @@ fn resolve_for(
     }
     if let Some(model) = model_flag {
         lay(&mut origins, &serde_json::json!({"model": {"path": model}}), &Origin::Flag);
+    }
+    if let Some(device) = DEVICE_FLAG.get() {
+        let device = serde_json::json!({"model": {"device": device.to_string()}});
+        lay(&mut origins, &device, &Origin::Flag);
     }
     // Whoever may have said that nothing is to be recorded is taken to have said so.
     if let Some(origin) = unclear {

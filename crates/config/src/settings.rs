@@ -1,5 +1,6 @@
 //! Every setting with its default, and what the completer is told of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,10 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use lacuna_complete::{AUTO_LINES, Settings};
-use lacuna_engine::{KvDtype, Reuse};
+use lacuna_engine::{DeviceChoice, KvDtype, Reuse};
 use lacuna_telemetry::experiment::Definition;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::globs::globs;
 
@@ -63,6 +64,9 @@ pub struct TelemetryConfig {
 pub struct ModelConfig {
     /// Directory in Hugging Face layout or a packed file; empty for the embedded model.
     pub path: String,
+    /// What computes: `cpu`, `cuda` or `cuda:N` (a GPU by its number), or `auto`, which is the CPU as
+    /// long as the kernels for GPUs have not been run on one.
+    pub device: DeviceSetting,
     /// `auto` (what the model was trained on), `psm` or `spm`.
     pub order: OrderSetting,
     /// Token healing; unset: on, except where the model says otherwise.
@@ -75,6 +79,37 @@ pub struct ModelConfig {
     /// below 50 million parameters, 4 below 300, 2 below 1,000, else 1.
     #[schemars(range(min = 1, max = 16))]
     pub beam: Option<usize>,
+}
+
+/// A device by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceSetting(pub DeviceChoice);
+
+impl Serialize for DeviceSetting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map(DeviceSetting).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for DeviceSetting {
+    fn schema_name() -> Cow<'static, str> {
+        "DeviceSetting".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(auto|cpu|cuda(:[0-9]+)?)$" })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -74,6 +74,8 @@ pub const REACH: &[(&str, Reach)] = &[
     ("latency.pin_threads", Reach::Nothing),
     ("latency.threads", Reach::Nothing),
     ("model.beam", Reach::Nothing),
+    // Of the whole machine.
+    ("model.device", Reach::Nothing),
     ("model.heal", Reach::Nothing),
     ("model.order", Reach::Nothing),
     // Names files that parsers read.

@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let loading = tokio::task::spawn_blocking({
             let shared = Arc::clone(&shared);
             move || {
-                let loaded = models::load(&config.model.path)?;
+                let loaded = models::load_configured(&config.model)?;
                 let completer = loaded.completer(&config)?;
                 shared.ready(loaded.name, completer);
                 anyhow::Ok(())

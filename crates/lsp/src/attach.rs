@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use etcetera::base_strategy::{BaseStrategy, choose_base_strategy};
 use futures::FutureExt;
+use lacuna_config::ModelConfig;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{UnixListener, UnixStream};
@@ -39,11 +40,10 @@ const REFUSAL: Duration = Duration::from_secs(5);
 /// Editors that one engine serves.
 const MAX_EDITORS: usize = 64;
 
-/// Where the engine for `model` (a path, or empty for the embedded one) listens. The folder is
-/// made, owner-only.
+/// Where the engine for a model on its device listens. The folder is made, owner-only.
 ///
 /// Errors: a folder that belongs to somebody else or that others may enter.
-pub fn socket(model: &str) -> anyhow::Result<PathBuf> {
+pub fn socket(model: &ModelConfig) -> anyhow::Result<PathBuf> {
     let folder = folder()?;
     let mut name = Sha256::new();
     name.update(env!("CARGO_PKG_VERSION"));
@@ -51,12 +51,13 @@ pub fn socket(model: &str) -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let meta = fs::metadata(&exe).with_context(|| format!("{}", exe.display()))?;
     name.update(format!("{} {} {}", meta.ino(), meta.len(), meta.mtime_nsec()));
-    let model = if model.is_empty() {
+    let path = if model.path.is_empty() {
         PathBuf::new()
     } else {
-        fs::canonicalize(model).unwrap_or_else(|_| PathBuf::from(model))
+        fs::canonicalize(&model.path).unwrap_or_else(|_| PathBuf::from(&model.path))
     };
-    name.update(model.as_os_str().as_encoded_bytes());
+    name.update(path.as_os_str().as_encoded_bytes());
+    name.update(format!(" {}", model.device.0));
     let hash = hex::encode(&name.finalize()[..8]);
     Ok(folder.join(format!("engine-{hash}.sock")))
 }
@@ -102,7 +103,7 @@ pub async fn is_running(socket: &Path) -> bool {
 }
 
 /// For `lacuna doctor`: what a `lacuna lsp` with this model would find.
-pub fn describe(model: &str) -> String {
+pub fn describe(model: &ModelConfig) -> String {
     match socket(model) {
         Err(error) => format!("not possible: {error:#}"),
         Ok(socket) if std::os::unix::net::UnixStream::connect(&socket).is_ok() => {
@@ -115,7 +116,7 @@ pub fn describe(model: &str) -> String {
 /// Passes messages between an editor on standard input and output and the engine, which is started
 /// when there is none. Returns when either side hangs up; whether the editor had said goodbye or
 /// hung up itself.
-pub async fn attach(socket: &Path, model: &str, idle: Duration) -> anyhow::Result<bool> {
+pub async fn attach(socket: &Path, model: &ModelConfig, idle: Duration) -> anyhow::Result<bool> {
     let engine = connect(socket, model, idle).await?;
     let uid = engine.peer_cred()?.uid();
     if uid != own_uid()? {
@@ -179,7 +180,7 @@ impl Goodbye {
     }
 }
 
-async fn connect(socket: &Path, model: &str, idle: Duration) -> anyhow::Result<UnixStream> {
+async fn connect(socket: &Path, model: &ModelConfig, idle: Duration) -> anyhow::Result<UnixStream> {
     if let Ok(stream) = UnixStream::connect(socket).await {
         return Ok(stream);
     }
@@ -217,7 +218,11 @@ fn log_file(socket: &Path) -> PathBuf {
 }
 
 /// Starts an engine that outlives this process and its terminal.
-fn start(socket: &Path, model: &str, idle: Duration) -> anyhow::Result<std::process::Child> {
+fn start(
+    socket: &Path,
+    model: &ModelConfig,
+    idle: Duration,
+) -> anyhow::Result<std::process::Child> {
     let log = log_file(socket);
     let errors = File::create(&log).with_context(|| format!("{}", log.display()))?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -226,9 +231,10 @@ fn start(socket: &Path, model: &str, idle: Duration) -> anyhow::Result<std::proc
         .arg(socket)
         .arg("--engine-idle")
         .arg(idle.as_secs().to_string());
-    if !model.is_empty() {
-        command.arg("--model").arg(std::path::absolute(model)?);
+    if !model.path.is_empty() {
+        command.arg("--model").arg(std::path::absolute(&model.path)?);
     }
+    command.arg("--device").arg(model.device.0.to_string());
     // A process group of its own: what an editor sends to its own group does not reach it.
     command
         .stdin(Stdio::null())

@@ -161,7 +161,7 @@ impl Experiments {
                 if config.model.path == base.model.path {
                     loaded.serving(&config)
                 } else {
-                    models::load(&config.model.path)?.serving(&config)
+                    models::load_configured(&config.model)?.serving(&config)
                 }
             };
             // The unit stays in its arm: who cannot have the treatment is part of what it does.

@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use lacuna_config::ModelConfig;
 use lacuna_serving::Token;
 use lacuna_serving::models;
 
@@ -110,11 +111,11 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     #[cfg(unix)]
-    if let Some(clean) = runtime.block_on(attached(args, &resolved.config.model.path))? {
+    if let Some(clean) = runtime.block_on(attached(args, &resolved.config.model))? {
         runtime.shutdown_background();
         return Ok(clean);
     }
-    let loaded = Arc::new(models::load(&resolved.config.model.path)?);
+    let loaded = Arc::new(models::load_configured(&resolved.config.model)?);
     let recorder = args.record.as_deref().map(Recorder::new).transpose()?.map(Arc::new);
     let connection = Connection { loaded, model: args.model.clone(), recorder };
     #[cfg(unix)]
@@ -147,7 +148,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
 /// Passes messages to the engine of this user, if there is one or one is wanted. `None`: this
 /// process has to be the engine itself.
 #[cfg(unix)]
-async fn attached(args: &Args, model: &str) -> anyhow::Result<Option<bool>> {
+async fn attached(args: &Args, model: &ModelConfig) -> anyhow::Result<Option<bool>> {
     if args.no_attach
         || args.engine.is_some()
         || args.tcp.is_some()
@@ -172,9 +173,9 @@ async fn attached(args: &Args, model: &str) -> anyhow::Result<Option<bool>> {
 }
 
 /// For `lacuna doctor`: whether an engine runs that an editor with this model would share.
-pub fn describe_engine(model: &str) -> String {
+pub fn describe_engine(model: &ModelConfig) -> String {
     #[cfg(unix)]
     return attach::describe(model);
     #[cfg(not(unix))]
-    return format!("not on this system (model {model})");
+    return format!("not on this system (model {})", model.path);
 }

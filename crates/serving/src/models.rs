@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, bail};
 use lacuna_complete::{Calibration, Completer, Settings};
-use lacuna_config::Config;
-use lacuna_engine::{Cancel, KvCache, Model, Precision, Sampling, Scheduler, generate};
+use lacuna_config::{Config, ModelConfig};
+use lacuna_engine::{
+    Cancel, DeviceChoice, KvCache, LoadError, Model, Precision, Sampling, Scheduler, generate,
+};
 use lacuna_prompt::{Sentinels, Tokenizer};
 
 use super::costs;
@@ -147,15 +149,26 @@ fn beam(parameters: u64) -> usize {
 
 /// Loads what `path` names, directories quantised to INT4; empty means the embedded model.
 pub fn load(path: &str) -> anyhow::Result<Loaded> {
-    load_as(path, Precision::Int4)
+    load_as(path, Precision::Int4, DeviceChoice::Auto)
+}
+
+/// [`load`] of what the settings name, on the device that they name.
+pub fn load_configured(model: &ModelConfig) -> anyhow::Result<Loaded> {
+    load_as(&model.path, Precision::Int4, model.device.0)
 }
 
 /// As [`load`], with a choice of precision for directories (a packed file and the embedded model
-/// are INT4 already).
-pub fn load_as(path: &str, precision: Precision) -> anyhow::Result<Loaded> {
+/// are INT4 already) and of the device.
+pub fn load_as(path: &str, precision: Precision, device: DeviceChoice) -> anyhow::Result<Loaded> {
     if path.is_empty() || path == EMBEDDED {
-        let model = Model::from_packed(EMBEDDED_WEIGHTS)
-            .context("the embedded model is damaged: build lacuna again")?;
+        let model = Model::from_packed_on(EMBEDDED_WEIGHTS, device).map_err(|error| {
+            let is_of_device = matches!(error, LoadError::Gpu(_) | LoadError::NotOnGpu { .. });
+            let what = match is_of_device {
+                true => "the embedded model",
+                false => "the embedded model is damaged: build lacuna again",
+            };
+            anyhow::Error::new(error).context(what)
+        })?;
         return finish(EMBEDDED.to_owned(), model, EMBEDDED_TOKENIZER, "the embedded tokenizer");
     }
     let place = Path::new(path);
@@ -180,12 +193,12 @@ pub fn load_as(path: &str, precision: Precision) -> anyhow::Result<Loaded> {
             tokenizer.display()
         );
     }
-    load_from(path, place, &tokenizer, precision)
+    load_from(path, place, &tokenizer, precision, device)
 }
 
 /// Weights and a tokenizer that lie in different places.
 pub fn load_apart(name: &str, weights: &Path, tokenizer: &Path) -> anyhow::Result<Loaded> {
-    load_from(name, weights, tokenizer, Precision::Int4)
+    load_from(name, weights, tokenizer, Precision::Int4, DeviceChoice::Auto)
 }
 
 fn load_from(
@@ -193,9 +206,11 @@ fn load_from(
     place: &Path,
     tokenizer: &Path,
     precision: Precision,
+    device: DeviceChoice,
 ) -> anyhow::Result<Loaded> {
     let file = std::fs::read(tokenizer).with_context(|| format!("{}", tokenizer.display()))?;
-    let model = Model::load(place, precision).with_context(|| format!("model {path}"))?;
+    let model =
+        Model::load_on(place, precision, device).with_context(|| format!("model {path}"))?;
     finish(path.to_owned(), model, &file, &tokenizer.display().to_string())
 }
 

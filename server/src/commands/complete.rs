@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
         args.model.as_deref(),
     )?
     .strict()?;
-    let loaded = models::load(&resolved.config.model.path)?;
+    let loaded = models::load_configured(&resolved.config.model)?;
     let mut config = resolved.config;
     if args.no_deadline {
         config.latency.deadline_ms = 0;

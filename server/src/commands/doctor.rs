@@ -33,6 +33,8 @@ pub struct Args {
 struct Checkup {
     version: &'static str,
     kernels: String,
+    /// What the model is computed on, and the GPUs that there are.
+    device: String,
     machine: String,
     /// Name and what is to be said of it, in the order in which they are printed.
     #[serde(serialize_with = "as_object")]
@@ -102,7 +104,7 @@ fn examine(args: &Args) -> anyhow::Result<Checkup> {
     let row = lacuna_engine::kernel_row().context("LACUNA_ISA")?;
     let withheld = lacuna_engine::withheld().map(|why| format!(" ({why})")).unwrap_or_default();
     let resolved = lacuna_config::resolve_here(args.model.as_deref())?;
-    let loaded = models::load(&resolved.config.model.path)?;
+    let loaded = models::load_configured(&resolved.config.model)?;
     let completer = loaded.completer(&resolved.config)?;
     let self_test: Vec<Tried> = SELF_TEST.iter().map(|test| try_out(&completer, test)).collect();
     let settings = resolved.origins.iter().map(|(name, (value, origin))| Setting {
@@ -113,10 +115,11 @@ fn examine(args: &Args) -> anyhow::Result<Checkup> {
     Ok(Checkup {
         version: env!("CARGO_PKG_VERSION"),
         kernels: format!("{row}{withheld}"),
+        device: device(&loaded.model.info().device),
         machine: format!("{}, {}", cores(), memory()),
         model: model::facts(&loaded),
         languages: Languages::new(&resolved.config.show, loaded.languages.as_deref()).overview(),
-        attach: lacuna_lsp::describe_engine(&resolved.config.model.path),
+        attach: lacuna_lsp::describe_engine(&resolved.config.model),
         user_file: lacuna_config::user_file().map(|path| path.display().to_string()),
         telemetry: recording(&resolved.config),
         settings: settings.collect(),
@@ -126,6 +129,16 @@ fn examine(args: &Args) -> anyhow::Result<Checkup> {
             && self_test.iter().all(|tried| tried.suggestion.is_some()),
         self_test,
     })
+}
+
+/// The device in use, then the GPUs of this machine or why there are none.
+fn device(used: &str) -> String {
+    let gpus = match lacuna_engine::gpus() {
+        Ok(gpus) if gpus.is_empty() => "the NVIDIA driver names no GPU".to_owned(),
+        Ok(gpus) => format!("there are {}; model.device chooses one", gpus.join(", ")),
+        Err(_) => "no NVIDIA driver".to_owned(),
+    };
+    format!("{used} ({gpus})")
 }
 
 fn recording(config: &lacuna_config::Config) -> Recording {
@@ -159,6 +172,7 @@ fn try_out(
 fn print(out: &mut impl Write, checkup: &Checkup) -> std::io::Result<()> {
     writeln!(out, "lacuna       {}", checkup.version)?;
     writeln!(out, "kernels      {}", checkup.kernels)?;
+    writeln!(out, "device       {}", checkup.device)?;
     writeln!(out, "machine      {}", checkup.machine)?;
     for (name, value) in &checkup.model {
         writeln!(out, "{name:<12} {value}")?;

@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let resolved = lacuna_config::resolve_here(model.ours.as_deref())?.strict()?;
     let loaded = match &model.packed {
         Some((file, tokenizer)) => models::load_apart(&model.name, file, tokenizer)?,
-        None => models::load(&resolved.config.model.path)?,
+        None => models::load_configured(&resolved.config.model)?,
     };
     let mut settings = loaded.settings(&resolved.config)?;
     settings.background = args.real_time;

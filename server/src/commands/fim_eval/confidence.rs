@@ -31,7 +31,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let mut settings = lacuna_config::resolve_here(args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
-    let loaded = models::load(&settings.model.path)?;
+    let loaded = models::load_configured(&settings.model)?;
     let completer =
         loaded.completer_with(Settings { background: false, ..loaded.settings(&settings)? });
     let mut out = std::io::stdout().lock();

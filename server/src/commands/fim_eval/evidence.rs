@@ -50,7 +50,7 @@ const ALL_OF_SUFFIX: Suffix = Suffix { weight: 0.0, tokens: 24, margin: 5.0 };
 pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let mut settings = lacuna_config::resolve_here(args.model.as_deref())?.strict()?.config;
     settings.latency.deadline_ms = 0;
-    let loaded = models::load(&settings.model.path)?;
+    let loaded = models::load_configured(&settings.model)?;
     settings.model.beam = args.beam.map(usize::from).or(settings.model.beam);
     let used = loaded.settings(&settings)?;
     let (order, prompt_tokens) = (used.order, used.prompt_tokens);

@@ -55,7 +55,7 @@ pub fn choose(args: &Args, config: &mut RunConfig, jobs: usize) -> anyhow::Resul
     settings.model.heal = args.heal.or(settings.model.heal);
     settings.model.beam = args.beam.map(usize::from).or(settings.model.beam);
     let precision = if args.f32 { Precision::F32 } else { Precision::Int4 };
-    let loaded = models::load_as(&settings.model.path, precision)?;
+    let loaded = models::load_as(&settings.model.path, precision, settings.model.device.0)?;
     let mut used = Settings { background: false, ..loaded.settings(&settings)? };
     used.suffix.weight = args.suffix_weight.unwrap_or(used.suffix.weight);
     used.evidence = Evidence {
