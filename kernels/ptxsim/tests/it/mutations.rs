@@ -197,11 +197,13 @@ fn products_of_few() -> Vec<int4::Case> {
 }
 
 fn products_of_many() -> Vec<int4::Case> {
-    let last = [34, 10, 18, 19, 26, 27].map(|m| (16, 64, m, 5));
-    // Every place in a block is the last token of some case.
-    // With and without a bias, with and without what is added.
-    let cases = [(61, 640, 9, 2), (70, 1408, 45, 6), (16, 64, 33, 5), (16, 64, 32, 3)];
-    let cases = cases.into_iter().chain(last);
+    // With and without a bias, with and without what is added; every place in a block is the last
+    // token, or the last row, of some case.
+    let small = [3, 5, 6].into_iter().flat_map(|seed| {
+        let tokens = [34, 10, 18, 19, 26, 27, 33].map(|m| (16, 64, m, seed));
+        tokens.into_iter().chain([(13, 64, 32, seed), (6, 64, 32, seed)])
+    });
+    let cases = small.chain([(61, 640, 9, 2), (70, 1408, 45, 6)]);
     cases.map(|(n, k, m, seed)| int4::Case::draw(n, k, m, seed)).collect()
 }
 
@@ -319,7 +321,8 @@ fn attention_shape(dtype: KvDtype, d: usize, lengths: &[usize]) -> attention::Sh
 /// Everything that appending leaves: the store, and the queries by what they attend to.
 fn appended(dtype: KvDtype) -> Vec<Run> {
     let run = move |(seed, d): (u64, usize)| -> Run {
-        let shape = attention_shape(dtype, d, &[5, 2]);
+        // Of a longer one what stands in a block behind the first.
+        let shape = attention_shape(dtype, d, if seed == 1 { &[259, 3] } else { &[5, 2] });
         Box::new(move |bench| {
             let mut case = attention::Case::draw(bench, &shape, seed);
             let (less, least, most) = (1e-35, 1e-30, f32::MAX);
@@ -329,8 +332,12 @@ fn appended(dtype: KvDtype) -> Vec<Run> {
                 3 => case.special(&[less, least, most, less, most, least, less, most]),
                 _ => {}
             }
-            let rows = attention::before(&shape, 0);
-            let attended = case.attend(bench, &rows, false);
+            let rows = match seed {
+                1 => attention::last(&shape, 3),
+                _ => attention::before(&shape, 0),
+            };
+            let filled = if seed == 1 { case.fill(bench) } else { Ok(()) };
+            let attended = filled.and_then(|()| case.attend(bench, &rows, false));
             let read = |out: Inputs| -> Vec<u32> {
                 let mut all = float_bits(&bench.read(out.f32(), rows.len() * case.k()));
                 all.extend(bytes_as_numbers(&case.stored(bench)));

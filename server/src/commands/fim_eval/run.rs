@@ -35,13 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<Answer> {
     let sets = sets(&args.sets)?;
     let chosen = choose(args, &mut config, jobs)?;
     let execution = execution(args, &mut config)?;
-    let manifest = Manifest {
-        code: code()?,
-        judge: None,
-        model: chosen.model,
-        sets,
-        config,
-    };
+    let manifest = Manifest { code: code()?, judge: None, model: chosen.model, sets, config };
 
     let temporary = if args.out.is_some() {
         None
