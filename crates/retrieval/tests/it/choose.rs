@@ -101,9 +101,7 @@ fn every_language_resolves_its_imports() {
     for (fixture, expected) in [
         (
             "//- go.mod\nmodule example.com/m\n//- shape/circle.go\npackage shape\n// Circle is round.\ntype Circle struct { Radius float64 }\nfunc (c *Circle) Area() float64 { return 1 }\nfunc New(r float64) *Circle { return nil }\n\
-             //- other/circle.go\npackage other\nfunc New() {}\n\
-             // - main.go\npackage main\nimport \"example.com/m/shape\"\nfunc main() {\n\tc :=
-             //   shape.New($0)\n}\n",
+             //- other/circle.go\npackage other\nfunc New() {}\n//- main.go\npackage main\nimport \"example.com/m/shape\"\nfunc main() {\n\tc := shape.New($0)\n}\n",
             "func New(r float64) *Circle",
         ),
         (
@@ -112,9 +110,7 @@ fn every_language_resolves_its_imports() {
             "public class Circle\n    private double radius\n    public double area()",
         ),
         (
-            "//- src/test/java/a/Helper.java\npackage a;\nclass Helper { static int help(int n) { return n; } }\n\
-             // - src/main/java/a/Main.java\npackage a;\nclass Main { int f() { return Helper.$0 }
-             //   }\n",
+            "//- src/test/java/a/Helper.java\npackage a;\nclass Helper { static int help(int n) { return n; } }\n//- src/main/java/a/Main.java\npackage a;\nclass Main { int f() { return Helper.$0 } }\n",
             "static int help(int n)",
         ),
         (
