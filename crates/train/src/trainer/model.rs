@@ -4,7 +4,7 @@
 //! flat vectors (see `shape.rs`). The order of every sum is fixed, whatever the number of threads,
 //! so that a run repeats to the bit.
 
-use lacuna_kernels::gemm::Row;
+use lacuna_kernels::gemm::{Row, Summands};
 
 use super::batch::Batch;
 use super::error::TrainError;
@@ -12,7 +12,7 @@ use super::losses::Losses;
 use super::ops::attention::Attention;
 use super::ops::head::{Head, Wanted};
 use super::ops::mlp::{self, Mlp};
-use super::ops::output::{self, Output};
+use super::ops::output::Output;
 use super::ops::qkv::{self, Qkv};
 use super::ops::rope::Rope;
 use super::ops::{PART, blocks, each, embedding};
@@ -52,7 +52,7 @@ impl LayerOps {
 /// What the way back through a layer writes, one after the other.
 struct Gradients {
     qkv: qkv::Gradient,
-    output: output::Gradient,
+    output: Summands,
     mlp: mlp::Gradient,
     /// Of the residual stream behind a layer, and between its halves.
     dx: Vec<f32>,
@@ -210,31 +210,36 @@ impl Model {
     }
 
     fn forward(&mut self, p: &[f32], batch: &Batch) {
-        let (rope, embedding) = (&self.rope, &p[self.layout.embedding.clone()]);
-        let first = self.layers[0].qkv.forward(rope).zip(batch.inputs.chunks(PART));
+        let (n, d, rope) = (batch.len(), self.shape.d, &self.rope);
+        let out = self.shape.heads * self.shape.head_dim;
+        let embedding = &p[self.layout.embedding.clone()];
+        let first = self.layers[0].qkv.parts(rope).zip(batch.inputs.chunks(PART));
         each(first, |(mut qkv, ids)| {
-            embedding::forward(embedding, ids, self.shape.d, qkv.x());
-            blocks(ids.len()).for_each(|block| qkv.run(block));
+            embedding::forward(embedding, ids, d, qkv.input.x);
+            blocks(ids.len()).for_each(|block| qkv.forward(block));
         });
         for l in 0..self.layers.len() {
             let (done, next) = self.layers.split_at_mut(l + 1);
             let LayerOps { qkv, attention, output, mlp } = &mut done[l];
             attention.forward(&batch.documents, &qkv.y);
-            let parts = output.forward(qkv.x(), &attention.o).zip(mlp.forward());
+            let stream = qkv.input.x.chunks(PART * d).zip(attention.o.chunks(PART * out));
+            let parts = stream.zip(output.parts(n).zip(mlp.parts()));
             if let Some(next) = next.first_mut() {
-                each(parts.zip(next.qkv.forward(rope)), |((mut output, mut mlp), mut qkv)| {
-                    for block in blocks(mlp.tokens()) {
-                        output.run(block, mlp.x());
-                        mlp.run(block, qkv.x());
-                        qkv.run(block);
+                let parts = parts.zip(next.qkv.parts(rope));
+                each(parts, |(((x, o), (mut output, mut mlp)), mut qkv)| {
+                    for block in blocks(mlp.input.tokens()) {
+                        output.forward(block, x, o, mlp.input.x);
+                        mlp.forward(block, qkv.input.x);
+                        qkv.forward(block);
                     }
                 });
             } else {
-                each(parts.zip(self.head.forward()), |((mut output, mut mlp), mut head)| {
-                    for block in blocks(mlp.tokens()) {
-                        output.run(block, mlp.x());
-                        mlp.run(block, head.x());
-                        head.run(block);
+                let parts = parts.zip(self.head.parts());
+                each(parts, |(((x, o), (mut output, mut mlp)), mut head)| {
+                    for block in blocks(mlp.input.tokens()) {
+                        output.forward(block, x, o, mlp.input.x);
+                        mlp.forward(block, head.x);
+                        head.forward(block);
                     }
                 });
             }
@@ -242,28 +247,32 @@ impl Model {
     }
 
     fn backward(&mut self, batch: &Batch, g: &mut [f32]) {
-        let d = self.shape.d;
+        let (n, d) = (batch.len(), self.shape.d);
+        let out = self.shape.heads * self.shape.head_dim;
         let Gradients { qkv: of_qkv, output: of_output, mlp: of_mlp, dx, dmid, d_o } =
             &mut self.gradients;
         self.head.backward(dx, g);
-        for layer in self.layers[self.frozen_layers..].iter().rev() {
+        for layer in self.layers[self.frozen_layers..].iter_mut().rev() {
             let LayerOps { qkv, attention, output, mlp } = layer;
-            let parts = mlp.backward(of_mlp).zip(output.backward(of_output, d_o));
+            let mlps = mlp.parts().zip(of_mlp.parts(n, d));
+            let outputs = output.parts(n).zip(of_output.parts(n)).zip(d_o.chunks_mut(PART * out));
             let stream = dx.chunks(PART * d).zip(dmid.chunks_mut(PART * d));
-            each(parts.zip(stream), |((mut mlp, mut output), (dx, dmid))| {
-                for block in blocks(mlp.tokens()) {
-                    mlp.run(block, dx, dmid);
-                    output.run(block, dmid);
+            each(mlps.zip(outputs).zip(stream), |((mlp, output), (dx, dmid))| {
+                let ((mlp, mut of_mlp), ((output, mut of_output), d_o)) = (mlp, output);
+                for block in blocks(mlp.input.tokens()) {
+                    mlp.backward(block, &mut of_mlp, dx, dmid);
+                    output.backward(block, &mut of_output, dmid, d_o);
                 }
             });
             mlp.add_gradient(of_mlp, g);
             output.add_gradient(of_output, g);
             attention.backward(&batch.documents, &qkv.y, d_o, &mut of_qkv.dy);
+            let parts = qkv.parts(&self.rope).zip(of_qkv.parts(n, d));
             let stream = dmid.chunks(PART * d).zip(dx.chunks_mut(PART * d));
-            each(qkv.backward(of_qkv, &self.rope).zip(stream), |(mut qkv, (dmid, dx))| {
+            each(parts.zip(stream), |((qkv, mut of_qkv), (dmid, dx))| {
                 dx.copy_from_slice(dmid);
-                for block in blocks(qkv.tokens()) {
-                    qkv.run(block, &mut dx[block.of(d)]);
+                for block in blocks(qkv.input.tokens()) {
+                    qkv.backward(block, &mut of_qkv, &mut dx[block.of(d)]);
                 }
             });
             qkv.add_gradient(of_qkv, g);

@@ -73,9 +73,9 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// A part of the tokens on its way forward.
-pub(crate) struct Forward<'a> {
+pub(crate) struct Part<'a> {
     norm: &'a Norm,
-    x: &'a mut [f32],
+    pub(crate) x: &'a mut [f32],
     inverse: &'a mut [f32],
     z: &'a mut [f32],
 }
@@ -118,10 +118,10 @@ impl Head {
         self.losses.resize(n, 0.0);
     }
 
-    pub(crate) fn forward(&mut self) -> impl ExactSizeIterator<Item = Forward<'_>> + Send {
+    pub(crate) fn parts(&mut self) -> impl ExactSizeIterator<Item = Part<'_>> + Send {
         let (norm, width) = (&self.norm, PART * self.norm.width());
         let kept = self.x.chunks_mut(width).zip(self.inverse.chunks_mut(PART));
-        kept.zip(self.z.chunks_mut(width)).map(move |((x, inverse), z)| Forward {
+        kept.zip(self.z.chunks_mut(width)).map(move |((x, inverse), z)| Part {
             norm,
             x,
             inverse,
@@ -129,7 +129,7 @@ impl Head {
         })
     }
 
-    /// The losses of all tokens, behind [`Forward::run`]; with a gradient, that of the embedding's
+    /// The losses of all tokens, behind [`Part::forward`]; with a gradient, that of the embedding's
     /// rows as output, and that of `z` for [`Head::backward`].
     pub(crate) fn losses(&mut self, p: &[f32], batch: &Batch, mut wanted: Option<Wanted<'_>>) {
         for first in (0..batch.len()).step_by(BLOCK) {
@@ -238,13 +238,8 @@ impl Head {
     }
 }
 
-impl Forward<'_> {
-    /// The part's residual stream, to be filled before [`Forward::run`].
-    pub(crate) fn x(&mut self) -> &mut [f32] {
-        self.x
-    }
-
-    pub(crate) fn run(&mut self, block: Block) {
+impl Part<'_> {
+    pub(crate) fn forward(&mut self, block: Block) {
         let (all, d) = (block.of(self.norm.width()), block.of(1));
         self.norm.forward(&self.x[all.clone()], &mut self.z[all], &mut self.inverse[d]);
     }
@@ -296,9 +291,9 @@ mod tests {
             let mut head = Head::new(&shape, &layout, Row::F32);
             head.set(p);
             head.resize(n);
-            each(head.forward().zip(x.chunks(PART * d)), |(mut part, x)| {
-                part.x().copy_from_slice(x);
-                blocks(x.len() / d).for_each(|block| part.run(block));
+            each(head.parts().zip(x.chunks(PART * d)), |(mut part, x)| {
+                part.x.copy_from_slice(x);
+                blocks(x.len() / d).for_each(|block| part.forward(block));
             });
             head.losses(p, &batch, Some(Wanted { total_weight, words, g: &mut g }));
             head.backward(&mut dx, &mut g);

@@ -16,7 +16,14 @@ pub(crate) struct Mlp {
     gate_up: Vec<f32>,
 }
 
-/// What the way back of one layer writes; the layers share it.
+/// A part of its tokens.
+pub(crate) struct Part<'a> {
+    pub(crate) input: input::Part<'a>,
+    down: &'a Linear,
+    gate_up: &'a mut [f32],
+}
+
+/// The gradients of the weights of one layer.
 pub(crate) struct Gradient {
     input: input::Gradient,
     /// The inputs of `down` and the gradients of its outputs.
@@ -26,18 +33,9 @@ pub(crate) struct Gradient {
     transposed: Vec<f32>,
 }
 
-/// A part on its way forward.
-pub(crate) struct Forward<'a> {
-    input: input::Forward<'a>,
-    down: &'a Linear,
-    gate_up: &'a mut [f32],
-}
-
-/// A part on its way back.
-pub(crate) struct Backward<'a> {
-    input: input::Backward<'a>,
-    down: &'a Linear,
-    gate_up: &'a [f32],
+/// What a part adds to them.
+pub(crate) struct GradientPart<'a> {
+    input: input::GradientPart<'a>,
     hidden: SummandsPart<'a>,
     dy: SummandsPart<'a>,
 }
@@ -58,42 +56,23 @@ impl Mlp {
         }
     }
 
-    /// Takes over the parameters.
     pub(crate) fn set(&mut self, p: &[f32], backward: bool) {
         self.input.set(p, backward);
         self.down.set(p, backward);
     }
 
-    /// Room for `n` tokens.
     pub(crate) fn resize(&mut self, n: usize) {
         self.input.resize(n);
         self.gate_up.resize(n * self.input.outputs(), 0.0);
     }
 
-    pub(crate) fn forward(&mut self) -> impl ExactSizeIterator<Item = Forward<'_>> + Send {
+    pub(crate) fn parts(&mut self) -> impl ExactSizeIterator<Item = Part<'_>> + Send {
         let (down, wide) = (&self.down, self.input.outputs());
-        let parts = self.input.forward().zip(self.gate_up.chunks_mut(PART * wide));
-        parts.map(move |(input, gate_up)| Forward { input, down, gate_up })
+        let parts = self.input.parts().zip(self.gate_up.chunks_mut(PART * wide));
+        parts.map(move |(input, gate_up)| Part { input, down, gate_up })
     }
 
-    pub(crate) fn backward<'a>(
-        &'a self,
-        gradient: &'a mut Gradient,
-    ) -> impl ExactSizeIterator<Item = Backward<'a>> + Send {
-        let (down, wide) = (&self.down, self.input.outputs());
-        let n = self.gate_up.len() / wide;
-        let kept = self.input.backward(&mut gradient.input).zip(self.gate_up.chunks(PART * wide));
-        let made = gradient.hidden.parts(n).into_iter().zip(gradient.dy.parts(n));
-        kept.zip(made).map(move |((input, gate_up), (hidden, dy))| Backward {
-            input,
-            down,
-            gate_up,
-            hidden,
-            dy,
-        })
-    }
-
-    /// Adds the gradients of the weights, after all parts have been back.
+    /// Adds to the gradient of all parameters, after all parts have been back.
     pub(crate) fn add_gradient(&self, gradient: &mut Gradient, g: &mut [f32]) {
         self.input.add_gradient(&gradient.input, g);
         // Threads share rows, of which this matrix has few.
@@ -106,23 +85,25 @@ impl Mlp {
     }
 }
 
-impl Forward<'_> {
-    /// Tokens of the part.
-    pub(crate) fn tokens(&self) -> usize {
-        self.input.tokens()
+impl Gradient {
+    /// The parts of `n` tokens of `d` elements.
+    pub(crate) fn parts(
+        &mut self,
+        n: usize,
+        d: usize,
+    ) -> impl ExactSizeIterator<Item = GradientPart<'_>> + Send {
+        let parts = self.input.parts(n, d).zip(self.hidden.parts(n)).zip(self.dy.parts(n));
+        parts.map(|((input, hidden), dy)| GradientPart { input, hidden, dy })
     }
+}
 
-    /// The part's residual stream, to be filled before [`Forward::run`].
-    pub(crate) fn x(&mut self) -> &mut [f32] {
-        self.input.x
-    }
-
+impl Part<'_> {
     /// `y` `[part,d]`: the residual stream behind the layer.
-    pub(crate) fn run(&mut self, block: Block, y: &mut [f32]) {
+    pub(crate) fn forward(&mut self, block: Block, y: &mut [f32]) {
         let (f, d, tokens) = (self.down.inputs, self.down.outputs, block.tokens());
         let y = &mut y[block.of(d)];
         with_scratch([tokens * 2 * f, tokens * f], |[gate_up, hidden]| {
-            self.input.run(block, gate_up);
+            self.input.forward(block, gate_up);
             for (h, gu) in hidden.chunks_exact_mut(f).zip(gate_up.chunks_exact(2 * f)) {
                 train_ops::swiglu(gu, h);
             }
@@ -132,19 +113,18 @@ impl Forward<'_> {
             self.gate_up[block.of(2 * f)].copy_from_slice(gate_up);
         });
     }
-}
-
-impl Backward<'_> {
-    /// Tokens of the part.
-    pub(crate) fn tokens(&self) -> usize {
-        self.input.tokens()
-    }
 
     /// From the gradient `dy` `[part,d]` of the outputs that of the inputs, `dx`.
-    pub(crate) fn run(&mut self, block: Block, dy: &[f32], dx: &mut [f32]) {
+    pub(crate) fn backward(
+        &self,
+        block: Block,
+        gradient: &mut GradientPart<'_>,
+        dy: &[f32],
+        dx: &mut [f32],
+    ) {
         let (f, d, tokens) = (self.down.inputs, self.down.outputs, block.tokens());
         let (dy, dx) = (&dy[block.of(d)], &mut dx[block.of(d)]);
-        self.dy.put(block.first, dy);
+        gradient.dy.put(block.first, dy);
         dx.copy_from_slice(dy);
         with_scratch([tokens * 2 * f, tokens * f], |[dgate_up, hidden]| {
             self.down.backward(dy, hidden);
@@ -153,8 +133,8 @@ impl Backward<'_> {
             for ((dh, gu), dgu) in rows.zip(dgate_up.chunks_exact_mut(2 * f)) {
                 train_ops::swiglu_backward(gu, dh, dgu);
             }
-            self.hidden.put(block.first, hidden);
-            self.input.run(block, dgate_up, dx);
+            gradient.hidden.put(block.first, hidden);
+            self.input.backward(block, &mut gradient.input, dgate_up, dx);
         });
     }
 }
@@ -175,18 +155,20 @@ mod tests {
             mlp.set(p, true);
             mlp.resize(n);
             let stream = x.chunks(PART * d).zip(y.chunks_mut(PART * d));
-            each(mlp.forward().zip(stream), |(mut part, (x, y))| {
-                part.x().copy_from_slice(x);
-                blocks(part.tokens()).for_each(|block| part.run(block, y));
+            each(mlp.parts().zip(stream), |(mut part, (x, y))| {
+                part.input.x.copy_from_slice(x);
+                blocks(part.input.tokens()).for_each(|block| part.forward(block, y));
             });
             (mlp, y)
         };
-        let (mlp, _) = forward(&p, &x);
+        let (mut mlp, _) = forward(&p, &x);
         let (mut dx, mut g) = (vec![0.0; n * d], vec![0.0; p.len()]);
         let mut gradient = mlp.gradient(Row::F32);
         let stream = dy.chunks(PART * d).zip(dx.chunks_mut(PART * d));
-        each(mlp.backward(&mut gradient).zip(stream), |(mut part, (dy, dx))| {
-            blocks(part.tokens()).for_each(|block| part.run(block, dy, dx));
+        let parts = mlp.parts().zip(gradient.parts(n, d));
+        each(parts.zip(stream), |((part, mut gradient), (dy, dx))| {
+            blocks(part.input.tokens())
+                .for_each(|block| part.backward(block, &mut gradient, dy, dx));
         });
         mlp.add_gradient(&mut gradient, &mut g);
         assert_gradient("the input", &x, &dx, |x| dot(&forward(&p, x).1, &dy));

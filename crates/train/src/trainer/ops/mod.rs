@@ -3,17 +3,17 @@
 //!
 //! An operation owns its weights as products want them ([`Linear`], [`Norm`]) and what it keeps from
 //! forward to backward. Between two attentions the tokens are independent, so work there is cut into
-//! parts of [`PART`] tokens, which threads share, and within a part into [`Block`]s, which go
-//! through one operation after the other while they are in a core's cache: `forward()` and
-//! `backward()` give an operation's parts, `run` takes a block through. What order they stand in is
-//! `model.rs`'s. Sums over parts are taken in order, so no result depends on the number of threads.
+//! parts of [`PART`] tokens, which threads share, and a part goes through one operation after the
+//! other in [`Block`]s, while they are in a core's cache: an operation's `parts()` lend what it keeps
+//! of each. What order they stand in is `model.rs`'s. Sums over parts are taken in order, so no
+//! result depends on the number of threads.
 
 pub(crate) mod attention;
 #[cfg(test)]
 mod check;
 pub(crate) mod embedding;
 pub(crate) mod head;
-mod input;
+pub(crate) mod input;
 mod linear;
 pub(crate) mod mlp;
 mod norm;

@@ -2,110 +2,81 @@
 
 use lacuna_kernels::gemm::{Row, Summands, SummandsPart};
 
-use super::{Block, Linear, PART};
+use super::{Block, Linear};
 use crate::trainer::shape::{Layer, Shape};
 
 /// The operation in one layer.
 pub(crate) struct Output {
     linear: Linear,
     /// The heads' output as the gradient of the weights wants it.
-    packed: Summands,
+    o: Summands,
 }
 
-/// What the way back of one layer writes; the layers share it.
-pub(crate) struct Gradient {
-    packed: Summands,
-}
-
-/// A part on its way forward: `x` the residual stream `[part,d]`, `o` the heads' output.
-pub(crate) struct Forward<'a> {
+/// A part of its tokens.
+pub(crate) struct Part<'a> {
     linear: &'a Linear,
-    x: &'a [f32],
-    o: &'a [f32],
-    packed: SummandsPart<'a>,
-}
-
-/// A part on its way back: `d_o` the gradient of the heads' output.
-pub(crate) struct Backward<'a> {
-    linear: &'a Linear,
-    d_o: &'a mut [f32],
-    packed: SummandsPart<'a>,
+    o: SummandsPart<'a>,
 }
 
 impl Output {
     pub(crate) fn new(shape: &Shape, layer: &Layer, row: Row) -> Output {
         let linear = Linear::new(row, &layer.o, shape.heads * shape.head_dim);
-        let [packed, _] = linear.summands(row);
-        Output { linear, packed }
+        let [o, _] = linear.summands(row);
+        Output { linear, o }
     }
 
-    pub(crate) fn gradient(&self, row: Row) -> Gradient {
-        let [_, packed] = self.linear.summands(row);
-        Gradient { packed }
+    /// The gradients of a layer's outputs, for that of the weights.
+    pub(crate) fn gradient(&self, row: Row) -> Summands {
+        let [_, dy] = self.linear.summands(row);
+        dy
     }
 
-    /// Takes over the parameters.
     pub(crate) fn set(&mut self, p: &[f32], backward: bool) {
         self.linear.set(p, backward);
     }
 
-    pub(crate) fn forward<'a>(
-        &'a mut self,
-        x: &'a [f32],
-        o: &'a [f32],
-    ) -> impl ExactSizeIterator<Item = Forward<'a>> + Send {
+    /// The parts of `n` tokens.
+    pub(crate) fn parts(&mut self, n: usize) -> impl ExactSizeIterator<Item = Part<'_>> + Send {
         let linear = &self.linear;
-        let inputs = x.chunks(PART * linear.outputs).zip(o.chunks(PART * linear.inputs));
-        inputs
-            .zip(self.packed.parts(x.len() / linear.outputs))
-            .map(move |((x, o), packed)| Forward { linear, x, o, packed })
+        self.o.parts(n).into_iter().map(move |o| Part { linear, o })
     }
 
-    pub(crate) fn backward<'a>(
-        &'a self,
-        gradient: &'a mut Gradient,
-        d_o: &'a mut [f32],
-    ) -> impl ExactSizeIterator<Item = Backward<'a>> + Send {
-        let linear = &self.linear;
-        let packed = gradient.packed.parts(d_o.len() / linear.inputs).into_iter();
-        packed.zip(d_o.chunks_mut(PART * linear.inputs)).map(move |(packed, d_o)| Backward {
-            linear,
-            d_o,
-            packed,
-        })
-    }
-
-    /// Adds the gradient of the weights, after all parts have been back.
-    pub(crate) fn add_gradient(&self, gradient: &Gradient, g: &mut [f32]) {
-        self.linear.add_gradient(&gradient.packed, &self.packed, g);
+    /// Adds to the gradient of all parameters, after all parts have been back.
+    pub(crate) fn add_gradient(&self, dy: &Summands, g: &mut [f32]) {
+        self.linear.add_gradient(dy, &self.o, g);
     }
 }
 
-impl Forward<'_> {
-    /// `y` `[part,d]`: the residual stream behind attention.
-    pub(crate) fn run(&mut self, block: Block, y: &mut [f32]) {
-        let residual = block.of(self.linear.outputs);
-        let (o, y) = (&self.o[block.of(self.linear.inputs)], &mut y[residual.clone()]);
-        self.packed.put(block.first, o);
-        y.copy_from_slice(&self.x[residual]);
+impl Part<'_> {
+    /// `y`: the residual stream behind attention; `x` what it was before, `o` the heads' output;
+    /// all of the part.
+    pub(crate) fn forward(&mut self, block: Block, x: &[f32], o: &[f32], y: &mut [f32]) {
+        let stream = block.of(self.linear.outputs);
+        let (o, y) = (&o[block.of(self.linear.inputs)], &mut y[stream.clone()]);
+        self.o.put(block.first, o);
+        y.copy_from_slice(&x[stream]);
         self.linear.add_forward(o, y);
     }
-}
 
-impl Backward<'_> {
-    /// From the gradient `dy` `[part,d]` of the output that of the heads' output. The residual
-    /// stream's own is `dy` itself.
-    pub(crate) fn run(&mut self, block: Block, dy: &[f32]) {
+    /// From the gradient `dy` of the output that of the heads' output, `d_o`; all of the part. The
+    /// residual stream's own is `dy` itself.
+    pub(crate) fn backward(
+        &self,
+        block: Block,
+        gradient: &mut SummandsPart<'_>,
+        dy: &[f32],
+        d_o: &mut [f32],
+    ) {
         let dy = &dy[block.of(self.linear.outputs)];
-        self.packed.put(block.first, dy);
-        self.linear.backward(dy, &mut self.d_o[block.of(self.linear.inputs)]);
+        gradient.put(block.first, dy);
+        self.linear.backward(dy, &mut d_o[block.of(self.linear.inputs)]);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::check::{assert_gradient, assert_parameters, dot, numbers, tiny};
-    use super::super::{blocks, each};
+    use super::super::{PART, blocks, each};
     use super::*;
 
     #[test]
@@ -117,20 +88,20 @@ mod tests {
         let forward = |p: &[f32], o: &[f32]| {
             let (mut output, mut y) = (Output::new(&shape, layer, Row::F32), vec![0.0; n * d]);
             output.set(p, true);
-            each(output.forward(&x, o).zip(y.chunks_mut(PART * d)), |(mut part, y)| {
-                blocks(y.len() / d).for_each(|block| part.run(block, y));
+            let stream = x.chunks(PART * d).zip(o.chunks(PART * out)).zip(y.chunks_mut(PART * d));
+            each(output.parts(n).zip(stream), |(mut part, ((x, o), y))| {
+                blocks(y.len() / d).for_each(|block| part.forward(block, x, o, y));
             });
             (output, y)
         };
-        let (output, _) = forward(&p, &o);
+        let (mut output, _) = forward(&p, &o);
         let (mut d_o, mut g) = (vec![0.0; n * out], vec![0.0; p.len()]);
         let mut gradient = output.gradient(Row::F32);
-        each(
-            output.backward(&mut gradient, &mut d_o).zip(dy.chunks(PART * d)),
-            |(mut part, dy)| {
-                blocks(dy.len() / d).for_each(|block| part.run(block, dy));
-            },
-        );
+        let stream = dy.chunks(PART * d).zip(d_o.chunks_mut(PART * out));
+        let parts = output.parts(n).zip(gradient.parts(n));
+        each(parts.zip(stream), |((part, mut gradient), (dy, d_o))| {
+            blocks(dy.len() / d).for_each(|block| part.backward(block, &mut gradient, dy, d_o));
+        });
         output.add_gradient(&gradient, &mut g);
         assert_gradient("the heads' output", &o, &d_o, |o| dot(&forward(&p, o).1, &dy));
         assert_parameters(&[("output", &layer.o)], &p, &g, |p| dot(&forward(p, &o).1, &dy));

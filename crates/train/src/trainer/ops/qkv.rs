@@ -9,33 +9,31 @@ use crate::trainer::shape::{Layer, Shape};
 
 /// The operation in one layer.
 pub(crate) struct Qkv {
-    input: Input,
+    pub(crate) input: Input,
     /// Columns of the queries and keys.
     rotated: usize,
     /// Rotated queries and keys, and values, of all heads.
     pub(crate) y: Vec<f32>,
 }
 
-/// What the way back of one layer writes; the layers share it.
+/// A part of its tokens.
+pub(crate) struct Part<'a> {
+    pub(crate) input: input::Part<'a>,
+    rope: RopePart<'a>,
+    rotated: usize,
+    y: &'a mut [f32],
+}
+
+/// The gradients of one layer.
 pub(crate) struct Gradient {
     input: input::Gradient,
     /// Of the output; attention leaves it rotated.
     pub(crate) dy: Vec<f32>,
 }
 
-/// A part on its way forward.
-pub(crate) struct Forward<'a> {
-    input: input::Forward<'a>,
-    rope: RopePart<'a>,
-    rotated: usize,
-    y: &'a mut [f32],
-}
-
-/// A part on its way back.
-pub(crate) struct Backward<'a> {
-    input: input::Backward<'a>,
-    rope: RopePart<'a>,
-    rotated: usize,
+/// A part of them.
+pub(crate) struct GradientPart<'a> {
+    input: input::GradientPart<'a>,
     dy: &'a mut [f32],
 }
 
@@ -50,86 +48,59 @@ impl Qkv {
         Gradient { input: self.input.gradient(row), dy: Vec::new() }
     }
 
-    /// Takes over the parameters.
     pub(crate) fn set(&mut self, p: &[f32], backward: bool) {
         self.input.set(p, backward);
     }
 
-    /// Room for `n` tokens.
     pub(crate) fn resize(&mut self, n: usize) {
         self.input.resize(n);
         self.y.resize(n * self.input.outputs(), 0.0);
     }
 
-    /// The residual stream `[n,d]`.
-    pub(crate) fn x(&self) -> &[f32] {
-        &self.input.x
-    }
-
-    pub(crate) fn forward<'a>(
+    pub(crate) fn parts<'a>(
         &'a mut self,
         rope: &'a Rope,
-    ) -> impl ExactSizeIterator<Item = Forward<'a>> + Send {
+    ) -> impl ExactSizeIterator<Item = Part<'a>> + Send {
         let (rotated, wide) = (self.rotated, self.input.outputs());
-        let parts = self.input.forward().zip(rope.parts()).zip(self.y.chunks_mut(PART * wide));
-        parts.map(move |((input, rope), y)| Forward { input, rope, rotated, y })
+        let parts = self.input.parts().zip(rope.parts()).zip(self.y.chunks_mut(PART * wide));
+        parts.map(move |((input, rope), y)| Part { input, rope, rotated, y })
     }
 
-    pub(crate) fn backward<'a>(
-        &'a self,
-        gradient: &'a mut Gradient,
-        rope: &'a Rope,
-    ) -> impl ExactSizeIterator<Item = Backward<'a>> + Send {
-        let (rotated, wide) = (self.rotated, self.input.outputs());
-        let parts = self.input.backward(&mut gradient.input).zip(rope.parts());
-        parts.zip(gradient.dy.chunks_mut(PART * wide)).map(move |((input, rope), dy)| Backward {
-            input,
-            rope,
-            rotated,
-            dy,
-        })
-    }
-
-    /// Adds the gradients of the weights, after all parts have been back.
+    /// Adds to the gradient of all parameters, after all parts have been back.
     pub(crate) fn add_gradient(&self, gradient: &Gradient, g: &mut [f32]) {
         self.input.add_gradient(&gradient.input, g);
     }
 }
 
-impl Forward<'_> {
-    /// Tokens of the part.
-    pub(crate) fn tokens(&self) -> usize {
-        self.input.tokens()
-    }
-
-    /// The part's residual stream, to be filled before [`Forward::run`].
-    pub(crate) fn x(&mut self) -> &mut [f32] {
-        self.input.x
-    }
-
-    pub(crate) fn run(&mut self, block: Block) {
-        let wide = self.y.len() / self.tokens();
-        let y = &mut self.y[block.of(wide)];
-        self.input.run(block, y);
-        self.rope.forward(block, y, wide, self.rotated);
+impl Gradient {
+    /// The parts of `n` tokens of `d` elements.
+    pub(crate) fn parts(
+        &mut self,
+        n: usize,
+        d: usize,
+    ) -> impl ExactSizeIterator<Item = GradientPart<'_>> + Send {
+        let wide = self.dy.len() / n;
+        let parts = self.input.parts(n, d).zip(self.dy.chunks_mut(PART * wide));
+        parts.map(|(input, dy)| GradientPart { input, dy })
     }
 }
 
-impl Backward<'_> {
-    /// Tokens of the part.
-    pub(crate) fn tokens(&self) -> usize {
-        self.input.tokens()
+impl Part<'_> {
+    pub(crate) fn forward(&mut self, block: Block) {
+        let wide = self.y.len() / self.input.tokens();
+        let y = &mut self.y[block.of(wide)];
+        self.input.forward(block, y);
+        self.rope.forward(block, y, wide, self.rotated);
     }
 
     /// Adds the gradient of a block's inputs to `dx`.
-    pub(crate) fn run(&mut self, block: Block, dx: &mut [f32]) {
-        let wide = self.dy.len() / self.tokens();
-        let dy = &mut self.dy[block.of(wide)];
+    pub(crate) fn backward(&self, block: Block, gradient: &mut GradientPart<'_>, dx: &mut [f32]) {
+        let wide = self.y.len() / self.input.tokens();
+        let dy = &mut gradient.dy[block.of(wide)];
         self.rope.backward(block, dy, wide, self.rotated);
-        self.input.run(block, dy, dx);
+        self.input.backward(block, &mut gradient.input, dy, dx);
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::super::check::{assert_gradient, assert_parameters, dot, numbers, tiny};
@@ -148,18 +119,21 @@ mod tests {
             let mut qkv = Qkv::new(&shape, layer, Row::F32);
             qkv.set(p, true);
             qkv.resize(n);
-            each(qkv.forward(&rope).zip(x.chunks(PART * d)), |(mut part, x)| {
-                part.x().copy_from_slice(x);
-                blocks(part.tokens()).for_each(|block| part.run(block));
+            each(qkv.parts(&rope).zip(x.chunks(PART * d)), |(mut part, x)| {
+                part.input.x.copy_from_slice(x);
+                blocks(part.input.tokens()).for_each(|block| part.forward(block));
             });
             qkv
         };
-        let qkv = forward(&p, &x);
+        let mut qkv = forward(&p, &x);
         let (mut dx, mut g) = (vec![0.0; n * d], vec![0.0; p.len()]);
         let mut gradient = qkv.gradient(Row::F32);
         gradient.dy.extend_from_slice(&dy);
-        each(qkv.backward(&mut gradient, &rope).zip(dx.chunks_mut(PART * d)), |(mut part, dx)| {
-            blocks(part.tokens()).for_each(|block| part.run(block, &mut dx[block.of(d)]));
+        let parts = qkv.parts(&rope).zip(gradient.parts(n, d)).zip(dx.chunks_mut(PART * d));
+        each(parts, |((part, mut gradient), dx)| {
+            for block in blocks(part.input.tokens()) {
+                part.backward(block, &mut gradient, &mut dx[block.of(d)]);
+            }
         });
         qkv.add_gradient(&gradient, &mut g);
         assert_gradient("the input", &x, &dx, |x| dot(&forward(&p, x).y, &dy));
