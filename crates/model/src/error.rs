@@ -6,6 +6,7 @@ use lacuna_kernels::Int4Error;
 use lacuna_kernels::cuda::GpuError;
 use lacuna_kernels::isa::IsaError;
 
+use crate::gguf::GgufError;
 use crate::hyper::ConfigError;
 
 /// Why a model could not be loaded or packed. Every variant names the file or tensor.
@@ -16,7 +17,7 @@ pub enum LoadError {
     #[error("cannot write {path}: {source}", path = path.display())]
     Write { path: PathBuf, source: std::io::Error },
     #[error(
-        "{path} holds no model: expected config.json with model.safetensors or model.safetensors.index.json, or a *.lacuna.safetensors file",
+        "{path} holds no model: expected config.json with model.safetensors or model.safetensors.index.json, or one *.lacuna.safetensors or *.gguf file",
         path = path.display()
     )]
     NotAModel { path: PathBuf },
@@ -24,6 +25,10 @@ pub enum LoadError {
     Json { file: String, source: serde_json::Error },
     #[error("{file}: {source}")]
     Config { file: String, source: ConfigError },
+    #[error("{file} {source}")]
+    Gguf { file: String, source: GgufError },
+    #[error("{file}: its metadata, read as a config.json: {source}")]
+    GgufConfig { file: String, source: ConfigError },
     #[error("{file}: not a valid safetensors file ({source}); it may be truncated: fetch it again")]
     Container { file: String, source: safetensors::SafeTensorError },
     #[error(

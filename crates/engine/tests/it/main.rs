@@ -5,6 +5,7 @@ mod cache;
 mod drafting;
 mod fixtures;
 mod generation;
+mod gguf;
 mod hostile;
 mod moved;
 mod packed;

@@ -1,6 +1,7 @@
 //! The bytes of a GGUF file around the weights: header, metadata, the list of tensors.
 
 use super::Encoding;
+use super::read::{ARRAY, BOOL, F32, I32, STRING, U32};
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
@@ -16,6 +17,7 @@ pub enum Value {
     String(String),
     Strings(Vec<String>),
     I32s(Vec<i32>),
+    F32s(Vec<f32>),
 }
 
 /// A tensor of the list.
@@ -64,13 +66,6 @@ fn string(text: &str, out: &mut Vec<u8>) {
     out.extend(text.as_bytes());
 }
 
-const U32: u32 = 4;
-const I32: u32 = 5;
-const F32: u32 = 6;
-const BOOL: u32 = 7;
-const STRING: u32 = 8;
-const ARRAY: u32 = 9;
-
 fn value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::U32(v) => {
@@ -95,6 +90,10 @@ fn value(value: &Value, out: &mut Vec<u8>) {
         }
         Value::I32s(all) => {
             array(I32, all.len(), out);
+            out.extend(all.iter().flat_map(|v| v.to_le_bytes()));
+        }
+        Value::F32s(all) => {
+            array(F32, all.len(), out);
             out.extend(all.iter().flat_map(|v| v.to_le_bytes()));
         }
     }

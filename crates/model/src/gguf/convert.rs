@@ -3,11 +3,9 @@
 //! Memory stays small whatever the model: weights are read from the map, encoded and written some
 //! thousand rows at a time.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
-
-use atomic_write_file::AtomicWriteFile;
 
 use crate::error::LoadError;
 use crate::family::read_spec;
@@ -18,6 +16,7 @@ use crate::rope::{RopeScaling, RopeSpec};
 use crate::source::safetensors::{Checkpoint, Taken, containers};
 use crate::source::{WeightSource, read_config_text};
 use crate::spec::ModelSpec;
+use crate::whole::{unwritten, write_whole};
 
 /// Values encoded at once.
 const CHUNK: usize = 1 << 20;
@@ -96,29 +95,27 @@ pub fn convert(
     let padded = |entry: &Entry| entry.bytes().next_multiple_of(ALIGNMENT);
     let total = header.len() as u64 + entries.iter().map(padded).sum::<u64>();
 
-    let write = |source| LoadError::Write { path: out.to_owned(), source };
-    let file = AtomicWriteFile::open(out).map_err(write)?;
-    let mut to = BufWriter::with_capacity(1 << 20, file);
-    to.write_all(&header).map_err(write)?;
-    let mut done = header.len() as u64;
-    let mut put = |bytes: &[u8]| {
-        to.write_all(bytes).map_err(write)?;
-        done += bytes.len() as u64;
-        if progress(done, total).is_break() { Err(ConvertError::Interrupted) } else { Ok(()) }
-    };
-    for plan in &plans {
-        let taken = checkpoint.take(&plan.tensor.name, &plan.tensor.shape())?;
-        tensor(&taken, plan, &mut put)?;
-        put(&padding(&plan.entry))?;
-    }
-    if let (Some(values), Some(entry)) = (&frequencies, entries.last()) {
-        let mut bytes = Vec::new();
-        Encoding::F32.encode(values, &mut bytes);
-        bytes.extend(padding(entry));
-        put(&bytes)?;
-    }
-    checkpoint.finish(&spec)?;
-    to.into_inner().map_err(|e| write(e.into_error()))?.commit().map_err(write)?;
+    write_whole(out, |to| {
+        let mut done = 0;
+        let mut put = |bytes: &[u8]| {
+            to.write_all(bytes).map_err(|source| unwritten(out, source))?;
+            done += bytes.len() as u64;
+            if progress(done, total).is_break() { Err(ConvertError::Interrupted) } else { Ok(()) }
+        };
+        put(&header)?;
+        for plan in &plans {
+            let taken = checkpoint.take(&plan.tensor.name, &plan.tensor.shape())?;
+            tensor(&taken, plan, &mut put)?;
+            put(&padding(&plan.entry))?;
+        }
+        if let (Some(values), Some(entry)) = (&frequencies, entries.last()) {
+            let mut bytes = Vec::new();
+            Encoding::F32.encode(values, &mut bytes);
+            bytes.extend(padding(entry));
+            put(&bytes)?;
+        }
+        checkpoint.finish(&spec).map_err(ConvertError::from)
+    })?;
     let wanted_blocks =
         |p: &&Plan| p.tensor.columns.is_some_and(|k| !wanted(&p.tensor, options).fits(k));
     let kept_f16 = plans.iter().filter(wanted_blocks).map(|p| p.entry.name.clone()).collect();
@@ -194,9 +191,9 @@ fn architecture(spec: &ModelSpec, options: &Options) -> Vec<(String, Value)> {
     // The numbers of llama.cpp's `llama_ftype`.
     let file_type = match options.matrices {
         Encoding::F32 => 0,
-        Encoding::F16 => 1,
         Encoding::Q4_0 => 2,
         Encoding::Q8_0 => 7,
+        _ => 1,
     };
     let general = [
         ("architecture", text(family)),

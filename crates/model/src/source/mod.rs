@@ -1,17 +1,21 @@
 //! Where weights come from: named tensors, each checked before anything is allocated for it.
 
+pub(crate) mod gguf;
 pub(crate) mod map;
 pub(crate) mod packed;
 pub(crate) mod safetensors;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::f16;
 
 use crate::error::LoadError;
 use crate::family::read_spec;
+use crate::gguf::Value;
+use crate::gguf::read::begins_gguf;
 use crate::role::TensorSpec;
 use crate::spec::ModelSpec;
+pub use gguf::GgufWeights;
 use map::Bytes;
 pub use packed::Packed;
 pub use safetensors::Checkpoint;
@@ -63,27 +67,54 @@ pub struct ModelFiles {
 }
 
 enum Kind {
-    /// Hugging Face layout, with its checked config.
-    Directory(ModelSpec),
+    /// Hugging Face layout, with its checked config and the text of that.
+    Directory(ModelSpec, String),
     /// One packed file.
     Packed,
+    /// A GGUF file, or all of its parts.
+    Gguf,
 }
 
-/// Opens a directory in Hugging Face layout, a directory with one packed file and no other weights,
-/// or a packed file.
+/// Opens a directory in Hugging Face layout, a directory with one packed or GGUF file and no other
+/// weights, or such a file.
 ///
 /// Errors: see [`LoadError`].
 pub fn open(path: &Path) -> Result<ModelFiles, LoadError> {
     let metadata = std::fs::metadata(path)
         .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-    let packed = if metadata.is_dir() { packed::find(path)? } else { Some(path.to_owned()) };
-    match packed {
-        Some(file) => Ok(ModelFiles { kind: Kind::Packed, containers: vec![named(&file)?] }),
-        None => Ok(ModelFiles {
-            kind: Kind::Directory(read_config(path)?),
-            containers: safetensors::containers(path)?,
-        }),
+    let single = if metadata.is_dir() { single_file(path)? } else { Some(path.to_owned()) };
+    let Some(file) = single else {
+        let (file, text) = read_config_text(path)?;
+        let spec =
+            read_spec(text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
+        let containers = safetensors::containers(path)?;
+        return Ok(ModelFiles { kind: Kind::Directory(spec, text), containers });
+    };
+    // Ollama's files have no ending: what they are stands in their first bytes.
+    let containers = vec![named(&file)?];
+    if !begins_gguf(&containers[0].1) {
+        return Ok(ModelFiles { kind: Kind::Packed, containers });
     }
+    Ok(ModelFiles { kind: Kind::Gguf, containers: gguf::containers(&file)? })
+}
+
+/// Whether `path` is a GGUF file, or a directory of one and no other weights. What cannot be read
+/// is none.
+pub fn is_gguf(path: &Path) -> bool {
+    use std::io::Read;
+    let file = if path.is_dir() { single_file(path).ok().flatten() } else { Some(path.to_owned()) };
+    let mut start = [0; 4];
+    let opened = file.filter(|file| file.is_file()).and_then(|file| std::fs::File::open(file).ok());
+    opened.is_some_and(|mut file| file.read_exact(&mut start).is_ok() && begins_gguf(&start))
+}
+
+/// The one file with everything in it that a directory without other weights holds.
+fn single_file(dir: &Path) -> Result<Option<PathBuf>, LoadError> {
+    if dir.join("model.safetensors").is_file() || dir.join("model.safetensors.index.json").is_file()
+    {
+        return Ok(None);
+    }
+    Ok(packed::find(dir)?.or(gguf::find(dir)?))
 }
 
 impl ModelFiles {
@@ -91,23 +122,44 @@ impl ModelFiles {
     ///
     /// Errors: see [`LoadError`].
     pub fn source(&self) -> Result<(ModelSpec, Box<dyn WeightSource + '_>), LoadError> {
-        if let Kind::Directory(spec) = &self.kind {
+        if let Kind::Directory(spec, _) = &self.kind {
             return Ok((spec.clone(), Box::new(Checkpoint::open(&self.containers)?)));
+        }
+        if let Kind::Gguf = self.kind {
+            let (spec, weights) = GgufWeights::open(&self.containers)?;
+            return Ok((spec, Box::new(weights)));
         }
         let (file, bytes) = &self.containers[0];
         let (spec, packed) = Packed::of_bytes(file, bytes)?;
         Ok((spec, Box::new(packed)))
     }
+
+    /// The text of `config.json`, or what that would be for a GGUF file; `None` for our packed
+    /// file, which holds its own.
+    ///
+    /// Errors: a damaged file.
+    pub(crate) fn config_text(&self) -> Result<Option<String>, LoadError> {
+        match &self.kind {
+            Kind::Directory(_, text) => Ok(Some(text.clone())),
+            Kind::Gguf => gguf::config_text(&self.containers).map(Some),
+            Kind::Packed => Ok(None),
+        }
+    }
+
+    /// What a GGUF file says of its tokenizer: entries `tokenizer.ggml.KEY` by KEY; `None` for
+    /// other models. The file need not hold weights.
+    ///
+    /// Errors: a damaged file.
+    pub fn tokenizer(&self) -> Result<Option<Vec<(String, Value)>>, LoadError> {
+        match self.kind {
+            Kind::Gguf => gguf::tokenizer(&self.containers).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 fn named(path: &Path) -> Result<(String, Bytes), LoadError> {
     Ok((path.display().to_string(), map::map(path)?))
-}
-
-/// `config.json` of a directory.
-fn read_config(dir: &Path) -> Result<ModelSpec, LoadError> {
-    let (file, text) = read_config_text(dir)?;
-    read_spec(text.as_bytes()).map_err(|source| LoadError::Config { file, source })
 }
 
 /// Name and text of `config.json`, at most 1 MB of it.

@@ -5,21 +5,21 @@
 //! vectors keep their name, as F32. Tensor order, and with it every byte of the file, follows from
 //! the model alone.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use atomic_write_file::AtomicWriteFile;
 use half::f16;
 use lacuna_kernels::Int4Matrix;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
-use super::safetensors::{Checkpoint, containers};
-use super::{Int4Parts, WeightSource, read_config_text};
+use super::safetensors::Checkpoint;
+use super::{Int4Parts, WeightSource, open};
 use crate::error::LoadError;
 use crate::family::read_spec;
 use crate::role::TensorSpec;
 use crate::spec::ModelSpec;
+use crate::whole::{unwritten, write_whole};
 
 /// Value of `format` in the metadata.
 pub const PACKED_FORMAT: &str = "lacuna-int4-v1";
@@ -99,12 +99,8 @@ fn scale_name(name: &str) -> String {
     format!("{name}.scale")
 }
 
-/// The one packed file of a directory that holds no `model.safetensors`.
+/// The one packed file of a directory; `None`: there are none, or several.
 pub(super) fn find(dir: &Path) -> Result<Option<PathBuf>, LoadError> {
-    if dir.join("model.safetensors").is_file() || dir.join("model.safetensors.index.json").is_file()
-    {
-        return Ok(None);
-    }
     let read = |source| LoadError::Read { path: dir.to_owned(), source };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(read)? {
@@ -142,12 +138,12 @@ fn read_config(file: &str, bytes: &[u8]) -> Result<ModelSpec, LoadError> {
         .map_err(|source| LoadError::Config { file: file.to_owned(), source })
 }
 
-/// Quantises the model in `model_dir` (Hugging Face layout) into the packed file `out`; an existing
-/// one is replaced at the end.
+/// Quantises a model (a directory in Hugging Face layout, a GGUF file) into the packed file `out`;
+/// an existing one is replaced at the end. INT4 that a file holds in our groups stays as it is.
 ///
-/// Errors: whatever loading the directory gives, and writing.
-pub fn pack(model_dir: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<(), LoadError> {
-    pack_for(model_dir, out, &Card::default())
+/// Errors: whatever loading the model gives, and writing.
+pub fn pack(model: impl AsRef<Path>, out: impl AsRef<Path>) -> Result<(), LoadError> {
+    pack_for(model, out, &Card::default())
 }
 
 /// What a packed file says of a model beside its shape. `None`: what is there stays.
@@ -215,45 +211,30 @@ pub fn describe(
 
 /// As [`pack`]; the file says what the card does.
 pub fn pack_for(
-    model_dir: impl AsRef<Path>,
+    model: impl AsRef<Path>,
     out: impl AsRef<Path>,
     card: &Card<'_>,
 ) -> Result<(), LoadError> {
-    let (model_dir, out) = (model_dir.as_ref(), out.as_ref());
-    let (file, config_text) = read_config_text(model_dir)?;
-    let config_text = card.on(config_text);
+    let (model, out) = (model.as_ref(), out.as_ref());
+    let files = open(model)?;
+    let not_a_model = || LoadError::NotAModel { path: model.to_owned() };
+    let config_text = card.on(files.config_text()?.ok_or_else(not_a_model)?);
+    let file = model.display().to_string();
     let spec =
         read_spec(config_text.as_bytes()).map_err(|source| LoadError::Config { file, source })?;
-    let containers = containers(model_dir)?;
-    let mut checkpoint = Checkpoint::open(&containers)?;
+    let (_, mut source) = files.source()?;
     let tensors = spec.tensors();
     for tensor in &tensors {
-        checkpoint.expect(tensor)?;
+        source.expect(tensor)?;
     }
 
     write_whole(out, |to| {
         to.write_all(&header(&config_text, &tensors)).map_err(|source| unwritten(out, source))?;
         for tensor in &tensors {
-            to.write_all(&data(&mut checkpoint, tensor)?)
-                .map_err(|source| unwritten(out, source))?;
+            to.write_all(&data(&mut *source, tensor)?).map_err(|source| unwritten(out, source))?;
         }
-        checkpoint.finish(&spec)
+        source.finish(&spec)
     })
-}
-
-fn unwritten(path: &Path, source: std::io::Error) -> LoadError {
-    LoadError::Write { path: path.to_owned(), source }
-}
-
-/// Writes a file that replaces what is there once it is whole.
-fn write_whole(
-    out: &Path,
-    content: impl FnOnce(&mut BufWriter<AtomicWriteFile>) -> Result<(), LoadError>,
-) -> Result<(), LoadError> {
-    let write = |source| unwritten(out, source);
-    let mut to = BufWriter::new(AtomicWriteFile::open(out).map_err(write)?);
-    content(&mut to)?;
-    to.into_inner().map_err(|e| write(e.into_error()))?.commit().map_err(write)
 }
 
 /// Length, JSON header and padding. The tensors' data follows in the order of `tensors`.
@@ -290,19 +271,22 @@ fn as_header(map: Map<String, Value>) -> Vec<u8> {
     header
 }
 
-fn data(checkpoint: &mut Checkpoint, tensor: &TensorSpec) -> Result<Vec<u8>, LoadError> {
-    let mut values = Vec::new();
-    checkpoint.append_values(tensor, &mut values)?;
-    let Some(k) = tensor.columns else {
-        return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect());
+fn data(source: &mut dyn WeightSource, tensor: &TensorSpec) -> Result<Vec<u8>, LoadError> {
+    let mut stored = Int4Parts::default();
+    let is_stored = tensor.columns.is_some() && source.append_int4(tensor, &mut stored)?;
+    let (mut bytes, scales) = if is_stored {
+        (stored.nibbles, stored.scales)
+    } else {
+        let mut values = Vec::new();
+        source.append_values(tensor, &mut values)?;
+        let Some(k) = tensor.columns else {
+            return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect());
+        };
+        let (file, name) = (source.file().to_owned(), tensor.name.clone());
+        Int4Matrix::quantize(tensor.rows, k, &values)
+            .map_err(|source| LoadError::Int4 { file, name, source })?
+            .to_file_parts()
     };
-    let int4 = |source| LoadError::Int4 {
-        file: checkpoint.file().to_owned(),
-        name: tensor.name.clone(),
-        source,
-    };
-    let (mut bytes, scales) =
-        Int4Matrix::quantize(tensor.rows, k, &values).map_err(int4)?.to_file_parts();
     bytes.extend(scales.into_iter().flat_map(f16::to_le_bytes));
     Ok(bytes)
 }

@@ -3,52 +3,17 @@
 
 use half::f16;
 
+use super::Encoding;
+
 /// Values in a block of the quantised encodings.
 const BLOCK: usize = 32;
 
-/// Encoding of a tensor's values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    F32,
-    F16,
-    /// Blocks of 32: the scale as f16, 32 signed bytes.
-    Q8_0,
-    /// Blocks of 32: the scale as f16, 16 bytes with value `i` in the low and value `i + 16` in the
-    /// high nibble, minus 8.
-    Q4_0,
-}
-
 impl Encoding {
-    /// The number of `ggml_type`.
-    pub fn ggml_type(self) -> u32 {
-        match self {
-            Encoding::F32 => 0,
-            Encoding::F16 => 1,
-            Encoding::Q4_0 => 2,
-            Encoding::Q8_0 => 8,
-        }
-    }
-
-    /// Rows of `k` values can be encoded.
-    pub fn fits(self, k: usize) -> bool {
-        matches!(self, Encoding::F32 | Encoding::F16) || k.is_multiple_of(BLOCK)
-    }
-
-    /// Bytes of `n` values. Panics: they do not fill whole blocks.
-    pub fn bytes(self, n: usize) -> usize {
-        assert!(self.fits(n), "{n} values in blocks of {BLOCK}");
-        match self {
-            Encoding::F32 => 4 * n,
-            Encoding::F16 => 2 * n,
-            Encoding::Q8_0 => n / BLOCK * (2 + BLOCK),
-            Encoding::Q4_0 => n / BLOCK * (2 + BLOCK / 2),
-        }
-    }
-
     /// Appends the encoded `values`. What f16 cannot hold becomes its largest number: ±65504, as a
-    /// value or as a scale. Panics: they do not fill whole blocks.
+    /// value or as a scale. Panics: they do not fill whole blocks, or the encoding is only read
+    /// ([`Encoding::is_written`]).
     pub(crate) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
-        assert!(self.fits(values.len()), "{} values in blocks of {BLOCK}", values.len());
+        assert!(self.fits(values.len()), "{} values in blocks of {}", values.len(), self.block());
         match self {
             Encoding::F32 => out.extend(values.iter().flat_map(|v| v.to_le_bytes())),
             Encoding::F16 => out.extend(values.iter().flat_map(|v| to_f16(*v).to_le_bytes())),
@@ -58,6 +23,7 @@ impl Encoding {
             Encoding::Q4_0 => {
                 values.as_chunks::<BLOCK>().0.iter().for_each(|block| q4_0(block, out))
             }
+            other => panic!("{} is only read", other.name()),
         }
     }
 }
