@@ -104,23 +104,7 @@ export class Workbench {
 
     /** Writes the user's settings; they are read when the workbench is loaded. */
     configure(settings) {
-        this.configured = (this.configured ?? 0) + 1;
-        writeFileSync(this.settingsFile, JSON.stringify({ ...editorSettings, "window.title": this.title, ...settings }));
-    }
-
-    /** What the window is called while VS Code goes by the settings that were written last. */
-    get title() {
-        return `settings ${this.configured}.`;
-    }
-
-    /**
-     * Waits until the open page, if there is one, goes by the settings that were written last. A page that is loaded begins with
-     * those that the page before it knew, and starts the server with them.
-     */
-    async knowsSettings() {
-        if (this.page.url().startsWith(this.origin)) {
-            await this.page.waitForFunction((title) => document.title.includes(title), this.title, { timeout: limitMs });
-        }
+        writeFileSync(this.settingsFile, JSON.stringify({ ...editorSettings, ...settings }));
     }
 
     /** The user's settings as they are on disk; none while VS Code is writing them. */
@@ -144,7 +128,6 @@ export class Workbench {
 
     /** Loads the workbench and waits until the extension's server has answered. */
     async load(query = `folder=${this.workspace}`) {
-        await this.knowsSettings();
         await this.page.goto(`${this.origin}/?${query}`, { timeout: loadLimitMs });
         await this.running(loadLimitMs);
     }

@@ -41,7 +41,6 @@ function hostile(bench, name) {
 
 /** Loads the workbench, again if it has not seen the settings that were written just before, until a message has this text. */
 async function toldOnLoading(bench, text) {
-    await bench.knowsSettings();
     let loaded = 0;
     return until("a message", async () => {
         if (Date.now() - loaded > 20_000) {
